@@ -1,0 +1,337 @@
+"""RunConfig: every setting of a run, with its default, its range and its help.
+
+What stands here is the only place where a setting is described: the commented run.toml, ``--set``, the
+error messages and the table in the README all come from it. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from engine.errors import InputError
+from engine.plan import parse_rules
+
+# A field with this mark may be changed by a command while the run trains.
+LIVE = {"live": True}
+
+
+class Section(BaseModel):
+    """One table of run.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where the pictures come from and how they are prepared."""
+
+    source: Literal["folder", "csv", "torchvision", "digits"] = Field(
+        "folder", description="kind of data: class folders, a table, a torchvision dataset, scikit-learn's digits"
+    )
+    path: str = Field(
+        "",
+        description="folder: one subfolder a class, or train/ val/ test/ with those inside; "
+        "csv: a file with columns path,label[,split]; torchvision: the data root",
+    )
+    name: str = Field("", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
+    val_fraction: float = Field(
+        0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
+    )
+    test_fraction: float = Field(
+        0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
+    )
+    stratify: bool = Field(True, description="keep the classes' shares equal in all splits")
+    image_size: int = Field(0, ge=0, le=2048, description="side of a picture in pixels; 0: what the weights expect")
+    augment: Literal["none", "flip", "standard", "trivial"] = Field(
+        "none",
+        description="random changes to training pictures: none, flip, "
+        "standard (crop, flip, colour jitter), trivial (TrivialAugmentWide)",
+    )
+    views: int = Field(
+        0, ge=0, le=0, description="cached augmented views a picture; for now only 0: drawn anew each epoch"
+    )
+    cache_gb: float = Field(
+        0.0, ge=0, description="memory for decoded pictures, beyond it a file; 0: a quarter of what is free"
+    )
+    workers: int = Field(-1, ge=-1, le=256, description="processes that augment pictures; -1: chosen from the machine")
+
+
+class ModelConfig(Section):
+    """The pretrained network."""
+
+    name: str = Field(
+        "efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
+    )
+    weights: str = Field("default", min_length=1, description="default | none | a .pth or .safetensors file")
+
+
+class HeadConfig(Section):
+    """The new classifier."""
+
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
+        [], max_length=8, description="sizes of hidden layers before the last"
+    )
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of features dropped before each layer of the head")
+
+
+class FreezeConfig(Section):
+    """Which layers train."""
+
+    rules: list[str] = Field(
+        ["freeze *", "train head"],
+        description='"freeze PATTERN" or "train PATTERN", last match wins; paths as the tree shows them, '
+        'a path covers all below it; "head" is the new classifier',
+        json_schema_extra=LIVE,
+    )
+    norm_stats: Literal["follow", "frozen"] = Field(
+        "follow", description="batch statistics of a layer: follow (they move when it trains) or frozen (never)"
+    )
+
+    @model_validator(mode="after")
+    def _rules_can_be_read(self) -> FreezeConfig:
+        parse_rules(self.rules)
+        return self
+
+
+class OptimizerConfig(Section):
+    """How weights are changed."""
+
+    name: Literal["adamw", "adam", "sgd", "rmsprop"] = Field("adamw", description="update rule")
+    lr: float = Field(1e-3, gt=0, le=100, description="learning rate of the head", json_schema_extra=LIVE)
+    backbone_lr_factor: float = Field(
+        0.1, gt=0, le=100, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
+    )
+    layer_decay: float = Field(1.0, gt=0, le=1, description="below 1: rates fall by this factor from stage to stage")
+    weight_decay: float = Field(1e-2, ge=0, le=10, description="pull towards zero; not on biases and norms")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and rmsprop")
+    clip_norm: float = Field(
+        1.0, ge=0, description="gradients are scaled down to this norm; 0: off", json_schema_extra=LIVE
+    )
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves over the run."""
+
+    name: Literal["constant", "cosine", "onecycle", "step"] = Field(
+        "cosine", description="constant, cosine to 0, onecycle (up, then down), step (÷10 after each third)"
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the rate rises linearly from near 0")
+
+
+class TrainConfig(Section):
+    """The training itself."""
+
+    epochs: int = Field(10, ge=1, le=100_000, description="passes over the training pictures", json_schema_extra=LIVE)
+    batch_size: int = Field(32, ge=1, le=65536, description="pictures a step")
+    seed: int = Field(42, ge=0, lt=2**63, description="of splits, order, augmentation, dropout and the new head")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto | cpu | cuda | cuda:1 | mps")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="arithmetic of the forward pass; auto: bf16 or fp16 on CUDA, fp32 elsewhere"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: rare classes weigh more in the loss"
+    )
+    early_stop_patience: int = Field(
+        0, ge=0, description="stop after this many epochs without a better val_loss; 0: off"
+    )
+    on_nan: Literal["stop", "skip", "rollback"] = Field(
+        "stop", description="on a loss or gradient that is not finite: stop, skip the step, or go back a checkpoint"
+    )
+    processes: int = Field(1, ge=1, le=1, description="processes that share the work; for now only 1")
+
+
+class LogConfig(Section):
+    """What is written besides the run's folder."""
+
+    tensorboard: bool = Field(False, description="also write TensorBoard event files (needs the tensorboard package)")
+
+
+class RunConfig(Section):
+    """All settings of one run; see the sections. Instances are immutable and valid."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    head: HeadConfig = HeadConfig()
+    freeze: FreezeConfig = FreezeConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _data_fits_its_source(self) -> RunConfig:
+        data = self.data
+        if data.source in ("folder", "csv") and not data.path:
+            raise ValueError(f'data.path is empty, but data.source = "{data.source}" needs it; set data.path')
+        if data.source == "torchvision" and not data.name:
+            raise ValueError('data.name is empty; set it to a torchvision dataset class, e.g. "Flowers102"')
+        if data.val_fraction + data.test_fraction >= 1:
+            raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
+        return self
+
+
+def settings() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting as (``section.key``, its pydantic field), in the order of run.toml."""
+    for section_name, section_field in RunConfig.model_fields.items():
+        section = section_field.annotation
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
+        for name, field in section.model_fields.items():
+            yield f"{section_name}.{name}", field
+
+
+def is_live(key: str) -> bool:
+    """Whether ``section.key`` may be changed while the run trains."""
+    extra = dict(settings())[key].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("live"))
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
+    if get_origin(field.annotation) is Literal:
+        return " | ".join(map(str, get_args(field.annotation)))
+    if get_origin(field.annotation) is list:
+        return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
+    kind = _KINDS[field.annotation] if field.annotation in _KINDS else "a table"
+    low = next((f"{m.gt} <" if hasattr(m, "gt") else f"{m.ge} ≤" for m in field.metadata if _has(m, "gt", "ge")), "")
+    high = next((f"< {m.lt}" if hasattr(m, "lt") else f"≤ {m.le}" for m in field.metadata if _has(m, "lt", "le")), "")
+    return f"{kind}, {' '.join(part for part in (low, 'x', high) if part)}" if low or high else kind
+
+
+def list_item(field: FieldInfo) -> type:
+    """The type of a list field's items."""
+    item = get_args(field.annotation)[0]
+    return get_args(item)[0] if get_origin(item) is Annotated else item
+
+
+_KINDS: dict[Any, str] = {bool: "true | false", int: "whole number", float: "number", str: "text"}
+
+
+def _has(constraint: object, *names: str) -> bool:
+    return any(hasattr(constraint, name) for name in names)
+
+
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Read and validate a run.toml; relative paths in it are relative to the file's folder.
+
+    ``overrides`` maps ``section.key`` to a value as TOML (or plain text), as ``--set`` gives them; relative
+    paths there are relative to the current folder. Raises InputError.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); write a config with `tltui new`") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    _resolve_paths(tables, path.resolve().parent)
+    return from_tables(tables, overrides, where=f"{path}: ")
+
+
+def from_tables(
+    tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = ""
+) -> RunConfig:
+    """Validate nested tables, as TOML gives them, with ``overrides`` on top. Raises InputError."""
+    changed = _overridden(tables, overrides or {})
+    try:
+        return RunConfig.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(where + "; ".join(_sentence(dict(item)) for item in error.errors())) from None
+
+
+def with_setting(config: RunConfig, key: str, value: object) -> RunConfig:
+    """``config`` with one setting changed, validated as a whole. Raises InputError."""
+    section, name = _split_key(key)
+    tables = config.model_dump()
+    tables[section][name] = value
+    return from_tables(tables)
+
+
+def to_toml(config: RunConfig, *, comments: bool = True) -> str:
+    """The complete config as TOML, each setting with its help, its range and its default as a comment."""
+    document = tomlkit.document()
+    values = config.model_dump()
+    for section_name, section_field in RunConfig.model_fields.items():
+        table = tomlkit.table()
+        section = section_field.annotation
+        if comments and isinstance(section, type) and section.__doc__:
+            table.comment(section.__doc__)
+        for name, value in values[section_name].items():
+            if comments:
+                field = dict(settings())[f"{section_name}.{name}"]
+                table.add(tomlkit.comment(f"{field.description}  [{allowed(field)}]"))
+            table.add(name, value)
+        document.add(section_name, table)
+    return tomlkit.dumps(document)
+
+
+def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    for section, key in (("data", "path"), ("model", "weights")):
+        table = tables.get(section)
+        value = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(table, dict) or not isinstance(value, str) or not value:
+            continue
+        if (section, key) == ("model", "weights") and value in ("default", "none"):
+            continue
+        table[key] = str(folder / Path(value).expanduser())
+
+
+def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    changed = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
+    given: dict[str, Any] = {}
+    for key, text in overrides.items():
+        section, name = _split_key(key)
+        given.setdefault(section, {})[name] = _parse_value(text)
+    _resolve_paths(given, Path.cwd())
+    for section, values in given.items():
+        table = changed.setdefault(section, {})
+        if isinstance(table, dict):
+            table.update(values)
+    return changed
+
+
+def _split_key(key: str) -> tuple[str, str]:
+    known = dict(settings())
+    if key not in known:
+        raise InputError(f'"{key}" is not a setting{_did_you_mean(key, known)}')
+    section, name = key.split(".")
+    return section, name
+
+
+def _parse_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if not near:  # the right name in the wrong section, or none: `lr`, `train.lr`
+        leaf = word.rsplit(".", 1)[-1]
+        near = difflib.get_close_matches(leaf, [name.rsplit(".", 1)[-1] for name in names], n=1, cutoff=0.6)
+        near = [name for name in names if near and name.rsplit(".", 1)[-1] == near[0]]
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        if "." in key:
+            return f'"{key}" is not a setting{_did_you_mean(key, dict(settings()))}'
+        return f"[{key}] is not a section{_did_you_mean(key, list(RunConfig.model_fields))}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    setting = dict(settings()).get(".".join(key.split(".")[:2]))
+    if setting is None or error["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key} = {error['input']!r} can't be used: it takes {allowed(setting)}"

@@ -1,0 +1,293 @@
+"""The lines that cross the process boundary: events (engine → everyone) and commands (everyone → engine).
+
+Each is one JSON object on one line with a ``type``. Unknown fields are ignored, so that an older reader can
+follow a newer engine. JSON knows no NaN and no infinity: a value that is not finite is written as ``null`` with
+its kind in ``nonfinite`` beside it. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+
+NonFinite = Literal["nan", "inf", "-inf"]
+
+
+def finite(value: float) -> tuple[float | None, NonFinite | None]:
+    """Split a float into what JSON can carry and the kind of what it can't."""
+    if math.isfinite(value):
+        return value, None
+    return None, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+
+
+def restore(value: float | None, nonfinite: NonFinite | None) -> float:
+    """The float that ``finite`` took apart."""
+    return float(nonfinite or "nan") if value is None else value
+
+
+class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
+    """A fact. ``seq`` counts 1, 2, 3 … within a run; ``time`` is in Unix seconds. The log fills in both."""
+
+    seq: int = 0
+    time: float = 0.0
+
+
+class RunStarted(Event, tag="run_started"):
+    """The engine process is up."""
+
+    run: str
+    versions: dict[str, str]
+    device: str
+    device_name: str
+    precision: str
+    process_id: int
+    seed: int
+    epochs: int
+
+
+class Progress(Event, tag="progress"):
+    """How far a long step is that is not training: "download", "data" or "evaluate". ``total`` 0: unknown."""
+
+    activity: str
+    done: int
+    total: int
+    unit: str
+
+
+class SkippedFile(msgspec.Struct):
+    """A file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+class DataReady(Event, tag="data_ready"):
+    """The data are read, checked and split. ``counts``: pictures per split; ``class_counts`` per split and class."""
+
+    classes: list[str]
+    counts: dict[str, int]
+    class_counts: dict[str, list[int]]
+    skipped: list[SkippedFile]
+    seconds: float
+
+
+class ParameterCounts(msgspec.Struct):
+    """Numbers of scalar parameters, each tensor counted once."""
+
+    total: int
+    trainable: int
+    frozen: int
+
+
+class WeightsReport(msgspec.Struct):
+    """Where the weights came from and which keys of the file did and did not fit."""
+
+    source: str
+    loaded: int = 0
+    missing: list[str] = []
+    unexpected: list[str] = []
+    mismatched: list[str] = []
+
+
+class ModelReady(Event, tag="model_ready"):
+    """The model is built and loaded. ``boundary``: where frozen layers computed once end; ``cached``: bytes of it."""
+
+    name: str
+    parameters: ParameterCounts
+    head: list[str]
+    input_size: int
+    rules: list[str]
+    weights: WeightsReport
+    boundary: str | None = None
+    cached: int = 0
+
+
+class Step(Event, tag="step"):
+    """One optimizer step; ``step`` counts from 1 over the run, ``epoch`` from 1. ``lr`` by parameter group."""
+
+    step: int
+    epoch: int
+    loss: float | None
+    lr: dict[str, float]
+    grad_norm: float | None
+    images_per_second: float
+    nonfinite: NonFinite | None = None
+
+
+class Epoch(Event, tag="epoch"):
+    """A pass over the training pictures and its validation; accuracies are shares of 1, ``seconds`` include both.
+
+    ``frozen_digest`` is a SHA-256 over all frozen parameters and buffers, ``frozen_unchanged`` whether each is still
+    bit for bit what it was when it was frozen.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float | None
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float
+    seconds: float
+    frozen_digest: str
+    frozen_unchanged: bool
+    nonfinite: NonFinite | None = None
+
+
+class Checkpoint(Event, tag="checkpoint"):
+    """Weights and the trainer's state are on disk; ``path`` is relative to the run's folder."""
+
+    path: str
+    epoch: int
+    step: int
+    best: bool
+
+
+class Warning(Event, tag="warning"):
+    """Something the user should know that does not end the run. ``code`` is stable, for scripts."""
+
+    code: str
+    message: str
+
+
+class ClassMetrics(msgspec.Struct):
+    """Figures of one class; ``support`` is its number of pictures."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Evaluated(Event, tag="evaluated"):
+    """The best checkpoint on one split. ``accuracy_interval``: 95 %, Wilson; ``confusion[true][predicted]``: pictures."""
+
+    split: str
+    count: int
+    loss: float | None
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    balanced_accuracy: float
+    macro_f1: float
+    classes: list[str]
+    per_class: list[ClassMetrics]
+    confusion: list[list[int]]
+    images_per_second: float
+    nonfinite: NonFinite | None = None
+
+
+class Baseline(Event, tag="baseline"):
+    """A simple method on the same split, to compare with."""
+
+    name: str
+    split: str
+    accuracy: float
+
+
+class FrozenProof(msgspec.Struct):
+    """What was frozen when the run ended, and whether any of it ever changed while it was frozen."""
+
+    tensors: int
+    values: int
+    checks: int
+    digest: str
+    unchanged: bool
+
+
+class RunFinished(Event, tag="run_finished"):
+    """The last event. ``exit_code`` is the engine's and the command line's: 0, 1, 2 or 130."""
+
+    status: Literal["completed", "stopped", "failed"]
+    reason: str
+    seconds: float
+    exit_code: int
+    best_epoch: int | None = None
+    best_val_accuracy: float | None = None
+    frozen: FrozenProof | None = None
+
+
+class Command(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
+    """A wish. ``id`` is chosen by the sender and comes back in the event that answers it."""
+
+    id: str
+    time: float = 0.0
+
+
+class Pause(Command, tag="pause"):
+    """Wait before the next step."""
+
+
+class Resume(Command, tag="resume"):
+    """End a pause."""
+
+
+class Stop(Command, tag="stop"):
+    """Write a checkpoint and end the run."""
+
+
+class SaveCheckpoint(Command, tag="checkpoint"):
+    """Write a checkpoint after this step."""
+
+
+class Set(Command, tag="set"):
+    """Change a live setting: ``optimizer.lr``, ``freeze.rules`` … ; takes effect at the next step."""
+
+    key: str
+    value: Any
+
+
+AnyCommand = Pause | Resume | Stop | SaveCheckpoint | Set
+
+
+class CommandApplied(Event, tag="command_applied"):
+    """``command`` took effect before ``step`` + 1. ``parameters`` is given where the freeze plan changed."""
+
+    command: AnyCommand
+    step: int
+    parameters: ParameterCounts | None = None
+
+
+class CommandRejected(Event, tag="command_rejected"):
+    """``command`` (or the raw line, where it could not be read) was refused."""
+
+    command: AnyCommand | str
+    reason: str
+    step: int
+
+
+AnyEvent = (
+    RunStarted
+    | Progress
+    | DataReady
+    | ModelReady
+    | Step
+    | Epoch
+    | CommandApplied
+    | CommandRejected
+    | Checkpoint
+    | Warning
+    | Evaluated
+    | Baseline
+    | RunFinished
+)
+
+_encoder = msgspec.json.Encoder()
+_event_decoder = msgspec.json.Decoder(AnyEvent)
+_command_decoder = msgspec.json.Decoder(AnyCommand)
+
+
+def encode(line: Event | Command) -> bytes:
+    """One line of JSON, newline included."""
+    return _encoder.encode(line) + b"\n"
+
+
+def decode_event(line: bytes) -> AnyEvent:
+    """Raises msgspec.DecodeError for what is no event."""
+    return _event_decoder.decode(line)
+
+
+def decode_command(line: bytes) -> AnyCommand:
+    """Raises msgspec.DecodeError for what is no command."""
+    return _command_decoder.decode(line)

@@ -1,0 +1,154 @@
+"""RunState: everything that anyone sees of a run, folded from its events. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from engine import protocol as p
+
+
+@dataclass
+class RunState:
+    """A run as its events tell it so far.
+
+    ``status`` is "starting", "preparing", "training", "paused", "evaluating", or how the run ended: "completed",
+    "stopped", "failed". Whether the engine still lives is not an event: ask the run's lock.
+    """
+
+    status: str = "starting"
+    seq: int = 0
+    time: float = 0.0
+    started: p.RunStarted | None = None
+    data: p.DataReady | None = None
+    model: p.ModelReady | None = None
+    parameters: p.ParameterCounts | None = None
+    rules: list[str] = field(default_factory=list)
+    epochs_planned: int = 0
+    progress: p.Progress | None = None
+    steps: list[p.Step] = field(default_factory=list)
+    epochs: list[p.Epoch] = field(default_factory=list)
+    checkpoints: dict[str, p.Checkpoint] = field(default_factory=dict)
+    evaluations: dict[str, p.Evaluated] = field(default_factory=dict)
+    baselines: list[p.Baseline] = field(default_factory=list)
+    warnings: list[p.Warning] = field(default_factory=list)
+    answers: dict[str, p.CommandApplied | p.CommandRejected] = field(default_factory=dict)
+    finished: p.RunFinished | None = None
+
+    @property
+    def best(self) -> p.Epoch | None:
+        """The epoch with the highest validation accuracy, the earliest of equals."""
+        return max(self.epochs, key=lambda epoch: epoch.val_accuracy, default=None)
+
+
+def fold(state: RunState, event: p.AnyEvent) -> RunState:
+    """``state`` with ``event`` taken in.
+
+    Does no I/O and reads no clock: the same events always give the same state. The state is changed in place
+    and returned, since copying the history for each of a million events would take quadratic time.
+    """
+    state.seq, state.time = event.seq, event.time
+    _FOLDS[type(event)](state, event)
+    return state
+
+
+def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> RunState:
+    """Fold many events, into a fresh state if none is given."""
+    state = RunState() if state is None else state
+    for event in events:
+        fold(state, event)
+    return state
+
+
+def _run_started(state: RunState, event: p.RunStarted) -> None:
+    state.started = event
+    state.epochs_planned = event.epochs
+    state.status = "preparing"
+
+
+def _progress(state: RunState, event: p.Progress) -> None:
+    state.progress = event
+    if event.activity == "evaluate":
+        state.status = "evaluating"
+
+
+def _data_ready(state: RunState, event: p.DataReady) -> None:
+    state.data = event
+    state.progress = None
+
+
+def _model_ready(state: RunState, event: p.ModelReady) -> None:
+    state.model = event
+    state.parameters = event.parameters
+    state.rules = event.rules
+    state.progress = None
+    state.status = "training"
+
+
+def _step(state: RunState, event: p.Step) -> None:
+    state.steps.append(event)
+
+
+def _epoch(state: RunState, event: p.Epoch) -> None:
+    state.epochs.append(event)
+
+
+def _command_applied(state: RunState, event: p.CommandApplied) -> None:
+    state.answers[event.command.id] = event
+    state.parameters = event.parameters or state.parameters
+    match event.command:
+        case p.Pause():
+            state.status = "paused"
+        case p.Resume():
+            state.status = "training"
+        case p.Set(key="freeze.rules", value=rules):
+            state.rules = rules
+        case p.Set(key="train.epochs", value=epochs):
+            state.epochs_planned = epochs
+
+
+def _command_rejected(state: RunState, event: p.CommandRejected) -> None:
+    if not isinstance(event.command, str):
+        state.answers[event.command.id] = event
+
+
+def _checkpoint(state: RunState, event: p.Checkpoint) -> None:
+    state.checkpoints["last"] = event
+    if event.best:
+        state.checkpoints["best"] = event
+
+
+def _warning(state: RunState, event: p.Warning) -> None:
+    state.warnings.append(event)
+
+
+def _evaluated(state: RunState, event: p.Evaluated) -> None:
+    state.evaluations[event.split] = event
+    state.progress = None
+
+
+def _baseline(state: RunState, event: p.Baseline) -> None:
+    state.baselines.append(event)
+
+
+def _run_finished(state: RunState, event: p.RunFinished) -> None:
+    state.finished = event
+    state.status = event.status
+    state.progress = None
+
+
+_FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
+    p.RunStarted: _run_started,
+    p.Progress: _progress,
+    p.DataReady: _data_ready,
+    p.ModelReady: _model_ready,
+    p.Step: _step,
+    p.Epoch: _epoch,
+    p.CommandApplied: _command_applied,
+    p.CommandRejected: _command_rejected,
+    p.Checkpoint: _checkpoint,
+    p.Warning: _warning,
+    p.Evaluated: _evaluated,
+    p.Baseline: _baseline,
+    p.RunFinished: _run_finished,
+}  # type: ignore[dict-item]
