@@ -1,0 +1,67 @@
+"""The libraries and the device that the engine finds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING
+
+from engine.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_libraries() -> None:
+    """Import torch and torchvision together. Raises InputError where they were not built for each other."""
+    try:
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        versions = {name: installed_version(name) for name in ("torch", "torchvision")}
+        raise InputError(
+            f"torch {versions['torch']} and torchvision {versions['torchvision']} do not work together "
+            f"({str(error).splitlines()[0]}); install a matching pair into this environment, from one source: "
+            "pip install --force-reinstall torch torchvision"
+        ) from error
+
+
+def installed_version(package: str) -> str:
+    """The version of a package, "not installed" if there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def versions() -> dict[str, str]:
+    """What decides about figures: the versions of Python and of the libraries that compute."""
+    packages = ("tltui", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in packages}}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps". Raises InputError where it is not there."""
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        found = f"torch finds {count} CUDA device{'s' if count != 1 else ''}" if count else "torch finds no CUDA device"
+        raise InputError(f'train.device = "{wanted}" is not there: {found} here; use "auto" or "cpu"')
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError('train.device = "mps" is not there: torch finds no Apple GPU here; use "auto" or "cpu"')
+    return torch.device("cuda:0") if wanted == "cuda" else device
+
+
+def device_name(device: torch.device) -> str:
+    """What people call the device: the card's or the processor's name."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU" if device.type == "mps" else f"{platform.machine()}, {torch.get_num_threads()} threads"
