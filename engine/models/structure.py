@@ -81,7 +81,8 @@ def stages(module: nn.Module, head: list[str]) -> list[tuple[str, list[str]]]:
     total = sum(map(size, paths))
     while expandable := [path for path in paths if children(path)]:
         largest = max(expandable, key=size)
-        holds_sequences = all(isinstance(module.get_submodule(path), nn.Sequential) for path in children(largest))
+        parts = [module.get_submodule(path) for path in children(largest)]
+        holds_sequences = len(parts) > 1 and all(isinstance(part, nn.Sequential) for part in parts)
         if len(paths) >= _FEWEST_STAGES and size(largest) <= _CONTAINER_SHARE * total and not holds_sequences:
             break
         at = paths.index(largest)
