@@ -1,0 +1,182 @@
+"""A network as model.json describes it: the rows of the layer tree, and what a freeze plan decides about. No torch.
+
+A *leaf* is what freezing acts on: a parameter, or a layer that holds batch statistics and nothing else. Leaves are
+numbered in the order of definition, which keeps those of one layer together; a set of leaves is an ``int`` whose
+bit *i* stands for leaf *i*, because plans are compared and combined on every key press.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+_SEQUENCES = ("Sequential", "ModuleList")
+
+
+@dataclass(slots=True)
+class Row:
+    """A line of the layer tree: a layer, or a parameter that a layer with further layers holds itself.
+
+    ``kind`` is the type, or like "3 × Bottleneck" for a sequence of equals; ``shape`` is that of the output for one
+    picture (of a parameter: its own), empty where it is unknown.
+    """
+
+    path: str
+    name: str
+    parent: str | None
+    depth: int
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    in_head: bool
+    children: list[str] = field(default_factory=list)
+
+    @property
+    def shape_text(self) -> str:
+        """Like ``64×112×112``; empty where the shape is unknown."""
+        return "×".join(map(str, self.shape))
+
+
+class Network:
+    """The content of model.json, prepared for editing and showing a freeze plan."""
+
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        layers: list[dict[str, Any]] = model["layers"]
+        self.name: str = model["name"]
+        self.head: list[str] = model["head"]
+        self.stages: list[list[str]] = [stage["paths"] for stage in model["stages"]]
+        self.modules: list[str] = [layer["path"] for layer in layers]
+        self.parameters: dict[str, int] = {
+            _join(layer["path"], name): prod(shape) for layer in layers for name, shape in layer["parameters"].items()
+        }
+        self.buffer_values = sum(prod(shape) for layer in layers for shape in layer["buffers"].values())
+        self.children = _children(layers)
+        self.leaves: list[str] = [leaf for layer in layers for leaf in _leaves_of(layer)]
+        self._below = self._leaves_below()
+        self._orders = _orders(layers)
+        self.all_leaves = self.below("")
+        self.parameter_leaves = self.among(self.parameters)
+        self.head_leaves = self.together(self.head)
+        self.rows = self._rows(layers)
+
+    def below(self, path: str) -> int:
+        """The leaves that a layer or parameter holds; "" is the whole network."""
+        return self._below[path]
+
+    def together(self, paths: Iterable[str]) -> int:
+        """The leaves that any of the layers holds."""
+        leaves = 0
+        for path in paths:
+            leaves |= self._below[path]
+        return leaves
+
+    def among(self, names: Iterable[str]) -> int:
+        """The leaves that are called one of ``names``."""
+        wanted = set(names)
+        return sum(1 << i for i, leaf in enumerate(self.leaves) if leaf in wanted)
+
+    def before(self, path: str) -> int:
+        """The leaves of layers that start to run before ``path`` does, without those of the head."""
+        order = self._order(path)
+        return self.among(leaf for leaf in self.leaves if self._order(leaf) < order) & ~self.head_leaves
+
+    def values(self, leaves: int) -> int:
+        """How many scalars a set of leaves holds."""
+        return sum(self.parameters.get(leaf, 0) for i, leaf in enumerate(self.leaves) if leaves >> i & 1)
+
+    def find(self, query: str) -> list[str]:
+        """The rows that have each word of ``query`` in their name, type or shape, from top to bottom.
+
+        A word with dots is looked for in the path and has to reach into the row's own name.
+        """
+        words = _plain(query).split()
+        return [path for path, row in self.rows.items() if words and all(_mentions(row, word) for word in words)]
+
+    def _order(self, name: str) -> int:
+        return self._orders[name.rpartition(".")[0] if name in self.parameters else name]
+
+    def _leaves_below(self) -> dict[str, int]:
+        below = dict.fromkeys(self.modules, 0)
+        for i, leaf in enumerate(self.leaves):
+            below[leaf] = 1 << i
+        for path in reversed(self.modules):
+            for child in self.children[path]:
+                below[path] |= below[child]
+        return below
+
+    def _rows(self, layers: list[dict[str, Any]]) -> dict[str, Row]:
+        rows: dict[str, Row] = {}
+        types = {layer["path"]: layer["type"] for layer in layers}
+
+        def add(path: str, kind: str, shape: list[int], parameters: int) -> None:
+            parent, _, name = path.rpartition(".")
+            in_head = any(path == head or path.startswith(f"{head}.") for head in self.head)
+            if not path:
+                rows[path] = Row("", self.name, None, 0, kind, tuple(shape), parameters, in_head)
+                return
+            depth = rows[parent].depth + 1
+            rows[path] = Row(path, name, parent, depth, kind, tuple(shape), parameters, in_head)
+            rows[parent].children.append(path)
+
+        for layer in layers:
+            path, own = layer["path"], layer["parameters"]
+            kind = _kind(layer["type"], [types[child] for child in self.children[path] if child in types])
+            add(path, kind, (layer["output"] or [0])[1:], layer["total"])
+            if own and self.below(path).bit_count() > len(own):
+                for name, shape in own.items():
+                    add(_join(path, name), "Parameter", shape, prod(shape))
+        return rows
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _children(layers: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """For each module what stands directly below it: its own parameters, then its modules."""
+    children: dict[str, list[str]] = {}
+    for layer in layers:
+        path = layer["path"]
+        children[path] = [_join(path, name) for name in layer["parameters"]]
+        if path:
+            children[path.rpartition(".")[0]].append(path)
+    return children
+
+
+def _leaves_of(layer: dict[str, Any]) -> list[str]:
+    if layer["parameters"]:
+        return [_join(layer["path"], name) for name in layer["parameters"]]
+    return [layer["path"]] if layer["batch_statistics"] else []
+
+
+def _orders(layers: list[dict[str, Any]]) -> dict[str, int]:
+    """When each module starts to run.
+
+    One that is not called itself counts as the one defined before it: attention takes its projection's weight
+    without running the projection, and auxiliary classifiers run in training alone.
+    """
+    orders: dict[str, int] = {}
+    last = 0
+    for layer in layers:
+        last = last if layer["order"] is None else layer["order"]
+        orders[layer["path"]] = last
+    return orders
+
+
+def _kind(type_name: str, children: list[str]) -> str:
+    kinds = set(children)
+    if type_name in _SEQUENCES and len(kinds) == 1 and not kinds & set(_SEQUENCES):
+        return f"{len(children)} × {kinds.pop()}"
+    return type_name
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("×", "x")
+
+
+def _mentions(row: Row, word: str) -> bool:
+    path = (row.path or row.name).lower()
+    in_name = word in path and path.rfind(word) + len(word) > len(path) - len(row.name)
+    return in_name or word in _plain(row.kind) or word in _plain(row.shape_text)
