@@ -1,0 +1,322 @@
+"""Curves show what happened, at any length, and send only what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import time
+
+import pytest
+from folded_runs import a_run, an_epoch, beginning, new_plan, through_a_log, training
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+
+from engine import protocol as p
+from engine.state import RunState, fold, fold_all
+from tltui.glyphs import ASCII, UNICODE
+from tltui.plotting import axes
+from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, View, phases, picture, window
+from tltui.plotting.plot import POINT, SCATTER
+from tltui.plotting.series import Bucket, Series, smoothed
+from tltui.widgets.curves import Curves
+
+
+class Watched(Curves):
+    """Curves that remember which cells they asked to have drawn again."""
+
+    def __init__(self, marker: str = "braille") -> None:
+        super().__init__(marker=marker)
+        self.asked: list[Region] = []
+
+    def refresh(self, *regions: Region, **kwargs: bool) -> Watched:
+        if hasattr(self, "asked"):
+            self.asked += regions or [Region(0, 0, *self.size)]
+        super().refresh(*regions, **kwargs)
+        return self
+
+
+class OneWidget(App[None]):
+    def __init__(self, curves: Curves) -> None:
+        super().__init__()
+        self.curves = curves
+
+    def compose(self) -> ComposeResult:
+        yield self.curves
+
+
+def lines(curves: Curves) -> list[str]:
+    return [curves.render_line(y).text for y in range(curves.size.height)]
+
+
+def shown(
+    state: RunState, *keys: str, size: tuple[int, int] = (80, 24), marker: str = "braille", dark: bool = True
+) -> list[str]:
+    """The lines of the curves of ``state`` after some keys."""
+
+    async def main() -> list[str]:
+        app = OneWidget(Curves(marker=marker, glyphs=ASCII if marker == "ascii" else UNICODE))
+        async with app.run_test(size=size) as pilot:
+            app.theme = "textual-dark" if dark else "ansi-light"
+            app.curves.focus()
+            app.curves.show(state)
+            await pilot.press(*keys)
+            await pilot.pause()
+            return lines(app.curves)
+
+    return asyncio.run(main())
+
+
+def test_buckets_keep_the_extremes_of_the_values():
+    noise = random.Random(7)
+    values = [noise.gauss(0, 1) for _ in range(5000)]
+    series = Series()
+    for start in range(0, 5000, 37):  # as they come in, in small parts
+        series.extend(range(start, min(start + 37, 5000)), values[start : start + 37])
+        series.buckets(0, 5000, 60)
+    for left, right, count in ((0, 5000, 60), (0, 5000, 1), (1234, 1500, 40), (4000, 9000, 10)):
+        width = (right - left) / count
+        for bucket in series.buckets(left, right, count):
+            start, end = left + bucket.at * width, left + (bucket.at + 1) * width
+            inside = [value for at, value in enumerate(values) if start <= at < end or at == right == end]
+            assert bucket.low == min(inside)
+            assert bucket.high == max(inside)
+            assert bucket.mean == pytest.approx(sum(inside) / len(inside))
+
+
+def test_repeated_steps_replace_those_that_were_taken_back():
+    series = Series()
+    series.extend([1, 2, 3, 4, 5], [1, 1, 1, 9, 9])
+    assert series.buckets(0, 10, 1)[0].high == 9
+    series.extend([4, 5, 6], [2, 2, 2])
+    assert series.xs == [1, 2, 3, 4, 5, 6]
+    assert series.buckets(0, 10, 1)[0].high == 2
+    series.extend([7, 8, 6, 7], [3, 3, 4, 4])
+    assert (series.xs[-3:], series.ys[-3:]) == ([5, 6, 7], [2, 4, 4])
+
+
+def test_the_moving_average_starts_at_the_first_value_and_follows():
+    flat = [Bucket(at, at, 2.0, 2.0, 2.0) for at in range(5)]
+    assert [value for _, value in smoothed(flat, 3)] == pytest.approx([2.0] * 5)
+    jump = [Bucket(at, at, 0.0, 0.0, float(at >= 50)) for at in range(100)]
+    values = dict(smoothed(jump, 5))
+    assert values[49] < 0.01 < values[51] < 0.5 < values[60] < 1
+
+
+def test_a_picture_has_at_most_two_raw_points_a_column_and_the_extremes_among_them():
+    state = fold_all([*beginning(50), *training(range(1, 20_001), 400)])
+    made = picture(LOSS, History(state), View(), 80, 12)
+    assert made is not None
+    raw = next(curve for curve in made.curves if curve.look == SCATTER)
+    assert len(raw.points) <= 2 * 80
+    unit = (made.y.high - made.y.low) / (8 * 12)
+    losses = [step.loss for step in state.steps if step.loss is not None]
+    assert max(y for _, y in raw.points) == pytest.approx(max(losses), abs=unit)
+    assert min(y for _, y in raw.points) == pytest.approx(min(losses), abs=unit)
+
+
+def test_steps_without_a_finite_loss_leave_a_gap_and_are_named():
+    events = [*beginning(1), *training(range(1, 20), 100)]
+    events.append(
+        p.Step(step=20, epoch=1, loss=None, nonfinite="nan", lr={"head": 0.1}, grad_norm=None, images_per_second=1.0)
+    )
+    state = fold_all(through_a_log(events))
+    assert len(History(state).steps("loss").ys) == 19
+    assert "loss nan" in shown(state)[-1]
+
+
+def test_the_axis_ends_with_the_plan_and_stands_still():
+    state = a_run(done=41, steps_per_epoch=40, epochs=10)
+    assert window(state, View()) == (0, 400)
+    for event in training(range(42, 400), 40):
+        fold(state, event)
+        assert window(state, View()) == (0, 400)
+    fold(state, p.CommandApplied(command=p.Set(id="x", key="train.epochs", value=20), step=399))
+    assert window(state, View()) == (0, 800)
+
+
+def test_before_the_first_epoch_the_planned_length_can_be_told():
+    state = a_run(done=30, steps_per_epoch=40, epochs=10)
+    assert window(state, View(), total_steps=400) == (0, 400)
+    assert window(state, View()) == (0, 64)
+
+
+def test_zoom_shows_whole_epochs_at_the_end():
+    state = a_run(done=300, steps_per_epoch=40, epochs=10)
+    assert window(state, View(epochs=3)) == (200, 320)
+    assert window(state, View(epochs=100)) == (0, 320)
+
+
+def test_phase_marks_stand_where_the_plan_changed():
+    state = a_run()
+    fold(state, p.CommandApplied(command=p.Set(id="y", key="optimizer.lr", value=0.1), step=200))
+    fold(state, p.CommandRejected(command=p.Set(id="z", key="freeze.rules", value=[]), step=210, reason="nothing left"))
+    assert phases(state) == [(120, "train layer4")]
+    screen = shown(state)
+    assert sum("┊" in line for line in screen) > 8
+    assert any("┊ train layer4" in line for line in screen)
+
+
+def test_loss_and_accuracy_can_be_read_in_sixty_columns_by_marks_alone():
+    screen = shown(a_run(), size=(60, 18))
+    assert all(len(line) == 60 for line in screen)
+    assert screen[0].startswith("loss  ⠒⠒ train  ● val")
+    assert any(line.startswith("accuracy  ⠒⠒ train  ● val  ◆ best") for line in screen)
+    assert sum(line.count("●") for line in screen) >= 12
+    assert any("epoch 0" in line and "10" in line for line in screen)
+    assert screen[-1].startswith("step 300   loss 0.318, val 0.405   val accuracy 86.3%")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10, 3), (30, 6), (60, 20), (140, 40), (300, 100)])
+def test_every_size_is_filled_exactly(size: tuple[int, int]):
+    screen = shown(a_run(), "1", "3", "4", size=size)
+    assert [len(line) for line in screen] == [size[0]] * size[1]
+
+
+def test_ascii_markers_draw_with_ascii_alone():
+    assert "".join(shown(a_run(), "3", "4", "l", "z", size=(140, 40), marker="ascii")).isascii()
+
+
+@pytest.mark.parametrize("marker", ["braille", "hd", "dot", "ascii"])
+def test_every_marker_draws(marker: str):
+    assert any("train" in line for line in shown(a_run(), marker=marker, dark=False))
+
+
+def test_keys_choose_panels_scale_smoothing_and_range():
+    state = a_run()
+    assert "smoothed 2%" in shown(state)[0]
+    assert "smoothed 10%" in shown(state, "m")[0]
+    assert "smoothed" not in shown(state, "m", "m")[0]
+    assert "log" in shown(state, "l")[0]
+    assert "last 10 epochs" in shown(state, "z")[0]
+    assert "last epoch" in shown(state, "z", "z", "z")[0]
+    assert "last" not in shown(state, "z", "w")[0]
+    only_rates = shown(state, "3", "1", "2")
+    assert only_rates[0].startswith("learning rate")
+    assert any("backbone" in line for line in only_rates[:-1])
+    assert not any(line.startswith("loss") for line in only_rates)
+    assert shown(state, "2", "1")[0].startswith("loss"), "the last panel stays"
+
+
+def test_without_a_step_one_sentence_says_so():
+    screen = shown(fold_all(beginning(3)))
+    assert any("The curves begin with the first step." in line for line in screen)
+
+
+def test_only_cells_that_changed_are_drawn_again():
+    async def main() -> None:
+        state = a_run(done=300)
+        curves = Watched()
+        app = OneWidget(curves)
+        async with app.run_test(size=(120, 40)) as pilot:
+            curves.show(state)
+            await pilot.pause()
+            curves.asked.clear()
+            curves.show(state)
+            assert curves.asked == [], "nothing new, nothing sent"
+            for event in training(range(301, 302), 40, seed=5):
+                fold(state, event)
+            curves.show(state)
+            assert curves.asked
+            assert all(region.height == 1 for region in curves.asked)
+            assert sum(region.area for region in curves.asked) < 120 * 40 / 10
+
+    asyncio.run(main())
+
+
+def test_another_run_takes_the_place_of_the_first():
+    async def main() -> None:
+        app = OneWidget(Curves())
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.curves.show(a_run(done=300))
+            app.curves.show(a_run(done=80))
+            await pilot.pause()
+            assert lines(app.curves)[-1].startswith("step 80 ")
+            assert app.curves.summary.startswith("step 80 ")
+
+    asyncio.run(main())
+
+
+def test_hidden_curves_draw_nothing_until_they_are_seen():
+    async def main() -> None:
+        curves = Watched()
+        app = OneWidget(curves)
+        async with app.run_test(size=(80, 24)) as pilot:
+            curves.display = False
+            await pilot.pause()
+            curves.asked.clear()
+            curves.show(a_run())
+            assert curves.asked == []
+            curves.display = True
+            await pilot.pause()
+            assert lines(curves)[-1].startswith("step 300 ")
+
+    asyncio.run(main())
+
+
+def test_two_hundred_thousand_steps_are_drawn_at_once_and_one_more_for_next_to_nothing():
+    async def main() -> None:
+        state = fold_all([*beginning(60), *training(range(1, 200_001), 4000)])
+        app = OneWidget(Curves())
+        async with app.run_test(size=(120, 40)) as pilot:
+            app.curves.show(state)
+            await pilot.pause()
+            gc.collect()
+            gc.freeze()  # what is measured is drawing, not Python's walk over the test's own events
+            drawing = []
+            for keys in (("l",), ("m",), ("l",)):
+                start = time.process_time()
+                getattr(app.curves, {"l": "action_log", "m": "action_smooth"}[keys[0]])()
+                drawing.append(time.process_time() - start)
+            news = []
+            for event in training(range(200_001, 200_201), 4000):
+                fold(state, event)
+                start = time.process_time()
+                app.curves.show(state)
+                news.append(time.process_time() - start)
+            gc.unfreeze()
+            assert min(drawing) < 0.030
+            assert sum(news) / len(news) < 0.005
+
+    asyncio.run(main())
+
+
+def test_names_of_groups_and_rules_are_shown_as_text():
+    events = [*beginning(2), *training(range(1, 60), 40, groups=("head", "[red]\x1b[31mx[/]"))]
+    events.append(new_plan(50, ["train \x1b]0;title\x07[b]"]))
+    screen = "\n".join(shown(fold_all(through_a_log(events)), "3"))
+    assert "\x1b" not in screen
+    assert "\x07" not in screen
+    assert "[red]" in screen
+
+
+def test_many_rates_are_shown_by_the_fastest_and_the_slowest():
+    groups = ("head", "layer4", "layer3", "layer2", "stem")
+    state = fold_all([*beginning(2), *training(range(1, 60), 40, groups=groups)])
+    assert list(History(state).rates()) == ["head", "layer4", "stem"]
+    made = picture(RATE, History(state), View(log=True), 80, 12)
+    assert made is not None
+    assert [label.text for label in made.labels] == ["head", "layer4", "stem"]
+
+
+def test_accuracy_marks_the_best_epoch():
+    events = [*beginning(3), *training(range(1, 41), 40), an_epoch(2, 80, 0.2), an_epoch(3, 120, 0.9)]
+    made = picture(ACCURACY, History(fold_all(events)), View(), 80, 12)
+    assert made is not None
+    best = made.curves[-1]
+    assert (best.look, best.points[0][0]) == ("best", 80)
+    assert sum(curve.look == POINT for curve in made.curves) == 1
+
+
+@pytest.mark.parametrize(
+    ("axis", "low", "high", "labels"),
+    [
+        (axes.linear(0.1, 3.4, 3), 0, 4, ["0", "2", "4"]),
+        (axes.linear(1, 1, 3), 0.9, 1.1, ["0.9", "1.0", "1.1"]),
+        (axes.percent(0.881, 0.894, 3), 0.8, 0.9, ["80%", "90%"]),
+        (axes.percent(0.2, 0.98, 4), 0, 1, ["0%", "25%", "50%", "75%", "100%"]),
+    ],
+)
+def test_axes_end_at_round_numbers(axis: axes.Axis, low: float, high: float, labels: list[str]):
+    assert (axis.low, axis.high) == pytest.approx((low, high))
+    assert [label for _, label in axis.ticks] == labels

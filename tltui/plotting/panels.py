@@ -1,0 +1,213 @@
+"""What is plotted of a run: each panel's curves, axes and legend, from its state to a Picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+from engine import protocol as p
+from engine.state import RunState
+from tltui.glyphs import safe
+from tltui.plotting import axes, plot
+from tltui.plotting.axes import Axis
+from tltui.plotting.horizon import planned_steps, steps_per_epoch
+from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
+from tltui.plotting.series import Feed, Series, smoothed
+
+# More rates than this are not told apart in a few rows; the fastest and the slowest say where the others lie.
+RATES_SHOWN = 3
+RATE_STYLES = ("train", "val", "best")
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class View:
+    """How one looks at the curves: ``smoothing`` as a share of the visible range, ``epochs`` 0 for the whole run."""
+
+    smoothing: float = 0.02
+    log: bool = False
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot. ``legend`` holds (look, style, name) of each curve.
+
+    ``shares``: its values are shares of one; ``noisy``: a value a step, so that smoothing helps.
+    """
+
+    name: str
+    legend: tuple[tuple[str, str, str], ...]
+    shares: bool = False
+    noisy: bool = False
+
+
+LOSS = Panel("loss", ((LINE, "train", "train"), (POINT, "val", "val")), noisy=True)
+ACCURACY = Panel("accuracy", ((LINE, "train", "train"), (POINT, "val", "val"), (BEST, "best", "best")), shares=True)
+RATE = Panel("learning rate", ())
+GRADIENT = Panel("gradient norm", ((LINE, "train", "train"),), noisy=True)
+PANELS = (LOSS, ACCURACY, RATE, GRADIENT)
+
+
+class History:
+    """The series of one run. A series is only read from the events once a panel shows it."""
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self._steps: dict[str, Feed[p.Step]] = {}
+        self._epochs: dict[str, Feed[p.Epoch]] = {}
+        self._rates: set[str] = set()
+        self._rates_seen = 0
+
+    def steps(self, name: str) -> Series:
+        """A field of the steps."""
+        return self._steps.setdefault(name, Feed(attrgetter(name))).follow(self.state.steps)
+
+    def epochs(self, name: str) -> Series:
+        """A field of the epochs."""
+        return self._epochs.setdefault(name, Feed(attrgetter(name))).follow(self.state.epochs)
+
+    def rates(self) -> dict[str, Series]:
+        """The learning rate of each parameter group, the fastest first; at most ``RATES_SHOWN`` of them."""
+        self._rates.update(*map(attrgetter("lr"), self.state.steps[self._rates_seen :]))
+        self._rates_seen = len(self.state.steps)
+        latest = self.state.steps[-1].lr if self.state.steps else {}
+        groups = sorted(self._rates, key=lambda group: (-latest.get(group, 0.0), group))
+        if len(groups) > RATES_SHOWN:
+            groups = [*groups[: RATES_SHOWN - 1], groups[-1]]
+        return {
+            group: self._steps.setdefault(f"lr {group}", Feed(_rate_of(group))).follow(self.state.steps)
+            for group in groups
+        }
+
+
+def _rate_of(group: str) -> Callable[[p.Step], float | None]:
+    return lambda step: step.lr.get(group)
+
+
+def phases(state: RunState) -> list[tuple[int, str]]:
+    """The steps at which the freeze plan changed, each with the last rule of the new plan."""
+    return [
+        (answer.step, str(answer.command.value[-1]) if answer.command.value else "train all")
+        for answer in state.answers.values()
+        if isinstance(answer, p.CommandApplied)
+        and isinstance(answer.command, p.Set)
+        and answer.command.key == "freeze.rules"
+    ]
+
+
+def window(state: RunState, view: View, total_steps: int = 0) -> tuple[float, float]:
+    """The first and last step to be seen: ends of epochs, so that the axis stands still within one."""
+    done = state.steps[-1].step if state.steps else 0
+    per_epoch = steps_per_epoch(state, total_steps)
+    if view.epochs and per_epoch:
+        end = max(1, math.ceil(done / per_epoch - 1e-9))
+        return max(0, end - view.epochs) * per_epoch, end * per_epoch
+    # without a plan the axis doubles when it is full
+    return 0.0, planned_steps(state, total_steps) or 2.0 ** max(6, math.ceil(math.log2(done + 1)))
+
+
+def picture(
+    panel: Panel, history: History, view: View, width: int, height: int, *, total_steps: int = 0, x_labels: bool = True
+) -> Picture | None:
+    """What ``panel`` shows in ``width`` by ``height`` cells; None while there is nothing to show."""
+    columns, rows = plot.columns(width), plot.rows(height, x_labels)
+    left, right = window(history.state, view, total_steps)
+    curves = _curves(panel, history, view, (left, right), columns)
+    values = [y for curve in curves for _, y in curve.points]
+    if not values:
+        return None
+    y = _y_axis(panel, view, values, max(1, rows // 2))
+    x = axes.steps(left, right, steps_per_epoch(history.state, total_steps), max(2, columns // 10))
+    settled = tuple(_settled(curve, y, rows) for curve in curves)
+    changes = [(step, rule) for step, rule in phases(history.state) if left < step < right]
+    return Picture(
+        x,
+        y,
+        settled,
+        phases=tuple(float(step) for step, _ in changes),
+        labels=tuple(_labels(panel, changes, settled, y, (right - left) / columns)),
+        x_labels=x_labels,
+    )
+
+
+def _curves(panel: Panel, history: History, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
+    log = view.log and not panel.shares
+    if panel is LOSS:
+        found = _noisy(history.steps("loss"), view, span, columns)
+        found.append(Curve(POINT, "val", tuple(_extremes(history.epochs("val_loss"), span, columns))))
+    elif panel is ACCURACY:
+        found = [
+            Curve(LINE, "train", tuple(_extremes(history.epochs("train_accuracy"), span, columns))),
+            Curve(POINT, "val", tuple(_extremes(history.epochs("val_accuracy"), span, columns))),
+        ]
+        best = history.state.best
+        if best is not None and span[0] <= best.step <= span[1]:
+            found.append(Curve(BEST, "best", ((best.step, best.val_accuracy),)))
+    elif panel is RATE:
+        found = [
+            Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(group, 18))
+            for style, (group, series) in zip(RATE_STYLES, history.rates().items(), strict=False)
+        ]
+    else:
+        found = _noisy(history.steps("grad_norm"), view, span, columns)
+    return [_logarithms(curve) for curve in found] if log else found
+
+
+def _noisy(series: Series, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
+    raw = tuple(_extremes(series, span, columns))
+    if not view.smoothing:
+        return [Curve(LINE, "train", raw)]
+    left, right = span
+    count = 2 * columns  # braille has two dots beside each other in a cell
+    part = (right - left) / count
+    # what lies just before the window counts too, or the average would start anew at each zoom
+    before = min(int(left / part), math.ceil(3 * view.smoothing * count))
+    buckets = series.buckets(left - before * part, right, count + before)
+    averages = smoothed(buckets, max(view.smoothing * count, 1.0))
+    line = tuple((left + (at - before + 0.5) * part, value) for at, value in averages if at >= before)
+    return [Curve(SCATTER, "raw", raw), Curve(LINE, "train", line)]
+
+
+def _extremes(series: Series, span: tuple[float, float], columns: int) -> Points:
+    """The lowest and highest value of each column, the one nearer to the last point first."""
+    points: Points = []
+    for bucket in series.buckets(*span, columns):
+        pair = [bucket.low, bucket.high]
+        if points and abs(points[-1][1] - bucket.high) < abs(points[-1][1] - bucket.low):
+            pair.reverse()
+        points += [(bucket.x, y) for y in dict.fromkeys(pair)]
+    return points
+
+
+def _logarithms(curve: Curve) -> Curve:
+    return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if y > 0))
+
+
+def _y_axis(panel: Panel, view: View, values: Iterable[float], most: int) -> Axis:
+    low, high = min(values), max(values)
+    if panel.shares:
+        return axes.percent(low, high, most)
+    if view.log:
+        return axes.logarithmic(10**low, 10**high, most)
+    return axes.linear(low, high, most)
+
+
+def _settled(curve: Curve, y: Axis, rows: int) -> Curve:
+    """The curve in half dots of the plot: what moves less than one can see leaves the picture as it was."""
+    unit = (y.high - y.low) / (8 * rows)
+    return replace(curve, points=tuple((x, y.low + round((value - y.low) / unit) * unit) for x, value in curve.points))
+
+
+def _labels(
+    panel: Panel, changes: list[tuple[int, str]], curves: Iterable[Curve], y: Axis, cell: float
+) -> Iterable[Label]:
+    """What stands in the plot itself: names at the ends of lines, new plans at the top of their marks."""
+    for curve in curves:
+        if curve.name and curve.points:
+            yield Label(curve.name, curve.style, curve.points[-1][0] + 2 * cell, curve.points[-1][1])
+    if panel is LOSS:
+        for step, rule in changes:
+            yield Label(safe(rule, 18), "phase", step + 2 * cell, y.high)

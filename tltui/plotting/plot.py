@@ -1,0 +1,125 @@
+"""A plot as characters. The only module that knows plotext: another library would replace this file alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import plotext
+from rich.cells import cell_len
+
+from tltui.plotting.axes import Axis
+
+# Text and the name of its style.
+Run = tuple[str, str]
+# A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
+LINE, SCATTER, POINT, BEST = "line", "scatter", "point", "best"
+
+LABEL_WIDTH = 5
+_MARKERS = {
+    "braille": {LINE: "braille", SCATTER: "braille", POINT: "●", BEST: "◆"},
+    "hd": {LINE: "hd", SCATTER: "·", POINT: "●", BEST: "◆"},
+    "dot": {LINE: "•", SCATTER: "·", POINT: "o", BEST: "◆"},
+    "ascii": {LINE: "*", SCATTER: ".", POINT: "o", BEST: "@"},
+}
+SAMPLES = {"braille": "⠒⠒", "hd": "▄▄", "dot": "••", "ascii": "**"}
+_TO_ASCII = str.maketrans({"┤": "|", "│": "|", "┊": ":"})
+# plotext carries the style of a cell as one of 256 colours; the first sixteen are left to its own defaults.
+_FIRST_CODE = 16
+_ANSI = re.compile(r"\x1b\[([\d;]*)m")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points in data units. ``look`` is LINE, SCATTER, POINT or BEST; ``style`` names its style."""
+
+    look: str
+    style: str
+    points: tuple[tuple[float, float], ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """Text at a point of the plot, to the left of it where it would not fit to the right."""
+
+    text: str
+    style: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything that is drawn in one plot; two that are equal look the same."""
+
+    x: Axis
+    y: Axis
+    curves: tuple[Curve, ...]
+    phases: tuple[float, ...] = ()
+    labels: tuple[Label, ...] = ()
+    x_labels: bool = True
+
+
+def columns(width: int) -> int:
+    """How many columns of a plot ``width`` cells wide are left for its curves."""
+    return width - LABEL_WIDTH - 1
+
+
+def rows(height: int, x_labels: bool) -> int:
+    """How many rows of a plot ``height`` cells high are left for its curves."""
+    return height - 1 if x_labels else height
+
+
+def samples(look: str, marker: str) -> str:
+    """How a curve looks, for a legend."""
+    return SAMPLES[marker] if look == LINE else "··" if look == SCATTER else _MARKERS[marker][look]
+
+
+def draw(picture: Picture, width: int, height: int, marker: str) -> list[list[Run]]:
+    """The picture as ``height`` rows of runs, each ``width`` characters."""
+    styles = list(dict.fromkeys(["phase", *(c.style for c in picture.curves), *(t.style for t in picture.labels)]))
+    codes = {style: _FIRST_CODE + at for at, style in enumerate(styles)}
+    canvas = _canvas(picture, width, height, marker, codes)
+    names = {str(code): style for style, code in codes.items()}
+    return [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
+
+
+def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
+    plotext.clear_figure()
+    plotext.limit_size(False, False)  # the terminal is larger than the widget, or not there at all
+    plotext.plot_size(width, height)
+    plotext.theme("clear")
+    plotext.xaxes(False, False)
+    plotext.yaxes(True, False)
+    plotext.xlim(picture.x.low, picture.x.high)
+    plotext.ylim(picture.y.low, picture.y.high)
+    plotext.yticks([at for at, _ in picture.y.ticks], [label.rjust(LABEL_WIDTH) for _, label in picture.y.ticks])
+    x_ticks = picture.x.ticks if picture.x_labels else ()
+    plotext.xticks([at for at, _ in x_ticks], [label for _, label in x_ticks])
+    for at in picture.phases:
+        plotext.vline(at, color=codes["phase"])
+    # plotext leaves its axes out of a figure without data
+    plotext.scatter([picture.x.low], [picture.y.low], marker=" ")
+    for curve in picture.curves:
+        plot = plotext.plot if curve.look == LINE else plotext.scatter
+        look = _MARKERS[marker][curve.look]
+        plot([x for x, _ in curve.points], [y for _, y in curve.points], marker=look, color=codes[curve.style])
+    middle = (picture.x.low + picture.x.high) / 2
+    for text in picture.labels:
+        side = "left" if text.x <= middle else "right"
+        words = "".join(character if cell_len(character) == 1 else "?" for character in text.text)
+        plotext.text(words, text.x, text.y, color=codes[text.style], alignment=side)
+    return plotext.build()
+
+
+def _runs(line: str, names: dict[str, str], ascii_only: bool) -> list[Run]:
+    runs: list[Run] = []
+    style = "axis"
+    for at, part in enumerate(_ANSI.split(line)):
+        if at % 2:
+            style = names.get(part.rsplit(";", 1)[-1], "axis")
+        elif part:
+            text = part.replace("│", "┊") if style == "phase" else part
+            runs.append((text.translate(_TO_ASCII) if ascii_only else text, style))
+    return runs

@@ -1,0 +1,56 @@
+"""The latest values of a run as one line of words: what a screen reader, a narrow terminal or a log can use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from engine.protocol import restore
+from engine.state import RunState
+from tltui import glyphs
+
+
+def summary(state: RunState) -> list[str]:
+    """The latest values, the most wanted first."""
+    return list(_parts(state))
+
+
+def _parts(state: RunState) -> Iterator[str]:
+    step = state.steps[-1] if state.steps else None
+    epoch = state.epochs[-1] if state.epochs else None
+    best = state.best
+    if step is None:
+        yield "no step yet"
+        return
+    loss = f"loss {value(restore(step.loss, step.nonfinite))}"
+    yield f"step {step.step:,}"
+    if epoch is None or best is None:
+        yield loss
+    else:
+        yield f"{loss}, val {value(restore(epoch.val_loss, epoch.nonfinite))}"
+        yield f"val accuracy {percent(epoch.val_accuracy)}"
+        yield f"best {percent(best.val_accuracy)} @{best.epoch}"
+        yield f"train accuracy {percent(epoch.train_accuracy)}"
+    rates = sorted(step.lr.items(), key=lambda item: -item[1])
+    if rates:
+        yield "lr " + ", ".join(f"{glyphs.safe(group, 20)} {rate_text(rate)}" for group, rate in rates)
+    if step.grad_norm is not None:
+        yield f"gradient norm {value(step.grad_norm)}"
+
+
+def rate_text(rate: float) -> str:
+    """A learning rate as one writes it: 1.0e-3."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def value(number: float) -> str:
+    """Three significant digits; what is not finite is named."""
+    if not math.isfinite(number) or abs(number) < 1e-3:
+        return f"{number:.3g}"
+    return f"{number:#.3g}".rstrip(".")
+
+
+def percent(share: float) -> str:
+    """An accuracy with one decimal."""
+    return f"{100 * share:.1f}%"

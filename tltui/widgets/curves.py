@@ -1,0 +1,275 @@
+"""Curves: loss, accuracy, learning rate and gradient norm of a run, drawn while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from engine.state import RunState
+from tltui.glyphs import UNICODE, Glyphs
+from tltui.plotting import plot
+from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, picture
+from tltui.plotting.plot import Picture, Run
+from tltui.plotting.summary import summary
+
+SMOOTHINGS = (0.02, 0.1, 0.0)
+# Visible epochs; 0 is the whole run.
+ZOOMS = (0, 10, 3, 1)
+MIN_PANEL_WIDTH = 24
+MIN_PANEL_HEIGHT = 5
+# From here on two panels stand beside each other rather than above.
+WIDE = 130
+GAP = 2
+
+Row = list[Run]
+
+
+@dataclass
+class _Drawn:
+    """What a panel showed last, to draw again only what changed."""
+
+    picture: Picture
+    size: tuple[int, int]
+    rows: list[Row]
+
+
+class Curves(Widget, can_focus=True):
+    """The curves of one run; ``show`` takes its state as often as one likes and draws only what changed."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "curves--train",
+        "curves--val",
+        "curves--best",
+        "curves--raw",
+        "curves--phase",
+        "curves--axis",
+        "curves--title",
+        "curves--note",
+    }
+    DEFAULT_CSS = """
+    Curves {
+        width: 1fr;
+        height: 1fr;
+        & > .curves--train { color: $text-primary; }
+        & > .curves--val { color: $text-warning; text-style: bold; }
+        & > .curves--best { color: $text-success; text-style: bold; }
+        & > .curves--raw { color: $text-primary 45%; }
+        &:ansi > .curves--raw { text-style: dim; }
+        & > .curves--phase { color: $text-accent; }
+        & > .curves--axis { color: $text-muted; }
+        & > .curves--note { color: $text-muted; }
+        & > .curves--title { text-style: bold; }
+        &:focus > .curves--title { text-style: bold underline; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "panel(0)", "Show or hide loss", id="curves.loss", show=False),
+        Binding("2", "panel(1)", "Show or hide accuracy", id="curves.accuracy", show=False),
+        Binding("3", "panel(2)", "Show or hide learning rate", id="curves.rate", show=False),
+        Binding("4", "panel(3)", "Show or hide gradient norm", id="curves.gradient", show=False),
+        Binding("m", "smooth", "Smoothing", id="curves.smooth"),
+        Binding("l", "log", "Log scale", id="curves.log"),
+        Binding("z", "zoom", "Zoom on the last epochs", id="curves.zoom"),
+        Binding("w", "whole", "Whole run", id="curves.whole", show=False),
+    ]
+
+    def __init__(
+        self,
+        *,
+        glyphs: Glyphs = UNICODE,
+        marker: str = "braille",
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        """``marker`` is "braille", "hd", "dot" or "ascii": what the terminal's font can show."""
+        super().__init__(name=name, id=id, classes=classes)
+        self.view = View()
+        self.panels: tuple[Panel, ...] = (LOSS, ACCURACY)
+        self._glyphs, self._marker = glyphs, marker
+        self._history: History | None = None
+        self._total_steps = 0
+        self._drawn: dict[str, _Drawn] = {}
+        self._rows: list[Row] = []
+
+    def show(self, state: RunState, *, total_steps: int = 0) -> None:
+        """Show ``state`` as it is now. ``total_steps`` is the planned length, where the run does not tell it yet."""
+        if self._history is None or self._history.state is not state:
+            self._history = History(state)
+        self._total_steps = total_steps
+        if self.is_on_screen:
+            self._redraw()
+
+    @property
+    def summary(self) -> str:
+        """The latest values as one line, and how they are shown."""
+        if self._history is None:
+            return ""
+        return f" {self._glyphs.separator} ".join(summary(self._history.state))
+
+    def action_panel(self, index: int) -> None:
+        """Show a panel or hide it; the last one stays."""
+        chosen = [panel for at, panel in enumerate(PANELS) if (panel in self.panels) != (at == index)]
+        self.panels = tuple(chosen) or self.panels
+        self._redraw()
+
+    def action_smooth(self) -> None:
+        """The next of the smoothings: light, strong, none."""
+        smoothing = SMOOTHINGS[(SMOOTHINGS.index(self.view.smoothing) + 1) % len(SMOOTHINGS)]
+        self.view = View(smoothing, self.view.log, self.view.epochs)
+        self._redraw()
+
+    def action_log(self) -> None:
+        """Logarithmic or linear; accuracies stay linear."""
+        self.view = View(self.view.smoothing, not self.view.log, self.view.epochs)
+        self._redraw()
+
+    def action_zoom(self) -> None:
+        """Fewer epochs, and from the last one back to the whole run."""
+        epochs = ZOOMS[(ZOOMS.index(self.view.epochs) + 1) % len(ZOOMS)]
+        self.view = View(self.view.smoothing, self.view.log, epochs)
+        self._redraw()
+
+    def action_whole(self) -> None:
+        """Back to the whole run."""
+        self.view = View(self.view.smoothing, self.view.log)
+        self._redraw()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._redraw()
+
+    def on_show(self, event: events.Show) -> None:
+        self._redraw()
+
+    def render_line(self, y: int) -> Strip:
+        row = self._rows[y] if y < len(self._rows) else []
+        segments = [Segment(text, self.get_component_rich_style(f"curves--{style}")) for text, style in row]
+        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _redraw(self) -> None:
+        rows = self._all_rows(*self.size)
+        changed = [
+            Region(start, y, end - start, 1)
+            for y, (before, after) in enumerate(zip(self._rows, rows, strict=False))
+            for start, end in _changes(before, after)
+        ]
+        if len(rows) != len(self._rows) or any(_width(a) != _width(b) for a, b in zip(rows, self._rows, strict=True)):
+            self._rows = rows
+            self.refresh()
+        elif changed:
+            self._rows = rows
+            self.refresh(*changed)
+
+    def _all_rows(self, width: int, height: int) -> list[Row]:
+        if width < 1 or height < 1:
+            return []
+        values = _fitted(summary(self._history.state) if self._history else [], width, self._glyphs)
+        body = self._grid(width, height - 1)
+        return [*body, [(set_cell_size(values, width), "note")]]
+
+    def _grid(self, width: int, height: int) -> list[Row]:
+        """The chosen panels that fit, in one column or in two."""
+        if self._history is None or not self._history.state.steps:
+            return _centred("The curves begin with the first step.", width, height)
+        across = 2 if width >= WIDE and len(self.panels) > 1 else 1
+        fitting = max(1, height // MIN_PANEL_HEIGHT) * across
+        if width < MIN_PANEL_WIDTH or height < MIN_PANEL_HEIGHT:
+            return _centred("", width, height)
+        shown = self.panels[:fitting]
+        lines = -(-len(shown) // across)
+        panel_width = (width - GAP * (across - 1)) // across
+        rows: list[Row] = []
+        for line in range(lines):
+            panel_height = height // lines + (1 if line < height % lines else 0)
+            side = shown[line * across : (line + 1) * across]
+            last = line == lines - 1
+            drawn = [self._panel(panel, panel_width, panel_height, last or panel_height > 8) for panel in side]
+            rows += _beside(drawn, panel_width, width)
+        return rows
+
+    def _panel(self, panel: Panel, width: int, height: int, x_labels: bool) -> list[Row]:
+        assert self._history is not None
+        shown = picture(
+            panel, self._history, self.view, width, height - 1, total_steps=self._total_steps, x_labels=x_labels
+        )
+        if shown is None:
+            return [self._title(panel, width), *_centred("after the first epoch", width, height - 1)]
+        before = self._drawn.get(panel.name)
+        if before is None or before.picture != shown or before.size != (width, height):
+            rows = plot.draw(shown, width, height - 1, self._marker)
+            self._drawn[panel.name] = before = _Drawn(shown, (width, height), rows)
+        return [self._title(panel, width), *before.rows]
+
+    def _title(self, panel: Panel, width: int) -> Row:
+        row: Row = [(panel.name, "title")]
+        for look, style, name in panel.legend:
+            row += [("  ", "axis"), (plot.samples(look, self._marker), style), (f" {name}", "axis")]
+        notes = []
+        if self.view.log and not panel.shares:
+            notes.append("log")
+        if self.view.epochs:
+            notes.append("last epoch" if self.view.epochs == 1 else f"last {self.view.epochs} epochs")
+        if self.view.smoothing and panel.noisy:
+            notes.append(f"smoothed {self.view.smoothing:.0%}")
+        note = f" {self._glyphs.separator} ".join(notes)
+        room = width - _width(row)
+        if note and room >= len(note) + 2:
+            row.append((note.rjust(room), "note"))
+        return _cut(row, width)
+
+
+def _beside(panels: list[list[Row]], panel_width: int, width: int) -> list[Row]:
+    if len(panels) == 1:
+        return [_cut(row, width) for row in panels[0]]
+    left, right = panels
+    return [_cut([*_cut(a, panel_width), (" " * GAP, "axis"), *b], width) for a, b in zip(left, right, strict=True)]
+
+
+def _cut(row: Row, width: int) -> Row:
+    """The row, exactly ``width`` cells wide."""
+    found: Row = []
+    for text, style in row:
+        found.append((text[:width], style))
+        width -= len(found[-1][0])
+    return [*found, (" " * width, "axis")] if width else found
+
+
+def _width(row: Row) -> int:
+    return sum(cell_len(text) for text, _ in row)
+
+
+def _centred(text: str, width: int, height: int) -> list[Row]:
+    blank: Row = [(" " * width, "note")]
+    words: Row = [(text[:width].center(width), "note")]
+    return [words if at == height // 2 else blank for at in range(height)]
+
+
+def _fitted(parts: list[str], width: int, glyphs: Glyphs) -> str:
+    """As many of the parts as fit beside each other."""
+    line = ""
+    for part in parts:
+        longer = f"{line}   {part}" if line else part
+        if cell_len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+def _changes(before: Row, after: Row) -> list[tuple[int, int]]:
+    """Where two rows of one width differ, as one range of columns; nothing if they are the same."""
+    if before == after:
+        return []
+    if any(cell_len(text) != len(text) for text, _ in before + after):
+        return [(0, _width(after))]
+    old = [(character, style) for text, style in before for character in text]
+    new = [(character, style) for text, style in after for character in text]
+    differ = [at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
+    return [(differ[0], differ[-1] + 1)] if differ else []
