@@ -256,7 +256,8 @@ def test_any_sequence_of_edits_decides_what_was_asked_in_few_rules_and_can_be_un
         assert {leaf: plan.decisions[leaf].trains for leaf in plan.network.leaves} == asked
         if plan.rules != before:
             states = list(asked.values())
-            assert len(plan.rules) <= 1 + min(states.count(True), states.count(False))
+            naive = 1 + min(states.count(True), states.count(False))
+            assert len(plan.rules) <= naive or plan.rules == seen[0]
             seen.append(plan.rules)
     for rules in reversed(seen[:-1]):
         plan.undo()

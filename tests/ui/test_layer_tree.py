@@ -1,0 +1,351 @@
+"""The layer tree, driven by keys."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from networks import Model, large_network, network, resnet18
+from rich.cells import cell_len
+from textual import events
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from tltui.glyphs import ASCII, UNICODE, Glyphs
+from tltui.plan_editor import PlanEditor
+from tltui.widgets.layer_rows import LayerRows
+from tltui.widgets.layer_tree import LayerTree
+
+HEAD_ONLY = ["freeze *", "train head"]
+
+
+class TreeApp(App[None]):
+    """One layer tree, and what it said."""
+
+    def __init__(self, model: Model, rules: list[str], glyphs: Glyphs = UNICODE) -> None:
+        super().__init__()
+        self.editor = PlanEditor(model, rules)
+        self.layers = LayerTree(glyphs)
+        self.plans: list[list[str]] = []
+        self.refusals: list[str] = []
+        self.highlighted: list[tuple[str, str]] = []
+
+    def compose(self) -> ComposeResult:
+        self.layers.show(self.editor)
+        yield self.layers
+
+    def on_mount(self) -> None:
+        self.layers.focus()
+
+    def on_layer_tree_plan_changed(self, message: LayerTree.PlanChanged) -> None:
+        self.plans.append(message.rules)
+
+    def on_layer_tree_refused(self, message: LayerTree.Refused) -> None:
+        self.refusals.append(message.reason)
+
+    def on_layer_tree_highlighted(self, message: LayerTree.Highlighted) -> None:
+        self.highlighted.append((message.path, message.why))
+
+    def lines(self) -> list[str]:
+        """The tree as one sees it, without what is empty."""
+        rows = self.query_one(LayerRows)
+        return [line.rstrip() for y in range(rows.size.height) if (line := rows.render_line(y).text).strip()]
+
+    def foot(self) -> str:
+        """The last line of the widget."""
+        widget = self.layers
+        strips = self.screen._compositor.render_strips()
+        return strips[widget.region.bottom - 1].text.strip()
+
+
+def drive(
+    test: Callable[[TreeApp, Pilot[None]], Awaitable[None]],
+    model: Model | None = None,
+    rules: list[str] = HEAD_ONLY,
+    size: tuple[int, int] = (60, 24),
+    glyphs: Glyphs = UNICODE,
+) -> None:
+    async def main() -> None:
+        app = TreeApp(model or resnet18(), rules, glyphs)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await test(app, pilot)
+
+    asyncio.run(main())
+
+
+def test_each_row_says_state_name_type_shape_and_parameters():
+    async def test(app: TreeApp, _pilot: Pilot[None]) -> None:
+        lines = app.lines()
+        assert lines[0].split() == ["▾", "◐", "resnet18", "ResNet", "10", "11.2", "M"]
+        assert lines[1].split() == ["○", "conv1", "Conv2d", "64×112×112", "9.4", "k"]
+        assert lines[3].split() == ["relu", "ReLU", "64×112×112"]
+        assert lines[5].split() == ["▸", "○", "layer1", "2", "×", "BasicBlock", "64×56×56", "148", "k"]
+        assert lines[-1].split() == ["●", "fc", "Linear", "→", "10", "new", "5.1", "k"]
+
+    drive(test, size=(60, 14))
+
+
+def test_as_many_levels_are_open_as_there_is_room_for():
+    async def low(app: TreeApp, _pilot: Pilot[None]) -> None:
+        assert len(app.lines()) == 11
+
+    async def high(app: TreeApp, _pilot: Pilot[None]) -> None:
+        assert len(app.lines()) == 19
+
+    drive(low, size=(60, 12))
+    drive(high, size=(60, 30))
+
+
+@pytest.mark.parametrize("width", [38, 46, 60, 80, 100])
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_columns_line_up_and_nothing_is_wider_than_the_tree(width: int, glyphs: Glyphs):
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("e")
+        rows = app.query_one(LayerRows)
+        texts = [rows.render_line(y).text for y in range(rows.size.height)]
+        ends = {cell_len(text.rstrip()) for text in texts if text.rstrip()[-1:] in ("k", "M")}
+        assert len(ends) == 1
+        assert all(cell_len(text) == rows.size.width for text in texts)
+        assert rows.virtual_size.width <= rows.size.width
+        assert ends.pop() < rows.size.width
+
+    drive(test, size=(width, 70), glyphs=glyphs)
+
+
+def test_a_key_freezes_and_trains_the_layer_under_the_cursor():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("end", "up", "up", "space")
+        assert app.plans == [["freeze *", "train layer4", "train head"]]
+        assert app.lines()[8].split()[:3] == ["▸", "●", "layer4"]
+        assert app.highlighted[-1] == ("layer4", "train layer4")
+        await pilot.press("space")
+        assert app.plans[-1] == HEAD_ONLY
+        assert app.highlighted[-1] == ("layer4", "freeze *")
+
+    drive(test, size=(60, 14))
+
+
+def test_presets_up_to_here_and_undo_are_keys_too():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("a")
+        assert app.plans[-1] == ["train *"]
+        await pilot.press("end", "up", "up", "f")
+        assert app.plans[-1] == ["freeze *", "train layer4", "train head"]
+        await pilot.press("2")
+        assert app.plans[-1] == ["freeze *", "train layer3", "train layer4", "train head"]
+        await pilot.press("h")
+        assert app.plans[-1] == HEAD_ONLY
+        await pilot.press("u", "u")
+        assert app.plans[-1] == ["freeze *", "train layer4", "train head"]
+        await pilot.press("U")
+        assert app.plans[-1] == ["freeze *", "train layer3", "train layer4", "train head"]
+        assert not app.refusals
+
+    drive(test, size=(60, 14))
+
+
+def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("end", "space", "u", "h")
+        assert app.plans == []
+        assert [reason.split(";")[0] for reason in app.refusals] == [
+            "this would leave nothing to train",
+            "there is nothing to undo",
+            "only the head trains already",
+        ]
+
+    drive(test)
+
+
+def test_the_foot_says_what_the_layer_does_and_by_which_rule():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        assert app.foot() == "resnet18 · partly · freeze *, train head"
+        await pilot.press("down")
+        assert app.foot() == "conv1 · frozen · freeze *"
+        await pilot.press("space")
+        assert app.foot() == "conv1 · trains · train conv1"
+        await pilot.press("down", "down")
+        assert app.foot() == "relu · no parameters"
+
+    drive(test)
+
+
+def test_rows_that_the_engine_has_not_answered_yet_are_marked():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("1")
+        app.layers.show(app.editor, app.editor.changed_since(HEAD_ONLY))
+        await pilot.pause()
+        assert [line.split()[2] for line in app.lines() if "◌" in line] == ["resnet18", "layer4"]
+        app.layers.show(app.editor)
+        await pilot.pause()
+        assert "◌" not in "".join(app.lines())
+
+    drive(test, size=(60, 14))
+
+
+def test_right_and_left_open_and_close_and_move_between_levels():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press(*["down"] * 5, "right")
+        assert app.layers.path == "layer1"
+        await pilot.press("right")
+        assert app.layers.path == "layer1.0"
+        await pilot.press("left")
+        assert app.layers.path == "layer1"
+        await pilot.press("left")
+        assert len(app.lines()) == 11
+        await pilot.press("enter")
+        assert len(app.lines()) == 13
+
+    drive(test, size=(60, 15))
+
+
+def test_all_layers_open_and_close_and_the_cursor_stays_on_something_visible():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("e", "end", "up", "up")
+        assert app.layers.path == "layer4.1.bn2"
+        await pilot.press("c")
+        assert app.layers.path == "layer4"
+        assert len(app.lines()) == 11
+
+    drive(test, size=(60, 40))
+
+
+def test_search_goes_to_what_has_the_words_and_on_to_the_next():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("slash", *"downsample")
+        assert app.layers.path == "layer2.0.downsample"
+        assert app.foot().split() == ["/downsample", "1", "of", "3"]
+        await pilot.press("enter", "n")
+        assert app.layers.path == "layer3.0.downsample"
+        await pilot.press("n", "n")
+        assert app.layers.path == "layer2.0.downsample"
+        await pilot.press("N")
+        assert app.layers.path == "layer4.0.downsample"
+        assert sum("downsample" in line for line in app.lines()) == 1
+        await pilot.press("space")
+        assert app.plans == [["freeze *", "train layer4.0.downsample", "train head"]]
+        await pilot.press("escape")
+        assert app.foot().startswith("layer4.0.downsample · trains")
+        assert app.layers.path == "layer4.0.downsample"
+
+    drive(test, size=(70, 20))
+
+
+def test_letters_typed_into_the_search_are_no_commands_and_nothing_found_is_said():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("slash", *"aha 123")
+        assert app.plans == []
+        assert app.foot().split() == ["/aha", "123", "none", "found"]
+        assert app.layers.path == ""
+        await pilot.press("enter")
+        assert isinstance(app.focused, LayerRows)
+        assert app.foot().startswith("resnet18")
+
+    drive(test)
+
+
+def test_a_search_that_is_given_up_leads_back_to_where_it_began():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "slash", *"layer4.1.conv2")
+        assert app.layers.path == "layer4.1.conv2"
+        await pilot.press("escape")
+        assert app.layers.path == "conv1"
+        assert len(app.lines()) == 11
+
+    drive(test, size=(60, 14))
+
+
+def test_a_key_given_to_another_action_does_nothing_else():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        app.set_keymap({"layers.toggle": "x"})
+        await pilot.press(*["down"] * 5, "space")
+        assert app.plans == []
+        assert len(app.lines()) == 11
+        await pilot.press("x")
+        assert app.plans == [["freeze *", "train layer1", "train head"]]
+
+    drive(test, size=(60, 13))
+
+
+def test_every_key_has_an_id_and_a_description():
+    for widget in (LayerTree, LayerRows):
+        for binding in widget.BINDINGS:
+            assert not isinstance(binding, tuple)
+            assert binding.id
+            assert binding.description
+
+
+def test_another_network_takes_the_place_of_the_first():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("end")
+        other = PlanEditor(network({"stem": {"w": [4]}, "fc": {"w": [3]}}, ["fc"]), HEAD_ONLY)
+        app.layers.show(other)
+        await pilot.pause()
+        assert [line.split()[-3:] for line in app.lines()] == [
+            ["Block", "8×4×4", "7"],
+            ["Conv2d", "8×4×4", "4"],
+            ["4", "new", "3"],
+        ]
+        await pilot.press("down", "space")
+        assert other.rules == ["train *"]
+
+    drive(test)
+
+
+def test_names_with_markup_or_control_characters_are_shown_as_text():
+    model = network({"[red]a\x1b[31m": {"w": [4]}, "fc": {"w": [3]}}, ["fc"])
+
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("down")
+        assert "[red]a\\x1b[31m" in app.lines()[1]
+        assert "[red]a\\x1b[31m" in app.foot()
+        await pilot.press("space")
+        assert app.layers.path in app.editor.network.rows
+        assert app.editor.state("[red]a\x1b[31m") == "trainable"
+
+    drive(test, model=model)
+
+
+def test_resizing_keeps_what_is_open_and_where_the_cursor_is():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "down", "down", "down", "down", "right", "right")
+        await pilot.resize_terminal(100, 30)
+        await pilot.pause()
+        assert app.layers.path == "layer1.0"
+        assert len(app.lines()) == 13
+        assert max(map(len, app.lines())) <= 100
+
+    drive(test, size=(40, 15))
+
+
+def test_a_key_is_answered_within_a_frame_or_two_at_three_thousand_modules():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        painted = asyncio.Event()
+        display = app._display
+
+        def displayed(screen: Screen, renderable: object) -> None:
+            display(screen, renderable)  # type: ignore[arg-type]
+            painted.set()
+
+        app._display = displayed  # type: ignore[method-assign]
+
+        async def milliseconds(key: str, character: str | None) -> float:
+            """Of this process: what other processes do to the clock is not ours."""
+            await pilot.pause()
+            painted.clear()
+            began = time.process_time()
+            app.post_message(events.Key(key, character))
+            await asyncio.wait_for(painted.wait(), 5)
+            return (time.process_time() - began) * 1000
+
+        assert len(app.editor.network.modules) > 2900
+        await pilot.press("e", *["down"] * 30)
+        for key, character in [("down", None), ("space", " "), ("a", "a"), ("h", "h"), ("pagedown", None)] * 3:
+            await milliseconds(key, character)
+        keys = [("down", None), ("space", " "), ("u", "u"), ("a", "a"), ("h", "h"), ("pageup", None)] * 3
+        assert statistics.median([await milliseconds(*key) for key in keys]) < 50
+
+    drive(test, model=large_network(3000), size=(120, 40))

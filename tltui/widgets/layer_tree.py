@@ -1,0 +1,245 @@
+"""The layer tree: which layers train and why, and the keys that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static, Tree
+
+from engine.errors import InputError
+from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.network import Row
+from tltui.plan_editor import PlanEditor
+from tltui.widgets.layer_rows import LayerRows
+from tltui.widgets.layer_search import LayerSearch
+
+_WORDS = {"trainable": "trains", "frozen": "frozen", "mixed": "partly", "none": "no parameters"}
+
+
+class LayerTree(Vertical):
+    """A network, the state of each layer under the plan, and a line that says why.
+
+    Edits the plan itself, so that a key is answered at once, and posts what came of it.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "toggle_layer", "Freeze or train this layer", id="layers.toggle"),
+        Binding("f", "up_to_here", "Freeze all that runs before", id="layers.up_to_here"),
+        Binding("h", "head_only", "Train the head only", id="layers.head_only"),
+        Binding("a", "train_all", "Train all", id="layers.all"),
+        Binding("1", "last_stages(1)", "Train the last stage", show=False, id="layers.last_stage"),
+        Binding("2", "last_stages(2)", "Train the last two stages", show=False, id="layers.last_two_stages"),
+        Binding("3", "last_stages(3)", "Train the last three stages", show=False, id="layers.last_three_stages"),
+        Binding("u", "undo", "Undo", id="layers.undo"),
+        Binding("U", "redo", "Redo", show=False, id="layers.redo"),
+        Binding("slash", "search", "Find a layer", key_display="/", id="layers.find"),
+        Binding("n", "next_found", "Next found", show=False, id="layers.next"),
+        Binding("N", "previous_found", "Previous found", show=False, id="layers.previous"),
+        Binding("escape", "end_search", "End the search", show=False, id="layers.end_search"),
+        Binding("e", "expand_all", "Open all layers", show=False, id="layers.expand_all"),
+        Binding("c", "collapse_all", "Close all layers", show=False, id="layers.collapse_all"),
+    ]
+
+    DEFAULT_CSS = """
+    LayerTree {
+        & > LayerRows { height: 1fr; }
+        & > .why { height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
+        & > LayerSearch { display: none; }
+        &.-searching > LayerSearch { display: block; }
+        &.-searching > .why { display: none; }
+    }
+    """
+
+    @dataclass
+    class PlanChanged(Message):
+        """The user edited the plan; these are its rules now."""
+
+        rules: list[str]
+
+    @dataclass
+    class Refused(Message):
+        """What the user asked for can't be done or would change nothing."""
+
+        reason: str
+
+    @dataclass
+    class Highlighted(Message):
+        """The cursor is on another layer, or another rule decides about it."""
+
+        path: str
+        why: str
+
+    def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._glyphs = glyphs
+        self._editor: PlanEditor | None = None
+        self._pending: Collection[str] = frozenset()
+        self._found: list[str] = []
+        self._explained: tuple[str, str] | None = None
+        self._rows = LayerRows(glyphs)
+        self._why = Static(classes="why")
+        self._search = LayerSearch()
+        self._search_began_at = ""
+
+    def compose(self) -> ComposeResult:
+        yield self._rows
+        yield self._why
+        yield self._search
+
+    def show(self, editor: PlanEditor, pending: Collection[str] = frozenset()) -> None:
+        """Show a plan; ``pending`` names rows whose change the engine has not answered yet."""
+        self._editor, self._pending = editor, frozenset(pending)
+        self._rows.show(editor, self._pending)
+        self._explain()
+
+    def focus(self, scroll_visible: bool = True) -> Self:
+        """Put the focus on the rows."""
+        self._rows.focus(scroll_visible)
+        return self
+
+    @property
+    def path(self) -> str:
+        """The layer under the cursor; "" is the network itself."""
+        return self._rows.path
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape is left to others unless there is a search to end."""
+        if action in ("end_search", "next_found", "previous_found"):
+            return self.has_class("-searching")
+        return self._editor is not None
+
+    def action_toggle_layer(self) -> None:
+        """Freeze the layer under the cursor, or train it."""
+        self._edit(lambda editor: editor.toggle(self.path))
+
+    def action_up_to_here(self) -> None:
+        """Freeze what runs before the layer under the cursor."""
+        self._edit(lambda editor: editor.up_to_here(self.path), "nothing that runs before this layer trains")
+
+    def action_head_only(self) -> None:
+        """Train the head only."""
+        self._edit(PlanEditor.head_only, "only the head trains already")
+
+    def action_train_all(self) -> None:
+        """Train everything."""
+        self._edit(PlanEditor.all, "everything trains already")
+
+    def action_last_stages(self, count: int) -> None:
+        """Train the last stages and the head."""
+        self._edit(lambda editor: editor.last_stages(count), "exactly these stages train already")
+
+    def action_undo(self) -> None:
+        """Take the last edit back."""
+        self._edit(PlanEditor.undo)
+
+    def action_redo(self) -> None:
+        """Make the edit again that was taken back last."""
+        self._edit(PlanEditor.redo)
+
+    def action_expand_all(self) -> None:
+        """Open all layers."""
+        self._rows.expand_all()
+
+    def action_collapse_all(self) -> None:
+        """Close all layers."""
+        self._rows.collapse_all()
+
+    def action_search(self) -> None:
+        """Ask what to look for."""
+        self._search_began_at = self.path
+        self.add_class("-searching")
+        self._search.begin()
+        self.refresh_bindings()
+
+    def action_end_search(self) -> None:
+        """Leave the search. Before it was submitted the cursor goes back to where it was, afterwards it stays."""
+        if not self._rows.has_focus:
+            self._rows.go_to(self._search_began_at)
+        self.remove_class("-searching")
+        self._found = []
+        self._rows.forget_found()
+        self._rows.focus()
+        self._explain()
+        self.refresh_bindings()
+
+    def action_next_found(self) -> None:
+        """Go to the next layer that was found."""
+        self._go_to_found(self.path, step=1)
+
+    def action_previous_found(self) -> None:
+        """Go to the layer that was found before this one."""
+        self._go_to_found(self.path, step=-1)
+
+    @on(LayerSearch.Changed)
+    def _find(self, event: LayerSearch.Changed) -> None:
+        event.stop()
+        self._found = self._editor.network.find(event.query) if self._editor else []
+        self._rows.mark_found(self._found)
+        self._go_to_found(self._search_began_at, step=0)
+
+    @on(LayerSearch.Submitted)
+    def _choose(self, event: LayerSearch.Submitted) -> None:
+        event.stop()
+        if self._found:
+            self._rows.focus()
+        else:
+            self.action_end_search()
+
+    @on(Tree.NodeHighlighted)
+    def _moved(self, event: Tree.NodeHighlighted[Row]) -> None:
+        event.stop()
+        self._explain()
+
+    def _go_to_found(self, origin: str, step: int) -> None:
+        """Go to the found layer at ``origin`` or after (0), after (1) or before it (-1), round the end if need be."""
+        if self._editor is None or not self._found:
+            self._rows.go_to(self._search_began_at)
+            self._search.show_place(0, 0)
+            return
+        places = {path: place for place, path in enumerate(self._editor.network.rows)}
+        start = places[origin] + step
+        if step < 0:
+            path = next((path for path in reversed(self._found) if places[path] <= start), self._found[-1])
+        else:
+            path = next((path for path in self._found if places[path] >= start), self._found[0])
+        self._rows.go_to(path)
+        self._search.show_place(self._found.index(path) + 1, len(self._found))
+
+    def _edit(self, edit: Callable[[PlanEditor], None], unchanged: str = "nothing changes") -> None:
+        editor = self._editor
+        if editor is None:
+            return
+        before = editor.rules
+        try:
+            edit(editor)
+        except InputError as error:
+            self.post_message(self.Refused(str(error)))
+            return
+        if editor.rules == before:
+            self.post_message(self.Refused(unchanged))
+            return
+        self._rows.repaint()
+        self._explain()
+        self.post_message(self.PlanChanged(editor.rules))
+
+    def _explain(self) -> None:
+        """Say what the layer under the cursor does, and by which rule."""
+        if self._editor is None:
+            return
+        path, why = self.path, self._editor.why(self.path)
+        state = self._editor.state(path)
+        words = [_WORDS[state], *([] if state == "none" else [why]), *(["pending"] if path in self._pending else [])]
+        rest = f" {self._glyphs.separator} ".join(["", *words])
+        name = safe(path or self._editor.network.name, max(8, self.size.width - 2 - len(rest)), self._glyphs.ellipsis)
+        self._why.update(Content(name + rest), layout=False)
+        if (path, why) != self._explained:
+            self._explained = (path, why)
+            self.post_message(self.Highlighted(path, why))

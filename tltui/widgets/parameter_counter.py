@@ -1,0 +1,103 @@
+"""The parameter counter: how much of the network trains, and what that takes in memory."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.geometry import Size
+from textual.widget import Widget
+
+from engine.protocol import ParameterCounts
+from tltui import glyphs as write
+from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.plan_editor import Memory
+
+_LONGEST_BAR = 24
+_SHORTEST_BAR = 4
+
+
+class ParameterCounter(Widget):
+    """Total, trainable and frozen parameters with a bar; bytes of weights, gradients and optimizer state; the cache."""
+
+    DEFAULT_CSS = """
+    ParameterCounter { height: auto; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._glyphs = glyphs
+        self._shown: tuple[ParameterCounts, Memory | None, int, str | None] | None = None
+
+    def show(
+        self, counts: ParameterCounts, memory: Memory | None = None, cached_bytes: int = 0, boundary: str | None = None
+    ) -> None:
+        """``boundary`` is the last layer that is computed once, ``cached_bytes`` what is kept of its output."""
+        shown = (counts, memory, cached_bytes, boundary)
+        if shown != self._shown:
+            height = len(self._lines(self.size.width))
+            self._shown = shown
+            self.refresh(layout=len(self._lines(self.size.width)) != height)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Narrow counters take more lines."""
+        return len(self._lines(width))
+
+    def render(self) -> Content:
+        """The lines for the present width."""
+        return Content("\n").join(self._lines(self.size.width))
+
+    def _lines(self, width: int) -> list[Content]:
+        if self._shown is None:
+            return []
+        counts, memory, cached_bytes, boundary = self._shown
+        lines = [self._share(counts, width), *self._frozen(counts, memory, width)]
+        if boundary is not None:
+            lines.append(self._cache(boundary, cached_bytes, width))
+        return lines
+
+    def _share(self, counts: ParameterCounts, width: int) -> Content:
+        """``trainable  15.2 M of 23.7 M  ▰▰▰▰▰▱▱▱  64%``"""
+        share = counts.trainable / counts.total if counts.total else 0.0
+        numbers = f"{write.number(counts.trainable):>6} of {write.number(counts.total)}"
+        percent = write.share(share)
+        room = width - cell_len(f"trainable {numbers}    {percent}")
+        length = min(room, _LONGEST_BAR)
+        if length < _SHORTEST_BAR:
+            return Content.assemble("trainable ", (numbers, "bold"), "  ", (percent, "bold"))
+        # A bar that is full or empty says all or nothing, so it is so for exactly that.
+        full = min(max(round(share * length), int(share > 0)), length - int(share < 1))
+        bar = (self._glyphs.share_full * full, self._glyphs.share_empty * (length - full))
+        return Content.assemble(
+            "trainable ", (numbers, "bold"), "  ", (bar[0], "$text-success"), (bar[1], "$text-muted"),
+            "  ", (percent, "bold"),
+        )  # fmt: skip
+
+    def _frozen(self, counts: ParameterCounts, memory: Memory | None, width: int) -> list[Content]:
+        """``frozen  8.5 M  memory 278 MB: weights 95 MB, gradients 61 MB, optimizer 122 MB``, on one line or two"""
+        frozen = f"frozen    {write.number(counts.frozen):>6}"
+        if memory is None:
+            return [Content(frozen)]
+        total = f"{frozen}  memory {write.bytes(memory.total)}"
+        weights = f"weights {write.bytes(memory.weights)}"
+        gradients, moments = write.bytes(memory.gradients), write.bytes(memory.optimizer_state)
+        in_full = f"{weights}, gradients {gradients}, optimizer {moments}"
+        in_short = f"{weights}, grads {gradients}, opt {moments}"
+        for parts in (in_full, in_short):
+            if cell_len(f"{total}: {parts}") <= width:
+                return [Content.assemble(total, (f": {parts}", "$text-muted"))]
+        for parts in (in_full, in_short):
+            if cell_len(parts) <= width:
+                return [Content(total), Content.styled(parts, "$text-muted")]
+        return [
+            Content.assemble(frozen, (f"  {weights}", "$text-muted")),
+            Content.styled(f"gradients {gradients}, optimizer {moments}", "$text-muted"),
+        ]
+
+    def _cache(self, boundary: str, cached_bytes: int, width: int) -> Content:
+        """``up to layer3 computed once, cached 402 MB``"""
+        size = write.bytes(cached_bytes)
+        words = ("up to ", f" computed once, cached {size}" if cached_bytes else " computed once")
+        if cell_len("".join((words[0], boundary, words[1]))) > width:
+            words = ("once up to ", f", {size}" if cached_bytes else "")
+        room = max(1, width - cell_len("".join(words)))
+        return Content.styled(safe(boundary, room, self._glyphs.ellipsis).join(words), "$text-muted")
