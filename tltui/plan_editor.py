@@ -27,6 +27,7 @@ class Memory:
 
     @property
     def total(self) -> int:
+        """All of it."""
         return self.weights + self.gradients + self.optimizer_state
 
 
@@ -54,10 +55,12 @@ class PlanEditor:
 
     @property
     def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
         return self._at > 0
 
     @property
     def can_redo(self) -> bool:
+        """Whether an edit that was taken back can be made again."""
         return self._at < len(self._history) - 1
 
     @property

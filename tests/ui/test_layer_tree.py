@@ -162,7 +162,7 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
 
 def test_the_foot_says_what_the_layer_does_and_by_which_rule():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        assert app.foot() == "resnet18 · partly · freeze *, train head"
+        assert app.foot() == "resnet18 · partly trains · freeze *, train head"
         await pilot.press("down")
         assert app.foot() == "conv1 · frozen · freeze *"
         await pilot.press("space")
@@ -171,6 +171,15 @@ def test_the_foot_says_what_the_layer_does_and_by_which_rule():
         assert app.foot() == "relu · no parameters"
 
     drive(test)
+
+
+def test_the_foot_leaves_out_the_middle_of_a_name_rather_than_the_rule():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.press("e", "end", *["up"] * 9)
+        assert app.layers.path == "layer4.0.downsample.0"
+        assert app.foot() == "layer4.0…ample.0 · frozen · freeze *"
+
+    drive(test, size=(38, 24))
 
 
 def test_rows_that_the_engine_has_not_answered_yet_are_marked():

@@ -50,7 +50,7 @@ def test_on_a_wide_screen_all_numbers_stand_on_three_lines():
     ]
 
 
-@pytest.mark.parametrize("width", range(38, 101, 3))
+@pytest.mark.parametrize("width", range(36, 101, 4))
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_no_number_is_cut_off_at_any_width(width: int, glyphs: Glyphs):
     lines = shown(width, glyphs=glyphs)

@@ -21,7 +21,7 @@ from tltui.plan_editor import PlanEditor
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
 
-_WORDS = {"trainable": "trains", "frozen": "frozen", "mixed": "partly", "none": "no parameters"}
+_WORDS = {"trainable": "trains", "frozen": "frozen", "mixed": "partly trains", "none": "no parameters"}
 
 
 class LayerTree(Vertical):
@@ -93,6 +93,10 @@ class LayerTree(Vertical):
         yield self._rows
         yield self._why
         yield self._search
+
+    def on_resize(self) -> None:
+        """Use the room there is for the layer's name."""
+        self._explain()
 
     def show(self, editor: PlanEditor, pending: Collection[str] = frozenset()) -> None:
         """Show a plan; ``pending`` names rows whose change the engine has not answered yet."""

@@ -90,7 +90,7 @@ class ParameterCounter(Widget):
                 return [Content(total), Content.styled(parts, "$text-muted")]
         return [
             Content.assemble(frozen, (f"  {weights}", "$text-muted")),
-            Content.styled(f"gradients {gradients}, optimizer {moments}", "$text-muted"),
+            Content.styled(f"grads {gradients}, optimizer {moments}", "$text-muted"),
         ]
 
     def _cache(self, boundary: str, cached_bytes: int, width: int) -> Content:
@@ -98,6 +98,6 @@ class ParameterCounter(Widget):
         size = write.bytes(cached_bytes)
         words = ("up to ", f" computed once, cached {size}" if cached_bytes else " computed once")
         if cell_len("".join((words[0], boundary, words[1]))) > width:
-            words = ("once up to ", f", {size}" if cached_bytes else "")
+            words = ("cached up to ", f": {size}") if cached_bytes else ("once up to ", "")
         room = max(1, width - cell_len("".join(words)))
         return Content.styled(safe(boundary, room, self._glyphs.ellipsis).join(words), "$text-muted")
