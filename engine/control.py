@@ -11,7 +11,10 @@ from engine.rundir import CommandTail, RunFolder
 
 
 class Control:
-    """Collects commands in their order. SIGTERM and SIGINT ask the run to stop in order; SIGHUP is none of its business."""
+    """Collects commands in their order.
+
+    SIGTERM and SIGINT ask the run to stop in order; SIGHUP, a terminal that closes, is none of its business.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self._tail = CommandTail(folder)
@@ -33,6 +36,11 @@ class Control:
         self._waiting.clear()
         return taken
 
+    def leftover(self) -> list[AnyCommand | str]:
+        """Those that nobody took, for when the run ends."""
+        self.signal = None
+        return self.commands()
+
     def check(self) -> None:
         """Raises Stopped if a stop is wanted; other commands wait until training takes them.
 
@@ -40,5 +48,7 @@ class Control:
         """
         commands = self.commands()
         self._waiting.extend(commands)
-        if any(isinstance(command, Stop) for command in commands):
-            raise Stopped("stop command")
+        stop = next((command for command in commands if isinstance(command, Stop)), None)
+        if stop:
+            self._waiting.remove(stop)
+            raise Stopped("stop command", stop)

@@ -20,11 +20,21 @@ from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, 
 from engine.evaluation.predictions import PredictionsFile
 from engine.models import zoo
 from engine.models.freeze import Freezing
-from engine.models.structure import layer_tree
+from engine.models.structure import describe
 from engine.models.weights import load_weights
-from engine.plan import decide
+from engine.plan import decide_model
 from engine.progress import Report, Throttled
-from engine.protocol import Event, FrozenProof, ModelReady, Progress, RunFinished, RunStarted, Warning, WeightsReport
+from engine.protocol import (
+    CommandApplied,
+    Event,
+    FrozenProof,
+    ModelReady,
+    Progress,
+    RunFinished,
+    RunStarted,
+    Warning,
+    WeightsReport,
+)
 from engine.rundir import EventLog, RunFolder, write_atomically
 from engine.training import checkpoints
 from engine.training.loop import TrainingFailed, train
@@ -55,18 +65,19 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
         )
     )
     session = prepare(folder, log, control, config, precision, report)
+    proof = None
     try:
         reason = train(session, report)
-    except Stopped as stopped:
-        session.save(best=False)
-        return _finished(session, "stopped", f"{stopped} after step {session.step}", 130)
-    except TrainingFailed as failure:
-        return _finished(session, "failed", str(failure), 1)
-    proof = session.freezing.verify()
-    try:
+        proof = session.freezing.verify()
         evaluate_best(session, report)
     except Stopped as stopped:
-        return _finished(session, "stopped", f"{stopped} during evaluation", 130, proof)
+        if stopped.command:
+            log.write(CommandApplied(command=stopped.command, step=session.step))
+        if proof is None:
+            session.save(best=False)
+        return _finished(session, "stopped", f"{stopped} after step {session.step}", 130, proof)
+    except TrainingFailed as failure:
+        return _finished(session, "failed", str(failure), 1, proof)
     return _finished(session, "completed", reason, 0, proof)
 
 
@@ -76,16 +87,13 @@ def prepare(
     """Data and model; what can be refused is refused before work that takes long. Raises InputError and Stopped."""
     source = open_source(config.data)
     classes = len(source.classes)
-    on_meta = zoo.build(config.model.name, classes, config.head, config.data.image_size, on_meta=True)
-    zoo.check_image_size(on_meta)
-    names = [name for name, _ in on_meta.module.named_parameters()]
-    decide(config.freeze.rules, [path for path, _ in on_meta.module.named_modules()], names, on_meta.head)
-    write_atomically(folder.model, msgspec.json.encode(layer_tree(on_meta, classes)))
-
-    data, data_ready = prepare_data(source, config, on_meta.preprocessing, folder, report)
-    log.write(data_ready)
+    model = describe(config.model.name, classes, config.data.image_size, config.head)
+    decide_model(config.freeze.rules, model)
+    write_atomically(folder.model, msgspec.json.encode(model))
 
     classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
+    data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report)
+    log.write(data_ready)
     weights = load_weights(classifier, config.model.weights, report)
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
@@ -142,7 +150,11 @@ def _warnings(session: Session, weights: WeightsReport) -> list[Event]:
 
 
 def _finished(
-    session: Session, status: Literal["completed", "stopped", "failed"], reason: str, exit_code: int, proof: FrozenProof | None = None
+    session: Session,
+    status: Literal["completed", "stopped", "failed"],
+    reason: str,
+    exit_code: int,
+    proof: FrozenProof | None,
 ) -> RunFinished:
     best = session.best
     return RunFinished(
@@ -158,6 +170,7 @@ def _finished(
 
 def _reporter(log: EventLog, control: Control) -> Report:
     """Reports progress as events, a few a second, and gives up the work where a stop is wanted."""
+
     def write(activity: str, done: int, total: int, unit: str) -> None:
         log.write(Progress(activity=activity, done=done, total=total, unit=unit))
 

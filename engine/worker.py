@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.control import Control
 from engine.environment import check_libraries
 from engine.errors import InputError, Stopped
-from engine.protocol import RunFinished
+from engine.protocol import CommandApplied, CommandRejected, RunFinished
 from engine.rundir import EventLog, Lock, RunFolder
 
 NICENESS = 10  # so that keys do not lag while training takes all cores
@@ -31,7 +31,10 @@ def main(path: Path) -> int:
         return 2
     os.nice(NICENESS)
     log = EventLog(folder)
-    finished = _carry_out(folder, log, Control(folder))
+    control = Control(folder)
+    finished = _carry_out(folder, log, control)
+    for command in control.leftover():
+        log.write(CommandRejected(command=command, reason="the run ended before it could take this command", step=0))
     finished.seconds = round(time.monotonic() - start, 3)
     log.write(finished)
     log.sync()
@@ -48,6 +51,8 @@ def _carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinishe
         traceback.print_exc()
         return RunFinished(status="failed", reason=str(error), seconds=0, exit_code=2)
     except Stopped as stopped:
+        if stopped.command:
+            log.write(CommandApplied(command=stopped.command, step=0))
         return RunFinished(status="stopped", reason=f"{stopped}, before training began", seconds=0, exit_code=130)
     except Exception as error:
         traceback.print_exc()

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,9 +101,7 @@ def training_loader(dataset: PictureDataset, batches: ShuffledBatches, workers: 
 def evaluation_loader(dataset: PictureDataset, indices: Sequence[int], batch_size: int) -> DataLoader[Batch]:
     """The pictures' centres, in order."""
     draws = [[(0, i) for i in indices[at : at + batch_size]] for at in range(0, len(indices), batch_size)]
-    return DataLoader(
-        dataset, batch_sampler=draws, collate_fn=_as_it_is, pin_memory=torch.cuda.is_available()
-    )
+    return DataLoader(dataset, batch_sampler=draws, collate_fn=_as_it_is, pin_memory=torch.cuda.is_available())
 
 
 def choose_workers(wanted: int, augment: str) -> int:
@@ -114,5 +113,5 @@ def choose_workers(wanted: int, augment: str) -> int:
     return min(max((os.cpu_count() or 1) - 1, 1), 8)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (DataLoader knows no datasets that give whole batches)
     return batch

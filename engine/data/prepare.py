@@ -46,9 +46,7 @@ def prepare_data(
     start = time.monotonic()
     store = PictureStore(memory_budget(config.data.cache_gb), folder.path)
     try:
-        readable, skipped = decode_all(
-            source, preprocessing.resize_size, preprocessing.interpolation, store, report
-        )
+        readable, skipped = decode_all(source, preprocessing.resize_size, preprocessing.interpolation, store, report)
     except OSError as error:
         raise InputError(
             f"decoded pictures do not fit: {error.strerror} in {folder.path}; free space or choose a smaller image_size"

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -83,7 +84,7 @@ def digits_source(config: DataConfig) -> Source:
     """scikit-learn's 1,797 handwritten digits of 8×8 pixels."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     pixels = (digits.images * (255 / 16)).round().astype("uint8")
     pictures = [Picture(f"digit-{index:04}", int(label), "") for index, label in enumerate(digits.target)]
     return Source([str(digit) for digit in range(10)], pictures, lambda index: Image.fromarray(pixels[index]))

@@ -41,7 +41,7 @@ class PictureStore:
                     self._spill = os.dup(file.fileno())
                 self._spilled = 0
             self._in_file.append((self._spilled, pixels.shape))
-            data = memoryview(np.ascontiguousarray(pixels)).cast("B")
+            data = memoryview(pixels.tobytes())
             while data:
                 written = os.pwrite(self._spill, data, self._spilled)
                 self._spilled += written

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +130,7 @@ def _labels(dataset: Any) -> list[int]:  # noqa: ANN401
     """All labels, where possible without decoding a picture: datasets keep them under different names."""
     for attribute in ("targets", "labels", "_labels", "y"):
         values = getattr(dataset, attribute, None)
-        if isinstance(values, Sequence) or hasattr(values, "tolist"):
+        if values is not None:
             return [int(value) for value in values]
     samples = getattr(dataset, "_samples", None)
     if isinstance(samples, list):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -50,8 +52,12 @@ def balanced_accuracy(tally: Tally) -> float:
 def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
     """Precision, recall and F1 of each class; 0 where a class was never predicted or never occurs."""
     true, predicted, weight = _as_weighted_pairs(tally)
-    figures = precision_recall_fscore_support(
-        true, predicted, labels=range(len(classes)), sample_weight=weight, zero_division=0.0
+    figures: Any = precision_recall_fscore_support(
+        true,
+        predicted,
+        labels=range(len(classes)),
+        sample_weight=weight,
+        zero_division=0.0,  # pyright: ignore[reportArgumentType] (a number or a word)
     )
     return [
         ClassMetrics(label=label, precision=float(p), recall=float(r), f1=float(f), support=int(s))

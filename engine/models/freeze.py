@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +17,9 @@ from engine.protocol import FrozenProof, ParameterCounts
 class Freezing:
     """The freeze plan in force on one network.
 
-    A frozen parameter has ``requires_grad`` off and no gradient. A layer that keeps batch statistics runs in evaluation
-    mode where it is frozen, and everywhere if ``norm_stats`` is "frozen". Dropout and stochastic depth run in evaluation
-    mode inside a subtree that is frozen as a whole.
+    A frozen parameter has ``requires_grad`` off and no gradient. A layer that keeps batch statistics runs in
+    evaluation mode where it is frozen, and everywhere if ``norm_stats`` is "frozen". Dropout and stochastic depth run
+    in evaluation mode inside a subtree that is frozen as a whole.
     """
 
     def __init__(self, module: nn.Module, head: list[str], norm_stats: str) -> None:
@@ -103,5 +104,5 @@ class Freezing:
 
 
 def _digest(tensor: torch.Tensor) -> str:
-    data = tensor.contiguous().cpu().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(memoryview(data.numpy())).hexdigest()
+    content: Any = tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(content).hexdigest()

@@ -51,9 +51,7 @@ def architecture(name: str) -> Architecture:
             std=settings["std"],
             interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
         ),
-        pretrained=Pretrained(
-            path=functools.partial(_path, settings), load=functools.partial(_load, name, settings)
-        )
+        pretrained=Pretrained(path=functools.partial(_path, settings), load=functools.partial(_load, name, settings))
         if has_weights
         else None,
     )

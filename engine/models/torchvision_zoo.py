@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -27,7 +28,8 @@ def names() -> list[str]:
 
 def architecture(name: str) -> Architecture:
     """One of ``names()``."""
-    weights = models.get_model_weights(name).DEFAULT
+    kinds: Any = models.get_model_weights(name)
+    weights: models.WeightsEnum = kinds.DEFAULT
     preset = weights.transforms()
     return Architecture(
         name=name,

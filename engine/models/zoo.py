@@ -55,7 +55,9 @@ def architecture(name: str) -> Architecture:
     raise InputError(f'model.name = "{name}" is not known; nearest: {", ".join(near) or "none"} (see `tltui models`)')
 
 
-def build(name: str, classes: int, head_config: HeadConfig, image_size: int = 0, *, on_meta: bool = False) -> Classifier:
+def build(
+    name: str, classes: int, head_config: HeadConfig, image_size: int = 0, *, on_meta: bool = False
+) -> Classifier:
     """Build a network and replace its head by one with ``classes`` outputs; weights are random.
 
     ``image_size`` is the side of the pictures in pixels, 0 for what the pretrained weights expect. With

@@ -41,7 +41,10 @@ _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else h
 
 @dataclass
 class Session:
-    """``step`` and ``epoch`` count what is done. ``parked`` is the optimizer's memory of parameters that are frozen now."""
+    """A run in training.
+
+    ``step`` and ``epoch`` count what is done; ``parked`` is the optimizer's memory of parameters that are frozen now.
+    """
 
     folder: RunFolder
     log: EventLog
