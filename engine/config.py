@@ -219,6 +219,8 @@ def allowed(field: FieldInfo) -> str:
         return " | ".join(map(str, get_args(field.annotation)))
     if get_origin(field.annotation) is list:
         return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
+    if any(_has(constraint, "pattern") for constraint in field.metadata):
+        return str(field.description)  # such a field's help is the list of what it takes
     kind = _KINDS.get(field.annotation, "a table")
     low = next((f"{m.gt} <" if hasattr(m, "gt") else f"{m.ge} ≤" for m in field.metadata if _has(m, "gt", "ge")), "")
     high = next((f"< {m.lt}" if hasattr(m, "lt") else f"≤ {m.le}" for m in field.metadata if _has(m, "lt", "le")), "")

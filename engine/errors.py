@@ -16,6 +16,11 @@ class InputError(Exception):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, short enough for a sentence of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class Stopped(Exception):
     """Someone asked the engine to stop; ``command`` is the stop command that still waits for its answer, if any."""
 

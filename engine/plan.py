@@ -67,8 +67,8 @@ def decide(
         decisions.update(dict.fromkeys(covered, Decision(rule.verb == "train", rule)))
     if not any(decisions[name].trains for name in parameters):
         raise InputError(
-            "the freeze plan leaves nothing to train; end freeze.rules with a rule like "
-            f'"train head"; {nearest("", [*head, *names])}'
+            'the freeze plan leaves nothing to train; end freeze.rules with "train head" '
+            f"(the head is {', '.join(head)}) or another layer; {nearest('', names)}"
         )
     return decisions
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.control import Control
 from engine.environment import check_libraries
-from engine.errors import InputError, Stopped
+from engine.errors import InputError, Stopped, first_line
 from engine.protocol import CommandApplied, CommandRejected, RunFinished
 from engine.rundir import EventLog, Lock, RunFolder
 
@@ -56,7 +56,7 @@ def _carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinishe
         return RunFinished(status="stopped", reason=f"{stopped}, before training began", seconds=0, exit_code=130)
     except Exception as error:
         traceback.print_exc()
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         return RunFinished(
             status="failed", reason=f"{reason} (the traceback is in {folder.log})", seconds=0, exit_code=1
         )

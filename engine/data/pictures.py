@@ -26,7 +26,7 @@ def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels
     limit = _WIDEST * shorter_side
     if max(size) > limit:
         image = ImageOps.fit(image, (min(size[0], limit), min(size[1], limit)))
-    return np.asarray(image, dtype=np.uint8)
+    return np.array(image, dtype=np.uint8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ import psutil
 
 from engine.data.pictures import Pixels, prepare
 from engine.data.source import Source
+from engine.errors import first_line
 from engine.progress import Report
 from engine.protocol import SkippedFile
 
@@ -57,7 +58,7 @@ class PictureStore:
         offset, shape = self._in_file[index - len(self._in_memory)]
         assert self._spill is not None
         data = os.pread(self._spill, int(np.prod(shape)), offset)
-        return np.frombuffer(data, dtype=np.uint8).reshape(shape)
+        return np.frombuffer(bytearray(data), dtype=np.uint8).reshape(shape)
 
 
 def decode_all(
@@ -75,7 +76,7 @@ def decode_all(
             with source.open(index) as image:
                 return prepare(image, shorter_side, interpolation)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
-            return f"{type(error).__name__}: {error}".splitlines()[0]
+            return first_line(error)
 
     for index, result in _in_threads(decode, len(source.pictures)):
         if isinstance(result, str):

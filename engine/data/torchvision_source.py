@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.config import DataConfig
 from engine.data.source import Picture, Source
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 
 _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 
@@ -104,9 +104,8 @@ def _open(name: str, root: Path, options: dict[str, Any]) -> Any:  # noqa: ANN40
         root.mkdir(parents=True, exist_ok=True)
         return _construct(name, root, options, download=True)
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{name} is not in {root} and can't be downloaded ({reason}); put torchvision's files of {name} "
+            f"{name} is not in {root} and can't be downloaded ({first_line(error)}); put torchvision's files of {name} "
             "there, or set data.path to the folder that holds them"
         ) from error
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models.architecture import Architecture, Preprocessing, Pretrained
 from engine.progress import Report, watched_download
 
@@ -94,9 +94,8 @@ def _load(name: str, settings: dict[str, Any], image_size: int, report: Report) 
         with watched_download(path.parent, 0, report):
             return _build(name, image_size, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         wanted = f"model.safetensors of {settings['hf_hub_id']}" if settings.get("hf_hub_id") else path.name
         raise InputError(
-            f"the weights of timm/{name} are not on this machine and can't be downloaded ({reason}); get "
+            f"the weights of timm/{name} are not on this machine and can't be downloaded ({first_line(error)}); get "
             f'{wanted} and set model.weights to that file, or to "none"'
         ) from error

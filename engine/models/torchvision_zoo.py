@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models.architecture import Architecture, Preprocessing, Pretrained
 from engine.progress import Report, watched_download
 
@@ -90,7 +90,7 @@ def _load(name: str, weights: models.WeightsEnum, image_size: int, report: Repor
                 )
         except (OSError, RuntimeError) as error:  # no network, or a file with the wrong hash
             raise InputError(
-                f"the weights of {name} are not on this machine and can't be downloaded ({error}); put "
+                f"the weights of {name} are not on this machine and can't be downloaded ({first_line(error)}); put "
                 f'{path.name} into {path.parent}, or set model.weights to a file or to "none"'
             ) from error
     state = torch.load(path, map_location="cpu", weights_only=True)

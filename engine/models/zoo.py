@@ -14,7 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from engine.config import HeadConfig
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models import head, pip_zoo, timm_zoo, torchvision_zoo
 from engine.models.architecture import Architecture, Preprocessing
 
@@ -80,9 +80,8 @@ def check_image_size(classifier: Classifier) -> None:
     try:
         classifier.module.train()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{classifier.name} can't take pictures of {size} px ({reason}); change data.image_size, "
+            f"{classifier.name} can't take pictures of {size} px ({first_line(error)}); change data.image_size, "
             "0 is the size that the weights expect"
         ) from error
 
