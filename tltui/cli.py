@@ -366,10 +366,7 @@ def _console() -> Any:  # noqa: ANN401 (rich is imported when something is print
 def main() -> None:
     """The entry point: errors as one sentence on standard error, exit status as INTERFACE has it."""
     try:
-        with cli.make_context("tltui", sys.argv[1:]) as ctx:
-            cli.invoke(ctx)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(2)

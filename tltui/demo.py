@@ -11,7 +11,15 @@ _DEMO = {
     "data": {"source": "digits", "image_size": 96},
     "model": {"name": "efficientnet_lite0"},
     "freeze": {
-        "rules": ["freeze *", "train blocks.5", "train blocks.6", "train conv_head", "train bn2", "train head"],
+        "rules": [
+            "freeze *",
+            "train blocks.4",
+            "train blocks.5",
+            "train blocks.6",
+            "train conv_head",
+            "train bn2",
+            "train head",
+        ],
     },
     "optimizer": {"lr": 3e-3, "backbone_lr_factor": 0.3},
     "schedule": {"name": "onecycle"},
