@@ -168,9 +168,7 @@ class TrainConfig(Section):
 class LogConfig(Section):
     """What is written besides the run's folder."""
 
-    tensorboard: bool = Field(
-        default=False, description="also write TensorBoard event files (needs the tensorboard package)"
-    )
+    tensorboard: Literal[False] = Field(default=False, description="TensorBoard event files; for now only false")
 
 
 class RunConfig(Section):
@@ -216,7 +214,7 @@ def is_live(key: str) -> bool:
 def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
     if get_origin(field.annotation) is Literal:
-        return " | ".join(map(str, get_args(field.annotation)))
+        return " | ".join(str(choice).lower() for choice in get_args(field.annotation))
     if get_origin(field.annotation) is list:
         return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
     if any(_has(constraint, "pattern") for constraint in field.metadata):

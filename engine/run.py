@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import nullcontext
 from typing import Literal
 
 import msgspec
@@ -119,12 +120,11 @@ def evaluate_best(session: Session, report: Report) -> None:
     data = session.data
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:
-        predictions = PredictionsFile(session.folder.predictions, data.classes) if split == splits[-1] else None
-        evaluated = evaluate(
-            session.classifier, data, split, session.precision, session.config.train.batch_size, predictions, report
-        )
-        if predictions:
-            predictions.close()
+        last = split == splits[-1]
+        with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
+            evaluated = evaluate(
+                session.classifier, data, split, session.precision, session.config.train.batch_size, predictions, report
+            )
         write_evaluation(session.folder, evaluated)
         session.log.write(evaluated)
     if session.config.data.source == "digits":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -93,6 +94,7 @@ def training_loader(dataset: PictureDataset, batches: ShuffledBatches, workers: 
         collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_take_signals_as_usual,
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
@@ -111,6 +113,12 @@ def choose_workers(wanted: int, augment: str) -> int:
     if augment in ("none", "flip") or "fork" not in multiprocessing.get_all_start_methods():
         return 0
     return min(max((os.cpu_count() or 1) - 1, 1), 8)
+
+
+def _take_signals_as_usual(_worker: int) -> None:
+    """A worker inherits the engine's handlers, which would keep it from being ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (DataLoader knows no datasets that give whole batches)

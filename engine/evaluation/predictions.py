@@ -45,7 +45,7 @@ def predict(
 
 
 class PredictionsFile:
-    """Writes predictions.csv row by row; it gets its name when it is complete."""
+    """Writes predictions.csv row by row; use it with ``with``: it gets its name when it is complete, or is gone."""
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path = path
@@ -62,7 +62,12 @@ class PredictionsFile:
             shown = [f"{value:.6g}" for value in row]
             self._writer.writerow([path, self._classes[true], self._classes[predicted], *shown])
 
-    def close(self) -> None:
-        """Give the file its name."""
+    def __enter__(self) -> PredictionsFile:
+        return self
+
+    def __exit__(self, problem: type[BaseException] | None, *_rest: object) -> None:
         self._file.close()
-        os.replace(self._temporary, self._path)
+        if problem is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink()

@@ -41,7 +41,6 @@ def architecture(name: str) -> Architecture:
     image_size = settings["input_size"][-1]
     has_weights = bool(settings.get("hf_hub_id") or settings.get("url"))
     return Architecture(
-        name=f"timm/{name}",
         build=functools.partial(_build, name),
         head_paths=functools.partial(_head_paths, settings.get("classifier") or ""),
         preprocessing=Preprocessing(

@@ -32,7 +32,6 @@ def architecture(name: str) -> Architecture:
     weights: models.WeightsEnum = kinds.DEFAULT
     preset = weights.transforms()
     return Architecture(
-        name=name,
         build=functools.partial(_build, name),
         head_paths=_head_paths,
         preprocessing=Preprocessing(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,7 +64,7 @@ def build(
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
-    with _parameters_on_meta() if on_meta else _nothing():
+    with _ParametersOnMeta() if on_meta else nullcontext():
         module = found.build(preprocessing.image_size)
         paths = found.head_paths(module)
         head.replace(module, paths, classes, head_config)
@@ -100,20 +99,3 @@ class _ParametersOnMeta(TorchFunctionMode):
         if func is torch.empty and kwargs.get("device") is None:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    with _ParametersOnMeta():
-        yield
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-def weights_path(name: str) -> Path | None:
-    """Where the default weights of ``name`` lie or would lie after a download; None if it has none."""
-    found = architecture(name).pretrained
-    return found.path() if found else None
