@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from engine.errors import InputError
 from engine.plan import parse_rules
 
 # A field with this mark may be changed by a command while the run trains.
-LIVE = {"live": True}
+LIVE: JsonDict = {"live": True}
 
 
 class Section(BaseModel):
@@ -33,65 +34,72 @@ class DataConfig(Section):
     """Where the pictures come from and how they are prepared."""
 
     source: Literal["folder", "csv", "torchvision", "digits"] = Field(
-        "folder", description="kind of data: class folders, a table, a torchvision dataset, scikit-learn's digits"
+        default="folder",
+        description="kind of data: class folders, a table, a torchvision dataset, scikit-learn's digits",
     )
     path: str = Field(
-        "",
+        default="",
         description="folder: one subfolder a class, or train/ val/ test/ with those inside; "
         "csv: a file with columns path,label[,split]; torchvision: the data root",
     )
-    name: str = Field("", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
+    name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
     val_fraction: float = Field(
-        0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
+        default=0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
     )
     test_fraction: float = Field(
-        0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
+        default=0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
     )
-    stratify: bool = Field(True, description="keep the classes' shares equal in all splits")
-    image_size: int = Field(0, ge=0, le=2048, description="side of a picture in pixels; 0: what the weights expect")
+    stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
+    image_size: int = Field(
+        default=0, ge=0, le=2048, description="side of a picture in pixels; 0: what the weights expect"
+    )
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
-        "none",
+        default="none",
         description="random changes to training pictures: none, flip, "
         "standard (crop, flip, colour jitter), trivial (TrivialAugmentWide)",
     )
     views: int = Field(
-        0, ge=0, le=0, description="cached augmented views a picture; for now only 0: drawn anew each epoch"
+        default=0, ge=0, le=0, description="cached augmented views a picture; for now only 0: drawn anew each epoch"
     )
     cache_gb: float = Field(
-        0.0, ge=0, description="memory for decoded pictures, beyond it a file; 0: a quarter of what is free"
+        default=0.0, ge=0, description="memory for decoded pictures, beyond it a file; 0: a quarter of what is free"
     )
-    workers: int = Field(-1, ge=-1, le=256, description="processes that augment pictures; -1: chosen from the machine")
+    workers: int = Field(
+        default=-1, ge=-1, le=256, description="processes that augment pictures; -1: chosen from the machine"
+    )
 
 
 class ModelConfig(Section):
     """The pretrained network."""
 
     name: str = Field(
-        "efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
+        default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
     )
-    weights: str = Field("default", min_length=1, description="default | none | a .pth or .safetensors file")
+    weights: str = Field(default="default", min_length=1, description="default | none | a .pth or .safetensors file")
 
 
 class HeadConfig(Section):
     """The new classifier."""
 
     hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
-        [], max_length=8, description="sizes of hidden layers before the last"
+        default=[], max_length=8, description="sizes of hidden layers before the last"
     )
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of features dropped before each layer of the head")
+    dropout: float = Field(
+        default=0.2, ge=0, lt=1, description="share of features dropped before each layer of the head"
+    )
 
 
 class FreezeConfig(Section):
     """Which layers train."""
 
     rules: list[str] = Field(
-        ["freeze *", "train head"],
+        default=["freeze *", "train head"],
         description='"freeze PATTERN" or "train PATTERN", last match wins; paths as the tree shows them, '
         'a path covers all below it; "head" is the new classifier',
         json_schema_extra=LIVE,
     )
     norm_stats: Literal["follow", "frozen"] = Field(
-        "follow", description="batch statistics of a layer: follow (they move when it trains) or frozen (never)"
+        default="follow", description="batch statistics of a layer: follow (they move when it trains) or frozen (never)"
     )
 
     @model_validator(mode="after")
@@ -103,16 +111,18 @@ class FreezeConfig(Section):
 class OptimizerConfig(Section):
     """How weights are changed."""
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop"] = Field("adamw", description="update rule")
-    lr: float = Field(1e-3, gt=0, le=100, description="learning rate of the head", json_schema_extra=LIVE)
+    name: Literal["adamw", "adam", "sgd", "rmsprop"] = Field(default="adamw", description="update rule")
+    lr: float = Field(default=1e-3, gt=0, le=100, description="learning rate of the head", json_schema_extra=LIVE)
     backbone_lr_factor: float = Field(
-        0.1, gt=0, le=100, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
+        default=0.1, gt=0, le=100, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
     )
-    layer_decay: float = Field(1.0, gt=0, le=1, description="below 1: rates fall by this factor from stage to stage")
-    weight_decay: float = Field(1e-2, ge=0, le=10, description="pull towards zero; not on biases and norms")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and rmsprop")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="below 1: rates fall by this factor from stage to stage"
+    )
+    weight_decay: float = Field(default=1e-2, ge=0, le=10, description="pull towards zero; not on biases and norms")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and rmsprop")
     clip_norm: float = Field(
-        1.0, ge=0, description="gradients are scaled down to this norm; 0: off", json_schema_extra=LIVE
+        default=1.0, ge=0, description="gradients are scaled down to this norm; 0: off", json_schema_extra=LIVE
     )
 
 
@@ -120,38 +130,45 @@ class ScheduleConfig(Section):
     """How the learning rate moves over the run."""
 
     name: Literal["constant", "cosine", "onecycle", "step"] = Field(
-        "cosine", description="constant, cosine to 0, onecycle (up, then down), step (÷10 after each third)"
+        default="cosine", description="constant, cosine to 0, onecycle (up, then down), step (÷10 after each third)"
     )
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the rate rises linearly from near 0")
+    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs over which the rate rises linearly from near 0")
 
 
 class TrainConfig(Section):
     """The training itself."""
 
-    epochs: int = Field(10, ge=1, le=100_000, description="passes over the training pictures", json_schema_extra=LIVE)
-    batch_size: int = Field(32, ge=1, le=65536, description="pictures a step")
-    seed: int = Field(42, ge=0, lt=2**63, description="of splits, order, augmentation, dropout and the new head")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto | cpu | cuda | cuda:1 | mps")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="arithmetic of the forward pass; auto: bf16 or fp16 on CUDA, fp32 elsewhere"
+    epochs: int = Field(
+        default=10, ge=1, le=100_000, description="passes over the training pictures", json_schema_extra=LIVE
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="pictures a step")
+    seed: int = Field(
+        default=42, ge=0, lt=2**63, description="of splits, order, augmentation, dropout and the new head"
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto | cpu | cuda | cuda:1 | mps"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="arithmetic of the forward pass; auto: bf16 or fp16 on CUDA, fp32 elsewhere"
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: rare classes weigh more in the loss"
+        default="none", description="balanced: rare classes weigh more in the loss"
     )
     early_stop_patience: int = Field(
-        0, ge=0, description="stop after this many epochs without a better val_loss; 0: off"
+        default=0, ge=0, description="stop after this many epochs without a better val_loss; 0: off"
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
-        "stop", description="on a loss or gradient that is not finite: stop, skip the step, or go back a checkpoint"
+        default="stop",
+        description="on a loss or gradient that is not finite: stop, skip the step, or go back a checkpoint",
     )
-    processes: int = Field(1, ge=1, le=1, description="processes that share the work; for now only 1")
+    processes: int = Field(default=1, ge=1, le=1, description="processes that share the work; for now only 1")
 
 
 class LogConfig(Section):
     """What is written besides the run's folder."""
 
-    tensorboard: bool = Field(False, description="also write TensorBoard event files (needs the tensorboard package)")
+    tensorboard: Literal[False] = Field(default=False, description="TensorBoard event files; for now only false")
 
 
 class RunConfig(Section):
@@ -197,10 +214,12 @@ def is_live(key: str) -> bool:
 def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
     if get_origin(field.annotation) is Literal:
-        return " | ".join(map(str, get_args(field.annotation)))
+        return " | ".join(str(choice).lower() for choice in get_args(field.annotation))
     if get_origin(field.annotation) is list:
         return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
-    kind = _KINDS[field.annotation] if field.annotation in _KINDS else "a table"
+    if any(_has(constraint, "pattern") for constraint in field.metadata):
+        return str(field.description)  # such a field's help is the list of what it takes
+    kind = _KINDS.get(field.annotation, "a table")
     low = next((f"{m.gt} <" if hasattr(m, "gt") else f"{m.ge} ≤" for m in field.metadata if _has(m, "gt", "ge")), "")
     high = next((f"< {m.lt}" if hasattr(m, "lt") else f"≤ {m.le}" for m in field.metadata if _has(m, "lt", "le")), "")
     return f"{kind}, {' '.join(part for part in (low, 'x', high) if part)}" if low or high else kind
@@ -235,9 +254,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
     return from_tables(tables, overrides, where=f"{path}: ")
 
 
-def from_tables(
-    tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = ""
-) -> RunConfig:
+def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = "") -> RunConfig:
     """Validate nested tables, as TOML gives them, with ``overrides`` on top. Raises InputError."""
     changed = _overridden(tables, overrides or {})
     try:
@@ -288,7 +305,7 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
     given: dict[str, Any] = {}
     for key, text in overrides.items():
         section, name = _split_key(key)
-        given.setdefault(section, {})[name] = _parse_value(text)
+        given.setdefault(section, {})[name] = parse_value(text)
     _resolve_paths(given, Path.cwd())
     for section, values in given.items():
         table = changed.setdefault(section, {})
@@ -305,7 +322,8 @@ def _split_key(key: str) -> tuple[str, str]:
     return section, name
 
 
-def _parse_value(text: str) -> object:
+def parse_value(text: str) -> object:
+    """A setting's value as it is typed: TOML, or text without quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

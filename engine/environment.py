@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 from typing import TYPE_CHECKING
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ def check_libraries() -> None:
         versions = {name: installed_version(name) for name in ("torch", "torchvision")}
         raise InputError(
             f"torch {versions['torch']} and torchvision {versions['torchvision']} do not work together "
-            f"({str(error).splitlines()[0]}); install a matching pair into this environment, from one source: "
+            f"({first_line(error)}); install a matching pair into this environment, from one source: "
             "pip install --force-reinstall torch torchvision"
         ) from error
 

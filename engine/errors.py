@@ -1,5 +1,12 @@
 """The two ways in which work ends early."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.protocol import Stop
+
 
 class InputError(Exception):
     """What the user gave can't be used.
@@ -9,5 +16,14 @@ class InputError(Exception):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, short enough for a sentence of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class Stopped(Exception):
-    """Someone asked the engine to stop (a command or a signal)."""
+    """Someone asked the engine to stop; ``command`` is the stop command that still waits for its answer, if any."""
+
+    def __init__(self, why: str, command: Stop | None = None) -> None:
+        super().__init__(why)
+        self.command = command

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.errors import InputError
 
@@ -66,10 +67,17 @@ def decide(
         decisions.update(dict.fromkeys(covered, Decision(rule.verb == "train", rule)))
     if not any(decisions[name].trains for name in parameters):
         raise InputError(
-            "the freeze plan leaves nothing to train; end freeze.rules with a rule like "
-            f'"train head"; {nearest("", [*head, *names])}'
+            'the freeze plan leaves nothing to train; end freeze.rules with "train head" '
+            f"(the head is {', '.join(head)}) or another layer; {nearest('', names)}"
         )
     return decisions
+
+
+def decide_model(rules: Sequence[str], model: Mapping[str, Any]) -> dict[str, Decision]:
+    """``decide`` for all that the layer tree ``model`` (the content of model.json) holds."""
+    layers = model["layers"]
+    parameters = [f"{layer['path']}.{name}".removeprefix(".") for layer in layers for name in layer["parameters"]]
+    return decide(rules, [layer["path"] for layer in layers], parameters, model["head"])
 
 
 def ancestors(name: str) -> list[str]:

@@ -162,7 +162,10 @@ class ClassMetrics(msgspec.Struct):
 
 
 class Evaluated(Event, tag="evaluated"):
-    """The best checkpoint on one split. ``accuracy_interval``: 95 %, Wilson; ``confusion[true][predicted]``: pictures."""
+    """The best checkpoint on one split.
+
+    ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts pictures.
+    """
 
     split: str
     count: int

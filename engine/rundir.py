@@ -124,22 +124,35 @@ class Lock:
     def __init__(self, folder: RunFolder) -> None:
         """Raises InputError where another process holds the lock."""
         self._file = open(folder.lock, "a+b", opener=_private)  # noqa: SIM115 (held until the process ends)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = json.loads(folder.lock.read_bytes() or b"{}")
-            self._file.close()
-            raise InputError(
-                f"run {folder.id} is already being trained by process {holder.get('process_id', '?')} on "
-                f"{holder.get('host', 'another machine')}; attach to it instead"
-            ) from None
+        # Someone who only looks whether the run is locked holds the lock for an instant, too.
+        patience = time.monotonic() + 1.0
+        while not self._taken():
+            if time.monotonic() > patience:
+                self._file.close()
+                raise InputError(f"run {folder.id} is already being trained{_holder(folder)}; attach to it instead")
+            time.sleep(0.02)
         self._file.truncate(0)
         self._file.write(json.dumps(_identity()).encode())
         self._file.flush()
 
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+def _holder(folder: RunFolder) -> str:
+    try:
+        holder = json.loads(folder.lock.read_bytes())
+        return f" by process {int(holder['process_id'])} on {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
 
 def is_locked(folder: RunFolder) -> bool:
-    """Whether an engine holds the run's lock; the answer does not disturb an engine that is about to take it."""
+    """Whether an engine holds the run's lock."""
     try:
         with open(folder.lock, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -190,15 +203,21 @@ class _Tail:
 
 
 class EventTail:
-    """Follows a run's events; lines that are no events are counted in ``broken`` and passed over."""
+    """Follows a run's events; lines that are no events are counted in ``broken`` and passed over.
 
-    def __init__(self, folder: RunFolder) -> None:
+    Without ``steps``, for those who need no curves, the events of steps are passed over undecoded.
+    """
+
+    def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
         self._tail = _Tail(folder.events)
+        self._steps = steps
         self.broken = 0
 
     def poll(self) -> Iterator[AnyEvent]:
         """The events that are new since the last poll."""
         for line in self._tail.lines():
+            if not self._steps and line.startswith(_STEP):
+                continue
             try:
                 yield decode_event(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -234,6 +253,9 @@ def send(folder: RunFolder, command: Command) -> None:
 def new_command_id() -> str:
     """An id that no other command has."""
     return secrets.token_hex(6)
+
+
+_STEP = b'{"type":"step"'
 
 
 def _private(path: str, flags: int) -> int:

@@ -37,8 +37,13 @@ class RunState:
 
     @property
     def best(self) -> p.Epoch | None:
-        """The epoch with the highest validation accuracy, the earliest of equals."""
-        return max(self.epochs, key=lambda epoch: epoch.val_accuracy, default=None)
+        """The best epoch so far."""
+        return best_epoch(self.epochs)
+
+
+def best_epoch(epochs: Iterable[p.Epoch]) -> p.Epoch | None:
+    """The epoch with the highest validation accuracy; of equals, the one with the lowest loss."""
+    return max(epochs, key=lambda epoch: (epoch.val_accuracy, -p.restore(epoch.val_loss, None)), default=None)
 
 
 def fold(state: RunState, event: p.AnyEvent) -> RunState:

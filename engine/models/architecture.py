@@ -51,9 +51,8 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network by name: ``build(image_size)`` makes it with its original head and random weights."""
+    """A network: ``build(image_size)`` makes it with its original head and random weights."""
 
-    name: str
     build: Callable[[int], nn.Module]
     head_paths: Callable[[nn.Module], list[str]]
     preprocessing: Preprocessing

@@ -42,8 +42,6 @@ def replace(module: nn.Module, paths: list[str], classes: int, config: HeadConfi
     _silence_dropout_before(module, classifier)
     for path in auxiliary:
         module.set_submodule(path, _layer_like(module.get_submodule(path), None, classes, 0.0))
-    if hasattr(module, "num_classes"):
-        module.num_classes = classes  # timm and SqueezeNet keep it beside the layer
 
 
 def _new_classifier(old: nn.Module, classes: int, config: HeadConfig) -> nn.Module:

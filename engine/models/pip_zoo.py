@@ -18,7 +18,6 @@ def architecture() -> Architecture:
     """EfficientNet-Lite0 in timm's layout, with mean and std 0.5 as those weights expect."""
     like_timm = timm_zoo.architecture(TIMM_NAME)
     return Architecture(
-        name=NAME,
         build=like_timm.build,
         head_paths=like_timm.head_paths,
         preprocessing=like_timm.preprocessing,

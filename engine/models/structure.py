@@ -7,12 +7,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.config import HeadConfig
+from engine.models import zoo
 from engine.models.zoo import Classifier
 
 # What users call the stages lies below a part of the network that holds nearly everything, and below the largest part
 # while there are fewer than four.
 _CONTAINER_SHARE = 0.9
 _FEWEST_STAGES = 4
+
+
+def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any]:
+    """The layer tree of a network by name, without its weights. Raises InputError for what can't be built."""
+    classifier = zoo.build(name, classes, head, image_size, on_meta=True)
+    zoo.check_image_size(classifier)
+    return layer_tree(classifier, classes)
 
 
 def layer_tree(classifier: Classifier, classes: int) -> dict[str, Any]:

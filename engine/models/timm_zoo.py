@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models.architecture import Architecture, Preprocessing, Pretrained
 from engine.progress import Report, watched_download
 
@@ -41,7 +41,6 @@ def architecture(name: str) -> Architecture:
     image_size = settings["input_size"][-1]
     has_weights = bool(settings.get("hf_hub_id") or settings.get("url"))
     return Architecture(
-        name=f"timm/{name}",
         build=functools.partial(_build, name),
         head_paths=functools.partial(_head_paths, settings.get("classifier") or ""),
         preprocessing=Preprocessing(
@@ -51,9 +50,7 @@ def architecture(name: str) -> Architecture:
             std=settings["std"],
             interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
         ),
-        pretrained=Pretrained(
-            path=functools.partial(_path, settings), load=functools.partial(_load, name, settings)
-        )
+        pretrained=Pretrained(path=functools.partial(_path, settings), load=functools.partial(_load, name, settings))
         if has_weights
         else None,
     )
@@ -96,9 +93,8 @@ def _load(name: str, settings: dict[str, Any], image_size: int, report: Report) 
         with watched_download(path.parent, 0, report):
             return _build(name, image_size, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         wanted = f"model.safetensors of {settings['hf_hub_id']}" if settings.get("hf_hub_id") else path.name
         raise InputError(
-            f"the weights of timm/{name} are not on this machine and can't be downloaded ({reason}); get "
+            f"the weights of timm/{name} are not on this machine and can't be downloaded ({first_line(error)}); get "
             f'{wanted} and set model.weights to that file, or to "none"'
         ) from error

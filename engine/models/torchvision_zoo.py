@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models.architecture import Architecture, Preprocessing, Pretrained
 from engine.progress import Report, watched_download
 
@@ -27,10 +28,10 @@ def names() -> list[str]:
 
 def architecture(name: str) -> Architecture:
     """One of ``names()``."""
-    weights = models.get_model_weights(name).DEFAULT
+    kinds: Any = models.get_model_weights(name)
+    weights: models.WeightsEnum = kinds.DEFAULT
     preset = weights.transforms()
     return Architecture(
-        name=name,
         build=functools.partial(_build, name),
         head_paths=_head_paths,
         preprocessing=Preprocessing(
@@ -88,7 +89,7 @@ def _load(name: str, weights: models.WeightsEnum, image_size: int, report: Repor
                 )
         except (OSError, RuntimeError) as error:  # no network, or a file with the wrong hash
             raise InputError(
-                f"the weights of {name} are not on this machine and can't be downloaded ({error}); put "
+                f"the weights of {name} are not on this machine and can't be downloaded ({first_line(error)}); put "
                 f'{path.name} into {path.parent}, or set model.weights to a file or to "none"'
             ) from error
     state = torch.load(path, map_location="cpu", weights_only=True)

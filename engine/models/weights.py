@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models import zoo
 from engine.progress import Report
 from engine.protocol import WeightsReport
@@ -47,7 +47,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             "save only the state dict, best as .safetensors"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a weights file ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a weights file ({first_line(error)})") from None
     while isinstance(content, dict):
         inner = next((content[key] for key in ("state_dict", "model_state_dict", "model") if key in content), None)
         if not isinstance(inner, dict):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from engine.config import HeadConfig
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.models import head, pip_zoo, timm_zoo, torchvision_zoo
 from engine.models.architecture import Architecture, Preprocessing
 
@@ -55,7 +54,9 @@ def architecture(name: str) -> Architecture:
     raise InputError(f'model.name = "{name}" is not known; nearest: {", ".join(near) or "none"} (see `tltui models`)')
 
 
-def build(name: str, classes: int, head_config: HeadConfig, image_size: int = 0, *, on_meta: bool = False) -> Classifier:
+def build(
+    name: str, classes: int, head_config: HeadConfig, image_size: int = 0, *, on_meta: bool = False
+) -> Classifier:
     """Build a network and replace its head by one with ``classes`` outputs; weights are random.
 
     ``image_size`` is the side of the pictures in pixels, 0 for what the pretrained weights expect. With
@@ -63,7 +64,7 @@ def build(name: str, classes: int, head_config: HeadConfig, image_size: int = 0,
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
-    with _parameters_on_meta() if on_meta else _nothing():
+    with _ParametersOnMeta() if on_meta else nullcontext():
         module = found.build(preprocessing.image_size)
         paths = found.head_paths(module)
         head.replace(module, paths, classes, head_config)
@@ -78,9 +79,8 @@ def check_image_size(classifier: Classifier) -> None:
     try:
         classifier.module.train()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{classifier.name} can't take pictures of {size} px ({reason}); change data.image_size, "
+            f"{classifier.name} can't take pictures of {size} px ({first_line(error)}); change data.image_size, "
             "0 is the size that the weights expect"
         ) from error
 
@@ -99,20 +99,3 @@ class _ParametersOnMeta(TorchFunctionMode):
         if func is torch.empty and kwargs.get("device") is None:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    with _ParametersOnMeta():
-        yield
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-def weights_path(name: str) -> Path | None:
-    """Where the default weights of ``name`` lie or would lie after a download; None if it has none."""
-    found = architecture(name).pretrained
-    return found.path() if found else None

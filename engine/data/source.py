@@ -1,0 +1,26 @@
+"""What every source of pictures gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import Image
+
+
+class Picture(NamedTuple):
+    """``key`` names it (a path, relative to the source); ``split`` is "train", "val", "test" or, undecided, ""."""
+
+    key: str
+    label: int
+    split: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled pictures. ``open(index)`` gives one as PIL does, in whatever mode and orientation it is stored."""
+
+    classes: list[str]
+    pictures: list[Picture]
+    open: Callable[[int], Image.Image]

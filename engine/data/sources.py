@@ -1,0 +1,123 @@
+"""Where pictures come from: each source gives the same small thing, a Source."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from engine.config import DataConfig
+from engine.data import torchvision_source
+from engine.data.source import Picture, Source
+from engine.errors import InputError
+
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def open_source(config: DataConfig) -> Source:
+    """The source that the config names. Raises InputError where it is not there or has no pictures."""
+    source = _SOURCES[config.source](config)
+    if not source.pictures:
+        raise InputError(f"{config.path or config.name}: no pictures found ({', '.join(sorted(SUFFIXES))})")
+    if len(source.classes) < 2:
+        raise InputError(
+            f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
+        )
+    return source
+
+
+def folder_source(config: DataConfig) -> Source:
+    """One subfolder a class, or train/ val/ test/ with those inside."""
+    root = Path(config.path)
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder; set data.path to the folder that holds the classes")
+    splits = {SPLIT_FOLDERS[name]: root / name for name in _subfolders(root) if name in SPLIT_FOLDERS}
+    roots = splits if "train" in splits else {"": root}
+    classes = sorted({name for folder in roots.values() for name in _subfolders(folder)})
+    if not classes:
+        raise InputError(f"{root}: holds no class folders; put the pictures of each class into a subfolder")
+    found = [
+        (path, label, split)
+        for split, folder in roots.items()
+        for label, name in enumerate(classes)
+        for path in _pictures_below(folder / name)
+    ]
+    pictures = [Picture(_as_text(path.relative_to(root)), label, split) for path, label, split in found]
+    return Source([_as_text(name) for name in classes], pictures, lambda index: Image.open(found[index][0]))
+
+
+def csv_source(config: DataConfig) -> Source:
+    """A table with the columns path, label and perhaps split; paths are relative to the table's folder."""
+    table = Path(config.path)
+    rows: list[tuple[str, str, str]] = []
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            if not {"path", "label"} <= set(columns):
+                raise InputError(f"{table}: needs the columns path and label, has {', '.join(columns) or 'none'}")
+            for row in reader:
+                split = row.get("split") or ""
+                if split and split not in SPLIT_FOLDERS:
+                    raise InputError(f'{table}, line {reader.line_num}: split is "{split}"; write train, val or test')
+                if not row["path"] or not row["label"]:
+                    raise InputError(f"{table}, line {reader.line_num}: path or label is empty")
+                rows.append((row["path"], row["label"], SPLIT_FOLDERS.get(split, "")))
+    except OSError as error:
+        raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not a csv file in UTF-8 ({error})") from None
+    if any(split for *_, split in rows) and not all(split for *_, split in rows):
+        raise InputError(f"{table}: the column split is filled in some rows only; fill it in all or in none")
+    classes = sorted({label for _, label, _ in rows})
+    number = {label: index for index, label in enumerate(classes)}
+    pictures = [Picture(path, number[label], split) for path, label, split in rows]
+    return Source(classes, pictures, lambda index: Image.open(table.parent / pictures[index].key))
+
+
+def digits_source(config: DataConfig) -> Source:
+    """scikit-learn's 1,797 handwritten digits of 8×8 pixels."""
+    from sklearn.datasets import load_digits
+
+    digits: Any = load_digits()
+    pixels = (digits.images * (255 / 16)).round().astype("uint8")
+    pictures = [Picture(f"digit-{index:04}", int(label), "") for index, label in enumerate(digits.target)]
+    return Source([str(digit) for digit in range(10)], pictures, lambda index: Image.fromarray(pixels[index]))
+
+
+_SOURCES: dict[str, Callable[[DataConfig], Source]] = {
+    "folder": folder_source,
+    "csv": csv_source,
+    "torchvision": torchvision_source.torchvision_source,
+    "digits": digits_source,
+}
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: can't be read ({error.strerror})") from None
+
+
+def _as_text(name: str | Path) -> str:
+    """A file's name as valid text, whatever bytes it has."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    """Files named like pictures, in a stable order; hidden ones and links to folders are passed over."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(parent, name)
+            for name in sorted(files)
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    return found

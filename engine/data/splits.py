@@ -1,0 +1,76 @@
+"""Which picture is for training, validation and test."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.config import DataConfig
+from engine.data.source import Picture
+from engine.errors import InputError
+from engine.rundir import write_atomically
+
+SPLITS = ("train", "val", "test")
+
+
+def split(pictures: Sequence[Picture], config: DataConfig, seed: int) -> dict[str, list[int]]:
+    """Indices into ``pictures`` for "train", "val" and, if there is one, "test"; disjoint, the same for a seed.
+
+    A source's own splits are kept; only a missing validation split is taken from its training pictures.
+    """
+    given = {name: [i for i, picture in enumerate(pictures) if picture.split == name] for name in SPLITS}
+    undecided = [i for i, picture in enumerate(pictures) if not picture.split]
+    if undecided:
+        shares = {"val": config.val_fraction, "test": config.test_fraction}
+        given = _deal(undecided, pictures, shares, seed, stratify=config.stratify)
+    elif not given["val"]:
+        rest = _deal(given["train"], pictures, {"val": config.val_fraction}, seed, stratify=config.stratify)
+        given = {**rest, "test": given["test"]}
+    if not given["val"]:
+        raise InputError("no picture is left for validation; add pictures or raise data.val_fraction")
+    return {name: given[name] for name in SPLITS if given.get(name)}
+
+
+def check_classes(splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]) -> None:
+    """Raises InputError for a class without training pictures."""
+    present = {pictures[i].label for i in splits.get("train", [])}
+    empty = [name for label, name in enumerate(classes) if label not in present]
+    if empty:
+        names = ", ".join(f'"{name}"' for name in empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        raise InputError(f"no training picture is left for {names}; add readable pictures or remove the class")
+
+
+def write_splits(path: Path, splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]) -> None:
+    """splits.csv: path, label, split of every picture that is used."""
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["path", "label", "split"])
+    for name, indices in splits.items():
+        writer.writerows([pictures[i].key, classes[pictures[i].label], name] for i in indices)
+    write_atomically(path, table.getvalue().encode())
+
+
+def _deal(
+    indices: Sequence[int], pictures: Sequence[Picture], shares: dict[str, float], seed: int, *, stratify: bool
+) -> dict[str, list[int]]:
+    """Deal ``indices`` out: to each of ``shares`` its part, the rest to "train", class by class if ``stratify``.
+
+    scikit-learn's stratified split refuses classes of one picture; here the first goes to training.
+    """
+    random = np.random.default_rng(seed)
+    groups: dict[int, list[int]] = {}
+    for i in indices:
+        groups.setdefault(pictures[i].label if stratify else 0, []).append(i)
+    dealt: dict[str, list[int]] = {"train": [], **{name: [] for name in shares}}
+    for label in sorted(groups):
+        group = [groups[label][at] for at in random.permutation(len(groups[label]))]
+        for name, share in shares.items():
+            take = min(round(share * len(groups[label])), max(len(group) - 1, 0))
+            dealt[name] += group[:take]
+            group = group[take:]
+        dealt["train"] += group
+    return {name: sorted(members) for name, members in dealt.items()}

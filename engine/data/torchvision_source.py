@@ -1,0 +1,145 @@
+"""torchvision's datasets, by class name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from PIL import Image
+
+from engine.config import DataConfig
+from engine.data.source import Picture, Source
+from engine.errors import InputError, first_line
+
+_TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+
+
+def _splits(**names: str) -> dict[str, dict[str, Any]]:
+    return {ours: {"split": theirs} for ours, theirs in names.items()}
+
+
+# Our splits → the arguments with which torchvision gives them; {"": {}}: the dataset has no split of its own.
+DATASETS: dict[str, dict[str, dict[str, Any]]] = {
+    "CIFAR10": _TRAIN_TEST,
+    "CIFAR100": _TRAIN_TEST,
+    "Caltech101": {"": {}},
+    "Caltech256": {"": {}},
+    "Country211": _splits(train="train", val="valid", test="test"),
+    "DTD": _splits(train="train", val="val", test="test"),
+    "EMNIST": {"train": {"split": "balanced", "train": True}, "test": {"split": "balanced", "train": False}},
+    "EuroSAT": {"": {}},
+    "FGVCAircraft": _splits(train="train", val="val", test="test"),
+    "FakeData": {"": {}},
+    "FashionMNIST": _TRAIN_TEST,
+    "Flowers102": _splits(train="train", val="val", test="test"),
+    "Food101": _splits(train="train", test="test"),
+    "GTSRB": _splits(train="train", test="test"),
+    "ImageNet": _splits(train="train", val="val"),
+    "Imagenette": _splits(train="train", val="val"),
+    "KMNIST": _TRAIN_TEST,
+    "MNIST": _TRAIN_TEST,
+    "OxfordIIITPet": _splits(train="trainval", test="test"),
+    "PCAM": _splits(train="train", val="val", test="test"),
+    "QMNIST": _TRAIN_TEST,
+    "RenderedSST2": _splits(train="train", val="val", test="test"),
+    "SEMEION": {"": {}},
+    "STL10": _splits(train="train", test="test"),
+    "SUN397": {"": {}},
+    "SVHN": _splits(train="train", test="test"),
+    "StanfordCars": _splits(train="train", test="test"),
+    "USPS": _TRAIN_TEST,
+}
+OFFLINE = "TLTUI_OFFLINE"
+
+
+def data_root(path: str) -> Path:
+    """Where torchvision's datasets lie: ``path``, or this machine's cache folder."""
+    return Path(path) if path else Path(platformdirs.user_cache_dir("tltui")) / "datasets"
+
+
+def torchvision_source(config: DataConfig) -> Source:
+    """All splits of ``DATASETS[config.name]``: what lies in the root, else a download unless $TLTUI_OFFLINE is set."""
+    if config.name not in DATASETS:
+        near = difflib.get_close_matches(config.name, DATASETS, n=3, cutoff=0.3)
+        raise InputError(
+            f'data.name = "{config.name}" is not known; nearest: {", ".join(near) or "none"} (see `tltui datasets`)'
+        )
+    root = data_root(config.path)
+    parts = {split: _open(config.name, root, options) for split, options in DATASETS[config.name].items()}
+    pictures = [
+        Picture(f"{split or 'all'}-{index:06}", label, split)
+        for split, dataset in parts.items()
+        for index, label in enumerate(_labels(dataset))
+    ]
+    places = [(dataset, index) for dataset in parts.values() for index in range(len(dataset))]
+
+    def open_picture(index: int) -> Image.Image:
+        dataset, at = places[index]
+        return dataset[at][0]
+
+    return Source(_classes(next(iter(parts.values())), pictures), pictures, open_picture)
+
+
+def is_here(name: str, path: str) -> bool:
+    """Whether all splits of a dataset can be opened without a download."""
+    try:
+        for options in DATASETS[name].values():
+            _construct(name, data_root(path), options, download=False)
+    except Exception:  # each dataset has its own way to say that its files are not there
+        return False
+    return True
+
+
+def _open(name: str, root: Path, options: dict[str, Any]) -> Any:  # noqa: ANN401 (datasets share no type)
+    try:
+        return _construct(name, root, options, download=False)
+    except (RuntimeError, OSError, ValueError) as missing:
+        if os.environ.get(OFFLINE):
+            raise InputError(f"{name} is not in {root} ({missing}) and ${OFFLINE} is set") from None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return _construct(name, root, options, download=True)
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{name} is not in {root} and can't be downloaded ({first_line(error)}); put torchvision's files of {name} "
+            "there, or set data.path to the folder that holds them"
+        ) from error
+
+
+def _construct(name: str, root: Path, options: dict[str, Any], *, download: bool) -> Any:  # noqa: ANN401
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+    takes = inspect.signature(kind).parameters
+    given: dict[str, Any] = dict(options)
+    if "root" in takes:
+        given["root"] = str(root)
+    if "download" in takes:
+        given["download"] = download
+    elif download:
+        raise RuntimeError("torchvision can't download it")
+    return kind(**given)
+
+
+def _labels(dataset: Any) -> list[int]:  # noqa: ANN401
+    """All labels, where possible without decoding a picture: datasets keep them under different names."""
+    for attribute in ("targets", "labels", "_labels", "y"):
+        values = getattr(dataset, attribute, None)
+        if values is not None:
+            return [int(value) for value in values]
+    samples = getattr(dataset, "_samples", None)
+    if isinstance(samples, list):
+        return [int(sample[1]) for sample in samples]
+    return [int(dataset[index][1]) for index in range(len(dataset))]
+
+
+def _classes(dataset: Any, pictures: list[Picture]) -> list[str]:  # noqa: ANN401
+    for attribute in ("classes", "categories"):
+        names = getattr(dataset, attribute, None)
+        if names:
+            return [str(name[0]) if isinstance(name, tuple) else str(name) for name in names]
+    return [str(label) for label in range(max(picture.label for picture in pictures) + 1)]

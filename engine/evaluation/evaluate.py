@@ -1,0 +1,81 @@
+"""The final evaluation of a run."""
+
+from __future__ import annotations
+
+import time
+from statistics import fmean
+
+import msgspec
+
+from engine.data.loaders import PictureDataset, evaluation_loader
+from engine.data.prepare import Data
+from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class
+from engine.evaluation.predictions import PredictionsFile, predict
+from engine.models.zoo import Classifier
+from engine.progress import Report
+from engine.protocol import Baseline, Evaluated, finite
+from engine.rundir import RunFolder, write_atomically
+from engine.training.precision import Precision
+
+
+def evaluate(
+    classifier: Classifier,
+    data: Data,
+    split: str,
+    precision: Precision,
+    batch_size: int,
+    predictions: PredictionsFile | None,
+    report: Report,
+) -> Evaluated:
+    """Figures of ``classifier`` on one split of ``data``; each picture's answer goes to ``predictions``."""
+    start = time.monotonic()
+    dataset = PictureDataset(data.store, data.labels, classifier.preprocessing.image_size, "none", 0)
+    members = data.splits[split]
+    loader = evaluation_loader(dataset, members, batch_size)
+    tally = Tally(len(data.classes))
+    for logits, labels in predict(classifier, loader, precision, report, "evaluate"):
+        if predictions:
+            paths = [data.pictures[i].key for i in members[tally.count : tally.count + len(labels)]]
+            predictions.write(paths, labels, logits.softmax(1))
+        tally.add(logits, labels)
+    loss, nonfinite = finite(tally.loss / tally.count)
+    classes = per_class(tally, data.classes)
+    return Evaluated(
+        split=split,
+        count=tally.count,
+        loss=loss,
+        nonfinite=nonfinite,
+        accuracy=tally.correct / tally.count,
+        accuracy_interval=accuracy_interval(tally.correct, tally.count),
+        balanced_accuracy=balanced_accuracy(tally),
+        macro_f1=fmean(one.f1 for one in classes),
+        classes=data.classes,
+        per_class=classes,
+        confusion=tally.confusion.tolist(),
+        images_per_second=round(tally.count / (time.monotonic() - start), 1),
+    )
+
+
+def write_evaluation(folder: RunFolder, evaluated: Evaluated) -> None:
+    """evaluation/SPLIT.json: the event's figures, for those who look at files."""
+    folder.evaluation.mkdir(exist_ok=True, mode=0o700)
+    content = msgspec.json.format(msgspec.json.encode(evaluated), indent=1)
+    write_atomically(folder.evaluation / f"{evaluated.split}.json", content)
+
+
+def logistic_regression_on_pixels(data: Data, split: str) -> Baseline:
+    """What a linear model makes of the bare pixels, on the same pictures: does the network earn its keep?"""
+    import numpy as np
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pixels, labels = load_digits(return_X_y=True)
+    place = {
+        name: [int(data.pictures[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits
+    }
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    model.fit(pixels[place["train"]], labels[place["train"]])
+    accuracy = float(np.mean(model.predict(pixels[place[split]]) == labels[place[split]]))
+    return Baseline(name="logistic regression on the raw pixels", split=split, accuracy=accuracy)

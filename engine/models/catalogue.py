@@ -1,0 +1,43 @@
+"""The list of networks that can be used by name."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import msgspec
+
+from engine.models import pip_zoo, timm_zoo, torchvision_zoo, zoo
+
+
+class ModelEntry(msgspec.Struct):
+    """``parameters`` with the original head; ``accuracy`` is ImageNet top-1, a share of 1; None where it is not known.
+
+    ``weights`` is "here", "download" or "none".
+    """
+
+    name: str
+    parameters: int | None
+    accuracy: float | None
+    image_size: int
+    weights: str
+
+
+def models_like(pattern: str) -> list[ModelEntry]:
+    """Networks whose name holds ``pattern`` or matches it as a shell pattern; timm's if it begins with "timm/"."""
+    if pattern.startswith(zoo.TIMM_PREFIX):
+        names = [zoo.TIMM_PREFIX + name for name in timm_zoo.names()]
+    else:
+        names = [pip_zoo.NAME, *torchvision_zoo.names()]
+    return [_entry(name) for name in names if pattern in name or fnmatch.fnmatch(name, pattern)]
+
+
+def _entry(name: str) -> ModelEntry:
+    found = zoo.architecture(name)
+    pretrained = found.pretrained
+    return ModelEntry(
+        name=name,
+        parameters=pretrained.parameters if pretrained else None,
+        accuracy=pretrained.accuracy if pretrained else None,
+        image_size=found.preprocessing.image_size,
+        weights="none" if pretrained is None else "here" if pretrained.path().exists() else "download",
+    )

@@ -1,0 +1,189 @@
+"""A run from its config to its evaluation."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import nullcontext
+from typing import Literal
+
+import msgspec
+import numpy as np
+import torch
+
+from engine import environment
+from engine.config import RunConfig
+from engine.control import Control
+from engine.data.prepare import prepare_data
+from engine.data.sources import open_source
+from engine.errors import Stopped
+from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
+from engine.evaluation.predictions import PredictionsFile
+from engine.models import zoo
+from engine.models.freeze import Freezing
+from engine.models.structure import describe
+from engine.models.weights import load_weights
+from engine.plan import decide_model
+from engine.progress import Report, Throttled
+from engine.protocol import (
+    CommandApplied,
+    Event,
+    FrozenProof,
+    ModelReady,
+    Progress,
+    RunFinished,
+    RunStarted,
+    Warning,
+    WeightsReport,
+)
+from engine.rundir import EventLog, RunFolder, write_atomically
+from engine.training import checkpoints
+from engine.training.loop import TrainingFailed, train
+from engine.training.precision import Precision, choose_precision
+from engine.training.session import Session
+
+
+def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished:
+    """Prepare, train and evaluate the run in ``folder``.
+
+    Raises InputError for what can't be used and Stopped for a stop before training began.
+    """
+    config = folder.load_config()
+    report = _reporter(log, control)
+    device = environment.choose_device(config.train.device)
+    precision = choose_precision(config.train.precision, device)
+    _seed_everything(config.train.seed)
+    log.write(
+        RunStarted(
+            run=folder.id,
+            versions=environment.versions(),
+            device=str(device),
+            device_name=environment.device_name(device),
+            precision=precision.name,
+            process_id=os.getpid(),
+            seed=config.train.seed,
+            epochs=config.train.epochs,
+        )
+    )
+    session = prepare(folder, log, control, config, precision, report)
+    proof = None
+    try:
+        reason = train(session, report)
+        proof = session.freezing.verify()
+        evaluate_best(session, report)
+    except Stopped as stopped:
+        if stopped.command:
+            log.write(CommandApplied(command=stopped.command, step=session.step))
+        if proof is None:
+            session.save(best=False)
+        return _finished(session, "stopped", f"{stopped} after step {session.step}", 130, proof)
+    except TrainingFailed as failure:
+        return _finished(session, "failed", str(failure), 1, proof)
+    return _finished(session, "completed", reason, 0, proof)
+
+
+def prepare(
+    folder: RunFolder, log: EventLog, control: Control, config: RunConfig, precision: Precision, report: Report
+) -> Session:
+    """Data and model; what can be refused is refused before work that takes long. Raises InputError and Stopped."""
+    source = open_source(config.data)
+    classes = len(source.classes)
+    model = describe(config.model.name, classes, config.data.image_size, config.head)
+    decide_model(config.freeze.rules, model)
+    write_atomically(folder.model, msgspec.json.encode(model))
+
+    classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
+    data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report)
+    log.write(data_ready)
+    weights = load_weights(classifier, config.model.weights, report)
+    classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
+    session = Session(folder, log, control, config, classifier, freezing, data, precision)
+    log.write(
+        ModelReady(
+            name=classifier.name,
+            parameters=freezing.counts(),
+            head=classifier.head,
+            input_size=classifier.preprocessing.image_size,
+            rules=config.freeze.rules,
+            weights=weights,
+        )
+    )
+    for warning in _warnings(session, weights):
+        log.write(warning)
+    return session
+
+
+def evaluate_best(session: Session, report: Report) -> None:
+    """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
+    checkpoints.load_weights(session.folder.checkpoints / "best", session.classifier.module)
+    data = session.data
+    splits = [name for name in ("val", "test") if name in data.splits]
+    for split in splits:
+        last = split == splits[-1]
+        with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
+            evaluated = evaluate(
+                session.classifier, data, split, session.precision, session.config.train.batch_size, predictions, report
+            )
+        write_evaluation(session.folder, evaluated)
+        session.log.write(evaluated)
+    if session.config.data.source == "digits":
+        session.log.write(logistic_regression_on_pixels(data, splits[-1]))
+
+
+def _warnings(session: Session, weights: WeightsReport) -> list[Event]:
+    """What the user should know about the model before training."""
+    found: list[Event] = []
+    if weights.missing or weights.unexpected or weights.mismatched:
+        odd = [*weights.missing, *weights.unexpected, *weights.mismatched]
+        found.append(
+            Warning(
+                code="weights_do_not_fit",
+                message=f"{weights.source}: {weights.loaded} tensors loaded, {len(weights.missing)} missing, "
+                f"{len(weights.unexpected)} unexpected, {len(weights.mismatched)} of another shape, e.g. {odd[0]}",
+            )
+        )
+    if session.config.model.weights == "none" and session.freezing.counts().frozen:
+        message = "layers without pretrained weights are frozen and stay random; train them or load weights"
+        found.append(Warning(code="random_layers_frozen", message=message))
+    return found
+
+
+def _finished(
+    session: Session,
+    status: Literal["completed", "stopped", "failed"],
+    reason: str,
+    exit_code: int,
+    proof: FrozenProof | None,
+) -> RunFinished:
+    best = session.best
+    return RunFinished(
+        status=status,
+        reason=reason,
+        seconds=0.0,
+        exit_code=exit_code,
+        best_epoch=best.epoch if best else None,
+        best_val_accuracy=best.val_accuracy if best else None,
+        frozen=proof or session.freezing.verify(),
+    )
+
+
+def _reporter(log: EventLog, control: Control) -> Report:
+    """Reports progress as events, a few a second, and gives up the work where a stop is wanted."""
+
+    def write(activity: str, done: int, total: int, unit: str) -> None:
+        log.write(Progress(activity=activity, done=done, total=total, unit=unit))
+
+    write_some = Throttled(write)
+
+    def report(activity: str, done: int, total: int, unit: str) -> None:
+        control.check()
+        write_some(activity, done, total, unit)
+
+    return report
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

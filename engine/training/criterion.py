@@ -1,0 +1,44 @@
+"""The loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+# What a network gives: logits (N, classes), or in training mode also those of its auxiliary heads.
+Outputs = torch.Tensor | tuple[torch.Tensor, ...]
+
+
+class Criterion:
+    """Cross-entropy with label smoothing and class weights; auxiliary heads add theirs times ``aux_weight``."""
+
+    def __init__(self, class_weights: torch.Tensor | None, label_smoothing: float, aux_weight: float) -> None:
+        self._class_weights = class_weights
+        self._label_smoothing = label_smoothing
+        self._aux_weight = aux_weight
+
+    def __call__(self, outputs: Outputs, labels: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch, a scalar in fp32; ``labels``: int64 (N,)."""
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = self._cross_entropy(logits, labels)
+        for other in auxiliary:
+            loss = loss + self._aux_weight * self._cross_entropy(other, labels)
+        return loss
+
+    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(
+            logits.float(), labels, weight=self._class_weights, label_smoothing=self._label_smoothing
+        )
+
+
+def main_logits(outputs: Outputs) -> torch.Tensor:
+    """The logits (N, classes) of the classifier itself."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+def balanced_weights(counts: Sequence[int]) -> torch.Tensor:
+    """Class weights inverse to the classes' numbers of pictures, 1 on average over the pictures."""
+    count = torch.tensor(counts, dtype=torch.float32)
+    return count.sum() / (len(counts) * count)

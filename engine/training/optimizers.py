@@ -1,0 +1,118 @@
+"""Optimizers over the trainable parameters alone, with their state kept by parameter name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from engine.config import OptimizerConfig
+from engine.models.structure import stages
+from engine.models.zoo import Classifier
+
+# What an optimizer remembers of each parameter (moments, step count), by the parameter's name.
+NamedState = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Where a parameter lies: ``group`` names its learning rate, ``distance`` counts stages from the head, 0 is it."""
+
+    group: str
+    distance: int
+
+
+def depths(classifier: Classifier) -> dict[str, Depth]:
+    """The depth of every parameter; what belongs to no stage (class tokens, position embeddings) counts as the stem."""
+    stage_list = stages(classifier.module, classifier.head)
+    found: dict[str, Depth] = {}
+    for name, _ in classifier.module.named_parameters():
+        if _below(name, classifier.head):
+            found[name] = Depth("head", 0)
+            continue
+        at = next((i for i, (_, paths) in enumerate(stage_list) if _below(name, paths)), 0)
+        found[name] = Depth(stage_list[at][0] if stage_list else "backbone", len(stage_list) - at)
+    return found
+
+
+def _below(name: str, paths: list[str]) -> bool:
+    return any(name.startswith(f"{path}.") for path in paths)
+
+
+def build(config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], where: Mapping[str, Depth]) -> Optimizer:
+    """The optimizer over ``trainable``, in groups by depth and weight decay.
+
+    Each group carries ``depth`` (the name of its rate), ``factor`` (times the head's rate gives its own) and ``names``
+    (of its parameters). Biases and normalization weights, all of one dimension, are not decayed.
+    """
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in trainable.items():
+        depth, decays = where[name], parameter.ndim > 1
+        label = depth.group if depth.distance == 0 or config.layer_decay < 1 else "backbone"
+        group = groups.setdefault(
+            (label, decays),
+            {
+                "params": [],
+                "names": [],
+                "depth": label,
+                "factor": rate_factor(config, depth.distance),
+                "weight_decay": config.weight_decay if decays else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return _make(config, list(groups.values()))
+
+
+def rate_factor(config: OptimizerConfig, distance: int) -> float:
+    """A layer's learning rate over the head's.
+
+    Layer decay as in ELECTRA (Clark et al. 2020, 2003.10555): a factor for each stage away from the head.
+    """
+    return 1.0 if distance == 0 else config.backbone_lr_factor * config.layer_decay ** (distance - 1)
+
+
+def _make(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    match config.name:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.lr)
+        case "adam":
+            return torch.optim.Adam(groups, lr=config.lr)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=config.lr, momentum=config.momentum)
+
+
+def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float, where: Mapping[str, Depth]) -> None:
+    """Give each group its learning rate for the next step; ``factor`` is the schedule's."""
+    for group in optimizer.param_groups:
+        group["factor"] = rate_factor(config, where[group["names"][0]].distance)
+        group["lr"] = config.lr * group["factor"] * factor
+
+
+def rates(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rate of each depth."""
+    return {group["depth"]: group["lr"] for group in optimizer.param_groups}
+
+
+def named_state(optimizer: Optimizer) -> NamedState:
+    """What the optimizer remembers, by parameter name."""
+    return {
+        name: dict(optimizer.state[parameter])
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+        if parameter in optimizer.state
+    }
+
+
+def restore_state(optimizer: Optimizer, state: NamedState) -> None:
+    """Give each parameter back what was remembered of it; one without an entry starts fresh."""
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            if name in state:
+                optimizer.state[parameter] = dict(state[name])

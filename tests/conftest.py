@@ -1,0 +1,110 @@
+"""Real pictures, real runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.config import RunConfig, from_tables
+from engine.control import Control
+from engine.progress import quiet
+from engine.run import prepare
+from engine.rundir import EventLog, EventTail, RunFolder, create
+from engine.state import RunState, fold_all
+from engine.training.precision import choose_precision
+from engine.training.session import Session
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
+# timm's smallest networks: real convolutions and batch norms, a step takes milliseconds.
+TINY = {"name": "timm/test_resnet", "weights": "none"}
+
+
+def make_pictures(root: Path, per_class: int = 16, side: int = 40, names: tuple[str, ...] = tuple(COLOURS)) -> Path:
+    """Class folders of pictures that differ in colour, with noise so that no two are the same."""
+    random = np.random.default_rng(0)
+    for name in names:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            noise = random.integers(-40, 40, (side, side, 3))
+            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def config(pictures: Path) -> Callable[..., RunConfig]:
+    """A config for the tiny network on the coloured pictures; arguments are sections to change."""
+
+    def make(**sections: dict[str, Any]) -> RunConfig:
+        tables: dict[str, dict[str, Any]] = {
+            "data": {"path": str(pictures), "image_size": 32, "val_fraction": 0.25, "test_fraction": 0.25},
+            "model": dict(TINY),
+            "optimizer": {"lr": 0.01},
+            "train": {"epochs": 2, "batch_size": 8, "device": "cpu"},
+        }
+        for name, values in sections.items():
+            tables.setdefault(name, {}).update(values)
+        return from_tables(tables)
+
+    return make
+
+
+class Engine:
+    """Runs the engine as the process that it is."""
+
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
+
+    def start(self, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
+        folder = create(self._runs, config)
+        with folder.log.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "engine.worker", str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return folder, process
+
+    def run(self, config: RunConfig) -> tuple[RunFolder, RunState, int]:
+        folder, process = self.start(config)
+        status = process.wait(timeout=240)
+        return folder, fold_all(EventTail(folder).poll()), status
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(tmp_path / "runs")
+
+
+Sessions = Callable[[RunConfig], Session]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Sessions]:
+    """A training session in this process; signal handlers are put back afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+
+    def make(config: RunConfig) -> Session:
+        folder = create(tmp_path / "runs", config)
+        torch.manual_seed(config.train.seed)
+        precision = choose_precision("auto", torch.device("cpu"))
+        return prepare(folder, EventLog(folder), Control(folder), config, precision, quiet)
+
+    yield make
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,315 @@
+"""Pictures of every kind, sources, splits, batches."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.config import DataConfig, RunConfig
+from engine.data.loaders import PictureDataset, ShuffledBatches, evaluation_loader, training_loader
+from engine.data.pictures import centre_crop, prepare, to_rgb
+from engine.data.prepare import Data, prepare_data
+from engine.data.sources import open_source
+from engine.data.splits import split
+from engine.data.store import PictureStore, decode_all
+from engine.errors import InputError
+from engine.models.architecture import Preprocessing
+from engine.progress import quiet
+from engine.protocol import DataReady
+from engine.rundir import create
+from tests.conftest import COLOURS, make_pictures
+
+PREPROCESSING = Preprocessing(32, 36, (0.5,) * 3, (0.5,) * 3, "bilinear")
+ORANGE = (230, 120, 20)
+
+
+def prepared(config: RunConfig, tmp_path: Path) -> tuple[Data, DataReady, Path]:
+    folder = create(tmp_path / "runs", config)
+    data, ready = prepare_data(open_source(config.data), config, PREPROCESSING, folder, quiet)
+    return data, ready, folder.splits
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB", "L", "LA", "1", "I;16", "I", "F"])
+def test_a_picture_of_any_mode_comes_out_as_the_rgb_that_it_shows(mode: str, tmp_path: Path):
+    colour = Image.new("RGB", (20, 20), ORANGE)
+    grey = colour.convert("L").getpixel((0, 0))
+    expected = np.array(ORANGE if mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB") else (grey,) * 3)
+    match mode:
+        case "I;16":
+            image = Image.fromarray(np.full((20, 20), grey * 257, dtype=np.uint16))
+        case "I":
+            image = Image.fromarray(np.full((20, 20), grey, dtype=np.int32))
+        case "F":
+            image = Image.fromarray(np.full((20, 20), grey / 255, dtype=np.float32))
+        case "1":
+            image, expected = Image.new("1", (20, 20), 1), np.array([255] * 3)
+        case "LAB":
+            from PIL import ImageCms
+
+            profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+            image = ImageCms.profileToProfile(colour, *profiles, outputMode="LAB")
+            assert image is not None
+        case _:
+            image = colour.convert(mode)
+    pixels = prepare(image, 10, "bilinear")
+    assert pixels.shape == (10, 10, 3)
+    assert np.abs(pixels.astype(int) - expected).max() <= (12 if mode == "P" else 8)  # a palette is dithered
+
+
+def test_a_sixteen_bit_png_keeps_its_greys(tmp_path: Path):
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None, :].repeat(64, 0)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        row = np.asarray(to_rgb(image))[0, :, 0]
+    assert row[0] == 0
+    assert row[-1] == 255
+    assert np.all(np.diff(row.astype(int)) >= 3)
+
+
+def test_transparency_shows_white_and_not_what_lies_hidden_below():
+    clear = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    assert np.all(np.asarray(to_rgb(clear)) == 255)
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([10, 20, 30] * 256)
+    palette.info["transparency"] = 0
+    assert np.all(np.asarray(to_rgb(palette)) == 255)
+
+
+def test_a_photo_taken_sideways_stands_upright(tmp_path: Path):
+    image = Image.new("RGB", (40, 20), (0, 0, 0))
+    image.paste((255, 255, 255), (0, 0, 20, 20))  # white on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: white comes to the top
+    image.save(tmp_path / "side.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "side.jpg") as stored:
+        pixels = prepare(stored, 20, "bilinear")
+    assert pixels.shape == (40, 20, 3)
+    assert pixels[:15].mean() > 240
+    assert pixels[25:].mean() < 15
+
+
+def test_the_shorter_side_is_resized_and_panoramas_are_cut():
+    assert prepare(Image.new("RGB", (300, 200)), 50, "bicubic").shape == (50, 75, 3)
+    assert prepare(Image.new("RGB", (30, 3000)), 50, "bilinear").shape == (100, 50, 3)
+    assert centre_crop(np.zeros((100, 51, 3), np.uint8), 50).shape == (50, 50, 3)
+
+
+def test_class_folders_are_found_whatever_lies_beside_the_pictures(tmp_path: Path):
+    root = make_pictures(tmp_path / "pictures", 3)
+    (root / "red" / "deep").mkdir()
+    (root / "red" / "00.png").rename(root / "red" / "deep" / "00.PNG")
+    (root / "red" / "notes.txt").write_text("no picture")
+    (root / "red" / ".hidden.png").write_text("no picture")
+    (root / ".cache").mkdir()
+    (root / "red" / "loop").symlink_to(root)
+    source = open_source(DataConfig(path=str(root)))
+    assert source.classes == sorted(COLOURS)
+    assert len(source.pictures) == 9
+    assert {picture.key for picture in source.pictures if picture.label == 2} == {
+        "red/01.png", "red/02.png", "red/deep/00.PNG",
+    }  # fmt: skip
+
+
+def test_a_folders_own_splits_are_kept(tmp_path: Path, config: Callable[..., RunConfig]):
+    for name, count in (("train", 6), ("valid", 2), ("test", 3)):
+        make_pictures(tmp_path / "data" / name, count)
+    data, ready, _ = prepared(config(data={"path": str(tmp_path / "data")}), tmp_path)
+    assert ready.counts == {"train": 18, "val": 6, "test": 9}
+    assert all(data.pictures[i].key.startswith("valid/") for i in data.splits["val"])
+
+
+def test_only_a_missing_validation_split_is_taken_from_training(tmp_path: Path, config: Callable[..., RunConfig]):
+    make_pictures(tmp_path / "data" / "train", 8)
+    _, ready, _ = prepared(config(data={"path": str(tmp_path / "data")}), tmp_path)
+    assert ready.counts == {"train": 18, "val": 6}
+
+
+def test_a_table_gives_paths_labels_and_splits(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path, 4)
+    rows = [(f"{name}/{i:02}.png", name, "val" if i == 3 else "train") for name in COLOURS for i in range(4)]
+    table = root / "table.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    _, ready, splits = prepared(config(data={"source": "csv", "path": str(table)}), tmp_path)
+    assert ready.counts == {"train": 9, "val": 3}
+    with splits.open(newline="") as file:
+        assert {tuple(row.values()) for row in csv.DictReader(file)} == set(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("file,class\na.png,x\n", "needs the columns path and label, has file, class"),
+        ("path,label,split\na.png,x,future\n", 'line 2: split is "future"'),
+        ("path,label,split\na.png,x,train\nb.png,y,\n", "in some rows only"),
+        ("path,label\n,x\n", "line 2: path or label is empty"),
+        ("path,label\n", "no pictures found"),
+        ("path,label\na.png,x\n", 'only the class "x"'),
+    ],
+)
+def test_a_table_that_can_not_be_used_is_refused_with_the_place(content: str, says: str, tmp_path: Path):
+    table = tmp_path / "table.csv"
+    table.write_text(content)
+    with pytest.raises(InputError, match=says):
+        open_source(DataConfig(source="csv", path=str(table)))
+
+
+@pytest.mark.parametrize(("make", "says"), [("missing", "no such folder"), ("empty", "no class folders")])
+def test_a_folder_that_can_not_be_used_is_refused(make: str, says: str, tmp_path: Path):
+    path = tmp_path / "data"
+    if make == "empty":
+        path.mkdir()
+    with pytest.raises(InputError, match=says):
+        open_source(DataConfig(path=str(path)))
+
+
+def test_digits_need_nothing(tmp_path: Path):
+    source = open_source(DataConfig(source="digits"))
+    assert (len(source.pictures), source.classes) == (1797, [str(digit) for digit in range(10)])
+    assert source.open(0).size == (8, 8)
+
+
+def write_mnist(root: Path) -> None:
+    """A tiny MNIST in the original's file format."""
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 40), ("t10k", 20)):
+        labels = bytes(i % 10 for i in range(count))
+        pixels = bytes((i % 10) * 25 for i in range(count) for _ in range(28 * 28))
+        images = struct.pack(">iiii", 2051, count, 28, 28) + pixels
+        for name, content in (("images-idx3", images), ("labels-idx1", struct.pack(">ii", 2049, count) + labels)):
+            (folder / f"{part}-{name}-ubyte").write_bytes(content)
+            (folder / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(content))
+
+
+def test_a_torchvision_dataset_on_this_machine_is_used_as_it_is(tmp_path: Path, config: Callable[..., RunConfig]):
+    write_mnist(tmp_path / "root")
+    data, ready, _ = prepared(
+        config(data={"source": "torchvision", "name": "MNIST", "path": str(tmp_path / "root"), "val_fraction": 0.25}),
+        tmp_path,
+    )
+    assert ready.counts == {"train": 30, "val": 10, "test": 20}
+    assert len(ready.classes) == 10
+    nine = next(i for i in data.splits["test"] if data.labels[i] == 9)
+    assert int(data.store[nine][5, 5, 0]) == 225
+
+
+def test_a_torchvision_dataset_that_is_not_here_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = DataConfig(source="torchvision", name="CIFAR10", path=str(tmp_path / "root"))
+    monkeypatch.setenv("TLTUI_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"CIFAR10 is not in .*root"):
+        open_source(config)
+    monkeypatch.delenv("TLTUI_OFFLINE")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="can't be downloaded"):
+        open_source(config)
+    with pytest.raises(InputError, match="nearest: CIFAR10"):
+        open_source(DataConfig(source="torchvision", name="CIFAR"))
+
+
+def test_unreadable_files_are_skipped_and_named(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 10)
+    whole = (root / "red" / "00.png").read_bytes()
+    (root / "red" / "00.png").write_bytes(whole[: len(whole) // 2])
+    (root / "blue" / "01.png").write_bytes(b"")
+    _, ready, splits = prepared(config(data={"path": str(root)}), tmp_path)
+    assert {file.path for file in ready.skipped} == {"red/00.png", "blue/01.png"}
+    assert all(file.reason for file in ready.skipped)
+    assert sum(ready.counts.values()) == 28
+    assert "red/00.png" not in splits.read_text()
+
+
+def test_too_many_unreadable_files_are_an_error(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 4)
+    for number in range(3):
+        (root / "red" / f"{number:02}.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"3 of 12 pictures can't be read.*red/00\.png"):
+        prepared(config(data={"path": str(root)}), tmp_path)
+
+
+def test_a_class_left_empty_is_an_error(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 10)
+    (root / "violet").mkdir()
+    with pytest.raises(InputError, match='no training picture is left for "violet"'):
+        prepared(config(data={"path": str(root)}), tmp_path)
+
+
+def test_splits_are_stratified_disjoint_and_seeded():
+    source = open_source(DataConfig(source="digits"))
+    config = DataConfig(source="digits", val_fraction=0.2, test_fraction=0.1)
+    first, again, other = (split(source.pictures, config, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    members = [set(first[name]) for name in ("train", "val", "test")]
+    assert sum(map(len, members)) == len(set.union(*members)) == 1797
+    for name, share in (("val", 0.2), ("test", 0.1)):
+        for label in range(10):
+            of_class = [i for i, picture in enumerate(source.pictures) if picture.label == label]
+            taken = len(set(of_class) & set(first[name]))
+            assert abs(taken - share * len(of_class)) <= 1
+
+
+def test_the_smallest_class_keeps_a_training_picture(tmp_path: Path):
+    root = make_pictures(tmp_path, 20)
+    for path in sorted((root / "red").iterdir())[1:]:
+        path.unlink()
+    source = open_source(DataConfig(path=str(root)))
+    dealt = split(source.pictures, DataConfig(path="x", val_fraction=0.4, test_fraction=0.4), 0)
+    assert [source.pictures[i].label for i in dealt["train"]].count(2) == 1
+
+
+def test_pictures_beyond_the_budget_go_to_a_file_and_come_back_the_same(tmp_path: Path, pictures: Path):
+    source = open_source(DataConfig(path=str(pictures)))
+    memory, file = PictureStore(2**30, tmp_path), PictureStore(20_000, tmp_path)
+    for store in (memory, file):
+        readable, skipped = decode_all(source, 36, "bilinear", store, quiet)
+        assert (len(readable), skipped) == (48, [])
+    assert all(np.array_equal(memory[i], file[i]) for i in range(48))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def store(pictures: Path, tmp_path: Path) -> PictureStore:
+    store = PictureStore(2**30, tmp_path)
+    decode_all(open_source(DataConfig(path=str(pictures))), 36, "bilinear", store, quiet)
+    return store
+
+
+@pytest.mark.parametrize("augment", ["none", "flip", "standard", "trivial"])
+def test_augmentation_depends_on_seed_and_epoch_and_not_on_the_workers(augment: str, store: PictureStore):
+    def epoch(number: int, seed: int, workers: int) -> torch.Tensor:
+        batches = ShuffledBatches(range(48), 10, seed)
+        batches.epoch = number
+        loader = training_loader(PictureDataset(store, [0] * 48, 32, augment, seed), batches, workers)
+        return torch.cat([pictures for pictures, _ in loader])
+
+    first = epoch(1, 7, 0)
+    assert first.shape == (48, 3, 32, 32)
+    assert first.dtype == torch.uint8
+    torch.rand(5)  # whatever else draws numbers
+    assert torch.equal(first, epoch(1, 7, 2))
+    assert not torch.equal(first, epoch(2, 7, 0))
+    assert not torch.equal(first, epoch(1, 8, 0))
+
+
+def test_evaluation_sees_the_centres_in_order_whatever_the_augmentation(store: PictureStore):
+    dataset = PictureDataset(store, list(range(48)), 32, "trivial", 0)
+    batches = list(evaluation_loader(dataset, range(48), 10))
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(48))
+    assert np.array_equal(batches[0][0][3].permute(1, 2, 0).numpy(), centre_crop(store[3], 32))
+
+
+def test_every_picture_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
+    batches = list(ShuffledBatches(range(33), 32, 0))
+    assert sorted(map(len, batches)) == [16, 17]
+    assert sorted(index for batch in batches for _, index in batch) == list(range(33))

@@ -1,0 +1,55 @@
+import pytest
+
+from engine.errors import InputError
+from engine.plan import decide
+
+MODULES = ["", "conv1", "layer1", "layer1.0", "layer1.0.bn", "layer4", "layer4.0", "head", "head.fc"]
+PARAMETERS = ["token", "conv1.weight", "layer1.0.bn.weight", "layer4.0.weight", "layer4.0.bias", "head.fc.weight"]
+HEAD = ["head.fc"]
+
+
+def trained(*rules: str) -> set[str]:
+    decisions = decide(rules, MODULES, PARAMETERS, HEAD)
+    return {name for name in PARAMETERS if decisions[name].trains}
+
+
+def test_without_rules_everything_trains():
+    assert trained() == set(PARAMETERS)
+
+
+def test_the_last_rule_that_covers_a_name_decides():
+    assert trained("freeze *", "train head") == {"head.fc.weight"}
+    assert trained("train layer4", "freeze *", "train head") == {"head.fc.weight"}
+    assert trained("freeze *", "train layer4", "freeze layer4.0.bias") == {"layer4.0.weight"}
+
+
+def test_a_path_covers_all_below_it_and_nothing_beside_it():
+    assert trained("freeze *", "train layer1") == {"layer1.0.bn.weight"}
+    assert trained("freeze *", "train layer?.0") == {"layer1.0.bn.weight", "layer4.0.weight", "layer4.0.bias"}
+    assert trained("freeze *", "train *.bn") == {"layer1.0.bn.weight"}
+
+
+def test_a_parameter_of_the_model_itself_has_a_name_too():
+    assert trained("freeze *", "train token") == {"token"}
+
+
+def test_the_word_head_means_the_new_classifier_whatever_the_model_calls_head():
+    decisions = decide(["freeze *", "train head"], MODULES, PARAMETERS, HEAD)
+    assert decisions["head.fc"].trains
+    assert not decisions["head"].trains
+
+
+def test_each_decision_names_its_rule():
+    decisions = decide(["freeze *", "train layer4"], MODULES, PARAMETERS, HEAD)
+    assert str(decisions["layer4.0.weight"].rule) == "train layer4"
+    assert str(decisions["conv1.weight"].rule) == "freeze *"
+
+
+def test_a_rule_that_matches_no_layer_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match=r"train layr4.*nearest layers: layer4"):
+        trained("freeze *", "train layr4")
+
+
+def test_a_plan_that_leaves_nothing_to_train_is_refused():
+    with pytest.raises(InputError, match=r"nothing to train.*head\.fc"):
+        trained("freeze *")

@@ -1,0 +1,290 @@
+"""Optimizers, schedules, the loop, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from engine.config import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig, with_setting
+from engine.errors import InputError, Stopped
+from engine.models import zoo
+from engine.progress import quiet
+from engine.protocol import (
+    Checkpoint,
+    CommandApplied,
+    CommandRejected,
+    Epoch,
+    Pause,
+    Resume,
+    SaveCheckpoint,
+    Set,
+    Step,
+    Stop,
+    Warning,
+)
+from engine.rundir import EventTail, new_command_id, send
+from engine.training import checkpoints, optimizers, schedules
+from engine.training.criterion import Criterion, balanced_weights
+from engine.training.loop import TrainingFailed, train
+from engine.training.precision import choose_precision
+from engine.training.session import Session
+from tests.conftest import Engine, Sessions
+
+
+def events(session: Session, kind: type) -> list:
+    return [event for event in EventTail(session.folder).poll() if isinstance(event, kind)]
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine, config: Callable[..., RunConfig]):
+    def losses(seed: int) -> list[float | None]:
+        wanted = config(
+            data={"augment": "standard"}, head={"dropout": 0.5}, freeze={"rules": []}, train={"seed": seed, "epochs": 1}
+        )
+        _, state, status = engine.run(wanted)
+        assert status == 0
+        return [step.loss for step in state.steps]
+
+    first = losses(1)
+    assert first == losses(1)
+    assert first != losses(2)
+
+
+def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:
+    classifier = zoo.build(name, 3, HeadConfig())
+    trainable = dict(classifier.module.named_parameters())
+    return optimizers.build(config, trainable, optimizers.depths(classifier)).param_groups
+
+
+def test_weight_decay_spares_biases_and_norms():
+    for group in groups_of(OptimizerConfig(weight_decay=0.1)):
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            spared = name.endswith("bias") or ".bn" in name or name.startswith("bn") or parameter.ndim == 1
+            assert group["weight_decay"] == (0.0 if spared else 0.1), name
+
+
+def test_rates_fall_from_the_head_to_the_stem():
+    config = OptimizerConfig(lr=1.0, backbone_lr_factor=0.5, layer_decay=0.1)
+    factors = {group["depth"]: group["factor"] for group in groups_of(config)}
+    assert factors == pytest.approx(
+        {"head": 1.0, "layer4": 0.5, "layer3": 0.05, "layer2": 0.005, "layer1": 0.0005, "conv1": 0.00005}
+    )
+    plain = {group["depth"]: group["factor"] for group in groups_of(OptimizerConfig(backbone_lr_factor=0.5))}
+    assert plain == {"head": 1.0, "backbone": 0.5}
+
+
+def test_class_tokens_and_embeddings_train_at_the_stems_rate():
+    config = OptimizerConfig(layer_decay=0.5)
+    factor = {name: group["factor"] for group in groups_of(config, "timm/test_vit") for name in group["names"]}
+    assert factor["cls_token"] == factor["pos_embed"] == factor["patch_embed.proj.weight"]
+    assert factor["cls_token"] < factor["blocks.0.norm1.weight"]
+
+
+def curve(name: str, warmup: float = 0.0) -> list[float]:
+    return [schedules.factor(ScheduleConfig(name=name, warmup_epochs=warmup), step, 10, 9) for step in range(90)]
+
+
+def test_schedules_have_their_shapes():
+    assert set(curve("constant")) == {1.0}
+    cosine = curve("cosine")
+    assert cosine[0] == 1.0
+    assert cosine[45] == pytest.approx(0.5)
+    assert cosine == sorted(cosine, reverse=True)
+    assert [curve("step")[at] for at in (0, 29, 30, 59, 60, 89)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    onecycle = curve("onecycle")
+    assert onecycle[0] == pytest.approx(1 / 25)
+    assert onecycle.index(max(onecycle)) == 27
+    assert onecycle[-1] < 0.01
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "step", "onecycle"])
+def test_warm_up_rises_to_where_the_schedule_begins(name: str):
+    rates = curve(name, warmup=2.0)
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[0] == pytest.approx(1 / 21)
+    assert all(0 <= rate <= 1 for rate in rates)
+
+
+def test_auxiliary_heads_add_their_loss_with_their_weight():
+    logits, other, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    alone = Criterion(None, 0.0, 0.4)
+    expected = alone(logits, labels) + 0.4 * alone(other, labels)
+    assert torch.equal(alone((logits, other), labels), expected)
+    inception = zoo.build("inception_v3", 3, HeadConfig())
+    outputs = inception.module.train()(torch.randn(2, 3, 299, 299))
+    Criterion(None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
+    assert inception.module.get_submodule("AuxLogits.fc").weight.grad is not None
+
+
+def test_rare_classes_weigh_more_and_the_average_stays():
+    weights = balanced_weights([30, 10])
+    assert weights.tolist() == pytest.approx([2 / 3, 2.0])
+    assert (weights * torch.tensor([30, 10])).sum() == pytest.approx(40)
+
+
+def test_gradients_are_clipped_and_the_norm_before_is_told(session: Sessions, config: Callable[..., RunConfig]):
+    def change(clip: float) -> tuple[float, float]:
+        settings = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "clip_norm": clip}
+        run = session(config(optimizer=settings, schedule={"name": "constant"}, train={"epochs": 1, "batch_size": 64}))
+        before = [p.detach().clone() for p in run.freezing.trainable.values()]
+        train(run, quiet)
+        after = [p.detach() for p in run.freezing.trainable.values()]
+        moved = math.sqrt(sum(float((a - b).square().sum()) for a, b in zip(before, after, strict=True)))
+        return moved, events(run, Step)[0].grad_norm
+
+    moved, norm = change(1e-3)
+    assert moved == pytest.approx(1e-3, rel=1e-3)
+    assert norm > 0.01
+    free, same_norm = change(0.0)
+    assert free == pytest.approx(same_norm, rel=1e-3)
+    assert same_norm == norm
+
+
+def test_training_stops_early_when_nothing_gets_better(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(optimizer={"lr": 1e-9}, train={"epochs": 50, "early_stop_patience": 2}))
+    assert "stopped early" in train(run, quiet)
+    assert run.best is not None
+    assert run.epoch == run.best.epoch + 2
+
+
+def test_commands_change_rate_clipping_and_epochs(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(schedule={"name": "constant"}))
+    for key, value in (("optimizer.lr", 0.5), ("optimizer.clip_norm", 2), ("train.epochs", 1)):
+        send(run.folder, Set(id=new_command_id(), key=key, value=value))
+    train(run, quiet)
+    assert run.epoch == 1
+    assert all(step.lr == {"head": 0.5} for step in events(run, Step))
+    assert [answer.command.value for answer in events(run, CommandApplied)] == [0.5, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("optimizer.lr", -1, "0 < x"),
+        ("optimizer.name", "sgd", "can't change while the run trains"),
+        ("optimizer.speed", 1, "is not a setting"),
+        ("train.epochs", 0, "1 ≤ x"),
+    ],
+)
+def test_a_setting_that_can_not_be_changed_is_refused_with_the_reason(
+    key: str, value: object, says: str, session: Sessions, config: Callable[..., RunConfig]
+):
+    run = session(config())
+    send(run.folder, Set(id="one", key=key, value=value))
+    run.obey()
+    (refusal,) = events(run, CommandRejected)
+    assert refusal.command.id == "one"
+    assert says in refusal.reason
+
+
+def test_pause_holds_until_resume_and_stop_ends_a_pause(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config())
+    for command in (Pause(id="1"), Pause(id="2"), Set(id="3", key="optimizer.lr", value=0.1), Resume(id="4")):
+        send(run.folder, command)
+    run.obey()
+    assert [type(event).__name__ for event in events(run, CommandApplied | CommandRejected)] == [
+        "CommandApplied", "CommandRejected", "CommandApplied", "CommandApplied",
+    ]  # fmt: skip
+    for command in (Pause(id="5"), Stop(id="6")):
+        send(run.folder, command)
+    with pytest.raises(Stopped):
+        run.obey()
+
+
+def test_a_checkpoint_holds_all_weights_and_the_trainers_state(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(freeze={"rules": ["freeze *", "train layer4", "train head"]}))
+    train(run, quiet)
+    last = run.folder.checkpoints / "last"
+    weights = load_file(last / "model.safetensors")
+    own = run.classifier.module.state_dict()
+    assert weights.keys() == own.keys()
+    assert all(torch.equal(weights[name], own[name]) for name in own)
+    state = checkpoints.load_trainer(last)
+    held = optimizers.named_state(run.optimizer)
+    assert (state.epoch, state.step) == (run.epoch, run.step)
+    assert state.settings == run.config.model_dump()
+    assert state.optimizer.keys() == held.keys()
+    assert all(torch.equal(state.optimizer[name]["exp_avg"], held[name]["exp_avg"]) for name in held)
+
+
+def test_best_names_the_best_epoch_and_the_one_before_the_last_is_kept(
+    session: Sessions, config: Callable[..., RunConfig]
+):
+    run = session(config(train={"epochs": 5}))
+    train(run, quiet)
+    best = max(events(run, Epoch), key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
+    assert json.loads((run.folder.checkpoints / "best" / "trainer.json").read_text())["epoch"] == best.epoch
+    folders = {path.name for path in run.folder.checkpoints.iterdir() if not path.is_symlink()}
+    steps = [epoch.step for epoch in events(run, Epoch)]
+    assert folders == {f"step-{step:08}" for step in (best.step, *steps[-2:])}
+
+
+def test_a_checkpoint_is_written_on_command(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config())
+    send(run.folder, SaveCheckpoint(id="now"))
+    run.obey()
+    assert [checkpoint.step for checkpoint in events(run, Checkpoint)] == [0]
+    assert (run.folder.checkpoints / "last" / "model.safetensors").exists()
+
+
+EXPLODING = {"name": "sgd", "lr": 100.0, "clip_norm": 0.0, "backbone_lr_factor": 100.0}
+
+
+def exploding(config: Callable[..., RunConfig], on_nan: str) -> RunConfig:
+    return config(optimizer=EXPLODING, freeze={"rules": []}, schedule={"name": "constant"}, train={"on_nan": on_nan})
+
+
+def test_numbers_that_explode_stop_the_run_and_leave_finite_weights(
+    session: Sessions, config: Callable[..., RunConfig]
+):
+    run = session(exploding(config, "stop"))
+    with pytest.raises(TrainingFailed, match=r"at step \d+; .* lower optimizer\.lr"):
+        train(run, quiet)
+    assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
+
+
+def test_a_step_that_is_not_finite_can_be_skipped(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(exploding(config, "skip"))
+    train(run, quiet)
+    assert "step_skipped" in {warning.code for warning in events(run, Warning)}
+    assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
+
+
+def test_going_back_takes_up_the_last_checkpoint(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config())
+    train(run, quiet)
+    saved = {name: tensor.clone() for name, tensor in run.classifier.module.state_dict().items()}
+    run.config = with_setting(run.config, "train.epochs", 3)
+    with torch.no_grad():
+        for parameter in run.freezing.trainable.values():
+            parameter.fill_(math.nan)
+    assert run.go_back()
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in run.classifier.module.state_dict().items())
+    train(run, quiet)
+    assert run.epoch == 3
+
+
+def test_arithmetic_is_chosen_for_the_device():
+    assert choose_precision("auto", torch.device("cpu")).name == "fp32"
+    assert choose_precision("bf16", torch.device("cpu")).name == "bf16"
+    with pytest.raises(InputError, match="fp16"):
+        choose_precision("fp16", torch.device("cpu"))
+
+
+def test_bf16_trains_on_a_processor(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config())
+    run.precision = choose_precision("bf16", torch.device("cpu"))
+    train(run, quiet)
+    assert all(math.isfinite(step.loss) for step in events(run, Step))
+
+
+@pytest.mark.gpu
+def test_training_runs_on_cuda(engine: Engine, config: Callable[..., RunConfig]):
+    _, state, status = engine.run(config(train={"device": "cuda"}, freeze={"rules": []}))
+    assert status == 0
+    assert state.started is not None
+    assert state.started.device == "cuda:0"

@@ -1,0 +1,34 @@
+"""The three import rules, in fresh processes."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "numpy"}
+
+
+def modules_after(code: str) -> set[str]:
+    code += "; import sys; print(*sys.modules)"
+    return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("tltui", "tltui.cli", "tltui.runs", "tltui.watch"),
+        *("engine.config", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
+    ],
+)
+def test_what_starts_fast_imports_nothing_heavy(module: str):
+    assert not modules_after(f"import {module}") & HEAVY
+
+
+def test_help_imports_neither_heavy_libraries_nor_pydantic():
+    code = "import sys; sys.argv = ['tltui', '--help']\nfrom tltui.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nmain = None"
+    assert not modules_after(code) & {*HEAVY, "pydantic", "textual"}
+
+
+def test_the_engine_knows_no_terminal():
+    assert not modules_after("import engine.run, engine.worker") & {"tltui", "textual", "plotext", "click"}

@@ -1,0 +1,389 @@
+"""The commands. Each imports what it needs when it runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from engine.errors import InputError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEBUG = "tltui.debug"
+
+
+class Commands(click.Group):
+    """The group of all commands: each gets ``--debug``, which shows tracebacks."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks.")
+        )
+        super().add_command(cmd, name)
+
+
+def _debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or value
+
+
+def _run_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from tltui import runs
+
+    known = runs.folders(runs.runs_folder(ctx.params.get("runs_dir")))
+    return [name for name in ["last", *(folder.id for folder in known)] if name.startswith(incomplete)]
+
+
+def _setting_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from engine.config import settings
+
+    return [f"{key}=" for key, _ in settings() if key.startswith(incomplete)]
+
+
+runs_dir_option = click.option("--runs-dir", metavar="DIR", help="Where runs are kept.  [default: $TLTUI_RUNS]")
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else.")
+headless_option = click.option("--headless", is_flag=True, help="Plain progress instead of the app.")
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=_setting_names,
+    help="Change a setting, e.g. --set train.epochs=20; may be repeated.",
+)
+detach_option = click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
+run_argument = click.argument("run", shell_complete=_run_names)
+
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tltui")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Transfer learning in the terminal.
+
+    \b
+    Example:  tltui demo
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@cli.command()
+@set_option
+@detach_option
+@headless_option
+@json_option
+@runs_dir_option
+@click.pass_context
+def demo(
+    ctx: click.Context, changes: tuple[str, ...], detach: bool, headless: bool, as_json: bool, runs_dir: str | None
+) -> None:
+    """Fine-tune a pretrained network on handwritten digits; nothing to prepare, no download.
+
+    \b
+    Example:  tltui demo
+    """
+    from tltui.demo import demo_config
+
+    _train(ctx, demo_config(_overrides(changes)), detach=detach, as_json=as_json, runs_dir=runs_dir)
+
+
+@cli.command()
+@click.option("--data", "data", metavar="DIR", help="A folder of class folders, or a csv file with path and label.")
+@click.option("--model", "model", metavar="NAME", help="The network; see `tltui models`.")
+@click.option("-o", "output", default="run.toml", show_default=True, metavar="FILE", help='The file; "-" prints it.')
+def new(data: str | None, model: str | None, output: str) -> None:
+    """Write a config with every setting, its range and what it does.
+
+    \b
+    Example:  tltui new --data photos/ --model resnet50 -o run.toml
+    """
+    from tltui.new import new_config
+
+    text = new_config(data, model, Path() if output == "-" else Path(output).parent)
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with Path(output).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{output} exists already; choose another name with -o") from None
+    except OSError as error:
+        raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None
+    click.echo(f"wrote {output}; edit it, then: tltui train {output}")
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@detach_option
+@headless_option
+@json_option
+@runs_dir_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    config: Path,
+    changes: tuple[str, ...],
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+) -> None:
+    """Train as CONFIG says. Ctrl-C stops in order; killing this command leaves the run alive.
+
+    \b
+    Example:  tltui train run.toml --set optimizer.lr=3e-3 --set train.epochs=20
+    """
+    from engine.config import load
+
+    _train(ctx, load(config, _overrides(changes)), detach=detach, as_json=as_json, runs_dir=runs_dir)
+
+
+@cli.command()
+@click.argument("run", default="last", shell_complete=_run_names)
+@headless_option
+@json_option
+@runs_dir_option
+@click.pass_context
+def attach(ctx: click.Context, run: str, headless: bool, as_json: bool, runs_dir: str | None) -> None:
+    """Show a run from its start and follow it. RUN is an id, the start of one, a path, or "last".
+
+    \b
+    Example:  tltui attach last
+    """
+    from tltui import runs
+    from tltui.watch import watch
+
+    folder = runs.find(runs.runs_folder(runs_dir), run)
+    ctx.exit(watch(folder, as_json=as_json))
+
+
+@cli.command("runs")
+@json_option
+@runs_dir_option
+def list_runs(as_json: bool, runs_dir: str | None) -> None:
+    """List runs, newest first.
+
+    \b
+    Example:  tltui runs --json
+    """
+    import msgspec
+
+    from tltui import runs
+
+    rows = [runs.summary(folder) for folder in runs.folders(runs.runs_folder(runs_dir))]
+    if as_json:
+        click.echo(msgspec.json.encode(rows))
+    elif rows:
+        from tltui.tables import runs_table
+
+        _console().print(runs_table(rows))
+    else:
+        click.echo("no runs yet; try `tltui demo`, or `tltui new --data DIR` and `tltui train run.toml`")
+
+
+@cli.command()
+@run_argument
+@runs_dir_option
+def stop(run: str, runs_dir: str | None) -> None:
+    """Ask a run to write a checkpoint and end.
+
+    \b
+    Example:  tltui stop last
+    """
+    from engine.protocol import Stop
+    from engine.rundir import new_command_id
+    from tltui import runs
+
+    folder = runs.find(runs.runs_folder(runs_dir), run)
+    runs.ask(folder, Stop(id=new_command_id()))
+    for _ in runs.follow(folder):
+        pass
+    click.echo(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}")
+
+
+@cli.command()
+@run_argument
+@click.argument("actions", nargs=-1, required=True, metavar="ACTION...")
+@runs_dir_option
+def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
+    """Steer a run that trains: pause, resume, checkpoint, or KEY=VALUE for a setting that can change.
+
+    \b
+    Example:  tltui steer last optimizer.lr=1e-4
+              tltui steer last 'freeze.rules=["freeze *", "train layer4", "train head"]'
+    """
+    from engine.protocol import CommandRejected
+    from tltui import runs
+    from tltui.steer import parse_action
+
+    folder = runs.find(runs.runs_folder(runs_dir), run)
+    for command, text in [(parse_action(action), action) for action in actions]:
+        answer = runs.ask(folder, command)
+        if isinstance(answer, CommandRejected):
+            raise InputError(f"{text}: {answer.reason}")
+        click.echo(f"{text}: in force after step {answer.step}")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--classes", default=1000, show_default=True, type=click.IntRange(2), help="Outputs of the new head.")
+@click.option("--image-size", default=0, metavar="PX", help="Side of the pictures; 0: what the weights expect.")
+@click.option("--hidden", multiple=True, type=click.IntRange(1), help="A hidden layer of the head; may be repeated.")
+@click.option("--rule", "rules", multiple=True, help='A freeze rule, e.g. "freeze *"; may be repeated.')
+@click.option("--depth", default=2, show_default=True, type=click.IntRange(1), help="Levels of the tree to print.")
+@json_option
+def inspect(
+    model: str,
+    classes: int,
+    image_size: int,
+    hidden: tuple[int, ...],
+    rules: tuple[str, ...],
+    depth: int,
+    as_json: bool,
+) -> None:
+    """Print a network's layer tree, and what a freeze plan would train.
+
+    \b
+    Example:  tltui inspect resnet50 --classes 10 --rule "freeze *" --rule "train layer4" --rule "train head"
+    """
+    import msgspec
+
+    from engine.environment import check_libraries
+
+    check_libraries()
+    from engine.config import HeadConfig
+    from engine.models.structure import describe
+    from engine.plan import decide_model
+    from tltui.tables import layer_tree, plan_line
+
+    tree = describe(model, classes, image_size, HeadConfig(hidden=list(hidden)))
+    decisions = decide_model(rules, tree) if rules else None
+    if as_json:
+        click.echo(msgspec.json.encode(tree))
+        return
+    _console().print(layer_tree(tree, depth, decisions))
+    if decisions:
+        click.echo(plan_line(tree, decisions))
+
+
+@cli.command()
+@click.argument("pattern", default="")
+@json_option
+def models(pattern: str, as_json: bool) -> None:
+    """List networks by name. PATTERN is a part of the name, or a shell pattern; timm's begin with "timm/".
+
+    \b
+    Example:  tltui models 'timm/convnext*'
+    """
+    from engine.environment import check_libraries
+
+    check_libraries()
+    from engine.models.catalogue import models_like
+    from tltui.catalogue import models_table
+
+    _list(models_like(pattern), models_table, as_json)
+
+
+@cli.command()
+@click.option("--path", default="", metavar="DIR", help="The data root in which to look.")
+@json_option
+def datasets(path: str, as_json: bool) -> None:
+    """List the data sets that can be used by name, and which are on this machine.
+
+    \b
+    Example:  tltui datasets --path ~/data
+    """
+    from engine.data.catalogue import known_datasets
+    from tltui.catalogue import datasets_table
+
+    _list(known_datasets(path), datasets_table, as_json)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands, options, settings and runs.
+
+    \b
+    Example:  eval "$(tltui completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "tltui", "_TLTUI_COMPLETE").source())
+
+
+def _list(rows: list[Any], table: Callable[[list[Any]], Any], as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        click.echo(msgspec.json.encode(rows))
+    else:
+        _console().print(table(rows))
+
+
+def _overrides(changes: tuple[str, ...]) -> dict[str, str]:
+    pairs = [change.partition("=") for change in changes]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--set {key}: write KEY=VALUE, e.g. --set train.epochs=20")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _train(ctx: click.Context, config: Any, *, detach: bool, as_json: bool, runs_dir: str | None) -> None:  # noqa: ANN401
+    from tltui import runs
+    from tltui.watch import watch
+
+    folder, process = runs.start(runs.runs_folder(runs_dir), config)
+    if detach:
+        click.echo(_detached(folder.id, str(folder.path)) if as_json else folder.id)
+        return
+    ctx.exit(watch(folder, process, as_json=as_json))
+
+
+def _detached(run: str, path: str) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode({"run": run, "path": path})
+
+
+def _console() -> Any:  # noqa: ANN401 (rich is imported when something is printed)
+    from rich.console import Console
+
+    # A pipe has no width; a table must not be cut to the 80 columns of a terminal that is not there.
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def main() -> None:
+    """The entry point: errors as one sentence on standard error, exit status as INTERFACE has it."""
+    try:
+        sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except InputError as error:
+        _fail(error, 2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
+        sys.exit(0)
+    except Exception as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, status: int) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
+    what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error} (--debug shows where)"
+    click.echo(f"tltui: {what}", err=True)
+    sys.exit(status)

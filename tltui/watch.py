@@ -1,0 +1,83 @@
+"""Following a run without the app."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
+
+from rich.console import Console
+
+from engine.protocol import AnyEvent, RunFinished, Stop, encode
+from engine.rundir import RunFolder, new_command_id, send
+from tltui import runs
+from tltui.glyphs import safe
+from tltui.progress import PlainProgress
+
+
+class View(Protocol):
+    """Shows events to whoever asked for them."""
+
+    def show(self, event: AnyEvent) -> None: ...
+
+
+class JsonLines:
+    """Each event as its line of JSON on standard output."""
+
+    def show(self, event: AnyEvent) -> None:
+        sys.stdout.buffer.write(encode(event))
+        sys.stdout.buffer.flush()
+
+
+def watch(folder: RunFolder, process: subprocess.Popen[bytes] | None = None, *, as_json: bool = False) -> int:
+    """Show a run's events until its end; returns the exit status that the run deserves.
+
+    ``process`` is the engine where this command started it: then Ctrl-C asks it to stop in order, a second one leaves
+    it to itself, and a run that was refused before it began leaves no folder. Else Ctrl-C just leaves.
+    """
+    console = Console(markup=False, highlight=False)
+    shown: AbstractContextManager[View] = nullcontext(JsonLines()) if as_json else PlainProgress(console, folder)
+    finished: RunFinished | None = None
+    asked = 0
+    try:
+        with shown as view, _counted_interrupts() as interrupts:
+            for event in runs.follow(folder, process):
+                if event is not None:
+                    view.show(event)
+                if isinstance(event, RunFinished):
+                    finished = event
+                if len(interrupts) > asked:
+                    asked = len(interrupts)
+                    if process is None or asked > 1:
+                        _say(f"left; run {folder.id} goes on, `tltui attach {folder.id[:4]}` shows it")
+                        return 130
+                    send(folder, Stop(id=new_command_id()))
+                    _say("asked the run to stop in order; Ctrl-C again leaves it to itself")
+    except runs.EngineLost as lost:
+        _say(str(lost))
+        return 1
+    assert finished is not None
+    if finished.status == "failed":
+        _say(finished.reason)
+    if process is not None and finished.exit_code == 2:
+        shutil.rmtree(folder.path)
+    return finished.exit_code
+
+
+@contextmanager
+def _counted_interrupts() -> Iterator[list[int]]:
+    """Collects Ctrl-C instead of raising it in the middle of something."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _say(text: str) -> None:
+    print(f"tltui: {safe(text)}", file=sys.stderr)  # noqa: T201
