@@ -19,3 +19,18 @@ def planned_steps(state: RunState, total_steps: int = 0) -> float:
     if state.finished is not None or per_epoch is None:
         return done if state.finished is not None else total_steps
     return max(per_epoch * state.epochs_planned, done)
+
+
+def seconds_left(state: RunState, now: float, total_steps: int = 0) -> float | None:
+    """Seconds until the last epoch is over, None if that can't be said yet. ``now`` is in Unix seconds."""
+    planned = planned_steps(state, total_steps)
+    if not planned or len(state.steps) < 2:
+        return None
+    last = state.steps[-1]
+    if state.epochs:  # with its validation, which steps alone don't tell
+        epoch = state.epochs[-1]
+        per_step = epoch.seconds * epoch.epoch / epoch.step
+    else:
+        recent = state.steps[-50:]
+        per_step = (last.time - recent[0].time) / (len(recent) - 1)
+    return max(0.0, (planned - last.step) * per_step - max(0.0, now - last.time))

@@ -1,0 +1,182 @@
+"""Confusion: which classes are taken for which, as a matrix and, where there are many, as a list of the worst pairs."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import set_cell_size
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.protocol import Evaluated
+from tltui import glyphs as write
+from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.widgets.confusion_matrix import ConfusionMatrix
+
+# From here on the worst pairs are more than one finds by looking at the matrix.
+LISTED = 8
+PAIRS = 200
+WIDE = 90
+LIST_WIDTH = 40
+
+
+def worst_pairs(evaluated: Evaluated, most: int = PAIRS) -> list[tuple[int, int, int]]:
+    """The most frequent confusions as (pictures, true class, predicted class), the worst first."""
+    found = (
+        (count, true, predicted)
+        for true, row in enumerate(evaluated.confusion)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    )
+    return heapq.nsmallest(most, found, key=lambda pair: (-pair[0], pair[1], pair[2]))
+
+
+class PairList(OptionList):
+    """The worst pairs; choosing one lists its pictures."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "cursor_up", "Up", id="pairs.up", show=False),
+        Binding("down", "cursor_down", "Down", id="pairs.down", show=False),
+        Binding("pageup", "page_up", "Page up", id="pairs.page_up", show=False),
+        Binding("pagedown", "page_down", "Page down", id="pairs.page_down", show=False),
+        Binding("home", "first", "First", id="pairs.first", show=False),
+        Binding("end", "last", "Last", id="pairs.last", show=False),
+        Binding("enter", "select", "List these pictures", id="pairs.choose"),
+    ]
+
+
+class Confusion(Container):
+    """A confusion matrix to move in. Below it stands in words what the cursor is on."""
+
+    DEFAULT_CSS = """
+    Confusion {
+        width: 1fr;
+        height: 1fr;
+        layout: vertical;
+        & > #confusion-body { height: 1fr; layout: vertical; }
+        & PairList {
+            display: none;
+            height: 30%;
+            min-height: 3;
+            border: none;
+            padding: 0;
+            scrollbar-size: 1 1;
+            background: transparent;
+            &:focus { border: none; }
+        }
+        & > #confusion-words { height: 1; color: $text; text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-many PairList { display: block; }
+        &.-many ConfusionMatrix { margin-top: 1; }
+        &.-many.-wide > #confusion-body { layout: horizontal; }
+        &.-many.-wide PairList { width: 42; height: 1fr; margin-right: 2; }
+        &.-many.-wide ConfusionMatrix { margin-top: 0; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "shares", "Counts or shares", id="confusion.shares"),
+    ]
+
+    @dataclass
+    class CellChosen(Message):
+        """The pictures of class ``true`` that were taken for ``predicted`` are wanted; both are class labels."""
+
+        true: str
+        predicted: str
+
+    def __init__(
+        self,
+        *,
+        glyphs: Glyphs = UNICODE,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._glyphs = glyphs
+        self._evaluated: Evaluated | None = None
+        self._pairs: list[tuple[int, int, int]] = []
+
+    def compose(self) -> ComposeResult:
+        with Container(id="confusion-body"):
+            yield PairList()
+            yield ConfusionMatrix(glyphs=self._glyphs)
+        yield Static("Nothing is evaluated yet.", id="confusion-words", markup=False)
+
+    def show(self, evaluated: Evaluated) -> None:
+        """Show an evaluation, the cursor on its most frequent confusion."""
+        if evaluated is self._evaluated:
+            return
+        self._evaluated = evaluated
+        self._pairs = worst_pairs(evaluated)
+        matrix, pairs = self.query_one(ConfusionMatrix), self.query_one(PairList)
+        self.set_class(len(evaluated.classes) > LISTED, "-many")
+        matrix.show(evaluated)
+        pairs.clear_options()
+        pairs.add_options([Option(self._pair_text(*pair)) for pair in self._pairs])
+        if self._pairs:
+            pairs.highlighted = 0
+        _, true, predicted = self._pairs[0] if self._pairs else (0, 0, 0)
+        matrix.move_to(true, predicted)
+
+    @property
+    def words(self) -> str:
+        """What the cursor is on, as a sentence."""
+        if self._evaluated is None or not self._evaluated.classes:
+            return "Nothing is evaluated yet."
+        matrix = self.query_one(ConfusionMatrix)
+        row = self._evaluated.confusion[matrix.true]
+        count, total = row[matrix.predicted], sum(row)
+        share = f"{count:,} of {total:,} ({write.share(count / total if total else 0)})"
+        true, predicted = (safe(self._evaluated.classes[at], 40) for at in (matrix.true, matrix.predicted))
+        if matrix.true == matrix.predicted:
+            return f"{true}: {share} right"
+        return f"{true}, taken for {predicted}: {share}"
+
+    def action_shares(self) -> None:
+        """Show counts, or shares of each true class."""
+        self.query_one(ConfusionMatrix).toggle_shares()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= WIDE, "-wide")
+
+    @on(ConfusionMatrix.Moved)
+    def _say_where(self, event: ConfusionMatrix.Moved) -> None:
+        event.stop()
+        self.query_one("#confusion-words", Static).update(self.words)
+
+    @on(ConfusionMatrix.Chosen)
+    def _choose(self, event: ConfusionMatrix.Chosen) -> None:
+        event.stop()
+        if self._evaluated is not None:
+            classes = self._evaluated.classes
+            self.post_message(self.CellChosen(classes[event.true], classes[event.predicted]))
+
+    @on(PairList.OptionHighlighted)
+    def _show_pair(self, event: PairList.OptionHighlighted) -> None:
+        event.stop()
+        if event.option_list.has_focus and event.option_index < len(self._pairs):
+            _, true, predicted = self._pairs[event.option_index]
+            self.query_one(ConfusionMatrix).move_to(true, predicted)
+
+    @on(PairList.OptionSelected)
+    def _choose_pair(self, event: PairList.OptionSelected) -> None:
+        event.stop()
+        _, true, predicted = self._pairs[event.option_index]
+        self._choose(ConfusionMatrix.Chosen(true, predicted))
+
+    def _pair_text(self, count: int, true: int, predicted: int) -> Content:
+        assert self._evaluated is not None
+        total = sum(self._evaluated.confusion[true])
+        room = (LIST_WIDTH - 16) // 2
+        names = [safe(self._evaluated.classes[at], room, self._glyphs.ellipsis) for at in (true, predicted)]
+        arrow = f" {self._glyphs.arrow} "
+        pair = set_cell_size(arrow.join(names), 2 * room + len(arrow))
+        return Content(f"{pair} {count:>5,} {write.share(count / total):>5}")

@@ -1,0 +1,157 @@
+"""ProgressLine: what a run is doing now, how far it is, how fast, and how long it still takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from textual import events
+from textual.content import Content
+from textual.widgets import Static
+
+from engine import protocol as p
+from engine.state import RunState
+from tltui import glyphs as write
+from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.plotting.horizon import planned_steps, seconds_left
+from tltui.plotting.summary import percent
+
+ACTIVITIES = {"download": "downloading weights", "data": "reading pictures", "evaluate": "evaluating"}
+STATUSES = {"starting": "starting the engine", "preparing": "preparing", "evaluating": "evaluating"}
+# An engine that works says something more often than this; first steps and slow disks take a while.
+QUIET_AFTER = 20.0
+SHORTEST_BAR = 8
+LONGEST_BAR = 48
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What goes on, which share of it is done (None: unknown), and facts about it, the most wanted first."""
+
+    what: str
+    share: float | None
+    facts: tuple[str, ...]
+    style: str = "$text"
+
+
+class ProgressLine(Static):
+    """One line about a run; ``show`` may be called as often as one likes."""
+
+    DEFAULT_CSS = """
+    ProgressLine { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__("", id=id, classes=classes, markup=False)
+        self._glyphs = glyphs
+        self._doing = Doing("", None, ())
+        self._since: p.Progress | None = None
+
+    def show(self, state: RunState, now: float, *, total_steps: int = 0) -> None:
+        """Show ``state``; ``now`` is in Unix seconds, ``total_steps`` the planned length if the run can't tell yet."""
+        progress = state.progress
+        before = self._since
+        if progress is None or before is None or before.activity != progress.activity or before.done > progress.done:
+            self._since = progress
+        doing = doing_now(state, self._since, now, total_steps, self._glyphs)
+        if doing != self._doing:
+            self._doing = doing
+            self.update(self._line())
+
+    @property
+    def words(self) -> str:
+        """The line without its bar, for those who can't use one."""
+        share = "" if self._doing.share is None else write.share(self._doing.share)
+        return "  ".join(filter(None, (self._doing.what, share, *self._doing.facts)))
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.update(self._line())
+
+    def _line(self) -> Content:
+        doing, room = self._doing, self.size.width
+        what = Content.styled(doing.what, doing.style)
+        if doing.share is None:
+            return Content.assemble(what, _as_many_as_fit(doing.facts, room - what.cell_length, self._glyphs.ellipsis))
+        share = f"  {write.share(doing.share):>4}"
+        room -= what.cell_length + len(share) + 1
+        facts = _as_many_as_fit(doing.facts, room - SHORTEST_BAR, self._glyphs.ellipsis)
+        room -= cell_len(facts)
+        if room < SHORTEST_BAR:
+            return Content.assemble(what, share, facts)
+        full, empty = self._glyphs.bar(doing.share, min(room, LONGEST_BAR))
+        return Content.assemble(what, " ", (full, "$text-primary"), (empty, "$text-muted"), share, facts)
+
+
+def _as_many_as_fit(facts: Sequence[str], room: int, ellipsis: str) -> str:
+    """The facts side by side; the first is shortened rather than left out, if a word of it fits."""
+    line = ""
+    for fact in facts:
+        if cell_len(line) + 3 + cell_len(fact) <= room:
+            line += f"   {fact}"
+        else:
+            break
+    shortest = 12
+    return line or (f"   {safe(facts[0], room - 3, ellipsis)}" if facts and room >= shortest else "")
+
+
+def doing_now(state: RunState, since: p.Progress | None, now: float, total_steps: int, glyphs: Glyphs) -> Doing:
+    """What a run is doing; ``since`` is the first report of the long step that goes on."""
+    if state.finished is not None:
+        return _finished(state.finished, glyphs)
+    if state.progress is not None:
+        return _long_step(state.progress, since or state.progress)
+    if state.status in ("training", "paused") and state.steps:
+        return _training(state, now, total_steps, glyphs)
+    what = "first step" if state.status == "training" else STATUSES.get(state.status, state.status)
+    return Doing(what, None, _quiet(state, now))
+
+
+def _long_step(progress: p.Progress, since: p.Progress) -> Doing:
+    elapsed = progress.time - since.time
+    rate = (progress.done - since.done) / elapsed if elapsed > 0 else 0.0
+    amount = write.bytes if progress.unit == "B" else _count
+    unit = "" if progress.unit == "B" else f" {safe(progress.unit, 16)}"
+    known = progress.total > 0
+    facts = [f"{amount(progress.done)}{f' of {amount(progress.total)}' if known else ''}{unit}"]
+    if rate > 0:
+        facts.append(f"{amount(rate)}/s")
+        if known:
+            facts.insert(0, f"{write.duration((progress.total - progress.done) / rate)} left")
+    what = ACTIVITIES.get(progress.activity, safe(progress.activity, 24))
+    return Doing(what, progress.done / progress.total if known else None, tuple(facts))
+
+
+def _training(state: RunState, now: float, total_steps: int, glyphs: Glyphs) -> Doing:
+    last = state.steps[-1]
+    planned = planned_steps(state, total_steps)
+    share = last.step / planned if planned else None
+    what = f"epoch {last.epoch}/{state.epochs_planned}"
+    if state.status == "paused":
+        return Doing(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
+    left = seconds_left(state, now, total_steps)
+    facts = (f"{write.duration(left)} left",) if left is not None else ()
+    return Doing(what, share, (*facts, *_quiet(state, now), f"{last.images_per_second:,.0f} img/s"))
+
+
+def _finished(finished: p.RunFinished, glyphs: Glyphs) -> Doing:
+    mark, style = {
+        "completed": (glyphs.done, "$text-success"),
+        "stopped": (glyphs.stopped, "$text-warning"),
+        "failed": (glyphs.failed, "$text-error"),
+    }[finished.status]
+    facts = [f"after {write.duration(finished.seconds)}"]
+    if finished.best_val_accuracy is not None:
+        facts.append(f"best val accuracy {percent(finished.best_val_accuracy)} in epoch {finished.best_epoch}")
+    if finished.status != "completed" and finished.reason:
+        facts.insert(0, safe(finished.reason))
+    return Doing(f"{mark} {finished.status}", None, tuple(facts), style)
+
+
+def _quiet(state: RunState, now: float) -> tuple[str, ...]:
+    silence = now - state.time
+    return (f"no news for {write.duration(silence)}",) if state.time and silence > QUIET_AFTER else ()
+
+
+def _count(n: float) -> str:
+    return f"{n:,.0f}" if n < 10_000 else write.number(n)
