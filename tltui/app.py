@@ -1,0 +1,269 @@
+"""The app: opens screens, starts and queues runs, leaves in order. What is shown and decided lies elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import platformdirs
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.worker import get_current_worker
+
+from engine.config import RunConfig
+from engine.errors import InputError
+from engine.rundir import RunFolder
+from tltui import keymap, runs, terminal
+from tltui.engine_queries import EngineQueries
+from tltui.following import Following
+from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
+from tltui.key_bindings import known_actions
+from tltui.run_queue import RunQueue, Start
+from tltui.run_table import RunTable
+from tltui.runs import RunSummary
+from tltui.screens.commands import Actions, bound_nodes
+from tltui.screens.dialogs import Choose, Confirm
+from tltui.screens.help import Help
+from tltui.screens.home import Home, Tables
+from tltui.screens.workbench import Workbench
+from tltui.status import is_alive
+from tltui.themes import DEFAULT, load_themes
+
+_SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
+
+
+class TltuiApp(App[int]):
+    """Home lies at the bottom, a workbench over it, dialogs over both."""
+
+    TITLE = "tltui"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMANDS: ClassVar[set[type[Provider]]] = App.COMMANDS | {Actions}  # type: ignore[assignment]
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+p,colon", "command_palette", "all commands", id="app.palette", priority=True, show=False),
+        Binding("question_mark", "help", "keys", id="app.help"),
+        Binding("q", "quit", "leave", id="app.quit"),
+    ]
+
+    def __init__(
+        self,
+        runs_dir: Path,
+        *,
+        open_run: RunFolder | None = None,
+        draft: RunConfig | None = None,
+        ascii_only: bool = False,
+        marker: str = "braille",
+        theme: str | None = None,
+        config_dir: Path | None = None,
+        queries: EngineQueries | None = None,
+        start: Start = runs.start,
+    ) -> None:
+        """``config_dir`` holds the user's own keymap.toml and themes/; ``start`` makes a run and starts its engine."""
+        super().__init__()
+        self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
+        self.marker = "ascii" if ascii_only else marker
+        self.queries = queries or EngineQueries()
+        self._config_dir = config_dir or platformdirs.user_config_path("tltui")
+        self._open_run, self._draft = open_run, draft
+        self._table = RunTable(runs_dir)
+        self._queue = RunQueue(runs_dir, start)
+        self._summaries: list[RunSummary] | None = None
+        self._home = Home(runs_dir, self._queue, self.glyphs)
+        self._problems = [*self._load_themes(theme), *self._load_keymap()]
+
+    def on_mount(self) -> None:
+        self.push_screen(self._home)
+        if self._open_run is not None:
+            self._open(self._open_run)
+        elif self._draft is not None:
+            self._open_draft(self._draft.model_dump())
+        for problem in self._problems:
+            self.notify(problem, severity="warning", timeout=10, markup=False)
+        self._look_at_runs()
+        self.set_interval(1, self._look_at_runs)
+        if not self.is_headless:
+            terminal.leave_on_signals(lambda code: self.exit(return_code=code))
+            self.set_interval(1, self._leave_if_input_is_gone)
+
+    # The runs
+
+    @work(thread=True, exclusive=True, group="runs", exit_on_error=False)
+    def _look_at_runs(self) -> None:
+        worker = get_current_worker()
+        summaries = self._table.look()
+        if not worker.is_cancelled:
+            self.call_from_thread(self._runs_seen, summaries)
+
+    def _runs_seen(self, summaries: list[RunSummary]) -> None:
+        self._summaries = summaries
+        try:
+            if folder := self._queue.start_next(any(is_alive(run.status) for run in summaries)):
+                self.notify(folder.id, title="The queued run starts", markup=False)
+        except InputError as error:
+            self.notify(str(error), title="The queued run could not start", severity="error", markup=False)
+        self._show_runs()
+
+    def _show_runs(self) -> None:
+        if self._summaries is not None and self._home.is_mounted:
+            self._home.show(self._summaries)
+
+    @property
+    def _alive(self) -> list[RunSummary]:
+        return [run for run in self._summaries or [] if is_alive(run.status)]
+
+    # Screens
+
+    def _open(self, folder: RunFolder) -> None:
+        try:
+            following = Following(folder)
+        except InputError as error:
+            self.notify(str(error), title="This run can't be opened", severity="error", markup=False)
+            return
+        self._open_workbench(following.config.model_dump(), following)
+
+    def _open_draft(self, tables: Tables, focus: str = "") -> None:
+        workbench = self._open_workbench(tables, None)
+        if focus:
+            self.call_after_refresh(workbench.open_setup, focus)
+
+    def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
+        workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker)
+        if isinstance(self.screen, Workbench):
+            self.switch_screen(workbench)
+        else:
+            self.push_screen(workbench)
+        return workbench
+
+    @on(Workbench.Left)
+    def _workbench_left(self, event: Workbench.Left) -> None:
+        self._home.left_draft = event.tables or self._home.left_draft
+        self.pop_screen()
+        self._show_runs()
+
+    @on(Workbench.CopyWanted)
+    def _copy_wanted(self, event: Workbench.CopyWanted) -> None:
+        self._open_draft(event.tables)
+
+    @on(Workbench.SettingsWanted)
+    @work
+    async def _settings_wanted(self, event: Workbench.SettingsWanted) -> None:
+        options = [(run.path, f"{run.run}  {run.status}") for run in self._summaries or []]
+        if not options:
+            self.notify("there is no other run yet")
+            return
+        path = await self.push_screen_wait(Choose("Take the settings of", options))
+        if path is not None:
+            try:
+                event.workbench.take_settings(RunFolder(Path(path)).load_config().model_dump())
+            except InputError as error:
+                self.notify(str(error), severity="error", markup=False)
+
+    @on(Workbench.RunWanted)
+    @work
+    async def _run_wanted(self, event: Workbench.RunWanted) -> None:
+        if self._alive:
+            question = Confirm(
+                "A run is training",
+                f"{self._alive[0].run} is still at work. This one can wait until it is done.",
+                {"queue": "Queue it", "now": "Start it now"},
+            )
+            answer = await self.push_screen_wait(question)
+            if answer == "queue":
+                self._queue.add(event.config)
+                self._home.left_draft = None
+                self.pop_screen()
+                self._show_runs()
+            if answer != "now":
+                return
+        try:
+            folder = self._queue.start(event.config)
+        except InputError as error:
+            self.notify(str(error), title="Not started", severity="error", markup=False)
+            return
+        self._home.left_draft = None
+        event.workbench.follow(Following(folder))
+        self._look_at_runs()
+
+    @on(Home.RunChosen)
+    def _run_chosen(self, event: Home.RunChosen) -> None:
+        self._open(event.folder)
+
+    @on(Home.DraftWanted)
+    def _draft_wanted(self, event: Home.DraftWanted) -> None:
+        self._open_draft(event.tables, event.focus)
+
+    # Leaving
+
+    async def action_quit(self) -> None:
+        """Leave; asks once while something trains or waits."""
+        self._leave()
+
+    @work
+    async def _leave(self) -> None:
+        alive, waiting = self._alive, self._queue.waiting
+        if alive or waiting:
+            parts = [f"{len(alive)} training: it goes on without the app."] if alive else []
+            parts += [f"{len(waiting)} in the queue: it will not start."] if waiting else []
+            answers = {"leave": "Leave", **({"stop": "Stop it and leave"} if alive else {}), "stay": "Stay"}
+            answer = await self.push_screen_wait(Confirm("Leave?", "\n".join(parts), answers))
+            if answer not in ("leave", "stop"):
+                return
+            if answer == "stop":
+                for run in alive:
+                    Following(RunFolder(Path(run.path))).stop()
+        self.exit(0)
+
+    def _leave_if_input_is_gone(self) -> None:
+        if terminal.input_is_gone():
+            self.exit(return_code=129)
+
+    # Keys and colours
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys as they are called, where Textual shows them as pictures."""
+        return binding.key if binding.key in _SPOKEN_KEYS else super().get_key_display(binding)
+
+    def action_help(self) -> None:
+        """Show the keys in force on this screen."""
+        if isinstance(self.screen, Help):
+            return
+        here = {bound.id: bound for _, bound in bound_nodes([self, self.screen, *self.screen.query("*")])}
+        self.push_screen(Help(keymap.in_force(here, self._keymap), str(self._config_dir / "keymap.toml")))
+
+    def _load_keymap(self) -> list[str]:
+        wanted, problems = keymap.load_keymap(self._config_dir / "keymap.toml", known_actions())
+        self.set_keymap(wanted)
+        return problems
+
+    def _load_themes(self, wanted: str | None) -> list[str]:
+        themes, problems = load_themes(self._config_dir / "themes")
+        for theme in themes:
+            self.register_theme(theme)
+        known = self.available_themes
+        if wanted is not None and wanted not in known:
+            problems.append(f"there is no theme {safe(wanted)}; {', '.join(sorted(known))}")
+        self.theme = wanted if wanted in known else DEFAULT
+        return problems
+
+
+def run_app(
+    runs_dir: Path,
+    open_run: RunFolder | None = None,
+    draft: RunConfig | None = None,
+    *,
+    mouse: bool = True,
+    ascii_only: bool = False,
+    marker: str = "braille",
+    theme: str | None = None,
+) -> int:
+    """Run the app on this terminal until the user leaves; returns the exit status of the command.
+
+    ``tltui.terminal.set_pace`` is to be called before this module is imported.
+    """
+    app = TltuiApp(runs_dir, open_run=open_run, draft=draft, ascii_only=ascii_only, marker=marker, theme=theme)
+    app.run(mouse=mouse)
+    return app.return_code or 0

@@ -1,0 +1,143 @@
+"""Keys: the user's own from a file, checked as a whole, and the list of those in force."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textual.binding import Binding
+from textual.keys import KEY_ALIASES, Keys, _character_to_key
+
+# The word before the dot of a binding's id, the heading under which help lists it, and the scope that lies around it.
+SCOPES: dict[str, tuple[str, str]] = {
+    "app": ("Everywhere", ""),
+    "home": ("Your runs", "app"),
+    "workbench": ("This run", "app"),
+    "layers": ("Layers", "workbench"),
+    "form": ("Settings", "workbench"),
+    "choice": ("A setting with choices", "form"),
+    "path": ("A path", "form"),
+    "curves": ("Curves", "workbench"),
+    "evaluate": ("Evaluation", "workbench"),
+    "confusion": ("Confusion matrix", "evaluate"),
+    "matrix": ("Moving in the matrix", "confusion"),
+    "pairs": ("The worst pairs", "confusion"),
+    "dialog": ("This dialog", "app"),
+    "folder": ("Choosing a folder", "app"),
+    "network": ("Choosing a network", "app"),
+}
+
+_MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
+_KNOWN_KEYS = frozenset(key.value for key in Keys) | frozenset(KEY_ALIASES)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An action and its keys, each in Textual's words ("ctrl+p", "question_mark")."""
+
+    id: str
+    action: str
+    description: str
+    keys: tuple[str, ...]
+
+    @property
+    def scope(self) -> str:
+        return self.id.split(".")[0]
+
+
+def bindings_of(classes: Iterable[type]) -> dict[str, Bound]:
+    """The actions that classes declare in ``BINDINGS``, by id, with their default keys."""
+    found: dict[str, Bound] = {}
+    for cls in classes:
+        for binding in Binding.make_bindings(vars(cls).get("BINDINGS", [])):
+            if binding.id:
+                before = found[binding.id].keys if binding.id in found else ()
+                keys = tuple(dict.fromkeys((*before, binding.key)))
+                found[binding.id] = Bound(binding.id, binding.action, binding.description, keys)
+    return found
+
+
+def load_keymap(path: Path, known: Mapping[str, Bound]) -> tuple[dict[str, str], list[str]]:
+    """The keymap in a TOML file of lines like ``"workbench.run" = "r,f9"``, and what is wrong with it.
+
+    What is wrong is left out, so that its default stays in force. Textual itself accepts anything here and may
+    silently drop another action's key.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return {}, [f"{path} can't be read: {error}"]
+    problems: list[str] = []
+    wanted: dict[str, tuple[str, ...]] = {}
+    for id, value in content.items():
+        if problem := _problem(id, value, known):
+            problems.append(problem)
+        else:
+            wanted[id] = tuple(map(_normal, value.split(",")))
+    while clash := _clash(wanted, known):
+        id, problem = clash
+        problems.append(problem)
+        del wanted[id]
+    return {id: ",".join(keys) for id, keys in wanted.items()}, problems
+
+
+def in_force(known: Mapping[str, Bound], keymap: Mapping[str, str]) -> list[Bound]:
+    """All actions with the keys that work now."""
+    return [
+        Bound(bound.id, bound.action, bound.description, tuple(keymap[bound.id].split(",")))
+        if bound.id in keymap
+        else bound
+        for bound in known.values()
+    ]
+
+
+def _problem(id: str, value: Any, known: Mapping[str, Bound]) -> str:  # noqa: ANN401
+    if id not in known:
+        return f'"{id}" is no action; the help screen (?) names them'
+    if not isinstance(value, str) or not value:
+        return f'"{id}" takes keys in quotes, like "r" or "r,f9"'
+    wrong = [key for key in value.split(",") if not _is_key(key.strip())]
+    return f'"{id}": "{wrong[0]}" is no key; write "x", "f9", "ctrl+t", "space" …' if wrong else ""
+
+
+def _clash(wanted: Mapping[str, tuple[str, ...]], known: Mapping[str, Bound]) -> tuple[str, str] | None:
+    """The first wish whose key is taken by another action in the same place or around it."""
+    keys = {id: wanted.get(id, bound.keys) for id, bound in known.items()}
+    for id, mine in wanted.items():
+        for other, theirs in keys.items():
+            if other != id and _meet(id, other) and (shared := set(mine) & set(theirs)):
+                return id, f'"{id}": the key {min(shared)} is that of "{other}"; its default stays'
+    return None
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two actions may be within reach at once."""
+    first, second = one.split(".", maxsplit=1)[0], other.split(".", maxsplit=1)[0]
+    return first in _around(second) or second in _around(first)
+
+
+def _around(scope: str) -> list[str]:
+    scopes = [scope]
+    while outer := SCOPES.get(scopes[-1], ("", ""))[1]:
+        scopes.append(outer)
+    return scopes
+
+
+def _is_key(key: str) -> bool:
+    *modifiers, name = key.split("+") if key != "+" else ["+"]
+    return all(m in _MODIFIERS for m in modifiers) and (len(name) == 1 or name in _KNOWN_KEYS or _is_character(name))
+
+
+def _is_character(name: str) -> bool:
+    """Whether ``name`` is Textual's long form of a character, like question_mark."""
+    return any(_character_to_key(chr(code)) == name for code in range(33, 127))
+
+
+def _normal(key: str) -> str:
+    key = key.strip()
+    return _character_to_key(key) if len(key) == 1 else key

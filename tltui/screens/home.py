@@ -1,0 +1,220 @@
+"""Your runs, the newest first; those that live, live."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import DataTable, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.errors import InputError
+from engine.rundir import RunFolder
+from tltui.demo import demo_config
+from tltui.following import Following
+from tltui.glyphs import Glyphs
+from tltui.run_queue import RunQueue
+from tltui.run_rows import RunRow, row_of, row_of_waiting
+from tltui.runs import RunSummary
+from tltui.screens.dialogs import Confirm
+from tltui.settings_draft import defaults
+from tltui.status import is_alive
+from tltui.widgets.folder_picker import FolderPicker
+from tltui.widgets.key_line import KeyLine
+from tltui.widgets.runs_table import RunsTable
+from tltui.widgets.title_line import TitleLine
+
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+class Home(Screen[None]):
+    """The table of runs, or two ways to begin where there are none."""
+
+    CSS_PATH = "home.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "open this run", id="home.open"),
+        Binding("n", "new", "new run: choose a folder of pictures", id="home.new"),
+        Binding("m", "new_empty", "new run: all settings by hand", id="home.new_empty"),
+        Binding("t", "demo", "try the demo: handwritten digits, no download", id="home.demo"),
+        Binding("y", "copy", "a new run with the settings of this one", id="home.copy"),
+        Binding("b", "back", "back to the draft", id="home.back"),
+        Binding("p", "pause", "pause this run, or resume it", id="home.pause"),
+        Binding("s", "stop", "stop this run, with a checkpoint", id="home.stop"),
+        Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
+    ]
+
+    @dataclass
+    class RunChosen(Message):
+        """A run is to be opened."""
+
+        folder: RunFolder
+
+    @dataclass
+    class DraftWanted(Message):
+        """A draft with these settings is wanted, with the cursor on the setting ``focus`` if there is one."""
+
+        tables: Tables
+        focus: str = ""
+
+    def __init__(self, runs_dir: Path, queue: RunQueue, glyphs: Glyphs) -> None:
+        super().__init__()
+        self.left_draft: Tables | None = None
+        """The draft that was left without running it."""
+        self._runs_dir = runs_dir
+        self._queue = queue
+        self._glyphs = glyphs
+        self._summaries: list[RunSummary] = []
+        self._title = TitleLine()
+        self._table = RunsTable(glyphs)
+        self._ways = OptionList(
+            Option(Content("try the demo: handwritten digits, nothing to download"), id="demo"),
+            Option(Content("choose a folder of pictures: one subfolder a class"), id="new"),
+            id="ways",
+            compact=True,
+        )
+
+    def compose(self) -> ComposeResult:
+        yield self._title
+        yield self._table
+        with Vertical(id="nothing-yet"):
+            yield Static(_GREETING)
+            yield self._ways
+        yield KeyLine()
+
+    def show(self, summaries: list[RunSummary]) -> None:
+        """Show the runs there are and those that wait."""
+        self._summaries = summaries
+        rows = [row_of_waiting(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
+        rows += [row_of(summary) for summary in summaries]
+        self.set_class(not rows, "-empty")
+        self._table.show(rows)
+        training = sum(is_alive(summary.status) for summary in summaries)
+        runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
+        self._title.show("your runs", Content(f"{runs}{f', {training} training' if training else ''}"))
+        if self.focused is not (shown := self._table if rows else self._ways):
+            shown.focus()
+        self.refresh_bindings()
+
+    @property
+    def row(self) -> RunRow | None:
+        """The run under the cursor."""
+        return self._table.row
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What can be done with the run under the cursor."""
+        row = self.row
+        if action in ("pause", "stop"):
+            return row is not None and is_alive(row.status)
+        if action in ("open", "copy", "delete"):
+            return row is not None
+        return action != "back" or self.left_draft is not None
+
+    def action_open(self) -> None:
+        """Open the run under the cursor; one that waits is opened as the draft it still is."""
+        if (place := self._place) is not None:
+            self.post_message(self.DraftWanted(self._queue.waiting[place].config.model_dump()))
+        elif self.row is not None:
+            self.post_message(self.RunChosen(self._folder))
+
+    @work
+    async def action_new(self) -> None:
+        """A draft for a folder of pictures."""
+        path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs))
+        if path is not None:
+            tables = defaults()
+            tables["data"]["path"] = str(path)
+            self.post_message(self.DraftWanted(tables))
+
+    def action_new_empty(self) -> None:
+        """A draft with nothing chosen."""
+        self.post_message(self.DraftWanted(defaults(), "data.source"))
+
+    def action_demo(self) -> None:
+        """The demo as a draft."""
+        self.post_message(self.DraftWanted(demo_config({}).model_dump()))
+
+    def action_copy(self) -> None:
+        """A draft with the settings of the run under the cursor."""
+        if self._place is not None:
+            self.action_open()
+        elif following := self._following():
+            self.post_message(self.DraftWanted(following.config.model_dump()))
+
+    def action_back(self) -> None:
+        """Back to the draft that was left."""
+        self.post_message(self.DraftWanted(self.left_draft or defaults()))
+
+    def action_pause(self) -> None:
+        """Pause or resume the run under the cursor."""
+        if following := self._following():
+            self.notify(f"{following.pause_or_resume()} takes effect after this step", timeout=2)
+
+    @work
+    async def action_stop(self) -> None:
+        """Ask, then stop the run under the cursor."""
+        if (following := self._following()) and await self._is_sure("Stop training?", "", "Go on training", "Stop"):
+            following.stop()
+
+    @work
+    async def action_delete(self) -> None:
+        """Ask, then delete the run under the cursor; one that waits has no files and just goes."""
+        if (place := self._place) is not None:
+            del self._queue.waiting[place]
+            self.show(self._summaries)
+            return
+        folder, row = self._folder, self.row
+        if row is not None and is_alive(row.status):
+            self.notify("it is still training: stop it first", severity="warning")
+        elif await self._is_sure("Delete this run?", "Its checkpoints and figures go too.", "Keep it", "Delete it"):
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+    @on(DataTable.RowSelected)
+    def _clicked(self) -> None:
+        self.action_open()
+
+    @on(OptionList.OptionSelected)
+    def _begun(self, event: OptionList.OptionSelected) -> None:
+        if event.option.id == "demo":
+            self.action_demo()
+        else:
+            self.action_new()
+
+    async def _is_sure(self, title: str, text: str, no: str, yes: str) -> bool:
+        about = f"{self._folder.id}\n{text}".strip()
+        return await self.app.push_screen_wait(Confirm(title, about, {"no": no, "yes": yes})) == "yes"
+
+    @property
+    def _folder(self) -> RunFolder:
+        return RunFolder(self._runs_dir / (self.row.id if self.row else ""))
+
+    @property
+    def _place(self) -> int | None:
+        """The place in the queue of the row under the cursor."""
+        return self.row.place if self.row else None
+
+    def _following(self) -> Following | None:
+        try:
+            following = Following(self._folder, steps=False)
+        except InputError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return None
+        following.poll()
+        return following
+
+
+_GREETING = Content.assemble(
+    ("Transfer learning in the terminal", "bold $text-primary"),
+    "\n\nTake a network that has learned from a million pictures, see its layers,\n"
+    "choose which of them learn from yours, and watch it happen.\n",
+)

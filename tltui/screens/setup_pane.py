@@ -1,0 +1,168 @@
+"""The form of the workbench with what helps to fill it in: pickers, files, settings of other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from engine.config import load, to_toml
+from engine.errors import InputError
+from engine.rundir import write_atomically
+from tltui.engine_queries import EngineQueries, TreeOf
+from tltui.glyphs import Glyphs
+from tltui.picture_folder import look_into
+from tltui.screens.dialogs import AskPath, Confirm
+from tltui.widgets.config_form import ConfigForm, Mode
+from tltui.widgets.folder_picker import FolderPicker
+from tltui.widgets.model_picker import ModelPicker
+
+ASSUMED_CLASSES = 10
+"""For the tree of a draft whose data have not been looked at."""
+
+_SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "head.hidden"})
+_SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
+
+
+class SetupPane(Vertical):
+    """Wraps the form; knows which layer tree its settings mean."""
+
+    @dataclass
+    class TreeWanted(Message):
+        """The settings mean another layer tree than before."""
+
+        wanted: TreeOf
+
+    @dataclass
+    class RulesTyped(Message):
+        """The user typed another plan."""
+
+        rules: list[str]
+
+    @dataclass
+    class CountsMatter(Message):
+        """A setting changed that memory depends on."""
+
+    def __init__(
+        self, tables: Mapping[str, Mapping[str, Any]], queries: EngineQueries, mode: Mode, glyphs: Glyphs
+    ) -> None:
+        super().__init__(id="setup")
+        self.form = ConfigForm(tables, mode=mode, glyphs=glyphs)
+        self.classes_found: int | None = None
+        self._queries = queries
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        yield self.form
+
+    def on_mount(self) -> None:
+        if self.form.mode == "draft":
+            self._data_changed()
+
+    @property
+    def tree_wanted(self) -> TreeOf:
+        """The tree that the settings mean, as far as they can be used."""
+        draft = self.form.draft
+        hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
+        size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
+        return TreeOf(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
+
+    def replace_all(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over another config, whole."""
+        self.form.load(tables)
+        self._data_changed()
+        self.post_message(self.RulesTyped(self.form.draft["freeze.rules"]))
+
+    @on(ConfigForm.Changed)
+    def _changed(self, event: ConfigForm.Changed) -> None:
+        event.stop()
+        if event.key in _SHAPE_THE_CLASSES:
+            self._data_changed()
+        elif event.key in _SHAPE_THE_TREE and not self.form.draft.problem(event.key):
+            self._tree_changed()
+        elif event.key == "freeze.rules" and not self.form.draft.problem(event.key):
+            self.post_message(self.RulesTyped(self.form.draft["freeze.rules"]))
+        self.post_message(self.CountsMatter())
+
+    @on(ConfigForm.Browse)
+    @work
+    async def _browse(self, event: ConfigForm.Browse) -> None:
+        event.stop()
+        if event.key == "data.path":
+            start = Path(self.form.draft["data.path"] or Path.cwd()).expanduser()
+            chosen: Path | str | None = await self.app.push_screen_wait(FolderPicker(start, self._glyphs))
+        else:
+            picker = ModelPicker(self._queries, self.form.draft["model.name"], self._glyphs)
+            chosen = await self.app.push_screen_wait(picker)
+        if chosen is not None:
+            self.form.put(event.key, str(chosen))
+            self._changed(ConfigForm.Changed(event.key))
+
+    @work(exclusive=True, group="file")
+    async def save(self) -> None:
+        """Ask for a file and write the settings to it as run.toml."""
+        try:
+            text = to_toml(self.form.config())
+        except InputError as error:
+            self.notify(str(error), title="Not saved", severity="warning", markup=False)
+            self.form.focus_first_problem()
+            return
+        path = await self.app.push_screen_wait(AskPath("Save the settings as", Path.cwd() / "run.toml"))
+        if path is None:
+            return
+        if (
+            path.exists()
+            and await self.app.push_screen_wait(
+                Confirm("Replace this file?", str(path), {"no": "Keep it", "yes": "Replace it"})
+            )
+            != "yes"
+        ):
+            return
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            self.notify(f"{path}: {error.strerror}", title="Not saved", severity="error", markup=False)
+        else:
+            self.notify(str(path), title="Saved", markup=False)
+
+    @work(exclusive=True, group="file")
+    async def load_file(self) -> None:
+        """Ask for a run.toml and take over its settings."""
+        path = await self.app.push_screen_wait(AskPath("Load settings from", Path.cwd() / "run.toml"))
+        if path is not None:
+            try:
+                self.replace_all(load(path).model_dump())
+            except InputError as error:
+                self.notify(str(error), title="Not loaded", severity="error", markup=False)
+
+    def _tree_changed(self) -> None:
+        self.post_message(self.TreeWanted(self.tree_wanted))
+
+    def _data_changed(self) -> None:
+        draft = self.form.draft
+        self.classes_found = 10 if draft["data.source"] == "digits" else None
+        if draft["data.source"] == "folder" and draft["data.path"]:
+            self._count_classes(Path(draft["data.path"]).expanduser())
+        else:
+            self._tree_changed()
+
+    @work(thread=True, exclusive=True, group="classes", exit_on_error=False)
+    def _count_classes(self, path: Path) -> None:
+        worker = get_current_worker()
+        try:
+            count: int | None = len(look_into(path, lambda: worker.is_cancelled).counts)
+        except InputError:  # said by the picker, and by the engine when it runs
+            count = None
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._classes_counted, count)
+
+    def _classes_counted(self, count: int | None) -> None:
+        self.classes_found = count
+        self._tree_changed()

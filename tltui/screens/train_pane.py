@@ -1,0 +1,55 @@
+"""How the run goes: its curves and what it warned of."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.state import RunState
+from tltui.glyphs import Glyphs, safe
+from tltui.widgets.curves import Curves
+
+
+class TrainPane(Vertical):
+    """Curves, and below them the last warning."""
+
+    DEFAULT_CSS = """
+    TrainPane > Curves { height: 1fr; }
+    TrainPane > #warning { height: auto; max-height: 2; color: $text-warning; }
+    TrainPane > #nothing-yet { padding: 1 2; color: $text-muted; }
+    TrainPane > Curves { display: none; }
+    TrainPane.-begun > Curves { display: block; }
+    TrainPane.-begun > #nothing-yet { display: none; }
+    """
+
+    def __init__(self, glyphs: Glyphs, marker: str) -> None:
+        super().__init__(id="train")
+        self._glyphs = glyphs
+        self._curves = Curves(glyphs=glyphs, marker=marker)
+        self._warning = Static(id="warning")
+        self._drawn_at: tuple[int, bool] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static("Curves appear here once the run takes its first steps: r starts it.", id="nothing-yet")
+        yield self._curves
+        yield self._warning
+
+    def show(self, state: RunState, batch_size: int) -> None:
+        """Show a run; does nothing while out of sight or where nothing is new."""
+        drawn_at = (state.seq, self.is_on_screen)
+        if drawn_at == self._drawn_at:
+            return
+        self._drawn_at = drawn_at
+        self.set_class(bool(state.steps), "-begun")
+        if state.steps:
+            pictures = state.data.counts.get("train", 0) if state.data else 0
+            self._curves.show(state, total_steps=-(-pictures // batch_size) * state.epochs_planned)
+        last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
+        self._warning.update(Content(last))
+
+    def focus_curves(self) -> None:
+        """Put the focus on the curves, if there are any."""
+        if self.has_class("-begun"):
+            self._curves.focus()

@@ -1,0 +1,378 @@
+"""One run: its layers and its settings, before it starts, while it trains and afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher
+
+from engine.config import RunConfig
+from engine.errors import InputError
+from tltui.engine_queries import EngineQueries
+from tltui.following import Following
+from tltui.glyphs import Glyphs, safe
+from tltui.predictions import pictures_of
+from tltui.screens.dialogs import Choose, Confirm
+from tltui.screens.evaluate_pane import EvaluatePane
+from tltui.screens.layers_pane import LayersPane
+from tltui.screens.run_view import RULES, RunView, title_of
+from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
+from tltui.screens.train_pane import TrainPane
+from tltui.status import is_alive
+from tltui.widgets.choice import in_brackets
+from tltui.widgets.config_form import ConfigForm
+from tltui.widgets.confusion import Confusion
+from tltui.widgets.key_line import KeyLine
+from tltui.widgets.parameter_counter import ParameterCounter
+from tltui.widgets.progress_line import ProgressLine
+from tltui.widgets.title_line import TitleLine
+
+_LAYERS = {"layers": ("F2", "Layers")}
+_TABS = {"setup": ("F3", "Setup"), "train": ("F4", "Train"), "evaluate": ("F5", "Evaluate")}
+
+# Looks at the run a second, and drawings of its curves.
+_LOOKS, _DRAWINGS = 4, 2
+
+
+class Workbench(Screen[None]):
+    """Shows either a draft that can be run, or a run that is followed."""
+
+    CSS_PATH = "workbench.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 (Textual declares them as instance variables)
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]  # noqa: RUF012
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r,f9", "run", "run with these settings", id="workbench.run"),
+        Binding("p", "pause", "pause, or resume", id="workbench.pause"),
+        Binding("s", "stop", "stop, with a checkpoint", id="workbench.stop"),
+        Binding("k", "checkpoint", "write a checkpoint now", id="workbench.checkpoint"),
+        Binding("d", "leave", "back to your runs; training goes on", id="workbench.leave"),
+        Binding("w", "save", "save the settings as run.toml", id="workbench.save"),
+        Binding("o", "load", "load settings from a run.toml", id="workbench.load"),
+        Binding("i", "copy_from", "take the settings of another run", id="workbench.copy_from"),
+        Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
+        Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
+        Binding("f3", "show_tab('setup')", "show the settings", id="workbench.setup"),
+        Binding("f4", "show_tab('train')", "show the curves", id="workbench.train"),
+        Binding("f5", "show_tab('evaluate')", "show the evaluation", id="workbench.evaluate"),
+        Binding("right_square_bracket", "next_tab(1)", "next tab", id="workbench.next_tab"),
+        Binding("left_square_bracket", "next_tab(-1)", "previous tab", id="workbench.previous_tab"),
+        Binding("tab", "next", "next field or pane", id="workbench.next", show=False),
+    ]
+
+    @dataclass
+    class RunWanted(Message):
+        """The draft is to be run."""
+
+        config: RunConfig
+        workbench: Workbench
+
+    @dataclass
+    class CopyWanted(Message):
+        """A draft with these settings is wanted."""
+
+        tables: dict[str, dict[str, Any]]
+
+    @dataclass
+    class SettingsWanted(Message):
+        """The draft is to take over the settings of another run."""
+
+        workbench: Workbench
+
+    @dataclass
+    class Left(Message):
+        """The user goes back; ``tables`` are the draft's, None for a run."""
+
+        tables: dict[str, dict[str, Any]] | None
+
+    def __init__(
+        self,
+        tables: Mapping[str, Mapping[str, Any]],
+        following: Following | None,
+        queries: EngineQueries,
+        glyphs: Glyphs,
+        marker: str,
+    ) -> None:
+        super().__init__()
+        self.following = following
+        self._view: RunView | None = None
+        self._glyphs = glyphs
+        self._layers = LayersPane(queries, glyphs)
+        self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
+        self._train = TrainPane(glyphs, marker)
+        self._evaluate = EvaluatePane(glyphs)
+        self._counter = ParameterCounter(glyphs)
+        self._progress = ProgressLine(glyphs=glyphs)
+        self._progress.display = following is not None
+        self._title = TitleLine()
+
+    def compose(self) -> ComposeResult:
+        yield self._title
+        with Container(id="panes"):
+            yield self._layers
+            with ContentSwitcher(initial="train" if self.following else "setup", id="work", classes="pane"):
+                yield self._setup
+                yield self._train
+                yield self._evaluate
+        with Container(id="status"):
+            yield self._counter
+            yield self._progress
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        self.set_interval(1 / _LOOKS, self._look)
+        self.set_interval(1 / _DRAWINGS, self._draw)
+        self._name_tabs()
+        if self.following:
+            self.follow(self.following)
+        self._show_title()
+        self._layers.focus_tree()
+
+    # The draft
+
+    def take_settings(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over the settings of another run."""
+        self._setup.replace_all(tables)
+
+    def open_setup(self, key: str) -> None:
+        """Go to a setting."""
+        self.action_show_tab("setup")
+        self._setup.form.focus_setting(key)
+
+    @on(SetupPane.TreeWanted)
+    def _tree_wanted(self, event: SetupPane.TreeWanted) -> None:
+        assumed = self._setup.classes_found is None
+        self._layers.border_subtitle = Content(f"{ASSUMED_CLASSES} classes assumed" if assumed else "")
+        if self.following is None:
+            self._layers.want(event.wanted, self._setup.form.draft[RULES])
+        self._show_title()
+
+    @on(SetupPane.RulesTyped)
+    def _rules_typed(self, event: SetupPane.RulesTyped) -> None:
+        try:
+            self._layers.take_rules(event.rules)
+        except InputError as error:
+            self._setup.form.note(RULES, str(error))
+        else:
+            self._setup.form.note(RULES, "")
+        self._count()
+
+    @on(SetupPane.CountsMatter)
+    def _count(self) -> None:
+        self._show_title()
+        if (editor := self._layers.editor) is None:
+            return
+        draft, state = self._setup.form.draft, self.following.state if self.following else None
+        precision = state.started.precision if state and state.started else draft["train.precision"]
+        momentum = draft["optimizer.momentum"] if not draft.problem("optimizer.momentum") else 0.0
+        memory = editor.memory(draft["optimizer.name"], precision, momentum)
+        cached, boundary = (state.model.cached, state.model.boundary) if state and state.model else (0, None)
+        self._counter.show(editor.counts, memory, cached, boundary)
+
+    @on(LayersPane.Loaded)
+    def _tree_loaded(self, event: LayersPane.Loaded) -> None:
+        if event.refused and self._layers.editor is not None:
+            self._setup.form.put(RULES, self._layers.editor.rules)
+            self.notify(f"{event.refused}. Now the head alone trains.", title="The plan did not fit", markup=False)
+        self.refresh_bindings()
+        self._count()
+
+    @on(LayersPane.PlanEdited)
+    def _plan_edited(self, event: LayersPane.PlanEdited) -> None:
+        if self.following is None:
+            self._setup.form.put(RULES, event.rules)
+        elif self._view is not None:
+            self._view.send_plan(event.rules)
+        self._count()
+
+    # The run
+
+    def follow(self, following: Following) -> None:
+        """Show a run from now on."""
+        self.following = following
+        self._progress.display = True
+        self._view = RunView(following, self._layers, self._setup.form)
+        self.action_show_tab("train", focus=False)
+        self._look()
+        self._draw()
+
+    @on(ConfigForm.Sent)
+    def _setting_sent(self, event: ConfigForm.Sent) -> None:
+        if self._view is not None:
+            self._view.send(event.key, event.value)
+
+    @on(Confusion.CellChosen)
+    def _pictures_wanted(self, event: Confusion.CellChosen) -> None:
+        pictures = pictures_of(self.following.folder.predictions, event.true, event.predicted) if self.following else []
+        if pictures:
+            title = f"{safe(event.true, 24)} taken for {safe(event.predicted, 24)}: {len(pictures)} pictures"
+            self.app.push_screen(Choose(title, [(str(at), path) for at, path in enumerate(pictures)]))
+        else:
+            self.notify("no picture of this split is listed in predictions.csv", timeout=3)
+
+    def _look(self) -> None:
+        if self.following is None or self._view is None or self.app.screen is not self:
+            return
+        changed = self.following.poll()
+        self._progress.show(self.following.state, time.time())
+        if changed:
+            self._view.show()
+            self._count()
+            self.refresh_bindings()
+
+    def _draw(self) -> None:
+        if self.following is not None:
+            self._train.show(self.following.state, self.following.config.train.batch_size)
+            self._evaluate.show(self.following.state)
+
+    def _show_title(self) -> None:
+        draft = self._setup.form.draft
+        self._title.show(*title_of(draft, self.following, self._glyphs))
+
+    # What the user does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Steering where there is something to steer, editing where there is a draft."""
+        if action in ("pause", "stop", "checkpoint"):
+            return self.following is not None and is_alive(self.following.status)
+        if action in ("run", "load", "copy_from"):
+            return self.following is None
+        return action != "copy" or self.following is not None
+
+    def action_run(self) -> None:
+        """Run the draft, or go to what stands in the way."""
+        try:
+            config = self._setup.form.config()
+        except InputError as error:
+            self.notify(str(error), title="Not yet", severity="warning", markup=False)
+            self.action_show_tab("setup")
+            self._setup.form.focus_first_problem()
+            return
+        self.post_message(self.RunWanted(config, self))
+
+    def action_pause(self) -> None:
+        """Pause, or resume."""
+        if self.following is not None:
+            asked = self.following.pause_or_resume()
+            self.notify(f"{asked} takes effect after this step", timeout=2)
+
+    @work
+    async def action_stop(self) -> None:
+        """Ask, then stop."""
+        question = Confirm(
+            "Stop training?",
+            "A checkpoint is written and the best one is kept. The run can't go on afterwards.",
+            {"no": "Go on training", "yes": "Stop"},
+        )
+        if await self.app.push_screen_wait(question) == "yes" and self.following is not None:
+            self.following.stop()
+            self.notify("the run stops after this step", timeout=3)
+
+    def action_checkpoint(self) -> None:
+        """Ask for a checkpoint."""
+        if self.following is not None:
+            self.following.checkpoint()
+            self.notify("a checkpoint is written after this step", timeout=2)
+
+    def action_leave(self) -> None:
+        """Back to the runs."""
+        self.post_message(self.Left(None if self.following else self._setup.form.draft.tables))
+
+    def action_save(self) -> None:
+        """Save the settings."""
+        self._setup.save()
+
+    def action_load(self) -> None:
+        """Load settings."""
+        self._setup.load_file()
+
+    def action_copy_from(self) -> None:
+        """Take the settings of another run."""
+        self.post_message(self.SettingsWanted(self))
+
+    def action_copy(self) -> None:
+        """A draft with the settings of this run, as they are now."""
+        self.post_message(self.CopyWanted(self._setup.form.draft.tables))
+
+    # Panes and tabs
+
+    def action_show_layers(self) -> None:
+        """Show the layers."""
+        self.remove_class("-work")
+        self._layers.focus_tree()
+
+    def action_show_tab(self, tab: str, focus: bool = True) -> None:
+        """Show the settings, the curves or the evaluation."""
+        self.query_one("#work", ContentSwitcher).current = tab
+        self._name_tabs()
+        if focus:
+            self.add_class("-work")
+            self._draw()
+            self.call_after_refresh(self._focus_tab, tab)
+
+    def action_next_tab(self, by: int) -> None:
+        """Show the next tab."""
+        tabs = list(_TABS)
+        self.action_show_tab(tabs[(tabs.index(self._tab) + by) % len(tabs)])
+
+    def action_next(self) -> None:
+        """The next field; from the last one of a pane that fills the screen, the other pane."""
+        last = self.focus_chain[-1] if self.focus_chain else None
+        if self.has_class("-narrow") and self.focused in (last, None):
+            if self.has_class("-work"):
+                self.action_show_layers()
+            else:
+                self.action_show_tab(self._tab)
+        else:
+            self.focus_next()
+
+    @on(events.Resize)
+    def _resized(self) -> None:
+        self.call_after_refresh(self._name_tabs)
+
+    @on(events.DescendantFocus)
+    def _pane_in_focus(self) -> None:
+        in_work = self.focused is not None and self._layers not in self.focused.ancestors_with_self
+        self.set_class(in_work, "-work")
+
+    @property
+    def _tab(self) -> str:
+        return self.query_one("#work", ContentSwitcher).current or "setup"
+
+    def _focus_tab(self, tab: str) -> None:
+        if tab == "setup":
+            self._setup.form.action_leave_field()
+        elif tab == "train":
+            self._train.focus_curves()
+        else:
+            self._evaluate.focus_matrix()
+
+    def _name_tabs(self) -> None:
+        """The tabs as the title of their pane; where panes take turns, the layers are one of them."""
+        tabs = self._titles(_TABS, self._tab)
+        if self.has_class("-narrow"):
+            layers = Content(" ").join([self._titles(_LAYERS, "layers"), self._titles(_TABS, "")])
+            tabs = Content(" ").join([self._titles(_LAYERS, ""), tabs])
+        else:
+            layers = Content("F2 Layers")
+        self._layers.border_title = layers
+        self.query_one("#work").border_title = tabs
+
+    def _titles(self, titles: Mapping[str, tuple[str, str]], shown: str) -> Content:
+        parts = [
+            Content.styled(f"{key}{in_brackets(word, self._glyphs)}", "bold")
+            if name == shown
+            else Content(f"{key} {word} ")
+            for name, (key, word) in titles.items()
+        ]
+        return Content(" ").join(parts)

@@ -1,0 +1,49 @@
+"""What the app owes the terminal: a pace that the line can bear, and an orderly end when the terminal goes.
+
+Imports no Textual: some of its constants are read when it is imported, so ``set_pace`` has to come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, MutableMapping
+
+# Seconds after which a process whose event loop hangs on a dead terminal is ended the hard way.
+PATIENCE = 2.0
+
+
+def set_pace(environment: MutableMapping[str, str]) -> None:
+    """Fewer frames and no animation over SSH; what the user has set himself stays. Call before importing Textual."""
+    if "SSH_CONNECTION" in environment:
+        environment.setdefault("TEXTUAL_FPS", "30")
+        environment.setdefault("TEXTUAL_ANIMATIONS", "none")
+
+
+def leave_on_signals(leave: Callable[[int], None]) -> None:
+    """On SIGHUP and SIGTERM call ``leave(128 + signal)`` in the running loop; end the process if that hangs.
+
+    By default both would end the app without restoring the terminal, and an app that ignores SIGHUP spins on the
+    terminal that is gone.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        loop.add_signal_handler(number, _leave_in_time, leave, 128 + number)
+
+
+def _leave_in_time(leave: Callable[[int], None], code: int) -> None:
+    last_resort = threading.Timer(PATIENCE, os._exit, (code,))
+    last_resort.daemon = True
+    last_resort.start()
+    leave(code)
+
+
+def input_is_gone() -> bool:
+    """Whether standard input was hung up: its reader would from then on spin without a signal to tell."""
+    poll = select.poll()
+    poll.register(sys.__stdin__ or 0, 0)
+    return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))

@@ -1,0 +1,184 @@
+"""The dialog that chooses a folder of pictures, and shows beforehand which classes it holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
+
+from engine.errors import InputError
+from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.picture_folder import PictureFolder, look_into, subfolders
+from tltui.widgets.path_input import PathInput
+
+_IMBALANCED = 5
+"""From this ratio of the largest class to the smallest, class weights are worth a thought."""
+
+
+class FolderPicker(ModalScreen[Path | None]):
+    """Type a path or walk through the folders; ``enter`` chooses what the preview shows."""
+
+    CSS_PATH = "dialogs.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "cancel", id="folder.cancel"),
+        Binding("down", "to_list", "into the list", id="folder.list", show=False),
+    ]
+
+    def __init__(self, start: Path, glyphs: Glyphs = UNICODE) -> None:
+        super().__init__()
+        self._glyphs = glyphs
+        self._found: PictureFolder | None = None
+        self._counting = False
+        self._input = PathInput(_as_typed(start), "path of the folder", folders_only=True, id="path")
+        self._list = OptionList(id="folders", compact=True)
+        self._summary = Static(id="summary")
+        self._bars = Static(id="bars")
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -large") as dialog:
+            dialog.border_title = Content("Choose a folder of pictures")
+            yield self._input
+            with Horizontal(id="columns"):
+                yield self._list
+                with Vertical(id="preview"):
+                    yield self._summary
+                    with VerticalScroll(can_focus=False):
+                        yield self._bars
+            yield Static("enter use it  tab complete  down walk the folders  esc cancel", classes="keys")
+
+    def on_mount(self) -> None:
+        self._input.focus()
+        self._input.action_end()
+        self._show_folder()
+
+    @property
+    def _path(self) -> Path:
+        return Path(os.path.expanduser(self._input.value or "."))
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        self._show_folder()
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        # While a large folder is still being counted it is taken on trust: the engine looks again.
+        if self._found is not None or self._counting:
+            self.dismiss(self._path.absolute())
+        else:
+            self.app.bell()
+
+    @on(OptionList.OptionSelected)
+    def _walked(self, event: OptionList.OptionSelected) -> None:
+        if event.option.id == "use":
+            self.dismiss(self._path.absolute())
+        elif event.option.id == "..":
+            self._walk_to(self._path.absolute().parent)
+        elif event.option.id:
+            self._walk_to(Path(event.option.id))
+
+    def action_to_list(self) -> None:
+        self._list.focus()
+
+    def _walk_to(self, path: Path) -> None:
+        self._input.value = _as_typed(path)
+        self._input.action_end()
+
+    def _show_folder(self) -> None:
+        self._found = None
+        self._counting = True
+        path = self._path
+        self._list_folders(path)
+        self._bars.update("")
+        if path.is_dir():
+            self._summary.update(Content(f"looking into {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
+            self._count(path)
+        else:
+            self._counting = False
+            self._summary.update("no such folder yet: type on, tab completes")
+
+    def _list_folders(self, path: Path) -> None:
+        """The folders in ``path``, or those that begin like what is being typed."""
+        parent, start = (path, "") if path.is_dir() else (path.parent, path.name)
+        self._list.clear_options()
+        self._list.add_option(Option("use this folder", id="use", disabled=True))
+        self._list.add_option(Option("../", id=".."))
+        self._list.add_options(
+            Option(Content(f"{safe(name)}/"), id=str(parent / name))
+            for name in subfolders(parent)
+            if name.startswith(start)
+        )
+        self._list.highlighted = 1
+
+    @work(thread=True, exclusive=True, group="count", exit_on_error=False)
+    def _count(self, path: Path) -> None:
+        worker = get_current_worker()
+        try:
+            found: PictureFolder | InputError = look_into(path, lambda: worker.is_cancelled)
+        except InputError as error:
+            found = error
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._show_found, path, found)
+
+    def _show_found(self, path: Path, found: PictureFolder | InputError) -> None:
+        if path != self._path:
+            return
+        self._counting = False
+        if isinstance(found, InputError):
+            self._summary.update(Content(safe(str(found))))
+            return
+        self._found = found
+        self._list.enable_option("use")
+        self._list.highlighted = 0
+        self._summary.update(Content(f"{summary(found)}\n{balance(found)}"))
+        self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
+
+
+def summary(found: PictureFolder) -> str:
+    """Classes, pictures and splits in a sentence."""
+    splits = f"with {', '.join(found.splits)} of its own" if found.splits else "to be split"
+    return f"{len(found.counts)} classes, {found.total:,} pictures, {splits}"
+
+
+def balance(found: PictureFolder) -> str:
+    """Whether the classes are of like size."""
+    low, high = min(found.counts.values()), max(found.counts.values())
+    if low == 0:
+        empty = next(name for name, count in found.counts.items() if not count)
+        return f"{safe(empty, 24)} has no pictures"
+    if high >= _IMBALANCED * low:
+        return f"unbalanced, up to {high / low:.0f} to 1: consider class weights"
+    return "classes are of like size"
+
+
+def class_bars(found: PictureFolder, width: int, glyphs: Glyphs) -> Content:
+    """A bar for each class, the largest first."""
+    names = {name: safe(name, max(width // 3, 8), glyphs.ellipsis) for name in found.counts}
+    name_width = max(map(len, names.values()))
+    largest = max(found.counts.values())
+    count_width = len(f"{largest:,}")
+    bar_width = max(width - name_width - count_width - 3, 4)
+    lines = []
+    for name, count in sorted(found.counts.items(), key=lambda item: (-item[1], item[0])):
+        full, empty = glyphs.bar(count / largest, bar_width)
+        lines.append(
+            Content.assemble(
+                f"{names[name]:<{name_width}} ", (full, "$primary"), (empty, "$surface"), f" {count:>{count_width},}"
+            )
+        )
+    return Content("\n").join(lines)
+
+
+def _as_typed(path: Path) -> str:
+    text = str(path)
+    return text if text.endswith("/") or not path.is_dir() else f"{text}/"

@@ -1,0 +1,62 @@
+"""An input for a path, with completion from the folder that is being typed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.suggester import Suggester
+
+from tltui.glyphs import safe
+from tltui.widgets.safe_input import SafeInput
+
+
+class PathInput(SafeInput):
+    """``tab`` or ``right`` takes the completion that is shown; without one, ``tab`` moves on as elsewhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "complete", "complete the path", id="path.complete", show=False)
+    ]
+
+    def __init__(self, value: str = "", placeholder: str = "", *, folders_only: bool, id: str | None = None) -> None:
+        super().__init__(
+            value, placeholder, suggester=_PathSuggester(folders_only), compact=True, select_on_focus=False, id=id
+        )
+
+    def action_complete(self) -> None:
+        if self._suggestion and self._suggestion != self.value:
+            self.value = self._suggestion
+            self.cursor_position = len(self.value)
+        else:
+            self.screen.focus_next()
+
+
+class _PathSuggester(Suggester):
+    def __init__(self, folders_only: bool) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._folders_only = folders_only
+
+    async def get_suggestion(self, value: str) -> str | None:
+        return complete(value, folders_only=self._folders_only)
+
+
+def complete(typed: str, *, folders_only: bool) -> str | None:
+    """``typed`` continued to the first name that fits, with a slash after a folder; None if nothing does."""
+    if not typed:
+        return None
+    parent, start = os.path.split(typed)
+    try:
+        with os.scandir(Path(parent or ".").expanduser()) as entries:
+            fitting = sorted(
+                entry.name + ("/" if entry.is_dir() else "")
+                for entry in entries
+                if entry.name.startswith(start)
+                and safe(entry.name) == entry.name
+                and (start.startswith(".") or not entry.name.startswith("."))
+                and (entry.is_dir() or not folders_only)
+            )
+    except OSError:
+        return None
+    return os.path.join(parent, fitting[0]) if fitting else None

@@ -1,0 +1,78 @@
+"""The table of runs."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import events, on
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import DataTable
+
+from tltui.glyphs import UNICODE, Glyphs
+from tltui.run_rows import RunRow, widths
+
+
+class RunsTable(DataTable[Content], inherit_bindings=False):
+    """Changes only the cells that are new; keeps the cursor on its run as others come and go."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "cursor_up", "previous run", id="home.previous", show=False),
+        Binding("down", "cursor_down", "next run", id="home.next", show=False),
+        Binding("pageup", "page_up", "a page up", id="home.page_up", show=False),
+        Binding("pagedown", "page_down", "a page down", id="home.page_down", show=False),
+        Binding("home", "scroll_top", "newest run", id="home.newest", show=False),
+        Binding("end", "scroll_bottom", "oldest run", id="home.oldest", show=False),
+    ]
+
+    def __init__(self, glyphs: Glyphs = UNICODE) -> None:
+        super().__init__(cursor_type="row", cell_padding=0, id="runs")
+        self._glyphs = glyphs
+        self._shown: dict[str, RunRow] = {}
+
+    def show(self, rows: list[RunRow]) -> None:
+        """Show these runs as they are now."""
+        anew = [row.id for row in rows] != list(self._shown)
+        under_cursor = self.row
+        self._shown = {row.id: row for row in rows}
+        if anew:
+            self._fill(under_cursor)
+        else:
+            self._update()
+
+    @property
+    def row(self) -> RunRow | None:
+        """The row under the cursor."""
+        rows = list(self._shown.values())
+        return rows[self.cursor_row] if self.cursor_row < len(rows) else None
+
+    @on(events.Resize)
+    def _resized(self) -> None:
+        self._fill(self.row)
+
+    def _fill(self, under_cursor: RunRow | None) -> None:
+        self.clear(columns=True)
+        now = time.time()
+        sizes = widths(self.size.width, list(self._shown.values()))
+        for name, width in sizes.items():
+            self.add_column(name, width=width, key=name)
+        for id, row in self._shown.items():
+            cells = row.cells(now, self._glyphs)
+            self.add_row(*(_fitted(cells[name], width) for name, width in sizes.items()), key=id)
+        if under_cursor is not None and under_cursor.id in self._shown:
+            self.move_cursor(row=list(self._shown).index(under_cursor.id))
+
+    def _update(self) -> None:
+        now = time.time()
+        for id, row in self._shown.items():
+            cells = row.cells(now, self._glyphs)
+            for column in self.ordered_columns:
+                name = str(column.key.value)
+                cell = _fitted(cells[name], column.width)
+                if self.get_cell(id, name) != cell:
+                    self.update_cell(id, name, cell)
+
+
+def _fitted(cell: Content, width: int) -> Content:
+    return cell.truncate(width, ellipsis=True)
