@@ -255,14 +255,12 @@ def test_a_step_that_is_not_finite_can_be_skipped(session: Sessions, config: Cal
 
 
 def test_going_back_too_often_ends_the_run(session: Sessions, config: Callable[..., RunConfig]):
-    calm = config(optimizer={"name": "sgd", "clip_norm": 0.0}, freeze={"rules": []}, train={"on_nan": "rollback"})
-    run = session(calm)
-    train(run, quiet)
-    for key, value in (("optimizer.lr", 100.0), ("optimizer.backbone_lr_factor", 100.0), ("train.epochs", 9)):
-        send(run.folder, Set(id=new_command_id(), key=key, value=value))
-    with pytest.raises(TrainingFailed, match="lower optimizer.lr"):
+    run = session(exploding(config, "rollback"))
+    run.config = with_setting(run.config, "train.epochs", 50)
+    run.save(best=False)
+    with pytest.raises(TrainingFailed, match=r"lower optimizer\.lr"):
         train(run, quiet)
-    assert [warning.code for warning in events(run, Warning)].count("rolled_back") == 3
+    assert [warning.code for warning in events(run, Warning)].count("rolled_back") >= 3
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 
 
