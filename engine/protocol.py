@@ -92,19 +92,23 @@ class WeightsReport(msgspec.Struct):
 
 
 class ModelReady(Event, tag="model_ready"):
-    """The model is built and loaded. ``boundary``: where frozen layers computed once end; ``cached``: bytes of it."""
+    """The model is built and loaded, training begins.
+
+    ``boundary``: where frozen layers that are computed once end; ``cached``: bytes of what they gave.
+    """
 
     name: str
     parameters: ParameterCounts
     head: list[str]
     input_size: int
     rules: list[str]
+    steps_per_epoch: int
     weights: WeightsReport
     boundary: str | None = None
     cached: int = 0
 
 
-class Step(Event, tag="step"):
+class Step(Event, tag="step", gc=False):  # hundreds of thousands live at once, and none is part of a cycle
     """One optimizer step; ``step`` counts from 1 over the run, ``epoch`` from 1. ``lr`` by parameter group."""
 
     step: int

@@ -14,6 +14,7 @@ import torch
 from engine import environment
 from engine.config import RunConfig
 from engine.control import Control
+from engine.data.loaders import batch_count
 from engine.data.prepare import prepare_data
 from engine.data.sources import open_source
 from engine.errors import Stopped
@@ -106,6 +107,7 @@ def prepare(
             head=classifier.head,
             input_size=classifier.preprocessing.image_size,
             rules=config.freeze.rules,
+            steps_per_epoch=batch_count(len(data.splits["train"]), config.train.batch_size),
             weights=weights,
         )
     )

@@ -308,6 +308,27 @@ def datasets(path: str, as_json: bool) -> None:
 
 
 @cli.command()
+@json_option
+@runs_dir_option
+def doctor(as_json: bool, runs_dir: str | None) -> None:
+    """Print what the terminal, the device, the weights and the folders look like, for bug reports.
+
+    \b
+    Example:  tltui doctor
+    """
+    import msgspec
+
+    from tltui.doctor import examine
+    from tltui.tables import sections
+
+    found = examine(runs_dir)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        _console().print(sections(found))
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a script that completes commands, options, settings and runs.

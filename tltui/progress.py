@@ -103,8 +103,8 @@ class PlainProgress:
             self._line(f"skipped {len(event.skipped)} unreadable files, e.g. {first.path} ({first.reason})", "yellow")
 
     def _step(self, event: p.Step) -> None:
-        per_epoch = self._state.epochs[0].step if self._state.epochs else 0
-        done = event.step / per_epoch if per_epoch else event.epoch - 1
+        assert self._state.model is not None
+        done = event.step / self._state.model.steps_per_epoch
         loss = p.restore(event.loss, event.nonfinite)
         extra = (
             f"epoch {event.epoch}/{self._state.epochs_planned}  loss {loss:.3f}  {event.images_per_second:.0f} img/s"

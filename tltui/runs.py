@@ -45,7 +45,7 @@ class EngineLost(Exception):
 def runs_folder(option: str | None) -> Path:
     """Where runs are kept: the option, else $TLTUI_RUNS, else the platform's folder for user data."""
     chosen = option or os.environ.get("TLTUI_RUNS")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("tltui")) / "runs"
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir("tltui")) / "runs"
 
 
 def folders(runs: Path) -> list[RunFolder]:

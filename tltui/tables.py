@@ -116,6 +116,16 @@ def plan_line(model: dict[str, Any], decisions: dict[str, Decision]) -> str:
     return f"trainable {number(trains)} of {number(model['parameters'])}, {trains / model['parameters']:.1%}"
 
 
+def sections(found: dict[str, dict[str, str]]) -> Table:
+    """Facts under headings."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for heading, facts in found.items():
+        table.add_row(Text(heading, style="bold"))
+        for name, value in facts.items():
+            table.add_row(Text(f"  {name}"), Text(safe(value)))
+    return table
+
+
 def _state(path: str, model: dict[str, Any], decisions: dict[str, Decision]) -> str:
     below = {
         decisions[f"{layer['path']}.{name}"].trains

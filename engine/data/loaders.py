@@ -65,6 +65,11 @@ def augmentation(name: str, side: int) -> v2.Transform | None:
             return None
 
 
+def batch_count(pictures: int, batch_size: int) -> int:
+    """Steps that an epoch takes."""
+    return math.ceil(pictures / batch_size)
+
+
 class ShuffledBatches:
     """Training batches in an order that depends on the seed and the epoch alone.
 
@@ -73,7 +78,7 @@ class ShuffledBatches:
 
     def __init__(self, indices: Sequence[int], batch_size: int, seed: int) -> None:
         self._indices = np.asarray(indices)
-        self._count = math.ceil(len(indices) / batch_size)
+        self._count = batch_count(len(indices), batch_size)
         self._seed = seed
         self.epoch = 1
 

@@ -25,7 +25,7 @@ from engine.training import optimizers, schedules
 from engine.training.criterion import Criterion, balanced_weights, main_logits
 from engine.training.session import Session
 
-_MOST_ROLLBACKS = 3  # in one epoch; more and going back does not help
+_MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
 
 
 class TrainingFailed(Exception):
@@ -34,11 +34,12 @@ class TrainingFailed(Exception):
 
 @dataclass
 class Totals:
-    """Sums over the training pictures of an epoch; ``loss`` is weighted by pictures."""
+    """Sums over the training pictures of an epoch, ``loss`` weighted by pictures; ``sound``: all steps were finite."""
 
     loss: float = 0.0
     correct: int = 0
     count: int = 0
+    sound: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def train(session: Session, report: Report) -> str:
         start = time.monotonic()
         batches.epoch = session.epoch + 1
         totals = train_epoch(session, loader, criterion)
+        session.rollbacks = 0 if totals.sound else session.rollbacks
         val_loss, val_accuracy = validate(session, val_loader, criterion, report)
         session.epoch += 1
         write_epoch(session, totals, val_loss, val_accuracy, time.monotonic() - start)
@@ -82,7 +84,6 @@ def train_epoch(session: Session, loader: DataLoader[Batch], criterion: Criterio
     """One pass over the training pictures. Settings and the freeze plan may change before each step."""
     totals = Totals()
     normalize = Normalize(session.classifier.preprocessing, session.device)
-    rollbacks = 0
     last = time.monotonic()
     for pictures, labels in loader:
         session.obey()
@@ -99,8 +100,8 @@ def train_epoch(session: Session, loader: DataLoader[Batch], criterion: Criterio
             totals.correct += result.correct
             totals.count += len(labels)
         else:
-            rollbacks += config.train.on_nan == "rollback"
-            survive(session, result, rollbacks)
+            totals.sound = False
+            survive(session, result)
     return totals
 
 
@@ -125,14 +126,14 @@ def train_step(session: Session, inputs: torch.Tensor, labels: torch.Tensor, cri
     return StepResult(loss.item(), correct, norm, sound)
 
 
-def survive(session: Session, result: StepResult, rollbacks: int) -> None:
+def survive(session: Session, result: StepResult) -> None:
     """Do what ``train.on_nan`` says after a step that was not finite. Raises TrainingFailed for "stop"."""
     what = f"the loss became {result.loss}" if not math.isfinite(result.loss) else "a gradient was not finite"
     advice = 'lower optimizer.lr, keep optimizer.clip_norm on, or set train.precision = "fp32"'
     on_nan = session.config.train.on_nan
     if on_nan == "skip":
         session.warn("step_skipped", f"{what} at step {session.step}; the step was skipped; {advice}")
-    elif on_nan == "rollback" and rollbacks <= _MOST_ROLLBACKS and session.go_back():
+    elif on_nan == "rollback" and session.rollbacks < _MOST_ROLLBACKS and session.go_back():
         session.warn("rolled_back", f"{what} at step {session.step}; went back to the last checkpoint; {advice}")
     else:
         raise TrainingFailed(f"{what} at step {session.step}; the weights before it are kept; {advice}")

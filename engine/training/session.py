@@ -62,6 +62,7 @@ class Session:
     epoch: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     paused: bool = False
+    rollbacks: int = 0
 
     def __post_init__(self) -> None:
         self.depths = optimizers.depths(self.classifier)
@@ -155,6 +156,7 @@ class Session:
         last = self.folder.checkpoints / "last"
         if not last.exists():
             return False
+        self.rollbacks += 1
         checkpoints.load_weights(last, self.classifier.module, leave=self.freezing.frozen())
         state = checkpoints.load_trainer(last).optimizer
         trainable = self.freezing.trainable

@@ -254,6 +254,16 @@ def test_a_step_that_is_not_finite_can_be_skipped(session: Sessions, config: Cal
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 
 
+def test_going_back_too_often_ends_the_run(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(exploding(config, "rollback"))
+    run.config = with_setting(run.config, "train.epochs", 50)
+    run.save(best=False)
+    with pytest.raises(TrainingFailed, match=r"lower optimizer\.lr"):
+        train(run, quiet)
+    assert [warning.code for warning in events(run, Warning)].count("rolled_back") >= 3
+    assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
+
+
 def test_going_back_takes_up_the_last_checkpoint(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
     train(run, quiet)

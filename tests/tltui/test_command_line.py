@@ -288,6 +288,16 @@ def test_networks_and_data_sets_are_listed(tltui: CommandLine):
     assert {"CIFAR10", "Flowers102", "OxfordIIITPet"} <= names
 
 
+def test_doctor_tells_what_a_bug_report_needs(tltui: CommandLine):
+    found = json.loads(tltui("doctor", "--json").stdout)
+    assert found["terminal"]["TERM"] == "dumb"
+    assert found["machine"]["device"]
+    assert found["libraries"]["torch"]
+    assert "efficientnet_lite0" in found["weights"]["on this machine"]
+    assert str(tltui.runs) in found["folders"]["runs"]
+    assert "processes stay" in tltui("doctor").stdout
+
+
 def test_completion_knows_settings_and_runs(tltui: CommandLine, config: Callable[..., RunConfig]):
     assert "_tltui_completion" in tltui("completion", "bash").stdout
     (tltui.runs / "aaaa-one").mkdir(parents=True)
