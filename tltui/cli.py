@@ -7,11 +7,15 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from engine.errors import InputError
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.rundir import RunFolder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,20 +61,45 @@ set_option = click.option(
     help="Change a setting, e.g. --set train.epochs=20; may be repeated.",
 )
 detach_option = click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
+
+
+def app_options(function: Function) -> Function:
+    """How the app looks and listens, where a command opens it."""
+    for option in (
+        click.option("--theme", metavar="NAME", help="Colours: tltui-dark, tltui-light … or a file of yours."),
+        click.option(
+            "--marker",
+            type=click.Choice(["braille", "hd", "dot", "ascii"]),
+            default="braille",
+            help="Dots of the curves.",
+        ),
+        click.option("--ascii", "ascii_only", is_flag=True, help="Plain ASCII instead of symbols and lines."),
+        click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal, to select and copy text."),
+    ):
+        function = option(function)
+    return function
+
+
 run_argument = click.argument("run", shell_complete=_run_names)
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tltui")
+@app_options
+@runs_dir_option
 @click.pass_context
-def cli(ctx: click.Context) -> None:
-    """Transfer learning in the terminal.
+def cli(ctx: click.Context, runs_dir: str | None, **appearance: Any) -> None:  # noqa: ANN401
+    """Transfer learning in the terminal. Without a command: the app, with your runs.
 
     \b
     Example:  tltui demo
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        from tltui import runs, terminal
+
+        if refusal := terminal.why_no_app():
+            raise InputError(f"{refusal}; `tltui runs` lists your runs, `tltui --help` the other commands")
+        ctx.exit(_open_app(runs.runs_folder(runs_dir), None, appearance))
 
 
 @cli.command()
@@ -78,11 +107,10 @@ def cli(ctx: click.Context) -> None:
 @detach_option
 @headless_option
 @json_option
+@app_options
 @runs_dir_option
 @click.pass_context
-def demo(
-    ctx: click.Context, changes: tuple[str, ...], detach: bool, headless: bool, as_json: bool, runs_dir: str | None
-) -> None:
+def demo(ctx: click.Context, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 (click's, see _train)
     """Fine-tune a pretrained network on handwritten digits; nothing to prepare, no download.
 
     \b
@@ -90,7 +118,7 @@ def demo(
     """
     from tltui.demo import demo_config
 
-    _train(ctx, demo_config(_overrides(changes)), detach=detach, as_json=as_json, runs_dir=runs_dir)
+    _train(ctx, demo_config(_overrides(changes)), **options)
 
 
 @cli.command()
@@ -125,17 +153,10 @@ def new(data: str | None, model: str | None, output: str) -> None:
 @detach_option
 @headless_option
 @json_option
+@app_options
 @runs_dir_option
 @click.pass_context
-def train(
-    ctx: click.Context,
-    config: Path,
-    changes: tuple[str, ...],
-    detach: bool,
-    headless: bool,
-    as_json: bool,
-    runs_dir: str | None,
-) -> None:
+def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Train as CONFIG says. Ctrl-C stops in order; killing this command leaves the run alive.
 
     \b
@@ -143,16 +164,19 @@ def train(
     """
     from engine.config import load
 
-    _train(ctx, load(config, _overrides(changes)), detach=detach, as_json=as_json, runs_dir=runs_dir)
+    _train(ctx, load(config, _overrides(changes)), **options)
 
 
 @cli.command()
 @click.argument("run", default="last", shell_complete=_run_names)
 @headless_option
 @json_option
+@app_options
 @runs_dir_option
 @click.pass_context
-def attach(ctx: click.Context, run: str, headless: bool, as_json: bool, runs_dir: str | None) -> None:
+def attach(
+    ctx: click.Context, run: str, headless: bool, as_json: bool, runs_dir: str | None, **appearance: Any
+) -> None:
     """Show a run from its start and follow it. RUN is an id, the start of one, a path, or "last".
 
     \b
@@ -162,6 +186,8 @@ def attach(ctx: click.Context, run: str, headless: bool, as_json: bool, runs_dir
     from tltui.watch import watch
 
     folder = runs.find(runs.runs_folder(runs_dir), run)
+    if _shows_app(headless=headless or as_json):
+        ctx.exit(_open_app(folder.path.parent, folder, appearance))
     ctx.exit(watch(folder, as_json=as_json))
 
 
@@ -360,15 +386,54 @@ def _overrides(changes: tuple[str, ...]) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _train(ctx: click.Context, config: Any, *, detach: bool, as_json: bool, runs_dir: str | None) -> None:  # noqa: ANN401
+def _train(
+    ctx: click.Context,
+    config: RunConfig,
+    *,
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401 (what app_options adds)
+) -> None:
     from tltui import runs
     from tltui.watch import watch
 
     folder, process = runs.start(runs.runs_folder(runs_dir), config)
     if detach:
         click.echo(_detached(folder.id, str(folder.path)) if as_json else folder.id)
-        return
-    ctx.exit(watch(folder, process, as_json=as_json))
+    elif _shows_app(headless=headless or as_json):
+        ctx.exit(_open_app(folder.path.parent, folder, appearance))
+    else:
+        ctx.exit(watch(folder, process, as_json=as_json))
+
+
+def _shows_app(*, headless: bool) -> bool:
+    """Whether a command that follows a run opens the app for it; says why not where one would expect it."""
+    from tltui import terminal
+
+    if headless:
+        return False
+    refusal = terminal.why_no_app()
+    if refusal and sys.stdout.isatty():
+        click.echo(f"tltui: {refusal}; here is plain progress instead", err=True)
+    return not refusal
+
+
+def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) -> int:
+    from tltui import terminal
+
+    terminal.set_pace(os.environ)
+    from tltui.app import run_app
+
+    return run_app(
+        runs_dir,
+        open_run=run,
+        mouse=not appearance["no_mouse"],
+        ascii_only=appearance["ascii_only"],
+        marker=appearance["marker"],
+        theme=appearance["theme"],
+    )
 
 
 def _detached(run: str, path: str) -> bytes:

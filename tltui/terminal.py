@@ -17,6 +17,15 @@ from collections.abc import Callable, MutableMapping
 PATIENCE = 2.0
 
 
+def why_no_app() -> str | None:
+    """Why the app can't be shown here, as a clause for a sentence; None where it can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "the app needs a terminal for input and output"
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return f"this terminal (TERM={os.environ.get('TERM', '')}) can't place text freely, which the app needs"
+    return None
+
+
 def set_pace(environment: MutableMapping[str, str]) -> None:
     """Fewer frames and no animation over SSH; what the user has set himself stays. Call before importing Textual."""
     if "SSH_CONNECTION" in environment:
