@@ -175,7 +175,12 @@ def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options:
 @runs_dir_option
 @click.pass_context
 def attach(
-    ctx: click.Context, run: str, headless: bool, as_json: bool, runs_dir: str | None, **appearance: Any
+    ctx: click.Context,
+    run: str,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401
 ) -> None:
     """Show a run from its start and follow it. RUN is an id, the start of one, a path, or "last".
 
