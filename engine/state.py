@@ -92,10 +92,12 @@ def _model_ready(state: RunState, event: p.ModelReady) -> None:
 
 def _step(state: RunState, event: p.Step) -> None:
     state.steps.append(event)
+    state.progress = None
 
 
 def _epoch(state: RunState, event: p.Epoch) -> None:
     state.epochs.append(event)
+    state.progress = None
 
 
 def _command_applied(state: RunState, event: p.CommandApplied) -> None:
