@@ -234,3 +234,18 @@ def test_before_an_evaluation_a_sentence_says_so():
             assert app.chosen == []
 
     asyncio.run(main())
+
+
+def test_a_matrix_that_was_filled_while_hidden_can_be_shown():
+    async def main() -> None:
+        app = OneMatrix()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.confusion.display = False
+            await pilot.pause()
+            app.confusion.show(neighbours(2))
+            await pilot.pause()
+            app.confusion.display = True
+            await pilot.pause()
+            assert "40" in app.export_screenshot()
+
+    asyncio.run(main())

@@ -100,7 +100,8 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         self._labels: list[str] = []
         self._counts: list[list[int]] = []
         self._totals: list[int] = []
-        self._cell = self._margin = 0
+        self._margin = 0
+        self._cell = SHADE_WIDTH  # until there is room to measure: a hidden matrix is shown before it has a size
 
     def show(self, evaluated: Evaluated) -> None:
         """Show another evaluation; the cursor stays where it is if that cell exists."""
@@ -141,7 +142,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         place = event.get_content_offset(self)
-        if place is None or place.x < self._margin or place.y < 1 or not self._cell:
+        if place is None or place.x < self._margin or place.y < 1:
             return
         column = (place.x - self._margin + self.scroll_offset.x) // self._cell
         row = place.y - 1 + self.scroll_offset.y
