@@ -431,7 +431,7 @@ def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any])
     terminal.set_pace(os.environ)
     from tltui.app import run_app
 
-    return run_app(
+    status = run_app(
         runs_dir,
         open_run=run,
         mouse=not appearance["no_mouse"],
@@ -439,6 +439,12 @@ def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any])
         marker=appearance["marker"],
         theme=appearance["theme"],
     )
+    if run is not None:
+        from engine.rundir import is_locked
+
+        if is_locked(run):
+            click.echo(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it")
+    return status
 
 
 def _detached(run: str, path: str) -> bytes:

@@ -77,18 +77,10 @@ def _weights() -> Section:
         check_libraries()
     except InputError:
         return {}
-    import torch.hub
-    from huggingface_hub import constants
-
-    from engine.models.catalogue import models_like
+    from engine.models.catalogue import models_like, weights_folders
 
     here = [entry.name for entry in models_like("") if entry.weights == "here"]
-
-    return {
-        "on this machine": ", ".join(here) or "none",
-        "torchvision's folder": str(Path(torch.hub.get_dir()) / "checkpoints"),
-        "timm's folder": constants.HF_HUB_CACHE,
-    }
+    return {"on this machine": ", ".join(here) or "none", **weights_folders()}
 
 
 def _folders(runs_dir: Path) -> Section:

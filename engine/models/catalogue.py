@@ -31,6 +31,13 @@ def models_like(pattern: str) -> list[ModelEntry]:
     return [_entry(name) for name in names if pattern in name or fnmatch.fnmatch(name, pattern)]
 
 
+def weights_folders() -> dict[str, str]:
+    """Where downloaded weights are kept."""
+    from huggingface_hub import constants
+
+    return {"torchvision's folder": str(torchvision_zoo.folder()), "timm's folder": constants.HF_HUB_CACHE}
+
+
 def _entry(name: str) -> ModelEntry:
     found = zoo.architecture(name)
     pretrained = found.pretrained

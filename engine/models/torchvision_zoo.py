@@ -26,6 +26,11 @@ def names() -> list[str]:
     return models.list_models(module=models)
 
 
+def folder() -> Path:
+    """Where torch keeps downloaded weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
 def architecture(name: str) -> Architecture:
     """One of ``names()``."""
     kinds: Any = models.get_model_weights(name)
@@ -74,7 +79,7 @@ def _head_paths(module: nn.Module) -> list[str]:
 
 
 def _path(weights: models.WeightsEnum) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    return folder() / Path(urlparse(weights.url).path).name
 
 
 def _load(name: str, weights: models.WeightsEnum, image_size: int, report: Report) -> dict[str, torch.Tensor]:
