@@ -24,7 +24,7 @@ class Help(ModalScreen[None]):
 
     CSS_PATH = "../widgets/dialogs.tcss"
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "close", id="dialog.close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "close", id="help.close")]
 
     def __init__(self, actions: Iterable[Bound], keymap_path: str) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ class RunView:
         """Ask the engine for a change, and show that it is not in force yet."""
         self._following.set(key, value)
         self._form.put(key, value)
-        self._form.note(key, "sent to the engine")
+        self._form.note(key, "sent")
         self._mark_pending()
 
     def send_plan(self, rules: list[str]) -> None:
@@ -73,7 +73,7 @@ class RunView:
             self._form.note(answer.key, "refused")
             self._layers.notify(answer.refused, title=f"{answer.key} stays", severity="warning", markup=False)
         else:
-            self._form.note(answer.key, f"in force after step {answer.step}")
+            self._form.note(answer.key, f"since step {answer.step}")
 
     def _take_live_values(self) -> None:
         """Whoever sent a change, from here or from elsewhere: what the engine took is shown."""

@@ -36,7 +36,7 @@ class TrainPane(Vertical):
         yield self._curves
         yield self._warning
 
-    def show(self, state: RunState, batch_size: int) -> None:
+    def show(self, state: RunState) -> None:
         """Show a run; does nothing while out of sight or where nothing is new."""
         drawn_at = (state.seq, self.is_on_screen)
         if drawn_at == self._drawn_at:
@@ -44,8 +44,8 @@ class TrainPane(Vertical):
         self._drawn_at = drawn_at
         self.set_class(bool(state.steps), "-begun")
         if state.steps:
-            pictures = state.data.counts.get("train", 0) if state.data else 0
-            self._curves.show(state, total_steps=-(-pictures // batch_size) * state.epochs_planned)
+            steps_per_epoch = state.model.steps_per_epoch if state.model else 0
+            self._curves.show(state, total_steps=steps_per_epoch * state.epochs_planned)
         last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
         self._warning.update(Content(last))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -146,8 +146,7 @@ class Workbench(Screen[None]):
 
     def open_setup(self, key: str) -> None:
         """Go to a setting."""
-        self.action_show_tab("setup")
-        self._setup.form.focus_setting(key)
+        self._open_form(lambda: self._setup.form.focus_setting(key))
 
     @on(SetupPane.TreeWanted)
     def _tree_wanted(self, event: SetupPane.TreeWanted) -> None:
@@ -202,7 +201,7 @@ class Workbench(Screen[None]):
         self.following = following
         self._progress.display = True
         self._view = RunView(following, self._layers, self._setup.form)
-        self.action_show_tab("train", focus=False)
+        self._switch_to("train")
         self._look()
         self._draw()
 
@@ -232,7 +231,7 @@ class Workbench(Screen[None]):
 
     def _draw(self) -> None:
         if self.following is not None:
-            self._train.show(self.following.state, self.following.config.train.batch_size)
+            self._train.show(self.following.state)
             self._evaluate.show(self.following.state)
 
     def _show_title(self) -> None:
@@ -255,8 +254,7 @@ class Workbench(Screen[None]):
             config = self._setup.form.config()
         except InputError as error:
             self.notify(str(error), title="Not yet", severity="warning", markup=False)
-            self.action_show_tab("setup")
-            self._setup.form.focus_first_problem()
+            self._open_form(self._setup.form.focus_first_problem)
             return
         self.post_message(self.RunWanted(config, self))
 
@@ -311,14 +309,12 @@ class Workbench(Screen[None]):
         self.remove_class("-work")
         self._layers.focus_tree()
 
-    def action_show_tab(self, tab: str, focus: bool = True) -> None:
+    def action_show_tab(self, tab: str) -> None:
         """Show the settings, the curves or the evaluation."""
-        self.query_one("#work", ContentSwitcher).current = tab
-        self._name_tabs()
-        if focus:
-            self.add_class("-work")
-            self._draw()
-            self.call_after_refresh(self._focus_tab, tab)
+        self._switch_to(tab)
+        self.add_class("-work")
+        self._draw()
+        self.call_after_refresh(self._focus_tab, tab)
 
     def action_next_tab(self, by: int) -> None:
         """Show the next tab."""
@@ -344,6 +340,15 @@ class Workbench(Screen[None]):
     def _pane_in_focus(self) -> None:
         in_work = self.focused is not None and self._layers not in self.focused.ancestors_with_self
         self.set_class(in_work, "-work")
+
+    def _open_form(self, focus: Callable[[], None]) -> None:
+        self._switch_to("setup")
+        self.add_class("-work")
+        self.call_after_refresh(focus)
+
+    def _switch_to(self, tab: str) -> None:
+        self.query_one("#work", ContentSwitcher).current = tab
+        self._name_tabs()
 
     @property
     def _tab(self) -> str:

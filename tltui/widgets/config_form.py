@@ -150,9 +150,11 @@ class ConfigForm(Vertical):
     @on(FieldRow.Edited)
     def _edited(self, event: FieldRow.Edited) -> None:
         event.stop()
+        if event.value == self.draft[event.key]:  # inputs also announce the value that they begin with
+            return
         self.draft[event.key] = event.value
         if self.mode == "live":
-            self._notes[event.key] = "enter sends it"
+            self._notes[event.key] = "enter sends"
         self._show_standings()
         self._show_help()
         if self.mode == "draft":

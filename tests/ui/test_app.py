@@ -1,0 +1,425 @@
+"""The whole app, driven by keys over real run folders."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, pictures, refusing, silent, text_of, until
+from folded_runs import training
+from textual.pilot import Pilot
+
+from engine import protocol as p
+from engine.config import load, with_setting
+from tltui.app import TltuiApp
+from tltui.screens.commands import Actions
+from tltui.screens.help import Help
+from tltui.screens.home import Home
+from tltui.screens.workbench import Workbench
+
+Test = Callable[[Pilot[int], TltuiApp], Awaitable[None]]
+
+
+def drive(make: Callable[[], TltuiApp], test: Test, size: tuple[int, int] = (120, 40)) -> TltuiApp:
+    async def main() -> TltuiApp:
+        app = make()
+        async with app.run_test(size=size, notifications=True) as pilot:
+            await until(pilot, lambda: "tltui" in text_of(app))
+            await test(pilot, app)
+        return app
+
+    return asyncio.run(main())
+
+
+async def running(pilot: Pilot[int], app: TltuiApp, engine: ScriptedEngine) -> ScriptedRun:
+    """Run the draft that is open, up to the first steps."""
+    await until(pilot, lambda: "layer4" in text_of(app))
+    await pilot.press("r")
+    await until(pilot, lambda: engine.started)
+    run = engine.started[-1]
+    run.begin()
+    run.say(*training(range(1, 9), 8))
+    await until(pilot, lambda: "● training" in text_of(app))
+    return run
+
+
+def test_home_without_runs_offers_the_demo_and_a_folder(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "try the demo" in text_of(app))
+        assert "choose a folder of pictures" in text_of(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Workbench))
+        assert "digits" in text_of(app)
+
+    drive(lambda: app_on(tmp_path), test, (80, 24))
+
+
+def test_a_folder_of_pictures_trains_after_at_most_ten_keys(tmp_path: Path):
+    folder = pictures(tmp_path / "flowers", daisy=3, rose=3)
+    engine = ScriptedEngine()
+    keys = 0
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        nonlocal keys
+
+        async def press(*names: str) -> None:
+            nonlocal keys
+            keys += len(names)
+            await pilot.press(*names)
+
+        await press("n")
+        await until(pilot, lambda: "Choose a folder" in text_of(app))
+        await press("ctrl+u")
+        await pilot.press(*("slash" if letter == "/" else letter for letter in str(folder)))
+        await until(pilot, lambda: "2 classes, 6 pictures" in text_of(app))
+        await press("enter")
+        await until(pilot, lambda: "layer4" in text_of(app))
+        await press("r")
+        await until(pilot, lambda: engine.started)
+
+    drive(lambda: app_on(tmp_path, engine), test, (80, 24))
+    assert keys <= 10
+    config = engine.started[0].folder.load_config()
+    assert (config.data.source, config.data.path) == ("folder", str(folder))
+
+
+def test_a_toggle_in_the_tree_of_a_draft_stands_in_its_rules_and_in_the_run(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "layer4" in text_of(app))
+        before = text_of(app)
+        await pilot.press("1")
+        await pilot.pause()
+        assert "train layer4" in text_of(app)
+        assert text_of(app).splitlines()[-4:] != before.splitlines()[-4:]
+        await pilot.press("r")
+        await until(pilot, lambda: engine.started)
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+    assert "train layer4" in engine.started[0].folder.load_config().freeze.rules
+
+
+def test_rules_that_are_typed_move_the_tree(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "○ layer4" in text_of(app))
+        assert isinstance(app.screen, Workbench)
+        app.screen.open_setup("freeze.rules")
+        await pilot.pause()
+        await pilot.press("end", "comma", *"train", "space", *"layer4")
+        await pilot.pause()
+        assert "● layer4" in text_of(app)
+
+    drive(lambda: app_on(tmp_path, draft=digits()), test)
+
+
+def test_a_draft_that_can_not_run_says_why_and_goes_to_the_setting(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, Workbench))
+        await pilot.press("escape", "r")
+        await pilot.pause()
+        assert "data.path is empty" in text_of(app)
+        assert app.focused is not None
+        assert "-focused" in next(a for a in app.focused.ancestors if a.id == "field-data-path").classes
+
+    drive(lambda: app_on(tmp_path, engine), test)
+    assert engine.started == []
+
+
+def test_while_a_tree_is_loaded_a_placeholder_says_so(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "Reading the layers of resnet18" in text_of(app))
+
+    drive(lambda: app_on(tmp_path, queries=silent(), draft=digits()), test)
+
+
+def test_a_tree_that_can_not_be_loaded_says_why(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "is not known" in text_of(app))
+
+    drive(lambda: app_on(tmp_path, queries=refusing(), draft=digits()), test, (200, 60))
+
+
+def test_a_toggle_during_a_run_is_pending_until_it_is_applied(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        run = await running(pilot, app, engine)
+        await pilot.press("f2", "1")
+        await pilot.pause()
+        assert "◌" in text_of(app)
+        (command,) = run.commands()
+        assert isinstance(command, p.Set)
+        assert (command.key, command.value) == ("freeze.rules", ["freeze *", "train layer4", "train head"])
+        run.say(p.CommandApplied(command=command, step=9, parameters=None))
+        await until(pilot, lambda: "◌" not in text_of(app))
+        assert "● layer4" in text_of(app)
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_a_refused_toggle_says_why_and_is_rolled_back(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        run = await running(pilot, app, engine)
+        await pilot.press("f2", "1")
+        (command,) = run.commands()
+        assert isinstance(command, p.Set)
+        run.say(p.CommandRejected(command=command, reason="no memory for this plan", step=9))
+        await until(pilot, lambda: "no memory for this plan" in text_of(app))
+        assert "○ layer4" in text_of(app)
+        assert "◌" not in text_of(app)
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_keys_pause_resume_and_checkpoint(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        run = await running(pilot, app, engine)
+        await pilot.press("f4", "p", "k")
+        pause, checkpoint = run.commands()
+        assert isinstance(pause, p.Pause)
+        assert isinstance(checkpoint, p.SaveCheckpoint)
+        run.say(p.CommandApplied(command=pause, step=8))
+        await until(pilot, lambda: "‖ paused" in text_of(app))
+        await pilot.press("p")
+        (resume,) = run.commands()
+        assert isinstance(resume, p.Resume)
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_stopping_asks_and_the_safe_answer_comes_first(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        run = await running(pilot, app, engine)
+        await pilot.press("s")
+        await until(pilot, lambda: "Stop training?" in text_of(app))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert run.commands() == []
+        await pilot.press("s")
+        await until(pilot, lambda: "Stop training?" in text_of(app))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: any(isinstance(command, p.Stop) for command in run.commands()))
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_leaving_asks_once_while_a_run_trains_and_lets_it_train(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await running(pilot, app, engine)
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, Home) and "1 training" in text_of(app))
+        await pilot.press("q")
+        await until(pilot, lambda: "goes on without the app" in text_of(app))
+        await pilot.press("enter")
+        await pilot.pause()
+
+    app = drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+    assert app.return_code == 0
+    assert engine.started[0].commands() == []
+
+
+def test_leaving_without_a_run_does_not_ask(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await pilot.press("q")
+        await pilot.pause()
+
+    assert drive(lambda: app_on(tmp_path), test).return_code == 0
+
+
+def test_a_second_run_waits_until_the_first_is_over(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        run = await running(pilot, app, engine)
+        await pilot.press("f2", "y")
+        await until(pilot, lambda: "○ draft" in text_of(app))
+        await pilot.press("r")
+        await until(pilot, lambda: "Queue it" in text_of(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "○ queued" in text_of(app))
+        assert len(engine.started) == 1
+        run.end()
+        await until(pilot, lambda: len(engine.started) == 2)
+        await until(pilot, lambda: "○ queued" not in text_of(app) and "✓ completed" in text_of(app))
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_an_engine_that_dies_without_a_word_is_shown_as_lost(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        (await running(pilot, app, engine)).die()
+        await until(pilot, lambda: "? lost" in text_of(app))
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_a_run_that_is_opened_again_shows_all_that_happened(tmp_path: Path):
+    engine = ScriptedEngine()
+    folder, _ = engine.start(tmp_path / "runs", digits())
+    engine.started[0].begin()
+    engine.started[0].say(*training(range(1, 33), 8))
+    engine.started[0].end()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "✓ completed" in text_of(app) and "layer4" in text_of(app))
+        await until(pilot, lambda: "step 32" in text_of(app))
+
+    drive(lambda: app_on(tmp_path, engine, open_run=folder), test)
+
+
+def test_the_plan_of_a_run_that_is_over_stays_as_it_was(tmp_path: Path):
+    engine = ScriptedEngine()
+    folder, _ = engine.start(tmp_path / "runs", digits())
+    engine.started[0].begin()
+    engine.started[0].end()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "○ layer4" in text_of(app))
+        await pilot.press("f2", "1")
+        await pilot.pause()
+        assert "○ layer4" in text_of(app)
+        assert "the run is over" in text_of(app)
+
+    drive(lambda: app_on(tmp_path, engine, open_run=folder), test)
+    assert engine.started[0].commands() == []
+
+
+def test_on_a_narrow_terminal_the_panes_take_turns_and_the_counter_stays(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "layer4" in text_of(app))
+        assert "stratify" not in text_of(app)
+        await pilot.press("tab")
+        await until(pilot, lambda: "stratify" in text_of(app))
+        assert "layer4" not in text_of(app)
+        assert "trainable" in text_of(app)
+        await pilot.press("f2")
+        await until(pilot, lambda: "layer4" in text_of(app))
+        assert "trainable" in text_of(app)
+
+    drive(lambda: app_on(tmp_path, draft=digits()), test, (80, 24))
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (300, 100)])
+def test_every_screen_can_be_drawn_in_any_size(tmp_path: Path, size: tuple[int, int]):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        for key in ("t", "f3", "f4", "f5", "question_mark", "escape", "d"):
+            await pilot.press(key)
+            await pilot.pause()
+        for other in ((200, 60), (80, 24), size):
+            await pilot.resize_terminal(*other)
+            await pilot.pause()
+
+    drive(lambda: app_on(tmp_path), test, size)
+
+
+def test_names_with_markup_and_escape_codes_are_shown_as_text(tmp_path: Path):
+    folder = pictures(tmp_path / "[red]x\x1b[2J", daisy=1, rose=1)
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "[red]x\\x1b[2J" in text_of(app))
+        await pilot.press("f3")
+        await pilot.pause()
+        assert "\x1b" not in text_of(app)
+
+    config = digits().model_copy(
+        update={"data": digits().data.model_copy(update={"source": "folder", "path": str(folder)})}
+    )
+    drive(lambda: app_on(tmp_path, draft=config), test)
+
+
+def test_settings_are_saved_and_loaded_as_run_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    async def save(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "layer4" in text_of(app))
+        await pilot.press("w")
+        await until(pilot, lambda: "Save the settings as" in text_of(app))
+        await pilot.press("enter")
+        await until(pilot, (tmp_path / "run.toml").exists)
+
+    drive(lambda: app_on(tmp_path, draft=digits(epochs=7)), save)
+    assert load(tmp_path / "run.toml").train.epochs == 7
+
+    async def load_again(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "layer4" in text_of(app))
+        await pilot.press("o")
+        await until(pilot, lambda: "Load settings from" in text_of(app))
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.press("r")
+        await until(pilot, lambda: engine.started)
+
+    engine = ScriptedEngine()
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), load_again)
+    assert engine.started[0].folder.load_config().train.epochs == 7
+
+
+def test_help_shows_the_keys_in_force(tmp_path: Path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "keymap.toml").write_text('"home.new" = "g"')
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, Help))
+        line = next(line for line in text_of(app).splitlines() if "choose a folder of pictures" in line)
+        assert " g " in line
+        await pilot.press("escape", "g")
+        await until(pilot, lambda: "Choose a folder" in text_of(app))
+
+    drive(lambda: app_on(tmp_path), test)
+
+
+def test_a_wrong_keymap_is_named_when_the_app_starts(tmp_path: Path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "keymap.toml").write_text('"home.fly" = "g"')
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: '"home.fly" is no action' in " ".join(text_of(app).split()))
+
+    drive(lambda: app_on(tmp_path), test)
+
+
+def test_every_action_of_the_workbench_is_in_the_command_palette(tmp_path: Path):
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "layer4" in text_of(app))
+        offered = {help_text for _, help_text, _ in Actions(app.screen)._commands()}
+        assert {"workbench.run", "workbench.save", "layers.toggle", "form.reset", "app.quit"} <= offered
+        assert "workbench.pause" not in offered  # there is nothing to pause
+
+    drive(lambda: app_on(tmp_path, draft=digits()), test)
+
+
+def test_in_ascii_nothing_but_ascii_is_shown(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "[F] layer4" in text_of(app))
+        inside = "".join(line[1:-1] for line in text_of(app).splitlines() if "layer" in line)
+        assert "[T]" in text_of(app)
+        assert not set("●○◐▸▾×→") & set(inside)
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits(), ascii_only=True), test)
+
+
+def test_the_app_imports_no_heavy_library():
+    code = (
+        "import sys, tltui.app; "
+        "print([name for name in ('torch', 'torchvision', 'timm', 'sklearn', 'numpy') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

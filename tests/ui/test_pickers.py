@@ -1,0 +1,148 @@
+"""Choosing a folder of pictures and a network."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from app_runs import pictures, refusing, until
+from textual.app import App
+
+from engine.errors import InputError
+from tltui.engine_queries import EngineQueries
+from tltui.picture_folder import look_into
+from tltui.widgets.folder_picker import FolderPicker, balance, summary
+from tltui.widgets.model_picker import ModelPicker
+from tltui.widgets.path_input import complete
+
+
+def text_of(app: App) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+def test_a_folder_tells_its_classes_and_how_many_pictures_each_has(tmp_path: Path):
+    pictures(tmp_path, daisy=3, rose=2)
+    (tmp_path / "rose" / "notes.txt").touch()
+    (tmp_path / "rose" / ".hidden.png").touch()
+    found = look_into(tmp_path)
+    assert found.counts == {"daisy": 3, "rose": 2}
+    assert summary(found) == "2 classes, 5 pictures, to be split"
+
+
+def test_a_folder_with_splits_of_its_own_is_counted_over_all_of_them(tmp_path: Path):
+    pictures(tmp_path / "train", daisy=3, rose=2)
+    pictures(tmp_path / "val", daisy=1, rose=1)
+    found = look_into(tmp_path)
+    assert found.counts == {"daisy": 4, "rose": 3}
+    assert found.splits == ("train", "val")
+
+
+@pytest.mark.parametrize(("counts", "reason"), [({}, "no subfolders"), ({"a": 0, "b": 0}, "none with pictures"),
+                                                ({"a": 2}, "one class only")])  # fmt: skip
+def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: dict[str, int], reason: str):
+    with pytest.raises(InputError, match=reason):
+        look_into(pictures(tmp_path, **counts))
+
+
+def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
+    assert "unbalanced, up to 10 to 1" in balance(look_into(pictures(tmp_path, a=20, b=2)))
+
+
+def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):
+    for name in ("flowers", "flutes", "flag.txt", "fl\x1bx"):
+        (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).touch()
+    assert complete(f"{tmp_path}/fl", folders_only=True) == f"{tmp_path}/flowers/"
+    assert complete(f"{tmp_path}/fla", folders_only=True) is None
+    assert complete(f"{tmp_path}/fla", folders_only=False) == f"{tmp_path}/flag.txt"
+
+
+def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path: Path):
+    pictures(tmp_path / "flowers", daisy=8, **{"[bold]rose\x1b[31m": 4})
+    chosen: list[Path | None] = []
+
+    async def main() -> None:
+        app: App[int] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.push_screen(FolderPicker(tmp_path), chosen.append)
+            await pilot.pause()
+            await pilot.press(*"flo", "tab")
+            await until(pilot, lambda: "2 classes, 12 pictures" in text_of(app))
+            assert "[bold]rose\\x1b[31m" in text_of(app)
+            assert "━━━━" in text_of(app)
+            await pilot.press("enter")
+            await pilot.pause()
+
+    asyncio.run(main())
+    assert chosen == [tmp_path / "flowers"]
+
+
+def test_folders_can_be_walked_without_typing(tmp_path: Path):
+    pictures(tmp_path / "flowers", daisy=1, rose=1)
+    chosen: list[Path | None] = []
+
+    async def main() -> None:
+        app: App[int] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.push_screen(FolderPicker(tmp_path), chosen.append)
+            await until(pilot, lambda: "flowers/" in text_of(app))
+            await until(pilot, lambda: "one class only" in text_of(app) or "none with pictures" in text_of(app))
+            await pilot.press("down", "down", "enter")
+            await until(pilot, lambda: "2 classes, 2 pictures" in text_of(app))
+            await pilot.press("enter")
+            await pilot.pause()
+
+    asyncio.run(main())
+    assert chosen == [tmp_path / "flowers"]
+
+
+NETWORKS = [
+    {"name": "resnet18", "parameters": 11_689_512, "accuracy": 0.698, "weights": "here"},
+    {"name": "resnet50", "parameters": 25_557_032, "accuracy": 0.809, "weights": "download"},
+    {"name": "vgg16", "parameters": 138_357_544, "accuracy": 0.716, "weights": "download"},
+]
+
+
+def pick_network(queries: EngineQueries, *keys: str, wait_for: str) -> tuple[str, list[str | None]]:
+    chosen: list[str | None] = []
+    shown = ""
+
+    async def main() -> None:
+        nonlocal shown
+        app: App[int] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.push_screen(ModelPicker(queries, "vgg16"), chosen.append)
+            await until(pilot, lambda: wait_for in text_of(app))
+            shown = text_of(app)
+            await pilot.press(*keys)
+            await pilot.pause()
+
+    asyncio.run(main())
+    return shown, chosen
+
+
+def listing() -> EngineQueries:
+    script = f"import sys; print({json.dumps(json.dumps(NETWORKS))} if 'timm/' not in sys.argv else '[]')"
+    return EngineQueries(models=(sys.executable, "-c", script))
+
+
+def test_networks_are_listed_with_size_accuracy_and_whether_weights_are_here():
+    shown, _ = pick_network(listing(), "escape", wait_for="resnet18")
+    assert "11.7 M" in shown
+    assert "69.8%" in shown
+    assert "here" in shown
+    assert "to download" in shown
+
+
+def test_a_network_is_found_by_a_part_of_its_name():
+    assert pick_network(listing(), *"net50", "enter", wait_for="resnet18")[1] == ["resnet50"]
+
+
+def test_the_network_in_use_is_under_the_cursor():
+    assert pick_network(listing(), "enter", wait_for="resnet18")[1] == ["vgg16"]
+
+
+def test_a_name_can_be_typed_where_the_engine_can_not_list_networks():
+    shown, chosen = pick_network(refusing(), *"mine", "enter", wait_for="Type a name")
+    assert "is not known" in shown
+    assert chosen == ["mine"]
