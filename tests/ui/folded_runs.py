@@ -16,7 +16,9 @@ def through_a_log(events: list[p.AnyEvent]) -> list[p.AnyEvent]:
     return [p.decode_event(p.encode(event)) for event in events]
 
 
-def beginning(epochs: int, pictures: int = 1280, classes: tuple[str, ...] = ("daisy", "rose")) -> list[p.AnyEvent]:
+def beginning(
+    epochs: int, steps_per_epoch: int, pictures: int = 1280, classes: tuple[str, ...] = ("daisy", "rose")
+) -> list[p.AnyEvent]:
     """What comes before the first step."""
     return [
         p.RunStarted(
@@ -42,6 +44,7 @@ def beginning(epochs: int, pictures: int = 1280, classes: tuple[str, ...] = ("da
             head=["fc"],
             input_size=224,
             rules=["freeze *", "train head"],
+            steps_per_epoch=steps_per_epoch,
             weights=p.WeightsReport(source="here"),
         ),
     ]
@@ -85,6 +88,6 @@ def new_plan(step: int, rules: list[str], id: str = "c1") -> p.CommandApplied:
 
 def a_run(done: int = 300, steps_per_epoch: int = 40, epochs: int = 10) -> RunState:
     """A run in the midst of training, with a plan that changed at step 120."""
-    events = [*beginning(epochs), *training(range(1, done + 1), steps_per_epoch)]
+    events = [*beginning(epochs, steps_per_epoch), *training(range(1, done + 1), steps_per_epoch)]
     events.insert(3 + 123, new_plan(120, ["freeze *", "train head", "train layer4"]))
     return fold_all(through_a_log(events))

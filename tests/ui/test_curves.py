@@ -104,7 +104,7 @@ def test_the_moving_average_starts_at_the_first_value_and_follows():
 
 
 def test_a_picture_has_at_most_two_raw_points_a_column_and_the_extremes_among_them():
-    state = fold_all([*beginning(50), *training(range(1, 20_001), 400)])
+    state = fold_all([*beginning(50, 400), *training(range(1, 20_001), 400)])
     made = picture(LOSS, History(state), View(), 80, 12)
     assert made is not None
     raw = next(curve for curve in made.curves if curve.look == SCATTER)
@@ -116,7 +116,7 @@ def test_a_picture_has_at_most_two_raw_points_a_column_and_the_extremes_among_th
 
 
 def test_steps_without_a_finite_loss_leave_a_gap_and_are_named():
-    events = [*beginning(1), *training(range(1, 20), 100)]
+    events = [*beginning(1, 100), *training(range(1, 20), 100)]
     events.append(
         p.Step(step=20, epoch=1, loss=None, nonfinite="nan", lr={"head": 0.1}, grad_norm=None, images_per_second=1.0)
     )
@@ -135,10 +135,9 @@ def test_the_axis_ends_with_the_plan_and_stands_still():
     assert window(state, View()) == (0, 800)
 
 
-def test_before_the_first_epoch_the_planned_length_can_be_told():
+def test_the_axis_spans_the_planned_run_from_the_first_step():
     state = a_run(done=30, steps_per_epoch=40, epochs=10)
-    assert window(state, View(), total_steps=400) == (0, 400)
-    assert window(state, View()) == (0, 64)
+    assert window(state, View()) == (0, 400)
 
 
 def test_zoom_shows_whole_epochs_at_the_end():
@@ -199,7 +198,7 @@ def test_keys_choose_panels_scale_smoothing_and_range():
 
 
 def test_without_a_step_one_sentence_says_so():
-    screen = shown(fold_all(beginning(3)))
+    screen = shown(fold_all(beginning(3, 40)))
     assert any("The curves begin with the first step." in line for line in screen)
 
 
@@ -256,7 +255,7 @@ def test_hidden_curves_draw_nothing_until_they_are_seen():
 
 def test_two_hundred_thousand_steps_are_drawn_at_once_and_one_more_for_next_to_nothing():
     async def main() -> None:
-        state = fold_all([*beginning(60), *training(range(1, 200_001), 4000)])
+        state = fold_all([*beginning(60, 4000), *training(range(1, 200_001), 4000)])
         app = OneWidget(Curves())
         async with app.run_test(size=(120, 40)) as pilot:
             app.curves.show(state)
@@ -282,7 +281,7 @@ def test_two_hundred_thousand_steps_are_drawn_at_once_and_one_more_for_next_to_n
 
 
 def test_names_of_groups_and_rules_are_shown_as_text():
-    events = [*beginning(2), *training(range(1, 60), 40, groups=("head", "[red]\x1b[31mx[/]"))]
+    events = [*beginning(2, 40), *training(range(1, 60), 40, groups=("head", "[red]\x1b[31mx[/]"))]
     events.append(new_plan(50, ["train \x1b]0;title\x07[b]"]))
     screen = "\n".join(shown(fold_all(through_a_log(events)), "3"))
     assert "\x1b" not in screen
@@ -292,7 +291,7 @@ def test_names_of_groups_and_rules_are_shown_as_text():
 
 def test_many_rates_are_shown_by_the_fastest_and_the_slowest():
     groups = ("head", "layer4", "layer3", "layer2", "stem")
-    state = fold_all([*beginning(2), *training(range(1, 60), 40, groups=groups)])
+    state = fold_all([*beginning(2, 40), *training(range(1, 60), 40, groups=groups)])
     assert list(History(state).rates()) == ["head", "layer4", "stem"]
     made = picture(RATE, History(state), View(log=True), 80, 12)
     assert made is not None
@@ -300,7 +299,7 @@ def test_many_rates_are_shown_by_the_fastest_and_the_slowest():
 
 
 def test_accuracy_marks_the_best_epoch():
-    events = [*beginning(3), *training(range(1, 41), 40), an_epoch(2, 80, 0.2), an_epoch(3, 120, 0.9)]
+    events = [*beginning(3, 40), *training(range(1, 41), 40), an_epoch(2, 80, 0.2), an_epoch(3, 120, 0.9)]
     made = picture(ACCURACY, History(fold_all(events)), View(), 80, 12)
     assert made is not None
     best = made.curves[-1]

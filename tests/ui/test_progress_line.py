@@ -25,16 +25,14 @@ class OneLine(App[None]):
         yield self.line
 
 
-def shown(
-    *states: RunState, now: float, width: int = 80, total_steps: int = 0, glyphs: Glyphs = UNICODE
-) -> tuple[str, str]:
+def shown(*states: RunState, now: float, width: int = 80, glyphs: Glyphs = UNICODE) -> tuple[str, str]:
     """The line on the screen and in words after the states were shown one after the other."""
 
     async def main() -> tuple[str, str]:
         app = OneLine(glyphs)
         async with app.run_test(size=(width, 3)) as pilot:
             for state in states:
-                app.line.show(state, now, total_steps=total_steps)
+                app.line.show(state, now)
             await pilot.pause()
             return app.line.render_line(0).text.rstrip(), app.line.words
 
@@ -42,7 +40,9 @@ def shown(
 
 
 def reported(activity: str, done: int, total: int, unit: str, time: float) -> RunState:
-    return fold(fold_all(beginning(3)[:1]), p.Progress(activity=activity, done=done, total=total, unit=unit, time=time))
+    return fold(
+        fold_all(beginning(3, 40)[:1]), p.Progress(activity=activity, done=done, total=total, unit=unit, time=time)
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_unknown_total_has_no_bar():
 
 
 def test_training_tells_epoch_share_rate_and_time_left():
-    state = fold_all(through_a_log([*beginning(10), *training(range(1, 101), 40)]))
+    state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
     now = state.time
     line, words = shown(state, now=now)
     assert words == "epoch 3/10  25%  0:30 left  400 img/s"  # 300 steps of 4 s / 40
@@ -77,19 +77,18 @@ def test_training_tells_epoch_share_rate_and_time_left():
 
 
 def test_before_the_first_epoch_ends_steps_and_the_plan_tell_the_time():
-    state = fold_all(through_a_log([*beginning(10), *training(range(1, 21), 40)]))
-    assert shown(state, now=state.time, total_steps=400)[1] == "epoch 1/10  5%  6:20 left  400 img/s"
-    assert shown(state, now=state.time)[1] == "epoch 1/10  400 img/s"
+    state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 21), 40)]))
+    assert shown(state, now=state.time)[1] == "epoch 1/10  5%  6:20 left  400 img/s"
 
 
 def test_silence_is_told():
-    state = fold_all(through_a_log([*beginning(10), *training(range(1, 101), 40)]))
+    state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
     assert "no news for 0:45" in shown(state, now=state.time + 45)[1]
-    assert "first step" in shown(fold_all(through_a_log(beginning(3))), now=1003)[1]
+    assert "first step" in shown(fold_all(through_a_log(beginning(3, 40))), now=1003)[1]
 
 
 def test_a_pause_is_told_by_a_word():
-    state = fold_all(through_a_log([*beginning(10), *training(range(1, 101), 40)]))
+    state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
     fold(state, p.CommandApplied(command=p.Pause(id="p"), step=100))
     assert shown(state, now=state.time)[1] == "‖ paused in epoch 3/10  25%"
 
@@ -103,7 +102,7 @@ def test_a_pause_is_told_by_a_word():
     ],
 )
 def test_the_end_is_told(status: str, reason: str, words: str):
-    state = fold_all(beginning(3))
+    state = fold_all(beginning(3, 40))
     end = {
         "type": "run_finished",
         "status": status,
@@ -120,7 +119,7 @@ def test_the_end_is_told(status: str, reason: str, words: str):
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 200])
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
 def test_the_line_fits_any_width(width: int, glyphs: Glyphs):
-    state = fold_all(through_a_log([*beginning(10), *training(range(1, 101), 40)]))
+    state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
     line, _ = shown(state, now=state.time, width=width, glyphs=glyphs)
     assert cell_len(line) <= width
     assert line.startswith("epoch 3/10")

@@ -51,10 +51,10 @@ def logarithmic(low: float, high: float, most: int) -> Axis:
     return Axis(math.log10(values[start]), math.log10(values[end]), ticks)
 
 
-def steps(left: float, right: float, steps_per_epoch: float | None, most: int) -> Axis:
+def steps(left: float, right: float, steps_per_epoch: int, most: int) -> Axis:
     """The axis along the run, exactly from ``left`` to ``right``: labelled in epochs where they are known."""
-    epochs = steps_per_epoch is not None and (right - left) / steps_per_epoch >= 3
-    unit = steps_per_epoch if steps_per_epoch is not None and epochs else 1.0
+    epochs = steps_per_epoch > 0 and (right - left) / steps_per_epoch >= 3
+    unit = steps_per_epoch if epochs else 1.0
     stride = max(1.0, _round_step((right - left) / unit / most))
     first, last = math.ceil(left / unit / stride - 1e-9), math.floor(right / unit / stride + 1e-9)
     labels = [(at * stride * unit, _count(at * stride)) for at in range(first, last + 1)]

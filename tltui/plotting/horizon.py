@@ -5,25 +5,22 @@ from __future__ import annotations
 from engine.state import RunState
 
 
-def steps_per_epoch(state: RunState, total_steps: int = 0) -> float | None:
-    """Steps of one epoch: counted once an epoch is over, until then from ``total_steps``, the plan if known."""
-    if state.epochs:
-        return state.epochs[-1].step / state.epochs[-1].epoch
-    return total_steps / state.epochs_planned if total_steps and state.epochs_planned else None
+def steps_per_epoch(state: RunState) -> int:
+    """Steps of one epoch; 0: not known before the model is ready."""
+    return state.model.steps_per_epoch if state.model else 0
 
 
-def planned_steps(state: RunState, total_steps: int = 0) -> float:
+def planned_steps(state: RunState) -> int:
     """Steps of the whole run; for one that has ended, those that it took. 0: not known yet."""
     done = state.steps[-1].step if state.steps else 0
-    per_epoch = steps_per_epoch(state, total_steps)
-    if state.finished is not None or per_epoch is None:
-        return done if state.finished is not None else total_steps
-    return max(per_epoch * state.epochs_planned, done)
+    if state.finished is not None:
+        return done
+    return max(steps_per_epoch(state) * state.epochs_planned, done)
 
 
-def seconds_left(state: RunState, now: float, total_steps: int = 0) -> float | None:
+def seconds_left(state: RunState, now: float) -> float | None:
     """Seconds until the last epoch is over, None if that can't be said yet. ``now`` is in Unix seconds."""
-    planned = planned_steps(state, total_steps)
+    planned = planned_steps(state)
     if not planned or len(state.steps) < 2:
         return None
     last = state.steps[-1]

@@ -98,29 +98,28 @@ def phases(state: RunState) -> list[tuple[int, str]]:
     ]
 
 
-def window(state: RunState, view: View, total_steps: int = 0) -> tuple[float, float]:
+def window(state: RunState, view: View) -> tuple[float, float]:
     """The first and last step to be seen: ends of epochs, so that the axis stands still within one."""
     done = state.steps[-1].step if state.steps else 0
-    per_epoch = steps_per_epoch(state, total_steps)
+    per_epoch = steps_per_epoch(state)
     if view.epochs and per_epoch:
         end = max(1, math.ceil(done / per_epoch - 1e-9))
         return max(0, end - view.epochs) * per_epoch, end * per_epoch
-    # without a plan the axis doubles when it is full
-    return 0.0, planned_steps(state, total_steps) or 2.0 ** max(6, math.ceil(math.log2(done + 1)))
+    return 0.0, max(planned_steps(state), 1)
 
 
 def picture(
-    panel: Panel, history: History, view: View, width: int, height: int, *, total_steps: int = 0, x_labels: bool = True
+    panel: Panel, history: History, view: View, width: int, height: int, *, x_labels: bool = True
 ) -> Picture | None:
     """What ``panel`` shows in ``width`` by ``height`` cells; None while there is nothing to show."""
     columns, rows = plot.columns(width), plot.rows(height, x_labels)
-    left, right = window(history.state, view, total_steps)
+    left, right = window(history.state, view)
     curves = _curves(panel, history, view, (left, right), columns)
     values = [y for curve in curves for _, y in curve.points]
     if not values:
         return None
     y = _y_axis(panel, view, values, max(1, rows // 2))
-    x = axes.steps(left, right, steps_per_epoch(history.state, total_steps), max(2, columns // 10))
+    x = axes.steps(left, right, steps_per_epoch(history.state), max(2, columns // 10))
     settled = tuple(_settled(curve, y, rows) for curve in curves)
     changes = [(step, rule) for step, rule in phases(history.state) if left < step < right]
     return Picture(

@@ -44,8 +44,7 @@ class TrainPane(Vertical):
         self._drawn_at = drawn_at
         self.set_class(bool(state.steps), "-begun")
         if state.steps:
-            steps_per_epoch = state.model.steps_per_epoch if state.model else 0
-            self._curves.show(state, total_steps=steps_per_epoch * state.epochs_planned)
+            self._curves.show(state)
         last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
         self._warning.update(Content(last))
 

@@ -96,15 +96,13 @@ class Curves(Widget, can_focus=True):
         self.panels: tuple[Panel, ...] = (LOSS, ACCURACY)
         self._glyphs, self._marker = glyphs, marker
         self._history: History | None = None
-        self._total_steps = 0
         self._drawn: dict[str, _Drawn] = {}
         self._rows: list[Row] = []
 
-    def show(self, state: RunState, *, total_steps: int = 0) -> None:
-        """Show ``state`` as it is now. ``total_steps`` is the planned length, where the run does not tell it yet."""
+    def show(self, state: RunState) -> None:
+        """Show ``state`` as it is now."""
         if self._history is None or self._history.state is not state:
             self._history = History(state)
-        self._total_steps = total_steps
         if self.is_on_screen:
             self._redraw()
 
@@ -197,9 +195,7 @@ class Curves(Widget, can_focus=True):
 
     def _panel(self, panel: Panel, width: int, height: int, x_labels: bool) -> list[Row]:
         assert self._history is not None
-        shown = picture(
-            panel, self._history, self.view, width, height - 1, total_steps=self._total_steps, x_labels=x_labels
-        )
+        shown = picture(panel, self._history, self.view, width, height - 1, x_labels=x_labels)
         if shown is None:
             return [self._title(panel, width), *_centred("after the first epoch", width, height - 1)]
         before = self._drawn.get(panel.name)

@@ -48,13 +48,13 @@ class ProgressLine(Static):
         self._doing = Doing("", None, ())
         self._since: p.Progress | None = None
 
-    def show(self, state: RunState, now: float, *, total_steps: int = 0) -> None:
-        """Show ``state``; ``now`` is in Unix seconds, ``total_steps`` the planned length if the run can't tell yet."""
+    def show(self, state: RunState, now: float) -> None:
+        """Show ``state``; ``now`` is in Unix seconds."""
         progress = state.progress
         before = self._since
         if progress is None or before is None or before.activity != progress.activity or before.done > progress.done:
             self._since = progress
-        doing = doing_now(state, self._since, now, total_steps, self._glyphs)
+        doing = doing_now(state, self._since, now, self._glyphs)
         if doing != self._doing:
             self._doing = doing
             self.update(self._line())
@@ -95,14 +95,14 @@ def _as_many_as_fit(facts: Sequence[str], room: int, ellipsis: str) -> str:
     return line or (f"   {safe(facts[0], room - 3, ellipsis)}" if facts and room >= shortest else "")
 
 
-def doing_now(state: RunState, since: p.Progress | None, now: float, total_steps: int, glyphs: Glyphs) -> Doing:
+def doing_now(state: RunState, since: p.Progress | None, now: float, glyphs: Glyphs) -> Doing:
     """What a run is doing; ``since`` is the first report of the long step that goes on."""
     if state.finished is not None:
         return _finished(state.finished, glyphs)
     if state.progress is not None:
         return _long_step(state.progress, since or state.progress)
     if state.status in ("training", "paused") and state.steps:
-        return _training(state, now, total_steps, glyphs)
+        return _training(state, now, glyphs)
     what = "first step" if state.status == "training" else STATUSES.get(state.status, state.status)
     return Doing(what, None, _quiet(state, now))
 
@@ -122,14 +122,14 @@ def _long_step(progress: p.Progress, since: p.Progress) -> Doing:
     return Doing(what, progress.done / progress.total if known else None, tuple(facts))
 
 
-def _training(state: RunState, now: float, total_steps: int, glyphs: Glyphs) -> Doing:
+def _training(state: RunState, now: float, glyphs: Glyphs) -> Doing:
     last = state.steps[-1]
-    planned = planned_steps(state, total_steps)
+    planned = planned_steps(state)
     share = last.step / planned if planned else None
     what = f"epoch {last.epoch}/{state.epochs_planned}"
     if state.status == "paused":
         return Doing(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
-    left = seconds_left(state, now, total_steps)
+    left = seconds_left(state, now)
     facts = (f"{write.duration(left)} left",) if left is not None else ()
     return Doing(what, share, (*facts, *_quiet(state, now), f"{last.images_per_second:,.0f} img/s"))
 
