@@ -66,6 +66,7 @@ class TltuiApp(App[int]):
         super().__init__()
         self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
         self.marker = "ascii" if ascii_only else marker
+        self.set_class(ascii_only, "-ascii")
         self.queries = queries or EngineQueries()
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft

@@ -17,7 +17,7 @@ from textual.widgets import Static
 from engine.config import RunConfig, allowed, is_live
 from tltui.glyphs import UNICODE, Glyphs
 from tltui.settings_draft import FIELDS, SettingsDraft, default, to_text
-from tltui.widgets.field_row import BROWSABLE, FieldRow, Standing
+from tltui.widgets.field_row import BROWSABLE, FieldRow, Standing, written
 
 Mode = Literal["draft", "live", "over"]
 
@@ -249,8 +249,9 @@ class ConfigForm(Vertical):
             self._what.update(Content(what))
             self._facts.update(Content(facts))
             return
-        self._what.update(Content.assemble((key, "bold"), f"  {FIELDS[key].description}"))
-        self._facts.update(Content(problem or f" {self._glyphs.separator} ".join(_facts(key))))
+        facts = problem or f" {self._glyphs.separator} ".join(_facts(key))
+        self._what.update(Content.assemble((key, "bold"), written(f"  {FIELDS[key].description}", self._glyphs)))
+        self._facts.update(Content(written(facts, self._glyphs)))
 
 
 def _facts(key: str) -> list[str]:

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.settings_draft import FIELDS, default, from_text, range_of, to_text
 from tltui.widgets.choice import Choice
 from tltui.widgets.path_input import PathInput
@@ -21,6 +21,14 @@ from tltui.widgets.safe_input import SafeInput
 
 # Settings that a dialog helps to fill in: ``enter`` opens it.
 BROWSABLE = {"data.path": "browse", "model.name": "choose"}
+
+
+_IN_ASCII = str.maketrans({"≤": "<=", "×": "x", "÷": "/", "…": "..", "–": "-"})
+
+
+def written(text: str, glyphs: Glyphs) -> str:
+    """Words of the schema and of its errors, in the characters that the terminal has."""
+    return text.translate(_IN_ASCII) if glyphs is ASCII else text
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,7 @@ class _Hint(Widget):
         self._standing = Standing()
         self._dot = f" {glyphs.separator} "
         is_choice = FIELDS[key].annotation is bool or get_origin(FIELDS[key].annotation) is Literal
-        self._range = "" if is_choice else range_of(key)
+        self._range = "" if is_choice else written(range_of(key), glyphs)
         self._default = f"default {to_text(default(key))}" if to_text(default(key)) else ""
         self._browse = f"enter: {BROWSABLE[key]}" if key in BROWSABLE else ""
 
@@ -178,7 +186,7 @@ class _Hint(Widget):
         standing = self._standing
         said = standing.problem or standing.note or ("locked" if standing.locked else "")
         if said:
-            return Content(safe(said, room, self._glyphs.ellipsis))
+            return Content(safe(written(said, self._glyphs), room, self._glyphs.ellipsis))
         telling = self._browse or (self._default if standing.changed else self._range or self._default)
         full = self._dot.join(filter(None, [self._range, self._default, self._browse]))
         return Content(safe(next((text for text in (full, telling) if len(text) <= room), "")))

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
 
-from tltui.glyphs import UNICODE, Glyphs
+from tltui.glyphs import ASCII, UNICODE, Glyphs
 from tltui.run_rows import RunRow, widths
 
 
@@ -59,7 +59,7 @@ class RunsTable(DataTable[Content], inherit_bindings=False):
             self.add_column(name, width=width, key=name)
         for id, row in self._shown.items():
             cells = row.cells(now, self._glyphs)
-            self.add_row(*(_fitted(cells[name], width) for name, width in sizes.items()), key=id)
+            self.add_row(*(self._fitted(cells[name], width) for name, width in sizes.items()), key=id)
         if under_cursor is not None and under_cursor.id in self._shown:
             self.move_cursor(row=list(self._shown).index(under_cursor.id))
 
@@ -69,10 +69,9 @@ class RunsTable(DataTable[Content], inherit_bindings=False):
             cells = row.cells(now, self._glyphs)
             for column in self.ordered_columns:
                 name = str(column.key.value)
-                cell = _fitted(cells[name], column.width)
+                cell = self._fitted(cells[name], column.width)
                 if self.get_cell(id, name) != cell:
                     self.update_cell(id, name, cell)
 
-
-def _fitted(cell: Content, width: int) -> Content:
-    return cell.truncate(width, ellipsis=True)
+    def _fitted(self, cell: Content, width: int) -> Content:
+        return cell.truncate(width, ellipsis=self._glyphs is not ASCII)

@@ -27,6 +27,6 @@ class TitleLine(Widget):
 
     def render(self) -> Content:
         room = max(self.content_size.width - self._right.cell_length - 2, 0)
-        left = self._left.truncate(room, ellipsis=True)
+        left = self._left.truncate(room, ellipsis=not self.app.has_class("-ascii"))
         gap = self.content_size.width - left.cell_length - self._right.cell_length
         return Content.assemble(left, " " * max(gap, 0), self._right)
