@@ -208,8 +208,12 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     import msgspec
 
     from tltui import runs
+    from tltui.run_table import RunTable
 
-    rows = [runs.summary(folder) for folder in runs.folders(runs.runs_folder(runs_dir))]
+    known = RunTable(runs.runs_folder(runs_dir))
+    rows = known.look()
+    for name, reason in known.unreadable.items():
+        click.echo(f"tltui: {name} is passed over: {reason}", err=True)
     if as_json:
         click.echo(msgspec.json.encode(rows))
     elif rows:

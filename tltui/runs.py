@@ -15,7 +15,7 @@ import platformdirs
 from engine.config import RunConfig
 from engine.errors import InputError
 from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished
-from engine.rundir import EventTail, RunFolder, create, data_label, is_locked, send
+from engine.rundir import EventTail, RunFolder, create, is_locked, send
 from engine.state import RunState, fold_all
 
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
@@ -83,25 +83,6 @@ def status(folder: RunFolder, state: RunState) -> str:
         return state.status
     young = time.time() - folder.config.stat().st_mtime < _START_SECONDS
     return state.status if young and state.seq == 0 else "lost"
-
-
-def summary(folder: RunFolder) -> RunSummary:
-    """One run's row. Raises InputError where its config can't be read."""
-    config = folder.load_config()
-    state = read(folder, steps=False)
-    return RunSummary(
-        run=folder.id,
-        path=str(folder.path),
-        status=status(folder, state),
-        model=config.model.name,
-        data=data_label(config),
-        epoch=len(state.epochs),
-        epochs=state.epochs_planned or config.train.epochs,
-        best_val_accuracy=state.best.val_accuracy if state.best else None,
-        trainable=state.parameters.trainable if state.parameters else None,
-        total=state.parameters.total if state.parameters else None,
-        created=folder.config.stat().st_mtime,
-    )
 
 
 def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:

@@ -12,11 +12,9 @@ from PIL import Image
 
 from engine.config import DataConfig
 from engine.data import torchvision_source
+from engine.data.folders import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
 from engine.data.source import Picture, Source
 from engine.errors import InputError
-
-SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def open_source(config: DataConfig) -> Source:
@@ -36,16 +34,15 @@ def folder_source(config: DataConfig) -> Source:
     root = Path(config.path)
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; set data.path to the folder that holds the classes")
-    splits = {SPLIT_FOLDERS[name]: root / name for name in _subfolders(root) if name in SPLIT_FOLDERS}
-    roots = splits if "train" in splits else {"": root}
-    classes = sorted({name for folder in roots.values() for name in _subfolders(folder)})
+    roots = split_roots(root)
+    classes = sorted({name for folder in roots.values() for name in subfolders(folder)})
     if not classes:
         raise InputError(f"{root}: holds no class folders; put the pictures of each class into a subfolder")
     found = [
         (path, label, split)
         for split, folder in roots.items()
         for label, name in enumerate(classes)
-        for path in _pictures_below(folder / name)
+        for path in picture_files(folder / name)
     ]
     pictures = [Picture(_as_text(path.relative_to(root)), label, split) for path, label, split in found]
     return Source([_as_text(name) for name in classes], pictures, lambda index: Image.open(found[index][0]))
@@ -98,26 +95,6 @@ _SOURCES: dict[str, Callable[[DataConfig], Source]] = {
 }
 
 
-def _subfolders(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder}: can't be read ({error.strerror})") from None
-
-
 def _as_text(name: str | Path) -> str:
     """A file's name as valid text, whatever bytes it has."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _pictures_below(folder: Path) -> list[Path]:
-    """Files named like pictures, in a stable order; hidden ones and links to folders are passed over."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(parent, name)
-            for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return found

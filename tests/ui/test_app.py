@@ -12,7 +12,7 @@ from folded_runs import training
 from textual.pilot import Pilot
 
 from engine import protocol as p
-from engine.config import load
+from engine.config import load, with_setting
 from tltui.app import TltuiApp
 from tltui.screens.commands import Actions
 from tltui.screens.help import Help

@@ -16,9 +16,10 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from engine.data.folders import subfolders
 from engine.errors import InputError
 from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.picture_folder import PictureFolder, look_into, subfolders
+from tltui.picture_folder import PictureFolder, look_into
 from tltui.widgets.path_input import PathInput
 
 _IMBALANCED = 5
@@ -113,11 +114,12 @@ class FolderPicker(ModalScreen[Path | None]):
         self._list.clear_options()
         self._list.add_option(Option("use this folder", id="use", disabled=True))
         self._list.add_option(Option("../", id=".."))
-        self._list.add_options(
-            Option(Content(f"{safe(name)}/"), id=str(parent / name))
-            for name in subfolders(parent)
-            if name.startswith(start)
-        )
+        try:
+            names = subfolders(parent)
+        except InputError:  # what is being typed is no folder yet
+            names = []
+        matching = [name for name in names if name.startswith(start)]
+        self._list.add_options(Option(Content(f"{safe(name)}/"), id=str(parent / name)) for name in matching)
         self._list.highlighted = 1
 
     @work(thread=True, exclusive=True, group="count", exit_on_error=False)

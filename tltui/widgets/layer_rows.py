@@ -25,8 +25,8 @@ class LayerRows(Tree[Row], inherit_bindings=False):
 
     # Not inherited: a key that the user gives to another action would still fold the row, as Tree has it.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "cursor_up", "Up", show=False, id="layers.up"),
-        Binding("down,j", "cursor_down", "Down", show=False, id="layers.down"),
+        Binding("up", "cursor_up", "Up", show=False, id="layers.up"),
+        Binding("down", "cursor_down", "Down", show=False, id="layers.down"),
         Binding("pageup", "page_up", "Page up", show=False, id="layers.page_up"),
         Binding("pagedown", "page_down", "Page down", show=False, id="layers.page_down"),
         Binding("home", "scroll_home", "First layer", show=False, id="layers.first"),
