@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
-import time
 
 import pytest
 from folded_runs import a_run, an_epoch, beginning, new_plan, through_a_log, training
@@ -249,33 +247,6 @@ def test_hidden_curves_draw_nothing_until_they_are_seen():
             curves.display = True
             await pilot.pause()
             assert lines(curves)[-1].startswith("step 300 ")
-
-    asyncio.run(main())
-
-
-def test_two_hundred_thousand_steps_are_drawn_at_once_and_one_more_for_next_to_nothing():
-    async def main() -> None:
-        state = fold_all([*beginning(60, 4000), *training(range(1, 200_001), 4000)])
-        app = OneWidget(Curves())
-        async with app.run_test(size=(120, 40)) as pilot:
-            app.curves.show(state)
-            await pilot.pause()
-            gc.collect()
-            gc.freeze()  # what is measured is drawing, not Python's walk over the test's own events
-            drawing = []
-            for keys in (("l",), ("m",), ("l",)):
-                start = time.process_time()
-                getattr(app.curves, {"l": "action_log", "m": "action_smooth"}[keys[0]])()
-                drawing.append(time.process_time() - start)
-            news = []
-            for event in training(range(200_001, 200_201), 4000):
-                fold(state, event)
-                start = time.process_time()
-                app.curves.show(state)
-                news.append(time.process_time() - start)
-            gc.unfreeze()
-            assert min(drawing) < 0.030
-            assert sum(news) / len(news) < 0.005
 
     asyncio.run(main())
 

@@ -1,17 +1,13 @@
 """The layer tree, driven by keys."""
 
 import asyncio
-import statistics
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from networks import Model, large_network, network, resnet18
+from networks import Model, network, resnet18
 from rich.cells import cell_len
-from textual import events
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
-from textual.screen import Screen
 
 from tltui.glyphs import ASCII, UNICODE, Glyphs
 from tltui.plan_editor import PlanEditor
@@ -328,33 +324,3 @@ def test_resizing_keeps_what_is_open_and_where_the_cursor_is():
         assert max(map(len, app.lines())) <= 100
 
     drive(test, size=(40, 15))
-
-
-def test_a_key_is_answered_within_a_frame_or_two_at_three_thousand_modules():
-    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        painted = asyncio.Event()
-        display = app._display
-
-        def displayed(screen: Screen, renderable: object) -> None:
-            display(screen, renderable)  # type: ignore[arg-type]
-            painted.set()
-
-        app._display = displayed  # type: ignore[method-assign]
-
-        async def milliseconds(key: str, character: str | None) -> float:
-            """Of this process: what other processes do to the clock is not ours."""
-            await pilot.pause()
-            painted.clear()
-            began = time.process_time()
-            app.post_message(events.Key(key, character))
-            await asyncio.wait_for(painted.wait(), 5)
-            return (time.process_time() - began) * 1000
-
-        assert len(app.editor.network.modules) > 2900
-        await pilot.press("e", *["down"] * 30)
-        for key, character in [("down", None), ("space", " "), ("a", "a"), ("h", "h"), ("pagedown", None)] * 3:
-            await milliseconds(key, character)
-        keys = [("down", None), ("space", " "), ("u", "u"), ("a", "a"), ("h", "h"), ("pageup", None)] * 3
-        assert statistics.median([await milliseconds(*key) for key in keys]) < 50
-
-    drive(test, model=large_network(3000), size=(120, 40))
