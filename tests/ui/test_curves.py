@@ -152,6 +152,9 @@ def test_phase_marks_stand_where_the_plan_changed():
     screen = shown(state)
     assert sum("┊" in line for line in screen) > 8
     assert any("┊ train layer4" in line for line in screen)
+    plan = p.Set(id="c2", key="freeze.rules", value=["freeze *", "train layer3", "train layer4", "train head"])
+    fold(state, p.CommandApplied(command=plan, step=200))
+    assert phases(state)[1] == (200, "train layer3")
 
 
 def test_loss_and_accuracy_can_be_read_in_sixty_columns_by_marks_alone():

@@ -88,14 +88,16 @@ def _rate_of(group: str) -> Callable[[p.Step], float | None]:
 
 
 def phases(state: RunState) -> list[tuple[int, str]]:
-    """The steps at which the freeze plan changed, each with the last rule of the new plan."""
-    return [
-        (answer.step, str(answer.command.value[-1]) if answer.command.value else "train all")
-        for answer in state.answers.values()
-        if isinstance(answer, p.CommandApplied)
-        and isinstance(answer.command, p.Set)
-        and answer.command.key == "freeze.rules"
-    ]
+    """The steps at which the freeze plan changed, each with the rules that the new plan has and the old one had not."""
+    found: list[tuple[int, str]] = []
+    before = state.model.rules if state.model else []
+    for answer in state.answers.values():
+        match answer:
+            case p.CommandApplied(step=step, command=p.Set(key="freeze.rules", value=rules)):
+                added = [rule for rule in rules if rule not in before] or rules[-1:] or ["train *"]
+                found.append((step, ", ".join(added)))
+                before = rules
+    return found
 
 
 def window(state: RunState, view: View) -> tuple[float, float]:

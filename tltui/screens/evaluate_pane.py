@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -40,7 +41,7 @@ class EvaluatePane(Vertical):
         self._split = ""
         self._shown: Evaluated | None = None
         self._accuracy = Static(id="accuracy")
-        self._class_table: DataTable[Content | str] = DataTable(cursor_type="row", id="classes")
+        self._class_table: DataTable[Text | str] = DataTable(cursor_type="row", id="classes")
         self._confusion = Confusion(glyphs=glyphs)
 
     def compose(self) -> ComposeResult:
@@ -69,7 +70,7 @@ class EvaluatePane(Vertical):
         self._class_table.clear()
         for of in sorted(evaluated.per_class, key=lambda of: of.f1):
             figures = (f"{of.precision:.1%}", f"{of.recall:.1%}", f"{of.f1:.1%}", f"{of.support:,}")
-            self._class_table.add_row(Content(safe(of.label, 40)), *figures)
+            self._class_table.add_row(Text(safe(of.label, 40)), *figures)
 
     def focus_matrix(self) -> None:
         """Put the focus on what can be moved in."""

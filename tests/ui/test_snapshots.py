@@ -1,0 +1,43 @@
+"""Both screens look as they did: two sizes, two themes. ``pytest tests/ui/test_snapshots.py --snapshot-update`` takes
+new pictures, to be looked at before they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from app_runs import until
+from still_life import app
+from textual.pilot import Pilot
+
+from tltui.screens.home import Home
+from tltui.screens.workbench import Workbench
+from tltui.widgets.layer_rows import LayerRows
+
+SIZES = [(80, 24), (120, 40)]
+THEMES = ["tltui-dark", "tltui-light"]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_home_looks_as_it_did(size: tuple[int, int], theme: str, tmp_path: Path, snap_compare: Callable[..., bool]):
+    async def settle(pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, Home) and "c0de" in pilot.app.export_screenshot())
+
+    assert snap_compare(app(tmp_path, theme=theme), terminal_size=size, run_before=settle)
+
+
+@pytest.mark.parametrize("key", ["f2", "f3", "f4", "f5"])
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_workbench_looks_as_it_did(
+    size: tuple[int, int], theme: str, key: str, tmp_path: Path, snap_compare: Callable[..., bool]
+):
+    async def settle(pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, Workbench) and pilot.app.screen.query(LayerRows))
+        await pilot.press(key)
+        await until(pilot, lambda: "completed" in pilot.app.export_screenshot())
+
+    opened = app(tmp_path, run="c0de-flowers-resnet18", theme=theme)
+    assert snap_compare(opened, terminal_size=size, run_before=settle)
