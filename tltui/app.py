@@ -29,7 +29,7 @@ from tltui.screens.help import Help
 from tltui.screens.home import Home, Tables
 from tltui.screens.workbench import Workbench
 from tltui.status import is_alive
-from tltui.themes import DEFAULT, load_themes
+from tltui.themes import DEFAULT, SIXTEEN_COLOURS, load_themes
 
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
@@ -247,14 +247,14 @@ class TltuiApp(App[int]):
         known = self.available_themes
         if wanted is not None and wanted not in known:
             problems.append(f"there is no theme {safe(wanted)}; {', '.join(sorted(known))}")
-        self.theme = wanted if wanted in known else DEFAULT
+        few_colours = self.console.color_system == "standard"
+        self.theme = wanted if wanted in known else SIXTEEN_COLOURS if few_colours else DEFAULT
         return problems
 
 
 def run_app(
     runs_dir: Path,
     open_run: RunFolder | None = None,
-    draft: RunConfig | None = None,
     *,
     mouse: bool = True,
     ascii_only: bool = False,
@@ -265,6 +265,6 @@ def run_app(
 
     ``tltui.terminal.set_pace`` is to be called before this module is imported.
     """
-    app = TltuiApp(runs_dir, open_run=open_run, draft=draft, ascii_only=ascii_only, marker=marker, theme=theme)
+    app = TltuiApp(runs_dir, open_run=open_run, ascii_only=ascii_only, marker=marker, theme=theme)
     app.run(mouse=mouse)
     return app.return_code or 0
