@@ -56,8 +56,11 @@ class FileDigests:
         self._new = False
 
     def look(self, path: Path) -> bytes | None:
-        """The digest of a file that is known and unchanged. Raises OSError where there is no such file."""
-        stamp = _stamp(os.stat(path))
+        """The digest of a file that is known and unchanged."""
+        try:
+            stamp = _stamp(os.stat(path))
+        except OSError:
+            return None
         known = self._known.get(stamp)
         if known is not None:
             self._used[stamp] = known

@@ -63,9 +63,17 @@ class Space:
             self._give_up(error)
         self.refresh()
 
+    def __len__(self) -> int:
+        """Rows that can be read."""
+        return len(self._where) + len(self._memory)
+
+    def __contains__(self, key: bytes) -> bool:
+        """Whether there is a row for a key of 16 bytes."""
+        return key in self._memory or key in self._where
+
     def present(self, keys: Keys) -> npt.NDArray[np.bool_]:
         """For each key whether there is a row."""
-        return np.array([key in self._memory or key in self._where for key in keys.tolist()], bool)
+        return np.array([key in self for key in keys.tolist()], bool)
 
     def read(self, keys: Keys) -> list[Row]:
         """The rows in the order of the keys, shaped as they were appended, in memory of their own.
