@@ -81,6 +81,8 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
         return _finished(session, "stopped", f"{stopped} after step {session.step}", 130, proof)
     except TrainingFailed as failure:
         return _finished(session, "failed", str(failure), 1, proof)
+    finally:
+        session.feed.close()
     return _finished(session, "completed", reason, 0, proof)
 
 

@@ -87,6 +87,7 @@ def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], worke
         worker_init_fn=_take_signals_as_usual,
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it draws from what dropout draws from, more or less often by what is cached
     )
 
 
