@@ -102,19 +102,20 @@ class RowFiles:
     def claim(self) -> bool:
         """Become the one writer, if there is none, all was read, all is sound and not too large. Raises OSError."""
         index = os.open(self._index, os.O_RDWR)
-        sound = try_lock(index) and os.fstat(index).st_size == self._index_end and self._rows_end < _LARGEST
-        if not sound:
-            os.close(index)
-            return False
         rows = os.open(self._index.with_suffix(".bin"), os.O_RDWR)
-        if not os.path.samestat(os.fstat(rows), os.fstat(self._rows)):
-            os.close(rows)
+        sound = (
+            try_lock(index)
+            and os.fstat(index).st_size == self._index_end
+            and os.path.samestat(os.fstat(rows), os.fstat(self._rows))
+            and self._rows_end <= min(os.fstat(rows).st_size, _LARGEST)
+        )
+        if sound:
+            os.dup2(rows, self._rows, inheritable=False)
+            self._writes = index
+        else:
             os.close(index)
-            return False
-        os.dup2(rows, self._rows, inheritable=False)
         os.close(rows)
-        self._writes = index
-        return True
+        return sound
 
     @property
     def name(self) -> str:
