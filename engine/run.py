@@ -128,8 +128,8 @@ def prepare(
 def evaluate_best(session: Session, report: Report) -> None:
     """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
     checkpoints.load_weights(session.folder.checkpoints / "best", session.classifier.module)
-    session.freezing.adopt()
-    session.cut()
+    if session.freezing.adopt():  # the best epoch was one before a change of plan
+        session.cut()
     data = session.data
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:

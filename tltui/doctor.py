@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
+from engine.cache.folder import cache_root, used
 from engine.environment import check_libraries, choose_device, device_name, versions
 from engine.errors import InputError
 from tltui import runs
@@ -90,5 +91,6 @@ def _folders(runs_dir: Path) -> Section:
     return {
         "runs": f"{runs_dir} ({len(runs.folders(runs_dir))} runs, {writable}, {free} free)",
         "your keys and themes": str(platformdirs.user_config_path("tltui")),
+        "cache": f"{cache_root()} ({bytes_text(used(cache_root()))})",
         "data sets": str(Path(platformdirs.user_cache_dir("tltui")) / "datasets"),
     }

@@ -187,7 +187,7 @@ class Feed:
             budget = torch.cuda.mem_get_info(device)[0] // 4
         else:
             budget = memory_budget(self._config.data.cache_gb)
-        like = prefix(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
+        like = prefix.row(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
         needed = expected * row_bytes(like)
         if needed > max(budget, _disk_limit()):
             self._tell(
