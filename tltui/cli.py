@@ -252,15 +252,20 @@ def inspect(
     """
     import msgspec
 
-    from engine.environment import check_libraries
-
-    check_libraries()
     from engine.config import HeadConfig
-    from engine.models.structure import describe
+    from engine.models import known_trees
     from engine.plan import decide_model
     from tltui.tables import layer_tree, plan_line
 
-    tree = describe(model, classes, image_size, HeadConfig(hidden=list(hidden)))
+    head = HeadConfig(hidden=list(hidden))
+    tree = known_trees.look(model, classes, image_size, head)
+    if tree is None:
+        from engine.environment import check_libraries
+
+        check_libraries()
+        from engine.models.structure import describe
+
+        tree = describe(model, classes, image_size, head)
     decisions = decide_model(rules, tree) if rules else None
     if as_json:
         click.echo(msgspec.json.encode(tree))
