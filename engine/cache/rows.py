@@ -144,7 +144,7 @@ class RowFiles:
     def append(self, keys: Sequence[bytes], rows: Sequence[Row]) -> npt.NDArray[np.void]:
         """Write rows and publish them; they would survive a loss of power when this returns. Returns their entries.
 
-        Raises OSError, then nothing was appended.
+        Raises OSError; then others may or may not see the rows, and what they see is whole.
         """
         assert self._writes is not None
         entries = np.empty(len(rows), ENTRY)
@@ -152,24 +152,26 @@ class RowFiles:
         entries["shape"] = [(*row.shape, 0, 0, 0, 0)[:4] for row in rows]
         sizes = np.array([row.nbytes for row in rows], np.uint64)
         entries["offset"] = self._rows_end + np.cumsum(sizes) - sizes
+        body = entries.tobytes()
+        unborn = self.empty
         try:
             end = self._rows_end
             for row in rows:
                 end = _write(self._rows, row.data.cast("B"), end)
             os.fsync(self._rows)
-            body = entries.tobytes()
             block = BLOCK.pack(BLOCK_MAGIC, len(rows), end, _checksum(len(rows), end, body)) + body
             index_end = _write(self._writes, block, self._index_end)
-            os.fsync(self._writes)
-            if self.empty:
-                os.rename(_unborn(self._index), self._index)
-                _sync_folder(self._index.parent)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._writes, self._index_end)
                 os.ftruncate(self._rows, self._rows_end)
             raise
+        # From here on others may know the rows, so their place is never used again.
         self._index_end, self._rows_end = index_end, end
+        os.fsync(self._writes)
+        if unborn:
+            os.rename(_unborn(self._index), self._index)
+            _sync_folder(self._index.parent)
         return entries
 
     def read(self, offset: int, shape: tuple[int, ...]) -> Row:

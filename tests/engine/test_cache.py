@@ -449,7 +449,7 @@ def test_a_full_disk_leaves_rows_in_memory_and_whole_files(tmp_path: Path):
     assert sum(1 for _ in (tmp_path / "features" / IDENTITY).glob("*.bin")) == 1
 
 
-@pytest.mark.parametrize("moment", range(2, 5))
+@pytest.mark.parametrize("moment", range(5))
 def test_a_disk_that_fails_at_any_write_leaves_rows_in_memory(
     moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -20,6 +20,7 @@ import torch
 from PIL import Image, ImageFile
 
 from engine.cache.digests import FileDigests, as_keys, digest
+from engine.cache.folder import CACHE
 from engine.config import DataConfig, RunConfig
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
 from engine.data.pictures import centre_crop, prepare, to_rgb
@@ -31,9 +32,9 @@ from engine.data.views import Views
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import quiet
-from engine.protocol import DataReady
-from engine.rundir import create
-from tests.conftest import COLOURS, make_pictures
+from engine.protocol import DataReady, Warning
+from engine.rundir import EventTail, create
+from tests.conftest import COLOURS, Engine, make_pictures
 
 PREPROCESSING = Preprocessing(32, 36, (0.5,) * 3, (0.5,) * 3, "bilinear")
 ORANGE = (230, 120, 20)
@@ -404,6 +405,19 @@ def test_two_runs_on_the_same_pictures_decode_them_once(tmp_path: Path):
     assert len(found.readable) == 60
     assert seen[:3] == [0, 0, 0]
     assert len(space) == 60
+
+
+def test_a_run_without_a_usable_cache_says_so_and_goes_on(
+    tmp_path: Path, engine: Engine, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "cache").write_text("a file in its place")
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    folder, state, status = engine.run(config(train={"epochs": 1}))
+    assert (status, len(state.epochs)) == (0, 1)
+    warnings = [event for event in EventTail(folder).poll() if isinstance(event, Warning)]
+    about_cache = [warning.message for warning in warnings if warning.code == "cache_unusable"]
+    assert len(about_cache) == 1
+    assert "TLTUI_CACHE" in about_cache[0]
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(tmp_path: Path):

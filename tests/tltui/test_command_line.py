@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -323,6 +324,24 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
     used.close()
     assert json.loads(tltui("cache", "clear", "--json").stdout)["in_use"] == []
     assert json.loads(tltui("cache", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("n", True), ("y", False)])
+def test_clearing_the_cache_asks_on_a_terminal(answer: str, stays: bool, tltui: CommandLine, tmp_path: Path):
+    tltui.environment[CACHE] = str(tmp_path / "cache")
+    space = Space(tmp_path / "cache", "pictures", "cd" * 16, {"data": "flowers"}, pytest.fail)
+    space.close()
+    terminal, slave = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    done = subprocess.run(
+        [*TLTUI, "cache", "clear"], check=False, stdin=slave, capture_output=True, text=True, env=tltui.environment
+    )
+    os.close(slave)
+    os.close(terminal)
+    assert "remove" in done.stderr
+    assert done.returncode == (130 if stays else 0)
+    assert ("freed" in done.stdout) != stays
+    assert (tmp_path / "cache" / "pictures" / ("cd" * 16)).exists() == stays
 
 
 def test_doctor_tells_what_a_bug_report_needs(tltui: CommandLine):
