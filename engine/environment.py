@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
+import os
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError, first_line
@@ -65,6 +68,16 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return "Apple GPU" if device.type == "mps" else f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return bound if quota == "max" else max(1, min(bound, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or one of another kind
+        return bound
 
 
 def processor_name() -> str:

@@ -14,7 +14,7 @@ import platformdirs
 from rich.console import Console
 
 from engine.cache.folder import cache_root, used
-from engine.environment import check_libraries, choose_device, device_name, versions
+from engine.environment import check_libraries, choose_device, device_name, usable_cores, versions
 from engine.errors import InputError
 from tltui import runs
 from tltui.glyphs import bytes as bytes_text
@@ -51,7 +51,7 @@ def _terminal() -> Section:
 def _machine() -> Section:
     found = {
         "system": platform.platform(),
-        "processors": str(os.cpu_count()),
+        "processors": f"{usable_cores()} of {os.cpu_count()} usable",
         "when the last session ends": _lingering(),
     }
     try:
