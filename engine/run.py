@@ -51,7 +51,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
     """
     config = folder.load_config()
     report = _reporter(log, control)
-    torch.set_num_threads(environment.usable_cores())
+    environment.set_up_processor()
     device = environment.choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
     _seed_everything(config.train.seed)
