@@ -20,7 +20,7 @@ from engine.models.split import Split, bridge
 from engine.models.zoo import Classifier
 from engine.rundir import data_label
 from engine.training.precision import Precision
-from engine.training.rows import RowStore, row_bytes
+from engine.training.rows import RowStore, on_device, row_bytes
 
 Tell = Callable[[str, str], None]  # takes a warning's code and message
 
@@ -177,7 +177,7 @@ class Feed:
         return [self._views.name(self._keys[picture], number) for picture, number in views]
 
     def _labels_of(self, batch: list[View]) -> torch.Tensor:
-        return self._labels[[view.picture for view in batch]]
+        return self._labels[on_device([view.picture for view in batch], self._labels.device)]
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
         trained = len(self._data.splits["train"])
