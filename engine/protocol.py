@@ -35,13 +35,14 @@ class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
 
 
 class RunStarted(Event, tag="run_started"):
-    """The engine process is up."""
+    """The engine process is up. ``precision``: of training; ``frozen_precision``: of layers that are computed once."""
 
     run: str
     versions: dict[str, str]
     device: str
     device_name: str
     precision: str
+    frozen_precision: str
     process_id: int
     seed: int
     epochs: int

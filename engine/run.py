@@ -53,7 +53,9 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
     report = _reporter(log, control)
     environment.set_up_processor()
     device = environment.choose_device(config.train.device)
-    precision = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
+    precision, frozen_precision = choose_precision(
+        config.train.precision, device, config.model.name, config.data.image_size
+    )
     _seed_everything(config.train.seed)
     log.write(
         RunStarted(
@@ -62,12 +64,13 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
             device=str(device),
             device_name=environment.device_name(device),
             precision=precision.name,
+            frozen_precision=frozen_precision.name,
             process_id=os.getpid(),
             seed=config.train.seed,
             epochs=config.train.epochs,
         )
     )
-    session = prepare(folder, log, control, config, precision, report)
+    session = prepare(folder, log, control, config, precision, frozen_precision, report)
     proof = None
     try:
         reason = train(session, report)
@@ -88,7 +91,13 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
 
 
 def prepare(
-    folder: RunFolder, log: EventLog, control: Control, config: RunConfig, precision: Precision, report: Report
+    folder: RunFolder,
+    log: EventLog,
+    control: Control,
+    config: RunConfig,
+    precision: Precision,
+    frozen_precision: Precision,
+    report: Report,
 ) -> Session:
     """Data and model; what can be refused is refused before work that takes long. Raises InputError and Stopped."""
     source = open_source(config.data)
@@ -107,7 +116,7 @@ def prepare(
     weights = load_weights(classifier, config.model.weights, report)
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
-    session = Session(folder, log, control, config, classifier, freezing, data, precision)
+    session = Session(folder, log, control, config, classifier, freezing, data, precision, frozen_precision)
     log.write(
         ModelReady(
             name=classifier.name,

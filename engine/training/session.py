@@ -61,6 +61,7 @@ class Session:
     freezing: Freezing
     data: Data
     precision: Precision
+    frozen_precision: Precision
     feed: Feed = field(init=False)
     writer: CheckpointWriter = field(init=False)
     split: Split = field(init=False)
@@ -78,7 +79,7 @@ class Session:
         self.depths = optimizers.depths(self.classifier)
         self.scaler = self.precision.scaler()
         self.writer = CheckpointWriter(self.folder)
-        self.feed = Feed(self.data, self.classifier, self.config, self.precision, self.warn)
+        self.feed = Feed(self.data, self.classifier, self.config, self.precision, self.frozen_precision, self.warn)
         self.put_plan_in_force(self.config.freeze.rules)
 
     def put_plan_in_force(self, rules: list[str]) -> None:

@@ -293,7 +293,8 @@ def test_the_faster_arithmetic_is_measured_once_and_kept(cache: Path):
     assert choose_precision("auto", torch.device("cpu"), TINY["name"], 64) == chosen
     assert (cache / "arithmetic.json").read_bytes() == measured
     (seconds,) = [times for key, times in json.loads(measured).items() if f"{TINY['name']} at 64" in key]
-    assert chosen.name == ("bf16" if seconds["bf16"] * 1.2 < seconds["fp32"] else "fp32")
+    for precision, part in zip(chosen, ("training", "frozen"), strict=True):
+        assert precision.name == ("bf16" if seconds[part]["bf16"] * 1.2 < seconds[part]["fp32"] else "fp32")
 
 
 def test_bf16_trains_on_a_processor(engine: Engine, config: Callable[..., RunConfig]):
