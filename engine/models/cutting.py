@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -47,13 +47,13 @@ def row_shape(node: fx.Node) -> tuple[int, ...]:
     return (*([where.per_picture] if where.per_picture > 1 else []), *shape)
 
 
-def computed_once(traced: fx.GraphModule, frozen: Iterable[torch.Tensor]) -> set[fx.Node]:
-    """The operations that depend on the pictures and on ``frozen`` tensors alone and always give the same.
+def computed_once(traced: fx.GraphModule, fixed: Container[int]) -> set[fx.Node]:
+    """The operations that depend on the pictures and on fixed tensors alone and always give the same.
 
-    ``traced`` has to be traced in the modes of training. Operations may write in place, so one that trains must also
-    not come between two others that share memory.
+    ``traced`` is the graph of the modes of training; ``fixed`` holds the identities (``id``) of the parameters and
+    buffers that do not move. Operations may write in place, so one that trains must also not come between two others
+    that share memory.
     """
-    fixed = {id(tensor) for tensor in frozen}
     state = _memory(node for node in traced.graph.nodes if node.op == "get_attr")
     once: set[fx.Node] = set()
     read_later: set[int] = set()
@@ -90,10 +90,9 @@ def state_read(traced: fx.GraphModule, node: fx.Node) -> list[torch.Tensor]:
 
 
 def _mixes_pictures(traced: fx.GraphModule, node: fx.Node) -> bool:
-    if node.op != "call_module":
-        return False
-    layer = traced.get_submodule(str(node.target))
-    return isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
+    """Whether a layer normalizes with the statistics of the batch at hand even where it is frozen."""
+    layers = traced.get_submodule(str(node.target)).modules() if node.op == "call_module" else ()
+    return any(isinstance(layer, _BatchNorm) and layer.running_mean is None for layer in layers)
 
 
 def _memory(nodes: Iterable[fx.Node]) -> frozenset[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,10 +14,8 @@ from torch.utils import _pytree as pytree
 from engine.errors import first_line
 from engine.models.cutting import CannotCut, boundary, computed_once, part, row_shape, state_read
 from engine.models.freeze import Freezing
-from engine.models.tracing import observe, operation, text, trace
+from engine.models.tracing import PICTURE, observe, operation, text, trace
 from engine.models.zoo import Classifier
-
-PICTURE = "picture"
 
 
 @dataclass(frozen=True)
@@ -121,13 +118,13 @@ def bridge(old: Split, new: Split) -> nn.Module | None:
 def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     """Raises whatever tracing raises, and CannotCut."""
     module = classifier.module
-    tensors = _tensors(module)
-    names = {id(tensor): name for name, tensor in tensors.items()}
+    names = {id(tensor): name for name, tensor in reversed(_tensors(module))}
+    fixed = _fixed(module, freezing)
     freezing.train_mode()
     traced = trace(module)
     observe(traced, classifier.preprocessing.image_size)
-    constants = [tensor for tensor in traced.buffers() if id(tensor) not in names]
-    once = computed_once(traced, [*(tensors[name] for name in freezing.frozen()), *constants])
+    constants = {id(tensor) for tensor in traced.buffers()} - names.keys()
+    once = computed_once(traced, fixed | constants)
     stored = boundary(traced.graph, once)
 
     pictures = traced.graph.find_nodes(op="placeholder")
@@ -172,6 +169,8 @@ def _last_layer(node: fx.Node, module: nn.Module) -> str:
     """The path of the layer that a node is the output of, or else of the layer before it."""
     paths = {path for path, _ in module.named_modules()}
     while operation(node).name not in paths:
+        if node.op == "placeholder":
+            return PICTURE
         *_, node = [given for given in node.all_input_nodes if operation(given).follows_pictures]
     return operation(node).name
 
@@ -179,9 +178,8 @@ def _last_layer(node: fx.Node, module: nn.Module) -> str:
 def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Split:
     """Raises CannotCut where more than the head trains, or the head has no input of its own."""
     module, (head, *auxiliary) = classifier.module, classifier.head
-    state = {name: tensor for name, tensor in freezing.frozen().items() if not name.startswith(f"{head}.")}
-    in_backbone = [n for n in _tensors(module) if not n.startswith(f"{head}.")]
-    if auxiliary or len(state) != len(in_backbone):
+    backbone = {name: tensor for name, tensor in _tensors(module) if not name.startswith(f"{head}.")}
+    if auxiliary or not _fixed(module, freezing).issuperset(map(id, backbone.values())):
         raise CannotCut("more than its one head trains")
     freezing.train_mode()
     prefix = _Backbone(module, head)
@@ -195,14 +193,21 @@ def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Spli
         prefix=prefix,
         suffix_train=module.get_submodule(head),
         suffix_eval=module.get_submodule(head),
-        prefix_state=state,
+        prefix_state={name: tensor.detach() for name, tensor in backbone.items()},
         code=f"{label} of {module!r}",
         why=why,
     )
 
 
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    return dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+def _tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Parameters and buffers, by every name that they have."""
+    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+
+
+def _fixed(module: nn.Module, freezing: Freezing) -> set[int]:
+    """The identities of the network's tensors that must not move."""
+    frozen = freezing.frozen()
+    return {id(tensor) for name, tensor in _tensors(module) if name in frozen}
 
 
 class _Backbone(nn.Module):
@@ -254,9 +259,10 @@ def _prove(found: Split, classifier: Classifier, freezing: Freezing) -> None:
         return
     first, second, third = _random_pictures(classifier, 3).split(1)
     pictures = torch.cat([first, second])
+    classifier.module.eval()
+    with_another = _run(found.prefix, torch.cat([third, first]))
     freezing.train_mode()
     rows = _run(found.prefix, pictures)
-    with_another = _run(found.prefix, torch.cat([third, first]))
     if not all(_close(a[0], b[1]) for a, b in zip(rows, with_another, strict=True)):
         raise CannotCut("what it computes of a picture depends on the other pictures of a batch")
     for suffix in (found.suffix_train, found.suffix_eval):

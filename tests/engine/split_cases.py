@@ -60,10 +60,11 @@ def build(name: str, image_size: int = 0, dtype: torch.dtype = torch.float32) ->
                 parameter.uniform_(-0.1, 0.1)
             else:
                 parameter.uniform_(0.5, 1.5)
-        for layer in classifier.module.modules():
-            if keeps_batch_statistics(layer):
-                layer.running_mean.uniform_(-0.1, 0.1)
-                layer.running_var.uniform_(0.5, 1.5)
+        for path, statistic in classifier.module.named_buffers():
+            if path.endswith("running_mean"):
+                statistic.uniform_(-0.1, 0.1)
+            elif path.endswith("running_var"):
+                statistic.uniform_(0.5, 1.5)
     classifier.module.to(dtype)
     return classifier
 
@@ -92,19 +93,20 @@ def pictures(classifier: zoo.Classifier, count: int = PICTURES) -> torch.Tensor:
 def compare(classifier: zoo.Classifier, parts: Split, freezing: Freezing) -> Errors:
     """Put the same pictures through both, with the same random numbers and the same statistics at the start."""
     module, inputs = classifier.module, pictures(classifier)
-    statistics = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    statistics = _statistics(module)
+    before = [tensor.clone() for tensor in statistics]
 
     freezing.train_mode()
     whole, whole_gradients = _train(module, freezing, inputs)
-    moved = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    for name, buffer in module.named_buffers():
-        buffer.copy_(statistics[name])
+    moved = [tensor.clone() for tensor in statistics]
+    for tensor, value in zip(statistics, before, strict=True):
+        tensor.copy_(value)
     with torch.no_grad():
         rows = parts.prefix(inputs)
     kept = [tensor.clone() for tensor in rows]
     ours, our_gradients = _train(parts.suffix_train, freezing, *rows)
     assert all(map(torch.equal, rows, kept)), "the suffix wrote to its rows"
-    assert all(torch.equal(buffer, moved[name]) for name, buffer in module.named_buffers())
+    assert all(map(torch.equal, statistics, moved))
     assert [(tuple(t.shape[1:]), t.dtype) for t in rows] == [(tensor.shape, tensor.dtype) for tensor in parts.boundary]
     training = _largest_error(ours, whole)
     least = 1e-3 * max(gradient.abs().max().item() for gradient in whole_gradients)
@@ -116,6 +118,10 @@ def compare(classifier: zoo.Classifier, parts: Split, freezing: Freezing) -> Err
         expected = pytree.tree_leaves(module(inputs))
         evaluation = _largest_error(pytree.tree_leaves(parts.suffix_eval(*parts.prefix(inputs))), expected)
     return Errors(training, evaluation, gradients)
+
+
+def _statistics(module: nn.Module) -> list[torch.Tensor]:
+    return [b for layer in module.modules() if keeps_batch_statistics(layer) for b in layer.buffers(recurse=False)]
 
 
 def _train(
