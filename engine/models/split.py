@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,15 +104,14 @@ def bridge(old: Split, new: Split) -> nn.Module | None:
         return new.prefix
     if old.cut is None or new.cut is None:
         return None
-    graph = new.cut.traced.graph
-    done = {operation(node).name for node in old.cut.once}
-    once = {operation(node).name: node for node in new.cut.once}
-    start = [once.get(tensor.name) for tensor in old.boundary]
-    writers = [node for name, node in once.items() if operation(node).writes and name not in done]
+    here = {operation(node).name: node for node in new.cut.once}
+    start = [here.get(tensor.name) for tensor in old.boundary]
+    traced = new.cut.traced
     try:
-        return fx.GraphModule(new.cut.traced, part(graph, start, new.cut.boundary, writers))
+        graph = part(traced.graph, start, new.cut.boundary, once=_names(new.cut.once), done=_names(old.cut.once))
     except CannotCut:
         return None
+    return fx.GraphModule(traced, graph)
 
 
 def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
@@ -128,7 +127,7 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     stored = boundary(traced.graph, once)
 
     pictures = traced.graph.find_nodes(op="placeholder")
-    prefix = fx.GraphModule(traced, part(traced.graph, pictures, stored, [n for n in once if operation(n).writes]))
+    prefix = fx.GraphModule(traced, part(traced.graph, pictures, stored, once=_names(once), done=set()))
     state = {
         names.get(id(tensor), str(node.target)): tensor.detach()
         for node in prefix.graph.nodes
@@ -158,11 +157,13 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
 
 def _suffix(traced: fx.GraphModule, stored: Sequence[fx.Node], once: set[fx.Node]) -> fx.GraphModule:
     """``traced`` may be another graph of the same network; auxiliary heads are missing in that of evaluation."""
-    done = {operation(node).name for node in once}
     here = {operation(node).name: node for node in traced.graph.nodes}
     start = [here.get(operation(node).name) for node in stored]
-    writers = [node for name, node in here.items() if operation(node).writes and name not in done]
-    return fx.GraphModule(traced, part(traced.graph, start, None, writers))
+    return fx.GraphModule(traced, part(traced.graph, start, None, once=None, done=_names(once)))
+
+
+def _names(nodes: Iterable[fx.Node]) -> set[str]:
+    return {operation(node).name for node in nodes}
 
 
 def _last_layer(node: fx.Node, module: nn.Module) -> str:

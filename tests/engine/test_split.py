@@ -336,6 +336,11 @@ def test_what_is_not_understood_is_no_wrong_answer(module: nn.Module):
     assert checked(module, TRAIN_SECOND).kind == "none"
 
 
+def test_what_does_not_depend_on_the_pictures_is_made_anew():
+    parts = checked(MakesAMask(), TRAIN_SECOND)
+    assert [tensor.shape for tensor in parts.boundary] == [(4, 8, 8)]
+
+
 class Expands(Toy):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = functional.adaptive_avg_pool2d(self.first(x), 1)
