@@ -324,6 +324,13 @@ class PutsTheBatchLast(Toy):
         return self.head(mixed.mean((0, 2)))
 
 
+class MakesAMask(Toy):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = self.first.bias.new_zeros((x.shape[0], 1, x.shape[2], 1), device=x.device)
+        mask[:, :, 3:].fill_(1.0)
+        return self.head((self.second(self.first(x) * mask) * mask).mean((2, 3)))
+
+
 @pytest.mark.parametrize("module", [WritesInPlace(), FoldsTheBatch(), PutsTheBatchSecond()])
 def test_writing_in_place_and_unusual_layouts_are_cut_right(module: nn.Module):
     parts = checked(module, TRAIN_SECOND)
