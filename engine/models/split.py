@@ -266,10 +266,9 @@ def _prove(found: Split, classifier: Classifier, freezing: Freezing) -> None:
     rows = _run(found.prefix, pictures)
     if not all(_close(a[0], b[1]) for a, b in zip(rows, with_another, strict=True)):
         raise CannotCut("what it computes of a picture depends on the other pictures of a batch")
-    for suffix in (found.suffix_train, found.suffix_eval):
+    for mode, suffix in (("training", found.suffix_train), ("evaluation", found.suffix_eval)):
         whole, parts = _run(classifier.module, pictures), _run(suffix, *rows)
         if len(whole) != len(parts) or not all(map(_close, parts, whole)):
-            mode = "training" if suffix is found.suffix_train else "evaluation"
             raise CannotCut(f"its parts and the whole disagree in {mode}")
         classifier.module.eval()
 
@@ -284,9 +283,11 @@ def _run(module: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
 
 def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Equal up to half of the digits that the type has, as seen from the largest value."""
+    if ours.shape != theirs.shape or not theirs.is_floating_point():
+        return torch.equal(ours, theirs)
     scale = theirs.nan_to_num().abs().max().item()
     tolerance = torch.finfo(theirs.dtype).eps ** 0.5 * scale
-    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
+    return torch.allclose(ours, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
 def _random_pictures(classifier: Classifier, count: int) -> torch.Tensor:

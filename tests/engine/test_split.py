@@ -22,16 +22,17 @@ from engine.models.split import Split, bridge
 from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
 
 HEAD_ONLY = ["freeze *", "train head"]
-NETWORKS = {
-    "resnet18": 64,
-    "densenet121": 32,
-    "inception_v3": 0,
-    "googlenet": 64,
-    "swin_t": 64,
-    "efficientnet_lite0": 64,
-    "timm/test_resnet": 64,
-    "timm/deit_tiny_distilled_patch16_224": 32,
-}
+NETWORKS = [
+    *(("resnet18", 64, kind) for kind in PLANS),
+    *(("googlenet", 64, kind) for kind in PLANS),
+    *(("efficientnet_lite0", 64, kind) for kind in PLANS),
+    *(("timm/test_resnet", 64, kind) for kind in PLANS),
+    *(("timm/deit_tiny_distilled_patch16_224", 32, kind) for kind in PLANS),
+    ("densenet121", 32, "mixed"),
+    ("inception_v3", 0, "last stage"),
+    ("swin_t", 64, "last stage"),
+    ("timm/vit_tiny_patch16_224", 32, "last stage"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -43,17 +44,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_parts_do_what_the_whole_network_does(name: str):
-    classifier = build(name, NETWORKS[name])
-    for kind in ("mixed",) if name == "inception_v3" else PLANS:  # its pictures are large
-        parts, freezing = split_under(classifier, plan(classifier, kind))
-        assert (parts.kind, parts.why) == ("graph", "")
-        assert compare(classifier, parts, freezing).worst < 1e-5
+@pytest.mark.parametrize(("name", "size", "kind"), NETWORKS)
+def test_the_parts_do_what_the_whole_network_does(name: str, size: int, kind: str):
+    classifier = build(name, size)
+    parts, freezing = split_under(classifier, plan(classifier, kind))
+    assert (parts.kind, parts.why) == ("graph", "")
+    assert compare(classifier, parts, freezing).worst < 1e-5
 
 
-@pytest.mark.parametrize("norm_stats", ["follow", "frozen"])
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "timm/deit_tiny_distilled_patch16_224"])
+@pytest.mark.parametrize(
+    ("name", "norm_stats"),
+    [("resnet18", "follow"), ("densenet121", "frozen"), ("timm/deit_tiny_distilled_patch16_224", "follow")],
+)
 def test_any_plan_is_allowed(name: str, norm_stats: str):
     """Single parameters frozen and trained here and there, none of it in one piece."""
     classifier = build(name, 32)
