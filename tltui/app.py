@@ -220,7 +220,7 @@ class TltuiApp(App[int]):
 
     def _leave_if_input_is_gone(self) -> None:
         if terminal.input_is_gone():
-            self.exit(return_code=129)
+            self.exit(return_code=terminal.HUNG_UP)
 
     # Keys and colours
 

@@ -47,6 +47,7 @@ class TrainPane(Vertical):
             self._curves.show(state)
         last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
         self._warning.update(Content(last))
+        self._warning.display = bool(last)  # an empty line is worth a row of curves
 
     def focus_curves(self) -> None:
         """Put the focus on the curves, if there are any."""

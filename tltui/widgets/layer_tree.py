@@ -12,11 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static, Tree
+from textual.widgets import Static
 
 from engine.errors import InputError
 from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.network import Row
 from tltui.plan_editor import PlanEditor
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
@@ -197,8 +196,8 @@ class LayerTree(Vertical):
         else:
             self.action_end_search()
 
-    @on(Tree.NodeHighlighted)
-    def _moved(self, event: Tree.NodeHighlighted[Row]) -> None:
+    @on(LayerRows.Moved)
+    def _moved(self, event: LayerRows.Moved) -> None:
         event.stop()
         self._explain()
 
