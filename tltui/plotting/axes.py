@@ -28,6 +28,8 @@ def linear(low: float, high: float, most: int) -> Axis:
         step for step in (factor * magnitude for factor in (1, 2, 5, 10, 20)) if _intervals(low, high, step) <= most
     )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    if decimals > 3:  # all in the same power of ten, or neighbours could not be compared
+        return _ticked(low, high, step, lambda value: f"{value * 10**decimals:.0f}e-{decimals}" if value else "0")
     return _ticked(low, high, step, lambda value: _plain(value, decimals))
 
 
@@ -92,7 +94,7 @@ def _plain(value: float, decimals: int) -> str:
         return "0"
     if abs(value) >= 10_000:
         return glyphs.number(value).replace(" ", "")
-    return f"{value:.{decimals}f}" if decimals <= 3 else _scientific(value)
+    return f"{value:.{decimals}f}"
 
 
 def _scientific(value: float) -> str:

@@ -32,7 +32,7 @@ class TrainPane(Vertical):
         self._drawn_at: tuple[int, bool] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("Curves appear here once the run takes its first steps: r starts it.", id="nothing-yet")
+        yield Static("Curves appear here once the run takes its first steps.", id="nothing-yet")
         yield self._curves
         yield self._warning
 

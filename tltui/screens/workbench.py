@@ -204,6 +204,14 @@ class Workbench(Screen[None]):
         self._switch_to("train")
         self._look()
         self._draw()
+        self._show_title()
+        self.refresh_bindings()
+        self.call_after_refresh(self._turn_to_curves)
+
+    def _turn_to_curves(self) -> None:
+        """Where there is room for one pane, that of a run is its curves."""
+        if self.has_class("-narrow"):
+            self.action_show_tab("train")
 
     @on(ConfigForm.Sent)
     def _setting_sent(self, event: ConfigForm.Sent) -> None:
