@@ -29,7 +29,7 @@ from tltui.screens.help import Help
 from tltui.screens.home import Home, Tables
 from tltui.screens.workbench import Workbench
 from tltui.status import is_alive
-from tltui.themes import DEFAULT, SIXTEEN_COLOURS, load_themes
+from tltui.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
@@ -244,11 +244,15 @@ class TltuiApp(App[int]):
         themes, problems = load_themes(self._config_dir / "themes")
         for theme in themes:
             self.register_theme(theme)
+        if self.no_color:  # Textual makes all colours grey; the sixteen, whose shade it can not know, black on black
+            for name in [name for name, theme in self.available_themes.items() if theme.ansi]:
+                self.unregister_theme(name)
         known = self.available_themes
         if wanted is not None and wanted not in known:
             problems.append(f"there is no theme {safe(wanted)}; {', '.join(sorted(known))}")
         few_colours = self.console.color_system == "standard"
-        self.theme = wanted if wanted in known else SIXTEEN_COLOURS if few_colours else DEFAULT
+        fitting = DEFAULT if not few_colours else HIGH_CONTRAST if self.no_color else SIXTEEN_COLOURS
+        self.theme = wanted if wanted in known else fitting
         return problems
 
 

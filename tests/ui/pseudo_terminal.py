@@ -49,6 +49,12 @@ class Terminal:
         """What one sees, in one piece."""
         return "\n".join(self.lines)
 
+    @property
+    def invisible(self) -> str:
+        """The characters that have the colour of what is behind them."""
+        cells = [cell for row in self._screen.buffer.values() for cell in row.values()]
+        return "".join(cell.data for cell in cells if cell.data.strip() and cell.fg == cell.bg != "default")
+
     def press(self, keys: str) -> None:
         """Type characters, one after the other."""
         os.write(self.master, keys.encode())

@@ -47,6 +47,18 @@ def test_an_app_whose_terminal_is_closed_ends_within_seconds(terminal: Terminal)
     assert terminal.process.wait(3) == 128 + signal.SIGHUP
 
 
+@pytest.mark.parametrize("name", ["xterm-256color", "screen"])
+@pytest.mark.parametrize("no_colour", [{}, {"NO_COLOR": "1"}])
+def test_nothing_has_the_colour_of_its_background(tmp_path: Path, name: str, no_colour: dict[str, str]):
+    command = [sys.executable, "-m", "tltui", "--runs-dir", str(tmp_path), "--no-mouse"]
+    environment = {"TERM": name, "COLORTERM": "", "XDG_CONFIG_HOME": str(tmp_path / "config"), **no_colour}
+    terminal = Terminal(command, 80, 24, **environment)
+    terminal.wait_for("no runs yet")
+    assert terminal.invisible == ""
+    terminal.press("q")
+    assert terminal.end_of_program() == 0
+
+
 def test_a_remote_line_gets_fewer_frames_and_no_animation_unless_the_user_says_otherwise():
     remote = {"SSH_CONNECTION": "here there"}
     set_pace(remote)

@@ -71,14 +71,14 @@ class Curves(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "panel(0)", "Show or hide loss", id="curves.loss", show=False),
-        Binding("2", "panel(1)", "Show or hide accuracy", id="curves.accuracy", show=False),
-        Binding("3", "panel(2)", "Show or hide learning rate", id="curves.rate", show=False),
-        Binding("4", "panel(3)", "Show or hide gradient norm", id="curves.gradient", show=False),
-        Binding("m", "smooth", "Smoothing", id="curves.smooth"),
-        Binding("l", "log", "Log scale", id="curves.log"),
-        Binding("z", "zoom", "Zoom on the last epochs", id="curves.zoom"),
-        Binding("w", "whole", "Whole run", id="curves.whole", show=False),
+        Binding("1", "panel(0)", "show or hide loss", id="curves.loss", show=False),
+        Binding("2", "panel(1)", "show or hide accuracy", id="curves.accuracy", show=False),
+        Binding("3", "panel(2)", "show or hide learning rate", id="curves.rate", show=False),
+        Binding("4", "panel(3)", "show or hide gradient norm", id="curves.gradient", show=False),
+        Binding("m", "smooth", "smoothing", id="curves.smooth"),
+        Binding("l", "log", "log scale", id="curves.log"),
+        Binding("z", "zoom", "zoom on the last epochs", id="curves.zoom"),
+        Binding("w", "whole", "whole run", id="curves.whole", show=False),
     ]
 
     def __init__(

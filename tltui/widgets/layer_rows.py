@@ -39,15 +39,15 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
     """A network as a tree. Shows the state that an editor gives; changes nothing but what is open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="layers.up"),
-        Binding("down", "move(1)", "Down", show=False, id="layers.down"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="layers.page_up"),
-        Binding("pagedown", "page(1)", "Page down", show=False, id="layers.page_down"),
-        Binding("home", "first", "First layer", show=False, id="layers.first"),
-        Binding("end", "last", "Last layer", show=False, id="layers.last"),
-        Binding("right", "open", "Open the layer, or go into it", show=False, id="layers.open"),
-        Binding("left", "close", "Close the layer, or go out of it", show=False, id="layers.close"),
-        Binding("enter", "fold", "Open or close the layer", show=False, id="layers.fold"),
+        Binding("up", "move(-1)", "up", show=False, id="layers.up"),
+        Binding("down", "move(1)", "down", show=False, id="layers.down"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="layers.page_up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="layers.page_down"),
+        Binding("home", "first", "first layer", show=False, id="layers.first"),
+        Binding("end", "last", "last layer", show=False, id="layers.last"),
+        Binding("right", "open", "open the layer, or go into it", show=False, id="layers.open"),
+        Binding("left", "close", "close the layer, or go out of it", show=False, id="layers.close"),
+        Binding("enter", "fold", "open or close the layer", show=False, id="layers.fold"),
     ]
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -72,7 +72,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         & > .layers--quiet { color: $text-muted; }
         & > .layers--pending { color: $text-accent; text-style: bold; }
         & > .layers--cursor {
-            color: $foreground;
+            color: $block-cursor-blurred-foreground;
             background: $block-cursor-blurred-background;
             text-style: $block-cursor-blurred-text-style;
         }
@@ -81,7 +81,6 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             background: $block-cursor-background;
             text-style: $block-cursor-text-style;
         }
-        &:nocolor > .layers--cursor { text-style: reverse; }
     }
     """
 
