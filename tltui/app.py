@@ -76,8 +76,8 @@ class TltuiApp(App[int]):
         self._home = Home(runs_dir, self._queue, self.glyphs)
         self._problems = [*self._load_themes(theme), *self._load_keymap()]
 
-    def on_mount(self) -> None:
-        self.push_screen(self._home)
+    async def on_mount(self) -> None:
+        await self.push_screen(self._home)  # or the first look at the runs finds nowhere to show them
         if self._open_run is not None:
             self._open(self._open_run)
         elif self._draft is not None:
