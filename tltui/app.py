@@ -106,11 +106,9 @@ class TltuiApp(App[int]):
                 self.notify(folder.id, title="The queued run starts", markup=False)
         except InputError as error:
             self.notify(str(error), title="The queued run could not start", severity="error", markup=False)
-        self._show_runs()
-
-    def _show_runs(self) -> None:
-        if self._summaries is not None and self._home.is_mounted:
-            self._home.show(self._summaries)
+        # under a workbench it would be drawn for nobody, and have all of the terminal sent anew
+        if not any(isinstance(screen, Workbench) for screen in self.screen_stack):
+            self._home.show(summaries)
 
     @property
     def _alive(self) -> list[RunSummary]:
@@ -131,6 +129,10 @@ class TltuiApp(App[int]):
         if focus:
             self.call_after_refresh(workbench.open_setup, focus)
 
+    def _back_to_runs(self) -> None:
+        self.pop_screen()
+        self._home.show(self._summaries or [])
+
     def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
         workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker)
         if isinstance(self.screen, Workbench):
@@ -142,8 +144,7 @@ class TltuiApp(App[int]):
     @on(Workbench.Left)
     def _workbench_left(self, event: Workbench.Left) -> None:
         self._home.left_draft = event.tables or self._home.left_draft
-        self.pop_screen()
-        self._show_runs()
+        self._back_to_runs()
 
     @on(Workbench.CopyWanted)
     def _copy_wanted(self, event: Workbench.CopyWanted) -> None:
@@ -176,8 +177,7 @@ class TltuiApp(App[int]):
             if answer == "queue":
                 self._queue.add(event.config)
                 self._home.left_draft = None
-                self.pop_screen()
-                self._show_runs()
+                self._back_to_runs()
             if answer != "now":
                 return
         try:

@@ -25,6 +25,8 @@ class Terminal:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self.seen = b""
+        self.read_at = 0.0
+        """When the last of it came, on the monotonic clock."""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -55,6 +57,10 @@ class Terminal:
         cells = [cell for row in self._screen.buffer.values() for cell in row.values()]
         return "".join(cell.data for cell in cells if cell.data.strip() and cell.fg == cell.bg != "default")
 
+    def background(self, row: int, column: int) -> str:
+        """The colour behind a character."""
+        return self._screen.buffer[row][column].bg
+
     def press(self, keys: str) -> None:
         """Type characters, one after the other."""
         os.write(self.master, keys.encode())
@@ -67,7 +73,7 @@ class Terminal:
             came = os.read(self.master, 65536)
         except OSError:  # nobody has the other end any more
             return b""
-        self.seen += came
+        self.seen, self.read_at = self.seen + came, time.monotonic()
         self._stream.feed(came)
         return came
 
