@@ -15,12 +15,13 @@ from textual.worker import get_current_worker
 from engine.config import RunConfig
 from engine.errors import InputError
 from engine.rundir import RunFolder
-from tltui import keymap, runs, terminal
+from tltui import keymap, terminal
 from tltui.engine_queries import EngineQueries
+from tltui.engines import Engines
 from tltui.following import Following
 from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.key_bindings import known_actions
-from tltui.run_queue import RunQueue, Start
+from tltui.run_queue import RunQueue
 from tltui.run_table import RunTable
 from tltui.runs import RunSummary
 from tltui.screens.commands import Actions, bound_nodes
@@ -60,9 +61,9 @@ class TltuiApp(App[int]):
         theme: str | None = None,
         config_dir: Path | None = None,
         queries: EngineQueries | None = None,
-        start: Start = runs.start,
+        engines: Engines | None = None,
     ) -> None:
-        """``config_dir`` holds the user's own keymap.toml and themes/; ``start`` makes a run and starts its engine."""
+        """``config_dir`` holds the user's own keymap.toml and themes/; ``engines`` start runs."""
         super().__init__()
         self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
         self.marker = "ascii" if ascii_only else marker
@@ -71,7 +72,8 @@ class TltuiApp(App[int]):
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft
         self._table = RunTable(runs_dir)
-        self._queue = RunQueue(runs_dir, start)
+        self._engines = engines or Engines()
+        self._queue = RunQueue(runs_dir, self._engines.start)
         self._summaries: list[RunSummary] | None = None
         self._home = Home(runs_dir, self._queue, self.glyphs)
         self._problems = [*self._load_themes(theme), *self._load_keymap()]
@@ -126,11 +128,13 @@ class TltuiApp(App[int]):
 
     def _open_draft(self, tables: Tables, focus: str = "") -> None:
         workbench = self._open_workbench(tables, None)
+        self.call_after_refresh(self._engines.get_ready)
         if focus:
             self.call_after_refresh(workbench.open_setup, focus)
 
     def _back_to_runs(self) -> None:
         self.pop_screen()
+        self._engines.stand_down()
         self._home.show(self._summaries or [])
 
     def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
