@@ -1,4 +1,4 @@
-"""The engine process: ``python -m engine.worker RUN`` trains the run whose folder is RUN.
+"""The engine process: ``python -m engine.worker RUN`` trains the run in the folder RUN; with ``--warm`` it is told one.
 
 What it finds out goes to the run's events; what it prints goes to engine.log.
 """
@@ -16,6 +16,7 @@ from engine.environment import check_libraries
 from engine.errors import InputError, Stopped, first_line
 from engine.protocol import CommandApplied, CommandRejected, RunFinished
 from engine.rundir import EventLog, Lock, RunFolder
+from engine.warm import wait_for_run
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 NICENESS = 10  # so that keys do not lag while training takes all cores
@@ -30,7 +31,6 @@ def main(path: Path) -> int:
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201 (the log is the other engine's)
         return 2
-    os.nice(NICENESS)
     log = EventLog(folder)
     control = Control(folder)
     finished = _carry_out(folder, log, control)
@@ -64,4 +64,6 @@ def _carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinishe
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    os.nice(NICENESS)
+    wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
+    sys.exit(main(wanted) if wanted else 0)

@@ -428,7 +428,7 @@ def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any])
         marker=appearance["marker"],
         theme=appearance["theme"],
     )
-    if run is not None:
+    if run is not None and status != terminal.HUNG_UP:
         from engine.rundir import is_locked
 
         if is_locked(run):

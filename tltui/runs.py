@@ -18,6 +18,7 @@ from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, 
 from engine.rundir import EventTail, RunFolder, create, is_locked, send
 from engine.state import RunState, fold_all
 
+ENGINE = (sys.executable, "-m", "engine.worker")
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
 _POLL = 0.1  # seconds between looks at a run's folder
 
@@ -86,17 +87,17 @@ def status(folder: RunFolder, state: RunState) -> str:
 
 
 def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-    """Make a run and start its engine as a process in a session of its own, which outlives this one."""
+    """Make a run and start its engine."""
     folder = create(runs, config)
+    return folder, start_engine(folder)
+
+
+def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Start a run's engine as a process in a session of its own, which outlives this one."""
     with folder.log.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker", str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+        return subprocess.Popen(
+            [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    return folder, process
 
 
 def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) -> Iterator[AnyEvent | None]:
