@@ -33,7 +33,7 @@ def code_state() -> list[tuple[str, int, int]]:
 def wait_for_run() -> Path | None:
     """Import everything, then wait for a run; None if none will come. From then on all output goes to its log."""
     with suppress(Exception):  # the run will meet it again, and tell of it in its events
-        for name in ("engine.run", "timm", "sklearn.datasets"):
+        for name in ("engine.run", "timm", "sklearn.datasets", "sklearn.metrics", "scipy.stats"):
             importlib.import_module(name)
     line = sys.stdin.readline()
     if not line.endswith("\n"):
