@@ -15,7 +15,7 @@ from textual.worker import get_current_worker
 from engine.config import RunConfig
 from engine.errors import InputError
 from engine.rundir import RunFolder
-from tltui import keymap, terminal
+from tltui import keymap, runs, terminal
 from tltui.engine_queries import EngineQueries
 from tltui.engines import Engines
 from tltui.following import Following
@@ -112,9 +112,10 @@ class TltuiApp(App[int]):
         if not any(isinstance(screen, Workbench) for screen in self.screen_stack):
             self._home.show(summaries)
 
-    @property
     def _alive(self) -> list[RunSummary]:
-        return [run for run in self._summaries or [] if is_alive(run.status)]
+        """The runs that train, as of now: one that was seen a second ago may be over."""
+        seen = [(run, RunFolder(Path(run.path))) for run in self._summaries or [] if is_alive(run.status)]
+        return [run for run, folder in seen if is_alive(runs.status(folder, runs.read(folder, steps=False)))]
 
     # Screens
 
@@ -171,10 +172,10 @@ class TltuiApp(App[int]):
     @on(Workbench.RunWanted)
     @work
     async def _run_wanted(self, event: Workbench.RunWanted) -> None:
-        if self._alive:
+        if alive := self._alive():
             question = Confirm(
                 "A run is training",
-                f"{self._alive[0].run} is still at work. This one can wait until it is done.",
+                f"{alive[0].run} is still at work. This one can wait until it is done.",
                 {"queue": "Queue it", "now": "Start it now"},
             )
             answer = await self.push_screen_wait(question)
@@ -209,7 +210,7 @@ class TltuiApp(App[int]):
 
     @work
     async def _leave(self) -> None:
-        alive, waiting = self._alive, self._queue.waiting
+        alive, waiting = self._alive(), self._queue.waiting
         if alive or waiting:
             parts = [f"{len(alive)} training: it goes on without the app."] if alive else []
             parts += [f"{len(waiting)} in the queue: it will not start."] if waiting else []

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from pseudo_terminal import Terminal
 
@@ -37,7 +38,18 @@ def tltui(tmp_path: Path, runs_dir: Path) -> Iterator[Open]:
     for terminal in opened:
         terminal.kill()
     for folder in filter(is_locked, runs.folders(runs_dir)):
-        os.kill(json.loads(folder.lock.read_bytes())["process_id"], signal.SIGKILL)
+        os.kill(engine_of(folder), signal.SIGKILL)
+
+
+def engine_of(folder: RunFolder) -> int:
+    """The process that trains a run."""
+    return json.loads(folder.lock.read_bytes())["process_id"]
+
+
+def waiting_engines(app: Terminal) -> list[int]:
+    """The engines that the app lets wait for a run."""
+    children = psutil.Process(app.process.pid).children()
+    return [child.pid for child in children if "--warm" in child.cmdline()]
 
 
 def plans_applied(folder: RunFolder) -> list[list[str]]:
@@ -51,11 +63,13 @@ def test_a_session_from_the_first_key_to_the_end_of_the_run(tltui: Open, runs_di
     app.wait_for("no runs yet")
     app.press("t")  # the demo, as a draft
     app.wait_for("conv_stem")
+    (warm,) = waiting_engines(app)
     app.press("h")
     app.wait_for("○ blocks")
     app.press("r")
     app.wait_for("training  epoch 1/8", 120)
     (folder,) = runs.folders(runs_dir)
+    assert engine_of(folder) == warm
     app.wait_for(lambda: "step " in app.text)
 
     app.press("\x1bOQ")  # F2: the layers
