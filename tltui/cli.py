@@ -429,7 +429,7 @@ def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any])
         theme=appearance["theme"],
     )
     if run is not None:
-        from engine.rundir import is_locked
+        from engine.lock import is_locked
 
         if is_locked(run):
             click.echo(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it")

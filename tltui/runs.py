@@ -14,8 +14,9 @@ import platformdirs
 
 from engine.config import RunConfig
 from engine.errors import InputError
+from engine.lock import is_locked
 from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished
-from engine.rundir import EventTail, RunFolder, create, is_locked, send
+from engine.rundir import EventTail, RunFolder, create, send
 from engine.state import RunState, fold_all
 
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none

@@ -57,7 +57,17 @@ class Feed:
     as the frozen layers take, and those that follow only as long as the layers that train.
     """
 
-    def __init__(self, data: Data, classifier: Classifier, config: RunConfig, precision: Precision, tell: Tell) -> None:
+    def __init__(
+        self,
+        data: Data,
+        classifier: Classifier,
+        config: RunConfig,
+        precision: Precision,
+        tell: Tell,
+        check: Callable[[], None],
+    ) -> None:
+        """``check`` raises Stopped where someone wants that; it is called while much is computed."""
+        self._check = check
         self._data = data
         self._keys: list[bytes] = data.keys.tolist()
         self._preprocessing = classifier.preprocessing
@@ -167,8 +177,13 @@ class Feed:
             return self._computed(source, next(iter(self._pictures([batch]))))
 
     def _computed(self, source: _Source | None, pictures: torch.Tensor) -> Rows:
-        inputs = self._normalize(pictures)
-        return source.prefix(inputs) if source else (inputs,)
+        if source is None:
+            return (self._normalize(pictures),)
+        parts = []
+        for some in pictures.split(source.prefix.chunk):
+            self._check()
+            parts.append(source.prefix(self._normalize(some)))
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def _pictures(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
         return iter(picture_loader(self._dataset, draws, self._workers)) if draws else iter(())
