@@ -15,7 +15,7 @@ from engine.past import key
 from engine.protocol import AnyCommand, Stop
 from engine.rundir import CommandTail, RunFolder
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGINT)
 _PATIENCE = 8.0  # seconds; whoever sends a signal often kills after ten
 
 
@@ -32,8 +32,9 @@ class Control:
         self._waiting: deque[AnyCommand | str] = deque()
         self.signal: signal.Signals | None = None
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # whoever starts an engine may block them until now
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.signal = signal.Signals(number)
@@ -50,7 +51,7 @@ class Control:
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
         def watch(_theirs: socket.socket = theirs) -> None:
-            while (number := ours.recv(1)[0]) not in _ENDING:
+            while (number := ours.recv(1)[0]) not in ENDING:
                 pass
             time.sleep(_PATIENCE)
             leave(signal.Signals(number).name)

@@ -21,7 +21,9 @@ Fault = Callable[[RunFolder], None]  # called in the engine's process before it 
 class Life:
     """An engine's process."""
 
-    def __init__(self, folder: RunFolder, script: Script, fault: Fault | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, script: Script, fault: Fault | None = None, cache: Path | None = None
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["engine.run"])
         self._process: BaseProcess = context.Process(target=_live, args=(folder, script, fault, cache))
