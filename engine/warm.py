@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from engine.control import ENDING
 from engine.rundir import RunFolder
 
 
@@ -39,6 +41,7 @@ def wait_for_run() -> Path | None:
     if not line.endswith("\n"):
         return None
     path = Path(json.loads(line))
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before the engine can answer waits until it can
     with open(os.devnull, "rb") as nothing, RunFolder(path).log.open("ab") as log:
         for opened, standard in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(opened.fileno(), standard)

@@ -65,8 +65,13 @@ class Feed:
         precision: Precision,
         frozen_precision: Precision,
         tell: Tell,
+        check: Callable[[], None],
     ) -> None:
-        """``precision``: of what trains, and so of the inputs; ``frozen_precision``: of prefixes, and so of rows."""
+        """``precision``: of what trains, and so of the inputs; ``frozen_precision``: of prefixes, and so of rows.
+
+        ``check`` raises Stopped where someone wants that; it is called while much is computed.
+        """
+        self._check = check
         self._data = data
         self._keys: list[bytes] = data.keys.tolist()
         self._preprocessing = classifier.preprocessing
@@ -177,8 +182,13 @@ class Feed:
             return self._computed(source, next(iter(self._pictures([batch]))))
 
     def _computed(self, source: _Source | None, pictures: torch.Tensor) -> Rows:
-        inputs = self._normalize(pictures)
-        return source.prefix(inputs) if source else (inputs,)
+        if source is None:
+            return (self._normalize(pictures),)
+        parts = []
+        for some in pictures.split(source.prefix.chunk):
+            self._check()
+            parts.append(source.prefix(self._normalize(some)))
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def _pictures(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
         return iter(picture_loader(self._dataset, draws, self._workers)) if draws else iter(())

@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 
 from engine import protocol as p
 from engine.config import RunConfig
-from engine.rundir import CommandTail, EventLog, Lock, RunFolder, create
+from engine.lock import Lock
+from engine.rundir import CommandTail, EventLog, RunFolder, create
 from tltui.app import TltuiApp
 from tltui.engine_queries import EngineQueries
 
