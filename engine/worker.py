@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from engine.control import Control
@@ -90,7 +91,19 @@ def _carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -
         )
 
 
-if __name__ == "__main__":
+def give_way() -> None:
+    """Let keys and other people's work go before training, which takes all cores.
+
+    Where Linux groups processes by session (autogroups, the default on desktops), niceness counts within a session
+    alone; one that is led by the engine has to be made nice as a whole.
+    """
     os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # another system, or another way of grouping
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
+
+
+if __name__ == "__main__":
+    give_way()
     wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
     sys.exit(main(wanted) if wanted else 0)
