@@ -19,7 +19,7 @@ from engine.environment import check_libraries
 from engine.errors import InputError, Stopped, first_line
 from engine.lock import Lock
 from engine.past import Past
-from engine.protocol import CommandApplied, CommandRejected, RunFinished
+from engine.protocol import CommandApplied, CommandRejected, RunFinished, Set
 from engine.rundir import EventLog, EventTail, RunFolder
 from engine.warm import wait_for_run
 
@@ -58,6 +58,8 @@ def main(path: Path) -> int:
     finished = _carry_out(folder, log, control, past)
     ending.acquire()
     for command in control.leftover():
+        if finished.status == "stopped" and isinstance(command, Set):
+            continue  # the engine that goes on with the run will take it
         log.write(CommandRejected(command=command, reason="the run ended before it could take this command", step=0))
     finished.seconds = round(time.monotonic() - start, 3)
     log.write(finished)

@@ -164,7 +164,7 @@ def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], N
 
     ``before_it_counts`` is called when all is on the disk and nothing names it yet.
     """
-    checkpoints.mkdir(parents=True, mode=0o700, exist_ok=True)
+    checkpoints.mkdir(mode=0o700, exist_ok=True)
     name = _free_name(checkpoints, snapshot.trainer.step)
     temporary = checkpoints / f".{name}"
     try:
