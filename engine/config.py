@@ -62,7 +62,9 @@ class DataConfig(Section):
         default=0, ge=0, le=0, description="cached augmented views a picture; for now only 0: drawn anew each epoch"
     )
     cache_gb: float = Field(
-        default=0.0, ge=0, description="memory for decoded pictures, beyond it a file; 0: a quarter of what is free"
+        default=0.0,
+        ge=0,
+        description="memory for computed features, beyond it read from the cache's files; 0: a quarter of what is free",
     )
     workers: int = Field(
         default=-1, ge=-1, le=256, description="processes that augment pictures; -1: chosen from the machine"

@@ -94,7 +94,11 @@ def prepare(
     write_atomically(folder.model, msgspec.json.encode(model))
 
     classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
-    data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report)
+
+    def warn(code: str, message: str) -> None:
+        log.write(Warning(code=code, message=message))
+
+    data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report, warn)
     log.write(data_ready)
     weights = load_weights(classifier, config.model.weights, report)
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.cache.folder import CACHE
 from engine.config import RunConfig, from_tables
 from engine.control import Control
 from engine.progress import quiet
@@ -38,6 +39,15 @@ def make_pictures(root: Path, per_class: int = 16, side: int = 40, names: tuple[
             pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number:02}.png")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache for the tests alone, also for the processes that they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.cache.digests import FileDigests
+from engine.cache.folder import cache_root
+from engine.cache.rows import Keys
 from engine.config import RunConfig
 from engine.data.source import Picture, Source
 from engine.data.splits import check_classes, split, write_splits
-from engine.data.store import PictureStore, decode_all, memory_budget
+from engine.data.store import PictureStore, pictures_space, decode_all
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import Report
 from engine.protocol import DataReady, SkippedFile
-from engine.rundir import RunFolder
+from engine.rundir import RunFolder, data_label
 
 _MOST_SKIPPED = 0.2  # beyond this share of unreadable files the data are not what the user thinks they are
 
 
 @dataclass(frozen=True)
 class Data:
-    """``store`` and ``pictures`` go together; ``splits`` holds positions in both."""
+    """``pictures``, ``keys`` (of their content) and ``store`` go together; ``splits`` holds positions in them."""
 
     classes: list[str]
     pictures: list[Picture]
+    keys: Keys
     store: PictureStore
     splits: dict[str, list[int]]
 
@@ -40,23 +45,28 @@ class Data:
 
 
 def prepare_data(
-    source: Source, config: RunConfig, preprocessing: Preprocessing, folder: RunFolder, report: Report
+    source: Source,
+    config: RunConfig,
+    preprocessing: Preprocessing,
+    folder: RunFolder,
+    report: Report,
+    on_problem: Callable[[str, str], None],
 ) -> tuple[Data, DataReady]:
-    """Decode all of ``source``, split it, and write splits.csv. Raises InputError."""
+    """Decode all of ``source`` that the cache does not have, split it, and write splits.csv. Raises InputError.
+
+    ``on_problem`` is given a code and a sentence where the cache can't be used.
+    """
     start = time.monotonic()
-    store = PictureStore(memory_budget(config.data.cache_gb), folder.path)
-    try:
-        readable, skipped = decode_all(source, preprocessing.resize_size, preprocessing.interpolation, store, report)
-    except OSError as error:
-        raise InputError(
-            f"decoded pictures do not fit: {error.strerror} in {folder.path}; free space or choose a smaller image_size"
-        ) from error
+    side, interpolation = preprocessing.resize_size, preprocessing.interpolation
+    root = cache_root()
+    space = pictures_space(root, side, interpolation, data_label(config), on_problem)
+    readable, keys, skipped = decode_all(source, side, interpolation, space, FileDigests(root), report)
     _check_skipped(skipped, len(source.pictures))
     pictures = [source.pictures[index] for index in readable]
     splits = split(pictures, config.data, config.train.seed)
     check_classes(splits, pictures, source.classes)
     write_splits(folder.splits, splits, pictures, source.classes)
-    data = Data(source.classes, pictures, store, splits)
+    data = Data(source.classes, pictures, keys, PictureStore(space, keys), splits)
     return data, DataReady(
         classes=data.classes,
         counts={name: len(members) for name, members in splits.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
@@ -19,8 +20,17 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled pictures. ``open(index)`` gives one as PIL does, in whatever mode and orientation it is stored."""
+    """Labelled pictures. ``open(index)`` gives one as PIL does, in whatever mode and orientation it is stored.
+
+    ``file(index)`` is the file that holds this picture and nothing else, where there is one.
+    """
 
     classes: list[str]
     pictures: list[Picture]
     open: Callable[[int], Image.Image]
+    file: Callable[[int], Path] | None = None
+
+
+def from_files(classes: list[str], pictures: list[Picture], file: Callable[[int], Path]) -> Source:
+    """A source whose pictures are files."""
+    return Source(classes, pictures, lambda index: Image.open(file(index)), file)

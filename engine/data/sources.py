@@ -13,7 +13,7 @@ from PIL import Image
 from engine.config import DataConfig
 from engine.data import torchvision_source
 from engine.data.folders import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
-from engine.data.source import Picture, Source
+from engine.data.source import Picture, Source, from_files
 from engine.errors import InputError
 
 
@@ -45,7 +45,7 @@ def folder_source(config: DataConfig) -> Source:
         for path in picture_files(folder / name)
     ]
     pictures = [Picture(_as_text(path.relative_to(root)), label, split) for path, label, split in found]
-    return Source([_as_text(name) for name in classes], pictures, lambda index: Image.open(found[index][0]))
+    return from_files([_as_text(name) for name in classes], pictures, lambda index: found[index][0])
 
 
 def csv_source(config: DataConfig) -> Source:
@@ -74,7 +74,7 @@ def csv_source(config: DataConfig) -> Source:
     classes = sorted({label for _, label, _ in rows})
     number = {label: index for index, label in enumerate(classes)}
     pictures = [Picture(path, number[label], split) for path, label, split in rows]
-    return Source(classes, pictures, lambda index: Image.open(table.parent / pictures[index].key))
+    return from_files(classes, pictures, lambda index: table.parent / pictures[index].key)
 
 
 def digits_source(config: DataConfig) -> Source:

@@ -13,13 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.cache.digests import FileDigests
 from engine.config import DataConfig, RunConfig
 from engine.data.loaders import PictureDataset, ShuffledBatches, evaluation_loader, training_loader
 from engine.data.pictures import centre_crop, prepare, to_rgb
 from engine.data.prepare import Data, prepare_data
 from engine.data.sources import open_source
 from engine.data.splits import split
-from engine.data.store import PictureStore, decode_all
+from engine.data.store import PictureStore, decode_all, pictures_space
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import quiet
@@ -31,9 +32,13 @@ PREPROCESSING = Preprocessing(32, 36, (0.5,) * 3, (0.5,) * 3, "bilinear")
 ORANGE = (230, 120, 20)
 
 
+def no_problem(code: str, sentence: str) -> None:
+    raise AssertionError(f"{code}: {sentence}")
+
+
 def prepared(config: RunConfig, tmp_path: Path) -> tuple[Data, DataReady, Path]:
     folder = create(tmp_path / "runs", config)
-    data, ready = prepare_data(open_source(config.data), config, PREPROCESSING, folder, quiet)
+    data, ready = prepare_data(open_source(config.data), config, PREPROCESSING, folder, quiet, no_problem)
     return data, ready, folder.splits
 
 
@@ -268,21 +273,11 @@ def test_the_smallest_class_keeps_a_training_picture(tmp_path: Path):
     assert [source.pictures[i].label for i in dealt["train"]].count(2) == 1
 
 
-def test_pictures_beyond_the_budget_go_to_a_file_and_come_back_the_same(tmp_path: Path, pictures: Path):
-    source = open_source(DataConfig(path=str(pictures)))
-    memory, file = PictureStore(2**30, tmp_path), PictureStore(20_000, tmp_path)
-    for store in (memory, file):
-        readable, skipped = decode_all(source, 36, "bilinear", store, quiet)
-        assert (len(readable), skipped) == (48, [])
-    assert all(np.array_equal(memory[i], file[i]) for i in range(48))
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
-def store(pictures: Path, tmp_path: Path) -> PictureStore:
-    store = PictureStore(2**30, tmp_path)
-    decode_all(open_source(DataConfig(path=str(pictures))), 36, "bilinear", store, quiet)
-    return store
+def store(pictures: Path, cache: Path) -> PictureStore:
+    space = pictures_space(cache, 36, "bilinear", "pictures", no_problem)
+    source = open_source(DataConfig(path=str(pictures)))
+    return PictureStore(space, decode_all(source, 36, "bilinear", space, FileDigests(cache), quiet).keys)
 
 
 @pytest.mark.parametrize("augment", ["none", "flip", "standard", "trivial"])
