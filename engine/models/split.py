@@ -1,0 +1,311 @@
+"""The split: what frozen layers compute once for each picture, and what trains on it in every epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from engine.errors import first_line
+from engine.models.cutting import CannotCut, boundary, computed_once, part, row_shape, state_read
+from engine.models.freeze import Freezing
+from engine.models.tracing import observe, operation, text, trace
+from engine.models.zoo import Classifier
+
+PICTURE = "picture"
+
+
+@dataclass(frozen=True)
+class BoundaryTensor:
+    """One tensor that is kept of each picture: ``shape`` is one picture's, without the batch dimension; ``name`` is
+    the path of the layer that gives it, where it is one layer's whole output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a traced network was cut: the operations computed ``once``, and the tensors between them and the others."""
+
+    traced: fx.GraphModule
+    once: set[fx.Node]
+    boundary: list[fx.Node]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A network under a freeze plan, in two parts that share its layers and parameters.
+
+    ``kind``: "graph", cut through its graph; "head", at its classifier's input; "none", not at all: the boundary is
+    the normalized picture. ``label``: the last layer computed once.
+    ``prefix``: normalized pictures (N, 3, S, S) → a tuple of tensors (N, …), one for each of ``boundary``. For "graph"
+    it is an fx.GraphModule.
+    ``suffix_train``, ``suffix_eval``: those tensors → what the whole network returns in training and in evaluation.
+    They leave what they are given as it is.
+    ``prefix_state``: every parameter, buffer and traced constant that the prefix reads, by the network's own name;
+    ``code``: what it computes with them, the same text in every process.
+    ``why``: a sentence on why the network is cut worse than its plan allows, else "".
+
+    Layers keep the mode that they have in the network: set it there (``Freezing.train_mode``, ``module.eval``), never
+    through these parts. A network that is moved to another device has to be split again.
+    """
+
+    kind: Literal["graph", "head", "none"]
+    boundary: tuple[BoundaryTensor, ...]
+    label: str
+    prefix: nn.Module
+    suffix_train: nn.Module
+    suffix_eval: nn.Module
+    prefix_state: dict[str, torch.Tensor]
+    code: str
+    why: str
+    cut: Cut | None = field(default=None, repr=False)
+
+
+def split(classifier: Classifier, freezing: Freezing) -> Split:
+    """Cut a network as its freeze plan allows, and leave its layers in the modes of training.
+
+    Two random pictures prove each cut, in training and in evaluation; one that fails gives way to the next worse kind.
+    Neither the state of the network nor that of random number generators changes.
+    """
+    try:
+        with _same_randomness(_like(classifier).device):
+            return _first_that_works(classifier, freezing)
+    finally:
+        freezing.train_mode()
+
+
+def _first_that_works(classifier: Classifier, freezing: Freezing) -> Split:
+    try:
+        found = _split_graph(classifier, freezing)
+        _prove(found, classifier, freezing)
+        return found
+    except Exception as error:  # tracing runs a network's own code on proxies, which may fail in any way
+        reason = f"{classifier.name} can't be cut through its graph: {first_line(error)}"
+    try:
+        found = _split_at_head(classifier, freezing, reason)
+        _prove(found, classifier, freezing)
+        return found
+    except CannotCut as error:
+        return _unsplit(classifier, f"{reason}; nor at its head: {error}")
+
+
+def bridge(old: Split, new: Split) -> nn.Module | None:
+    """The old boundary's rows → the new one's, where the new prefix contains the old one; else None.
+
+    Rows are right if the old prefix's state is still what they were computed with.
+    """
+    if old.kind == "none":
+        return new.prefix
+    if old.cut is None or new.cut is None:
+        return None
+    graph = new.cut.traced.graph
+    done = {operation(node).name for node in old.cut.once}
+    once = {operation(node).name: node for node in new.cut.once}
+    start = [once.get(tensor.name) for tensor in old.boundary]
+    writers = [node for name, node in once.items() if operation(node).writes and name not in done]
+    try:
+        return fx.GraphModule(new.cut.traced, part(graph, start, new.cut.boundary, writers))
+    except CannotCut:
+        return None
+
+
+def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
+    """Raises whatever tracing raises, and CannotCut."""
+    module = classifier.module
+    tensors = _tensors(module)
+    names = {id(tensor): name for name, tensor in tensors.items()}
+    freezing.train_mode()
+    traced = trace(module)
+    observe(traced, classifier.preprocessing.image_size)
+    constants = [tensor for tensor in traced.buffers() if id(tensor) not in names]
+    once = computed_once(traced, [*(tensors[name] for name in freezing.frozen()), *constants])
+    stored = boundary(traced.graph, once)
+
+    pictures = traced.graph.find_nodes(op="placeholder")
+    prefix = fx.GraphModule(traced, part(traced.graph, pictures, stored, [n for n in once if operation(n).writes]))
+    state = {
+        names.get(id(tensor), str(node.target)): tensor.detach()
+        for node in prefix.graph.nodes
+        for tensor in state_read(prefix, node)
+    }
+    if not state:
+        return _unsplit(classifier, "")
+    suffix_train = suffix_eval = _suffix(traced, stored, once)
+    module.eval()
+    evaluated = trace(module)
+    if text(evaluated) != text(traced):
+        observe(evaluated, classifier.preprocessing.image_size)
+        suffix_eval = _suffix(evaluated, stored, once)
+    return Split(
+        kind="graph",
+        boundary=tuple(BoundaryTensor(operation(n).name, row_shape(n), operation(n).few.dtype) for n in stored),
+        label=_last_layer(stored[-1], module),
+        prefix=prefix,
+        suffix_train=suffix_train,
+        suffix_eval=suffix_eval,
+        prefix_state=state,
+        code=text(prefix),
+        why="",
+        cut=Cut(traced, once, stored),
+    )
+
+
+def _suffix(traced: fx.GraphModule, stored: Sequence[fx.Node], once: set[fx.Node]) -> fx.GraphModule:
+    """``traced`` may be another graph of the same network; auxiliary heads are missing in that of evaluation."""
+    done = {operation(node).name for node in once}
+    here = {operation(node).name: node for node in traced.graph.nodes}
+    start = [here.get(operation(node).name) for node in stored]
+    writers = [node for name, node in here.items() if operation(node).writes and name not in done]
+    return fx.GraphModule(traced, part(traced.graph, start, None, writers))
+
+
+def _last_layer(node: fx.Node, module: nn.Module) -> str:
+    """The path of the layer that a node is the output of, or else of the layer before it."""
+    paths = {path for path, _ in module.named_modules()}
+    while operation(node).name not in paths:
+        *_, node = [given for given in node.all_input_nodes if operation(given).follows_pictures]
+    return operation(node).name
+
+
+def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Split:
+    """Raises CannotCut where more than the head trains, or the head has no input of its own."""
+    module, (head, *auxiliary) = classifier.module, classifier.head
+    state = {name: tensor for name, tensor in freezing.frozen().items() if not name.startswith(f"{head}.")}
+    in_backbone = [n for n in _tensors(module) if not n.startswith(f"{head}.")]
+    if auxiliary or len(state) != len(in_backbone):
+        raise CannotCut("more than its one head trains")
+    freezing.train_mode()
+    prefix = _Backbone(module, head)
+    with torch.no_grad():
+        (rows,) = prefix(_random_pictures(classifier, 2))
+    label = f"input of {head}"
+    return Split(
+        kind="head",
+        boundary=(BoundaryTensor(label, tuple(rows.shape[1:]), rows.dtype),),
+        label=label,
+        prefix=prefix,
+        suffix_train=module.get_submodule(head),
+        suffix_eval=module.get_submodule(head),
+        prefix_state=state,
+        code=f"{label} of {module!r}",
+        why=why,
+    )
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+
+
+class _Backbone(nn.Module):
+    """A network up to its head's input."""
+
+    def __init__(self, network: nn.Module, head: str) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor]:
+        """Raises CannotCut where the head does not run exactly once on one tensor with a row per picture."""
+        inputs: list[tuple[Any, ...]] = []
+        hook = self.network.get_submodule(self.head).register_forward_pre_hook(lambda _, given: inputs.append(given))
+        try:
+            self.network(pictures)
+        finally:
+            hook.remove()
+        match inputs:
+            case [(torch.Tensor() as rows,)] if len(rows) == len(pictures):
+                return (rows,)
+        raise CannotCut(f"{self.head} takes no row per picture")
+
+
+def _unsplit(classifier: Classifier, why: str) -> Split:
+    size = classifier.preprocessing.image_size
+    return Split(
+        kind="none",
+        boundary=(BoundaryTensor(PICTURE, (3, size, size), _like(classifier).dtype),),
+        label=PICTURE,
+        prefix=_Pictures(),
+        suffix_train=classifier.module,
+        suffix_eval=classifier.module,
+        prefix_state={},
+        code=PICTURE,
+        why=why,
+    )
+
+
+class _Pictures(nn.Module):
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor]:
+        """(N, 3, S, S) → the same"""
+        return (pictures,)
+
+
+def _prove(found: Split, classifier: Classifier, freezing: Freezing) -> None:
+    """Raises CannotCut unless both parts give what the whole network gives, and rows depend on their picture alone."""
+    if found.kind == "none":
+        return
+    first, second, third = _random_pictures(classifier, 3).split(1)
+    pictures = torch.cat([first, second])
+    freezing.train_mode()
+    rows = _run(found.prefix, pictures)
+    with_another = _run(found.prefix, torch.cat([third, first]))
+    if not all(_close(a[0], b[1]) for a, b in zip(rows, with_another, strict=True)):
+        raise CannotCut("what it computes of a picture depends on the other pictures of a batch")
+    for suffix in (found.suffix_train, found.suffix_eval):
+        whole, parts = _run(classifier.module, pictures), _run(suffix, *rows)
+        if len(whole) != len(parts) or not all(map(_close, parts, whole)):
+            mode = "training" if suffix is found.suffix_train else "evaluation"
+            raise CannotCut(f"its parts and the whole disagree in {mode}")
+        classifier.module.eval()
+
+
+def _run(module: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    """What a module gives, always with the same random numbers and without a change of its buffers."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    with torch.no_grad():
+        _seed(inputs[0].device)
+        return pytree.tree_leaves(torch.func.functional_call(module, buffers, inputs))
+
+
+def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Equal up to half of the digits that the type has, as seen from the largest value."""
+    scale = theirs.nan_to_num().abs().max().item()
+    tolerance = torch.finfo(theirs.dtype).eps ** 0.5 * scale
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
+
+
+def _random_pictures(classifier: Classifier, count: int) -> torch.Tensor:
+    size, like = classifier.preprocessing.image_size, _like(classifier)
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like)
+
+
+def _like(classifier: Classifier) -> torch.Tensor:
+    return next(p for p in classifier.module.parameters() if p.is_floating_point())
+
+
+def _seed(device: torch.device) -> None:
+    torch.default_generator.manual_seed(0)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(0)
+
+
+@contextlib.contextmanager
+def _same_randomness(device: torch.device) -> Iterator[None]:
+    """Random number generators come out as they went in."""
+    state = torch.get_rng_state()
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    device_state = module.get_rng_state() if module else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        if module:
+            module.set_rng_state(device_state)
