@@ -59,7 +59,10 @@ class DataConfig(Section):
         "standard (crop, flip, colour jitter), trivial (TrivialAugmentWide)",
     )
     views: int = Field(
-        default=0, ge=0, le=0, description="cached augmented views a picture; for now only 0: drawn anew each epoch"
+        default=0,
+        ge=0,
+        le=256,
+        description="random views of a picture that are kept and shown in turn; 0: 8, with flip 2",
     )
     cache_gb: float = Field(
         default=0.0,

@@ -65,3 +65,17 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return "Apple GPU" if device.type == "mps" else f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def processor_name() -> str:
+    """The processor's model, as the system calls it, and its number of cores in use."""
+    import torch
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = dict(line.split(":", 1) for line in file if ":" in line)
+        found = {key.strip(): value.strip() for key, value in lines.items()}
+        name = found.get("model name") or found.get("Model") or platform.machine()
+    except OSError:
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -108,6 +108,13 @@ class ModelReady(Event, tag="model_ready"):
     cached: int = 0
 
 
+class Boundary(Event, tag="boundary"):
+    """What is computed once has changed: frozen layers up to ``boundary`` (null: none), ``cached`` bytes of it so far."""
+
+    boundary: str | None
+    cached: int
+
+
 class Step(Event, tag="step", gc=False):  # hundreds of thousands live at once, and none is part of a cycle
     """One optimizer step; ``step`` counts from 1 over the run, ``epoch`` from 1. ``lr`` by parameter group."""
 
@@ -269,6 +276,7 @@ AnyEvent = (
     | Progress
     | DataReady
     | ModelReady
+    | Boundary
     | Step
     | Epoch
     | CommandApplied

@@ -52,7 +52,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
     config = folder.load_config()
     report = _reporter(log, control)
     device = environment.choose_device(config.train.device)
-    precision = choose_precision(config.train.precision, device)
+    precision = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
     _seed_everything(config.train.seed)
     log.write(
         RunStarted(
@@ -77,6 +77,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
             log.write(CommandApplied(command=stopped.command, step=session.step))
         if proof is None:
             session.save(best=False)
+            session.finish_checkpoints()
         return _finished(session, "stopped", f"{stopped} after step {session.step}", 130, proof)
     except TrainingFailed as failure:
         return _finished(session, "failed", str(failure), 1, proof)
@@ -113,6 +114,8 @@ def prepare(
             rules=config.freeze.rules,
             steps_per_epoch=batch_count(len(data.splits["train"]), config.train.batch_size),
             weights=weights,
+            boundary=session.boundary,
+            cached=session.feed.cached,
         )
     )
     for warning in _warnings(session, weights):
@@ -123,14 +126,14 @@ def prepare(
 def evaluate_best(session: Session, report: Report) -> None:
     """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
     checkpoints.load_weights(session.folder.checkpoints / "best", session.classifier.module)
+    session.freezing.adopt()
+    session.cut()
     data = session.data
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:
         last = split == splits[-1]
         with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
-            evaluated = evaluate(
-                session.classifier, data, split, session.precision, session.config.train.batch_size, predictions, report
-            )
+            evaluated = evaluate(data, split, session.answers(split, report, "evaluate"), predictions)
         write_evaluation(session.folder, evaluated)
         session.log.write(evaluated)
     if session.config.data.source == "digits":

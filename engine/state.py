@@ -24,6 +24,8 @@ class RunState:
     model: p.ModelReady | None = None
     parameters: p.ParameterCounts | None = None
     rules: list[str] = field(default_factory=list)
+    boundary: str | None = None
+    cached: int = 0
     epochs_planned: int = 0
     progress: p.Progress | None = None
     steps: list[p.Step] = field(default_factory=list)
@@ -86,8 +88,13 @@ def _model_ready(state: RunState, event: p.ModelReady) -> None:
     state.model = event
     state.parameters = event.parameters
     state.rules = event.rules
+    state.boundary, state.cached = event.boundary, event.cached
     state.progress = None
     state.status = "training"
+
+
+def _boundary(state: RunState, event: p.Boundary) -> None:
+    state.boundary, state.cached = event.boundary, event.cached
 
 
 def _step(state: RunState, event: p.Step) -> None:
@@ -149,6 +156,7 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.Progress: _progress,
     p.DataReady: _data_ready,
     p.ModelReady: _model_ready,
+    p.Boundary: _boundary,
     p.Step: _step,
     p.Epoch: _epoch,
     p.CommandApplied: _command_applied,

@@ -17,6 +17,7 @@ from engine.errors import InputError, Stopped, first_line
 from engine.protocol import CommandApplied, CommandRejected, RunFinished
 from engine.rundir import EventLog, Lock, RunFolder
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 NICENESS = 10  # so that keys do not lag while training takes all cores
 
 

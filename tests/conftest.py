@@ -21,7 +21,7 @@ from engine.progress import quiet
 from engine.run import prepare
 from engine.rundir import EventLog, EventTail, RunFolder, create
 from engine.state import RunState, fold_all
-from engine.training.precision import choose_precision
+from engine.training.precision import Precision
 from engine.training.session import Session
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
@@ -64,7 +64,7 @@ def config(pictures: Path) -> Callable[..., RunConfig]:
             "data": {"path": str(pictures), "image_size": 32, "val_fraction": 0.25, "test_fraction": 0.25},
             "model": dict(TINY),
             "optimizer": {"lr": 0.01},
-            "train": {"epochs": 2, "batch_size": 8, "device": "cpu"},
+            "train": {"epochs": 2, "batch_size": 8, "device": "cpu", "precision": "fp32"},
         }
         for name, values in sections.items():
             tables.setdefault(name, {}).update(values)
@@ -112,7 +112,7 @@ def session(tmp_path: Path) -> Iterator[Sessions]:
     def make(config: RunConfig) -> Session:
         folder = create(tmp_path / "runs", config)
         torch.manual_seed(config.train.seed)
-        precision = choose_precision("auto", torch.device("cpu"))
+        precision = Precision("fp32", torch.device("cpu"))
         return prepare(folder, EventLog(folder), Control(folder), config, precision, quiet)
 
     yield make

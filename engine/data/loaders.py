@@ -6,7 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,34 +16,31 @@ from torchvision.transforms import v2
 
 from engine.data.pictures import centre_crop
 from engine.data.store import PictureStore
-
-# (epoch, position in the store): the epoch seeds the augmentation, so that it depends on neither the number of
-# workers nor on what was drawn before.
-Draw = tuple[int, int]
-Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (N, 3, S, S), int64 (N,)
+from engine.data.views import CENTRE, View, Views
+from engine.models.architecture import Preprocessing
 
 
-class PictureDataset(Dataset[Batch]):
-    """Pictures of ``store`` at ``side`` pixels, a whole batch at a time: augmented, or their centre."""
+class PictureDataset(Dataset[torch.Tensor]):
+    """Pictures of ``store`` as a network sees them, in the views asked for, a whole batch at a time."""
 
-    def __init__(self, store: PictureStore, labels: Sequence[int], side: int, augment: str, seed: int) -> None:
+    def __init__(self, store: PictureStore, keys: Sequence[bytes], side: int, views: Views) -> None:
+        """``keys``: the content key of each picture; ``side``: in pixels."""
         self._store = store
-        self._labels = torch.tensor(labels)
+        self._keys = keys
         self._side = side
-        self._augment = augmentation(augment, side)
-        self._seed = seed
+        self._views = views
+        self._augment = augmentation(views.augment, side)
 
-    def __getitems__(self, draws: list[Draw]) -> Batch:
-        """Called by DataLoader with all draws of a batch."""
-        pictures = torch.stack([self._picture(*draw) for draw in draws])
-        return pictures, self._labels[[index for _, index in draws]]
+    def __getitems__(self, views: list[View]) -> torch.Tensor:
+        """uint8 (N, 3, side, side). Called by DataLoader with all views of a batch."""
+        return torch.stack([self._picture(*view) for view in views])
 
-    def _picture(self, epoch: int, index: int) -> torch.Tensor:
+    def _picture(self, index: int, number: int) -> torch.Tensor:
         pixels = self._store[index]
-        if self._augment is None or epoch == 0:
+        if self._augment is None or number == CENTRE:
             return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, self._side))).permute(2, 0, 1)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([self._seed, epoch, index]).generate_state(1)[0]))
+            torch.manual_seed(self._views.random_seed(self._keys[index], number))
             return self._augment(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
@@ -55,8 +52,8 @@ def augmentation(name: str, side: int) -> v2.Transform | None:
     crop = v2.RandomResizedCrop(side, scale=(0.35, 1.0), antialias=True)
     flip = v2.RandomHorizontalFlip()
     match name:
-        case "flip":
-            return v2.Compose([v2.CenterCrop(side), flip])
+        case "flip":  # its only view beside the centre
+            return v2.Compose([v2.CenterCrop(side), v2.RandomHorizontalFlip(1.0)])
         case "standard":
             return v2.Compose([crop, flip, v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)])
         case "trivial":
@@ -70,45 +67,41 @@ def batch_count(pictures: int, batch_size: int) -> int:
     return math.ceil(pictures / batch_size)
 
 
-class ShuffledBatches:
+def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Training batches in an order that depends on the seed and the epoch alone.
 
     Batches differ in size by one at most, so that none is left too small for batch statistics.
     """
-
-    def __init__(self, indices: Sequence[int], batch_size: int, seed: int) -> None:
-        self._indices = np.asarray(indices)
-        self._count = batch_count(len(indices), batch_size)
-        self._seed = seed
-        self.epoch = 1
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._indices)
-        for part in np.array_split(order, self._count):
-            yield [(self.epoch, int(index)) for index in part]
+    order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
+    return [part.tolist() for part in np.array_split(order, batch_count(len(indices), batch_size))]
 
 
-def training_loader(dataset: PictureDataset, batches: ShuffledBatches, workers: int) -> DataLoader[Batch]:
-    """Batches of one epoch after another; set ``batches.epoch`` before each."""
+def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:
+    """uint8 pictures (N, 3, S, S) of one batch after another; ``workers``: processes that prepare them ahead."""
+    workers = min(workers, len(batches))
     return DataLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=workers,
-        persistent_workers=workers > 0,
         worker_init_fn=_take_signals_as_usual,
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def evaluation_loader(dataset: PictureDataset, indices: Sequence[int], batch_size: int) -> DataLoader[Batch]:
-    """The pictures' centres, in order."""
-    draws = [[(0, i) for i in indices[at : at + batch_size]] for at in range(0, len(indices), batch_size)]
-    return DataLoader(dataset, batch_sampler=draws, collate_fn=_as_it_is, pin_memory=torch.cuda.is_available())
+class Normalize:
+    """Moves uint8 pictures (N, 3, S, S) to the device, as floats in the range that the network expects."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self._device = device
+        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1) * 255
+
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) uint8 → float32, channels last."""
+        moved = pictures.to(self._device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
+        return (moved - self._mean) / self._std
 
 
 def choose_workers(wanted: int, augment: str) -> int:

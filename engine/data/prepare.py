@@ -13,7 +13,7 @@ from engine.cache.rows import Keys
 from engine.config import RunConfig
 from engine.data.source import Picture, Source
 from engine.data.splits import check_classes, split, write_splits
-from engine.data.store import PictureStore, pictures_space, decode_all
+from engine.data.store import PictureStore, decode_all, pictures_space
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import Report

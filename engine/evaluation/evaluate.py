@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from statistics import fmean
 
 import msgspec
+import torch
 
-from engine.data.loaders import PictureDataset, evaluation_loader
 from engine.data.prepare import Data
 from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class
-from engine.evaluation.predictions import PredictionsFile, predict
-from engine.models.zoo import Classifier
-from engine.progress import Report
+from engine.evaluation.predictions import PredictionsFile
 from engine.protocol import Baseline, Evaluated, finite
 from engine.rundir import RunFolder, write_atomically
-from engine.training.precision import Precision
+
+Answers = tuple[torch.Tensor, torch.Tensor]  # logits (N, classes) in fp32 and labels (N,), of one batch
 
 
-def evaluate(
-    classifier: Classifier,
-    data: Data,
-    split: str,
-    precision: Precision,
-    batch_size: int,
-    predictions: PredictionsFile | None,
-    report: Report,
-) -> Evaluated:
-    """Figures of ``classifier`` on one split of ``data``; each picture's answer goes to ``predictions``."""
+def evaluate(data: Data, split: str, answers: Iterable[Answers], predictions: PredictionsFile | None) -> Evaluated:
+    """Figures of a classifier's ``answers`` to one split of ``data``; each goes to ``predictions``, too."""
     start = time.monotonic()
-    dataset = PictureDataset(data.store, data.labels, classifier.preprocessing.image_size, "none", 0)
     members = data.splits[split]
-    loader = evaluation_loader(dataset, members, batch_size)
     tally = Tally(len(data.classes))
-    for logits, labels in predict(classifier, loader, precision, report, "evaluate"):
+    for logits, labels in answers:
         if predictions:
             paths = [data.pictures[i].key for i in members[tally.count : tally.count + len(labels)]]
             predictions.write(paths, labels, logits.softmax(1))

@@ -27,7 +27,7 @@ class Freezing:
         self._head = head
         self._norm_stats = norm_stats
         self._modes: dict[str, bool] = {}
-        self._digests: dict[str, str] = {}  # of every frozen tensor, from when it was frozen
+        self.digests: dict[str, str] = {}  # SHA-256 of every frozen tensor, from when it was frozen
         self._checks = 0
         self._changed: set[str] = set()
 
@@ -42,7 +42,11 @@ class Freezing:
                 parameter.grad = None  # an optimizer steps on whatever gradient it finds
         self._modes = self._training_modes(modules, {path: decisions[path].trains for path in modules})
         frozen = self.frozen()
-        self._digests = {name: self._digests.get(name) or _digest(tensor) for name, tensor in frozen.items()}
+        self.digests = {name: self.digests.get(name) or _digest(tensor) for name, tensor in frozen.items()}
+
+    def adopt(self) -> None:
+        """Take the frozen tensors as they are now for what they have to stay."""
+        self.digests = {name: _digest(tensor) for name, tensor in self.frozen().items()}
 
     def _training_modes(self, modules: dict[str, nn.Module], decided: dict[str, bool]) -> dict[str, bool]:
         modes: dict[str, bool] = {}
@@ -81,7 +85,7 @@ class Freezing:
         whole = hashlib.sha256()
         for name in sorted(frozen):
             digest = _digest(frozen[name])
-            if digest != self._digests[name]:
+            if digest != self.digests[name]:
                 self._changed.add(name)
             whole.update(f"{name} {digest}\n".encode())
         self._checks += 1

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-from engine.data.loaders import (
-    Batch,
-    PictureDataset,
-    ShuffledBatches,
-    choose_workers,
-    evaluation_loader,
-    training_loader,
-)
-from engine.evaluation.predictions import Normalize, predict
+from engine.data.loaders import shuffled_batches
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
 from engine.training.criterion import Criterion, balanced_weights, main_logits
+from engine.training.feed import Batch
 from engine.training.session import Session
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
@@ -44,10 +36,11 @@ class Totals:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Figures of one step: the batch's mean loss, its right answers, the norm of all gradients before clipping."""
+    """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped."""
 
     loss: float
     correct: int
+    count: int
     grad_norm: float
     finite: bool
 
@@ -55,62 +48,80 @@ class StepResult:
 def train(session: Session, report: Report) -> str:
     """Train until the planned epochs are done or patience runs out.
 
-    Returns why it ended. Raises Stopped where someone wants it, and TrainingFailed.
+    Returns why it ended; checkpoints are written then. Raises Stopped where someone wants it, and TrainingFailed.
     """
-    data, config = session.data, session.config
-    side = session.classifier.preprocessing.image_size
-    dataset = PictureDataset(data.store, data.labels, side, config.data.augment, config.train.seed)
-    batches = ShuffledBatches(data.splits["train"], config.train.batch_size, config.train.seed)
-    loader = training_loader(dataset, batches, choose_workers(config.data.workers, config.data.augment))
-    val_loader = evaluation_loader(dataset, data.splits["val"], config.train.batch_size)
-    criterion = make_criterion(session)
+    try:
+        return _train_epochs(session, report)
+    finally:
+        session.finish_checkpoints()
 
+
+def _train_epochs(session: Session, report: Report) -> str:
+    criterion = make_criterion(session)
+    cached = session.feed.cached
     while session.epoch < session.config.train.epochs:
         start = time.monotonic()
-        batches.epoch = session.epoch + 1
-        totals = train_epoch(session, loader, criterion)
+        totals = train_epoch(session, criterion)
         session.rollbacks = 0 if totals.sound else session.rollbacks
-        val_loss, val_accuracy = validate(session, val_loader, criterion, report)
+        val_loss, val_accuracy = validate(session, criterion, report)
         session.epoch += 1
         write_epoch(session, totals, val_loss, val_accuracy, time.monotonic() - start)
         session.save(best=session.best is session.epochs[-1])
+        if session.feed.cached != cached:
+            cached = session.feed.cached
+            session.tell_of_boundary()
         patience = session.config.train.early_stop_patience
         if patience and session.best and session.epoch - session.best.epoch >= patience:
             return f"stopped early: no better epoch than epoch {session.best.epoch} for {patience} epochs"
     return f"all {session.epoch} epochs done"
 
 
-def train_epoch(session: Session, loader: DataLoader[Batch], criterion: Criterion) -> Totals:
+def train_epoch(session: Session, criterion: Criterion) -> Totals:
     """One pass over the training pictures. Settings and the freeze plan may change before each step."""
     totals = Totals()
-    normalize = Normalize(session.classifier.preprocessing, session.device)
-    last = time.monotonic()
-    for pictures, labels in loader:
-        session.obey()
-        config = session.config
-        factor = schedules.factor(config.schedule, session.step, len(loader), config.train.epochs)
-        optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
-        result = train_step(session, normalize(pictures), labels.to(session.device, non_blocking=True), criterion)
-        session.step += 1
-        now = time.monotonic()
-        write_step(session, result, images_per_second=len(labels) / (now - last))
-        last = now
-        if result.finite:
-            totals.loss += result.loss * len(labels)
-            totals.correct += result.correct
-            totals.count += len(labels)
-        else:
-            totals.sound = False
-            survive(session, result)
+    config, epoch = session.config.train, session.epoch + 1
+    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, epoch)
+    done = 0
+    session.freezing.train_mode()
+    while done < len(batches):
+        for result in train_batches(session, batches[done:], len(batches), criterion):
+            done += 1
+            if result.finite:
+                totals.loss += result.loss * result.count
+                totals.correct += result.correct
+                totals.count += result.count
+            else:
+                totals.sound = False
+                survive(session, result)
     return totals
 
 
-def train_step(session: Session, inputs: torch.Tensor, labels: torch.Tensor, criterion: Criterion) -> StepResult:
+def train_batches(
+    session: Session, batches: list[list[int]], steps_per_epoch: int, criterion: Criterion
+) -> Iterator[StepResult]:
+    """A step for each of ``batches``, until they are done or the freeze plan asks for inputs of another place."""
+    split = session.split
+    last = time.monotonic()
+    for batch in session.feed.training(batches, session.epoch + 1):
+        session.obey()
+        if session.split is not split:
+            return
+        config = session.config
+        factor = schedules.factor(config.schedule, session.step, steps_per_epoch, config.train.epochs)
+        optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
+        result = train_step(session, batch, criterion)
+        session.step += 1
+        now = time.monotonic()
+        write_step(session, result, images_per_second=result.count / (now - last))
+        last = now
+        yield result
+
+
+def train_step(session: Session, batch: Batch, criterion: Criterion) -> StepResult:
     """Forward, backward, clip, step. Weights stay as they are where the loss or a gradient is not finite."""
-    optimizer, scaler = session.optimizer, session.scaler
-    session.freezing.train_mode()
+    optimizer, scaler, labels = session.optimizer, session.scaler, batch.labels
     with session.precision.autocast():
-        outputs = session.classifier.module(inputs)
+        outputs = session.split.suffix_train(*batch.inputs)
     loss = criterion(outputs, labels)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
@@ -123,7 +134,7 @@ def train_step(session: Session, inputs: torch.Tensor, labels: torch.Tensor, cri
     if sound:
         scaler.step(optimizer)
     scaler.update()
-    return StepResult(loss.item(), correct, norm, sound)
+    return StepResult(loss.item(), correct, len(labels), norm, sound)
 
 
 def survive(session: Session, result: StepResult) -> None:
@@ -139,10 +150,10 @@ def survive(session: Session, result: StepResult) -> None:
         raise TrainingFailed(f"{what} at step {session.step}; the weights before it are kept; {advice}")
 
 
-def validate(session: Session, loader: DataLoader[Batch], criterion: Criterion, report: Report) -> tuple[float, float]:
+def validate(session: Session, criterion: Criterion, report: Report) -> tuple[float, float]:
     """Mean loss and accuracy on the validation pictures."""
     loss, correct, count = 0.0, 0, 0
-    for logits, labels in predict(session.classifier, loader, session.precision, report, "validate"):
+    for logits, labels in session.answers("val", report, "validate"):
         loss += criterion(logits, labels).item() * len(labels)
         correct += int((logits.argmax(1) == labels).sum())
         count += len(labels)

@@ -110,6 +110,14 @@ def named_state(optimizer: Optimizer) -> NamedState:
     }
 
 
+def copied(state: NamedState) -> NamedState:
+    """The same in memory of its own."""
+    return {
+        name: {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in values.items()}
+        for name, values in state.items()
+    }
+
+
 def restore_state(optimizer: Optimizer, state: NamedState) -> None:
     """Give each parameter back what was remembered of it; one without an entry starts fresh."""
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""In which arithmetic the forward pass runs. Losses are always computed in fp32."""
+"""In which arithmetic the network runs. Losses are always computed in fp32."""
 
 from __future__ import annotations
 
@@ -19,23 +19,35 @@ class Precision:
     name: str
     device: torch.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What convolutions and matrix products compute in."""
+        return _DTYPES.get(self.name, torch.float32)
+
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which the forward pass runs."""
         if self.name == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.name])
+        return torch.autocast(self.device.type, dtype=self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses where fp16 gradients would vanish; elsewhere it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
-def choose_precision(wanted: str, device: torch.device) -> Precision:
-    """What the config says, checked; "auto" is bf16 or fp16 on CUDA and fp32 elsewhere. Raises InputError."""
-    if wanted == "auto":
-        if device.type != "cuda":
-            return Precision("fp32", device)
-        return Precision("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device)
+def choose_precision(wanted: str, device: torch.device, model: str, image_size: int) -> Precision:
+    """What the config says, checked. Raises InputError.
+
+    "auto" is bf16 or fp16 on CUDA; on a processor bf16 where that is faster for ``model``; and fp32 elsewhere.
+    """
     if wanted == "fp16" and device.type == "cpu":
         raise InputError('train.precision = "fp16" does not train on a processor; use "bf16", "fp32" or "auto"')
-    return Precision(wanted, device)
+    if wanted != "auto":
+        return Precision(wanted, device)
+    if device.type == "cuda":
+        return Precision("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device)
+    if device.type == "cpu":
+        from engine.models.arithmetic import fastest
+
+        return Precision(fastest(model, image_size), device)
+    return Precision("fp32", device)

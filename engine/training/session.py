@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,17 @@ from torch.optim import Optimizer
 from engine import config as settings
 from engine.config import RunConfig
 from engine.control import Control
+from engine.data.loaders import batch_count
 from engine.data.prepare import Data
 from engine.errors import InputError, Stopped
 from engine.models.freeze import Freezing
+from engine.models.split import Split, split
 from engine.models.zoo import Classifier
 from engine.plan import HEAD
+from engine.progress import Report
 from engine.protocol import (
     AnyCommand,
+    Boundary,
     Checkpoint,
     CommandApplied,
     CommandRejected,
@@ -33,6 +38,8 @@ from engine.protocol import (
 from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
+from engine.training.checkpoints import CheckpointWriter
+from engine.training.feed import Feed
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
 
@@ -54,6 +61,9 @@ class Session:
     freezing: Freezing
     data: Data
     precision: Precision
+    feed: Feed = field(init=False)
+    writer: CheckpointWriter = field(init=False)
+    split: Split = field(init=False)
     depths: dict[str, Depth] = field(init=False)
     optimizer: Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
@@ -67,6 +77,8 @@ class Session:
     def __post_init__(self) -> None:
         self.depths = optimizers.depths(self.classifier)
         self.scaler = self.precision.scaler()
+        self.writer = CheckpointWriter(self.folder)
+        self.feed = Feed(self.data, self.classifier, self.config, self.precision, self.warn)
         self.put_plan_in_force(self.config.freeze.rules)
 
     def put_plan_in_force(self, rules: list[str]) -> None:
@@ -74,6 +86,7 @@ class Session:
 
         What stays trainable keeps its optimizer state, what comes back gets its own back.
         """
+        self.writer.finish()  # what is frozen stands in snapshots itself, not as a copy
         self.freezing.apply(rules)
         if hasattr(self, "optimizer"):
             self.parked |= optimizers.named_state(self.optimizer)
@@ -81,11 +94,42 @@ class Session:
         self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
         optimizers.restore_state(self.optimizer, self.parked)
         self.parked = {name: state for name, state in self.parked.items() if name not in trainable}
+        self.cut()
         if not any(self.depths[name].group == HEAD for name in trainable):
             self.warn("head_frozen", 'the new classifier is frozen and stays random; add "train head" to freeze.rules')
 
+    def cut(self) -> None:
+        """Divide the network anew into what is computed once for each picture and what trains."""
+        self.freezing.train_mode()
+        self.split = split(self.classifier, self.freezing)
+        self.freezing.train_mode()
+        self.feed.use(self.split, self.freezing.digests)
+        if self.split.why:
+            self.warn("not_cut", f"frozen layers are computed again in each epoch: {self.split.why}")
+
+    @property
+    def boundary(self) -> str | None:
+        """The last layer that is computed once for each picture."""
+        return None if self.split.kind == "none" else self.split.label
+
+    def tell_of_boundary(self) -> None:
+        """Tell what is computed once, and how much of it there is."""
+        self.log.write(Boundary(boundary=self.boundary, cached=self.feed.cached))
+
+    def answers(self, name: str, report: Report, activity: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Logits (N, classes) in fp32 and labels (N,) of each batch of a split, on the device, in evaluation mode."""
+        members, size = self.data.splits[name], self.config.train.batch_size
+        batches = self.feed.centres(members, size)
+        self.classifier.module.eval()
+        for number, batch in enumerate(batches, 1):
+            with torch.no_grad(), self.precision.autocast():
+                logits = self.split.suffix_eval(*batch.inputs)
+            report(activity, number, batch_count(len(members), size), "batches")
+            yield logits.float(), batch.labels
+
     def obey(self) -> None:
         """Apply the commands that came, in order, and wait while the run is paused. Raises Stopped."""
+        self.tell_of_checkpoints()
         while True:
             for command in self.control.commands():
                 self._answer(command)
@@ -103,10 +147,14 @@ class Session:
         except InputError as error:
             self.log.write(CommandRejected(command=command, reason=str(error), step=self.step))
             return
-        counts = self.freezing.counts() if isinstance(command, Set) and command.key == "freeze.rules" else None
+        replanned = isinstance(command, Set) and command.key == "freeze.rules"
+        counts = self.freezing.counts() if replanned else None
         self.log.write(CommandApplied(command=command, step=self.step, parameters=counts))
+        if replanned:
+            self.tell_of_boundary()
         if isinstance(command, SaveCheckpoint):
             self.save(best=False)
+            self.finish_checkpoints()
         if isinstance(command, Stop):
             raise Stopped("stop command")
 
@@ -138,21 +186,42 @@ class Session:
         self.config = changed
 
     def save(self, *, best: bool) -> None:
-        """Write a checkpoint and tell of it."""
-        state = checkpoints.TrainerState(
+        """Have a checkpoint written; ``tell_of_checkpoints`` tells when it is."""
+        moving = {name for name, _ in self.classifier.module.state_dict().items()} - self.freezing.digests.keys()
+        snapshot = checkpoints.Snapshot(
             epoch=self.epoch,
             step=self.step,
             settings=self.config.model_dump(),
-            optimizer=self.parked | optimizers.named_state(self.optimizer),
+            weights={
+                name: tensor.clone() if name in moving else tensor
+                for name, tensor in self.classifier.module.state_dict().items()
+            },
+            optimizer=optimizers.copied(self.parked | optimizers.named_state(self.optimizer)),
         )
-        path = checkpoints.save(self.folder, self.classifier.module, state, best=best)
-        self.log.write(
-            Checkpoint(path=str(path.relative_to(self.folder.path)), epoch=self.epoch, step=self.step, best=best)
-        )
+        self.writer.save(snapshot, best=best)
+
+    def finish_checkpoints(self) -> None:
+        """Wait until the checkpoints are written, and tell of them."""
+        self.writer.finish()
+        self.tell_of_checkpoints()
         self.log.sync()
+
+    def tell_of_checkpoints(self) -> None:
+        """Tell of the checkpoints that were written since the last call."""
+        for written in self.writer.written():
+            if written.problem:
+                self.warn(
+                    "checkpoint_failed",
+                    f"{written.path}: no checkpoint could be written after step {written.step} ({written.problem}); "
+                    "those before are kept, training goes on; make room there",
+                )
+                continue
+            path = str(written.path.relative_to(self.folder.path))
+            self.log.write(Checkpoint(path=path, epoch=written.epoch, step=written.step, best=written.best))
 
     def go_back(self) -> bool:
         """Take up weights and optimizer from the last checkpoint, if there is one; data and schedule go on."""
+        self.finish_checkpoints()
         last = self.folder.checkpoints / "last"
         if not last.exists():
             return False

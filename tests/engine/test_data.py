@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.cache.digests import FileDigests
+from engine.cache.digests import FileDigests, digest
 from engine.config import DataConfig, RunConfig
-from engine.data.loaders import PictureDataset, ShuffledBatches, evaluation_loader, training_loader
+from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
 from engine.data.pictures import centre_crop, prepare, to_rgb
 from engine.data.prepare import Data, prepare_data
 from engine.data.sources import open_source
 from engine.data.splits import split
 from engine.data.store import PictureStore, decode_all, pictures_space
+from engine.data.views import Views
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import quiet
@@ -280,31 +281,42 @@ def store(pictures: Path, cache: Path) -> PictureStore:
     return PictureStore(space, decode_all(source, 36, "bilinear", space, FileDigests(cache), quiet).keys)
 
 
-@pytest.mark.parametrize("augment", ["none", "flip", "standard", "trivial"])
-def test_augmentation_depends_on_seed_and_epoch_and_not_on_the_workers(augment: str, store: PictureStore):
-    def epoch(number: int, seed: int, workers: int) -> torch.Tensor:
-        batches = ShuffledBatches(range(48), 10, seed)
-        batches.epoch = number
-        loader = training_loader(PictureDataset(store, [0] * 48, 32, augment, seed), batches, workers)
-        return torch.cat([pictures for pictures, _ in loader])
+KEYS = [digest(bytes([number])) for number in range(48)]
 
-    first = epoch(1, 7, 0)
+
+def pictures_shown(store: PictureStore, augment: str, epoch: int, seed: int, workers: int) -> torch.Tensor:
+    views = Views.of(augment, 0, seed)
+    shown = [views.shown(epoch, at, KEYS[at], kept=False) for at in range(48)]
+    batches = [shown[at : at + 10] for at in range(0, 48, 10)]
+    return torch.cat(list(picture_loader(PictureDataset(store, KEYS, 32, views), batches, workers)))
+
+
+@pytest.mark.parametrize("augment", ["flip", "standard", "trivial"])
+def test_augmentation_depends_on_seed_and_epoch_and_not_on_the_workers(augment: str, store: PictureStore):
+    first = pictures_shown(store, augment, 1, 7, 0)
     assert first.shape == (48, 3, 32, 32)
     assert first.dtype == torch.uint8
     torch.rand(5)  # whatever else draws numbers
-    assert torch.equal(first, epoch(1, 7, 2))
-    assert not torch.equal(first, epoch(2, 7, 0))
-    assert not torch.equal(first, epoch(1, 8, 0))
+    assert torch.equal(first, pictures_shown(store, augment, 1, 7, 2))
+    assert not torch.equal(first, pictures_shown(store, augment, 2, 7, 0))
+    assert not torch.equal(first, pictures_shown(store, augment, 1, 8, 0))
 
 
-def test_evaluation_sees_the_centres_in_order_whatever_the_augmentation(store: PictureStore):
-    dataset = PictureDataset(store, list(range(48)), 32, "trivial", 0)
-    batches = list(evaluation_loader(dataset, range(48), 10))
-    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(48))
-    assert np.array_equal(batches[0][0][3].permute(1, 2, 0).numpy(), centre_crop(store[3], 32))
+def test_without_augmentation_every_epoch_sees_the_centres(store: PictureStore):
+    shown = pictures_shown(store, "none", 3, 0, 0)
+    assert np.array_equal(shown[17].permute(1, 2, 0).numpy(), centre_crop(store[17], 32))
+
+
+def test_flipped_pictures_are_the_mirror_images_of_the_others(store: PictureStore):
+    centres = pictures_shown(store, "none", 1, 0, 0)
+    shown = pictures_shown(store, "flip", 1, 0, 0)
+    mirrored = [at for at in range(48) if not torch.equal(shown[at], centres[at])]
+    assert 10 < len(mirrored) < 38
+    assert torch.equal(shown[mirrored], centres[mirrored].flip(-1))
 
 
 def test_every_picture_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
-    batches = list(ShuffledBatches(range(33), 32, 0))
+    batches = shuffled_batches(range(33), 32, 0, epoch=1)
     assert sorted(map(len, batches)) == [16, 17]
-    assert sorted(index for batch in batches for _, index in batch) == list(range(33))
+    assert sorted(index for batch in batches for index in batch) == list(range(33))
+    assert batches != shuffled_batches(range(33), 32, 0, epoch=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ from engine.training.criterion import Criterion, balanced_weights
 from engine.training.loop import TrainingFailed, train
 from engine.training.precision import choose_precision
 from engine.training.session import Session
-from tests.conftest import Engine, Sessions
+from tests.conftest import TINY, Engine, Sessions
 
 
 def events(session: Session, kind: type) -> list:
@@ -219,8 +220,10 @@ def test_best_names_the_best_epoch_and_the_one_before_the_last_is_kept(
     best = max(events(run, Epoch), key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
     assert json.loads((run.folder.checkpoints / "best" / "trainer.json").read_text())["epoch"] == best.epoch
     folders = {path.name for path in run.folder.checkpoints.iterdir() if not path.is_symlink()}
-    steps = [epoch.step for epoch in events(run, Epoch)]
-    assert folders == {f"step-{step:08}" for step in (best.step, *steps[-2:])}
+    last = f"step-{run.step:08}"
+    assert (run.folder.checkpoints / "last").resolve().name == last
+    written = sorted({f"step-{checkpoint.step:08}" for checkpoint in events(run, Checkpoint)})
+    assert folders == {f"step-{best.step:08}", *written[-2:]}
 
 
 def test_a_checkpoint_is_written_on_command(session: Sessions, config: Callable[..., RunConfig]):
@@ -258,6 +261,7 @@ def test_going_back_too_often_ends_the_run(session: Sessions, config: Callable[.
     run = session(exploding(config, "rollback"))
     run.config = with_setting(run.config, "train.epochs", 50)
     run.save(best=False)
+    run.finish_checkpoints()
     with pytest.raises(TrainingFailed, match=r"lower optimizer\.lr"):
         train(run, quiet)
     assert [warning.code for warning in events(run, Warning)].count("rolled_back") >= 3
@@ -278,18 +282,24 @@ def test_going_back_takes_up_the_last_checkpoint(session: Sessions, config: Call
     assert run.epoch == 3
 
 
-def test_arithmetic_is_chosen_for_the_device():
-    assert choose_precision("auto", torch.device("cpu")).name == "fp32"
-    assert choose_precision("bf16", torch.device("cpu")).name == "bf16"
+def test_arithmetic_that_a_processor_does_not_train_in_is_refused():
     with pytest.raises(InputError, match="fp16"):
-        choose_precision("fp16", torch.device("cpu"))
+        choose_precision("fp16", torch.device("cpu"), TINY["name"], 32)
 
 
-def test_bf16_trains_on_a_processor(session: Sessions, config: Callable[..., RunConfig]):
-    run = session(config())
-    run.precision = choose_precision("bf16", torch.device("cpu"))
-    train(run, quiet)
-    assert all(math.isfinite(step.loss) for step in events(run, Step))
+def test_the_faster_arithmetic_is_measured_once_and_kept(cache: Path):
+    chosen = choose_precision("auto", torch.device("cpu"), TINY["name"], 64)
+    measured = (cache / "arithmetic.json").read_bytes()
+    assert choose_precision("auto", torch.device("cpu"), TINY["name"], 64) == chosen
+    assert (cache / "arithmetic.json").read_bytes() == measured
+    (seconds,) = [times for key, times in json.loads(measured).items() if f"{TINY['name']} at 64" in key]
+    assert chosen.name == ("bf16" if seconds["bf16"] * 1.2 < seconds["fp32"] else "fp32")
+
+
+def test_bf16_trains_on_a_processor(engine: Engine, config: Callable[..., RunConfig]):
+    _, state, status = engine.run(config(train={"precision": "bf16"}, freeze={"rules": []}))
+    assert status == 0
+    assert all(math.isfinite(step.loss) for step in state.steps)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,206 @@
+"""Batches for the part of the network that trains: what the frozen part makes of the pictures, computed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from engine.cache.folder import cache_root, limit
+from engine.cache.space import Space
+from engine.config import RunConfig
+from engine.data.loaders import Normalize, PictureDataset, choose_workers, picture_loader
+from engine.data.prepare import Data
+from engine.data.store import memory_budget
+from engine.data.views import CENTRE, View, Views
+from engine.models.prefix import Prefix, Rows, identity
+from engine.models.split import Split, bridge
+from engine.models.zoo import Classifier
+from engine.rundir import data_label
+from engine.training.precision import Precision
+from engine.training.rows import RowStore, row_bytes
+
+Tell = Callable[[str, str], None]  # takes a warning's code and message
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``inputs``: what the suffix takes; ``labels``: int64 (N,). Both on the device."""
+
+    inputs: Rows
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where rows come from: a boundary, what computes it, and what is kept of it (None: computed for each batch)."""
+
+    split: Split
+    prefix: Prefix
+    rows: RowStore | None
+
+
+@dataclass(frozen=True)
+class _Bridge:
+    """Rows of an earlier boundary, and what computes the rows of the present one from them."""
+
+    rows: RowStore
+    prefix: Prefix
+
+
+class Feed:
+    """Gives batches at the boundary of the split in force.
+
+    Rows that nobody has computed yet are computed when a batch needs them, and kept; so the first epoch takes as long
+    as the frozen layers take, and those that follow only as long as the layers that train.
+    """
+
+    def __init__(self, data: Data, classifier: Classifier, config: RunConfig, precision: Precision, tell: Tell) -> None:
+        self._data = data
+        self._keys: list[bytes] = data.keys.tolist()
+        self._preprocessing = classifier.preprocessing
+        self._config = config
+        self._precision = precision
+        self._tell = tell
+        self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
+        self._dataset = PictureDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
+        self._normalize = Normalize(self._preprocessing, precision.device)
+        self._labels = torch.tensor(data.labels, device=precision.device)
+        self._workers = choose_workers(config.data.workers, config.data.augment)
+        self._source: _Source | None = None
+        self._bridge: _Bridge | None = None
+
+    def use(self, split: Split, digests: Mapping[str, str]) -> None:
+        """Give batches at another boundary from now on; ``digests``: of all frozen tensors, by name.
+
+        What was computed for the boundary before stays in the cache, and is what deeper ones are computed from.
+        """
+        before = self._source
+        self._source, self._bridge = None, None
+        if split.kind == "none":
+            return
+        prefix = Prefix(split.prefix, self._precision)
+        rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._precision))
+        self._source = _Source(split, prefix, rows)
+        if before and before.rows and rows:
+            before.rows.leave_memory()
+            between = bridge(before.split, split)
+            if between is not None and before.rows.bytes:
+                self._bridge = _Bridge(before.rows, Prefix(between, self._precision))
+
+    @property
+    def cached(self) -> int:
+        """Bytes that are kept of what frozen layers gave."""
+        return self._source.rows.bytes if self._source and self._source.rows else 0
+
+    def training(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+        """Training pictures by their positions, batch by batch, in the views that ``epoch`` (from 1) shows."""
+        kept = self._source is not None and self._source.rows is not None
+        return self._batches(
+            [[self._views.shown(epoch, i, self._keys[i], kept=kept) for i in batch] for batch in batches]
+        )
+
+    def centres(self, members: Sequence[int], batch_size: int) -> Iterator[Batch]:
+        """Pictures by their positions, in order, without augmentation."""
+        starts = range(0, len(members), batch_size)
+        return self._batches([[View(i, CENTRE) for i in members[at : at + batch_size]] for at in starts])
+
+    def _batches(self, batches: list[list[View]]) -> Iterator[Batch]:
+        source = self._source
+        if source is None or source.rows is None:
+            for batch, pictures in zip(batches, self._pictures(batches), strict=True):
+                yield Batch(self._computed(source, pictures), self._labels_of(batch))
+            return
+        source.rows.refresh()
+        windows = list(self._windows(batches, source.rows, source.prefix.chunk))
+        supply = iter(self._pictures([missing for _, missing in windows if missing]))
+        for window, missing in windows:
+            if missing:
+                source.rows.put(self._names(missing), self._computed(source, next(supply)))
+            for batch in window:
+                yield Batch(self._kept(source, source.rows, batch), self._labels_of(batch))
+
+    def _windows(
+        self, batches: list[list[View]], rows: RowStore, chunk: int
+    ) -> Iterator[tuple[list[list[View]], list[View]]]:
+        """Batches to be made ready together, with the views that have yet to be computed from pictures for them.
+
+        So many together that the prefix computes whole chunks.
+        """
+        window: list[list[View]] = []
+        missing: dict[View, None] = {}
+        for batch in batches:
+            window.append(batch)
+            missing |= dict.fromkeys(self._to_compute(batch, rows))
+            if len(missing) >= chunk and (len(missing) % chunk == 0 or len(missing) >= 4 * chunk):
+                yield window, list(missing)
+                window, missing = [], {}
+        if window:
+            yield window, list(missing)
+
+    def _to_compute(self, batch: list[View], rows: RowStore) -> list[View]:
+        absent = [batch[at] for at in rows.missing(self._names(batch))]
+        if absent and self._bridge:
+            absent = [absent[at] for at in self._bridge.rows.missing(self._names(absent))]
+        return absent
+
+    def _kept(self, source: _Source, rows: RowStore, batch: list[View]) -> Rows:
+        names = self._names(batch)
+        try:
+            bridged = [names[at] for at in rows.missing(names)]
+            if bridged:
+                assert self._bridge
+                rows.put(bridged, self._bridge.prefix(*self._bridge.rows.get(bridged)))
+            return rows.get(names)
+        except KeyError:  # the cache's files were damaged while they were in use
+            return self._computed(source, next(iter(self._pictures([batch]))))
+
+    def _computed(self, source: _Source | None, pictures: torch.Tensor) -> Rows:
+        inputs = self._normalize(pictures)
+        return source.prefix(inputs) if source else (inputs,)
+
+    def _pictures(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
+        return iter(picture_loader(self._dataset, draws, self._workers)) if draws else iter(())
+
+    def _names(self, views: Sequence[View]) -> list[bytes]:
+        return [self._views.name(self._keys[picture], number) for picture, number in views]
+
+    def _labels_of(self, batch: list[View]) -> torch.Tensor:
+        return self._labels[[view.picture for view in batch]]
+
+    def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
+        trained = len(self._data.splits["train"])
+        expected = trained * self._views.count + len(self._data.pictures) - trained
+        device = self._precision.device
+        if device.type == "cuda":
+            budget = torch.cuda.mem_get_info(device)[0] // 4
+        else:
+            budget = memory_budget(self._config.data.cache_gb)
+        like = prefix(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
+        needed = expected * row_bytes(like)
+        if needed > max(budget, _disk_limit()):
+            self._tell(
+                "cache_too_small",
+                f"what {split.label} gives would take {needed / 2**30:.1f} GiB, more than memory or the cache's "
+                "disk has room for; it is computed anew in each epoch",
+            )
+            return None
+        about = {
+            "data": data_label(self._config),
+            "model": self._config.model.name,
+            "boundary": split.label,
+            "precision": self._precision.name,
+        }
+        space = Space(cache_root(), "features", found_by, about, self._tell)
+        return RowStore(like, space, budget, expected)
+
+
+def _disk_limit() -> int:
+    root = cache_root()
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        return limit(root)
+    except OSError:
+        return 0
