@@ -30,7 +30,7 @@ class Prefix:
 
     def __init__(self, module: nn.Module, precision: Precision, chunk: int = 0) -> None:
         """``module`` gives a tuple of tensors, or one; ``chunk`` 0: as the device likes it."""
-        self._module = _fast(module, precision)
+        self.module = _fast(module, precision)
         self._precision = precision
         self.chunk = chunk or (256 if precision.device.type == "cuda" else 32)
 
@@ -45,7 +45,7 @@ class Prefix:
         if count < self.chunk:
             given = tuple(torch.cat([t, t[-1:].expand(self.chunk - count, *t.shape[1:])]) for t in given)
         with self._precision.autocast():
-            computed = self._module(*given)
+            computed = self.module(*given)
         return tuple(tensor[:count] for tensor in ((computed,) if isinstance(computed, torch.Tensor) else computed))
 
 
