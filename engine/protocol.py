@@ -109,7 +109,7 @@ class ModelReady(Event, tag="model_ready"):
 
 
 class Boundary(Event, tag="boundary"):
-    """What is computed once has changed: frozen layers up to ``boundary`` (null: none), ``cached`` bytes of it so far."""
+    """What is computed once has changed: frozen layers up to ``boundary`` (null: none); ``cached`` bytes."""
 
     boundary: str | None
     cached: int

@@ -51,6 +51,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
     """
     config = folder.load_config()
     report = _reporter(log, control)
+    environment.set_up_processor()
     device = environment.choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
     _seed_everything(config.train.seed)
@@ -81,6 +82,8 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
         return _finished(session, "stopped", f"{stopped} after step {session.step}", 130, proof)
     except TrainingFailed as failure:
         return _finished(session, "failed", str(failure), 1, proof)
+    finally:
+        session.feed.close()
     return _finished(session, "completed", reason, 0, proof)
 
 
@@ -126,8 +129,8 @@ def prepare(
 def evaluate_best(session: Session, report: Report) -> None:
     """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
     checkpoints.load_weights(session.folder.checkpoints / "best", session.classifier.module)
-    session.freezing.adopt()
-    session.cut()
+    if session.freezing.adopt():  # the best epoch was one before a change of plan
+        session.cut()
     data = session.data
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:

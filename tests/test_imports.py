@@ -16,7 +16,7 @@ def modules_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("tltui", "tltui.cli", "tltui.runs", "tltui.watch"),
+        *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached"),
         *("engine.config", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
     ],
 )

@@ -7,17 +7,25 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.errors import InputError
+from tltui.options import (
+    app_options,
+    detach_option,
+    headless_option,
+    json_option,
+    run_argument,
+    run_names,
+    runs_dir_option,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.rundir import RunFolder
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEBUG = "tltui.debug"
 
@@ -34,53 +42,6 @@ class Commands(click.Group):
 
 def _debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or value
-
-
-def _run_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    from tltui import runs
-
-    known = runs.folders(runs.runs_folder(ctx.params.get("runs_dir")))
-    return [name for name in ["last", *(folder.id for folder in known)] if name.startswith(incomplete)]
-
-
-def _setting_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    from engine.config import settings
-
-    return [f"{key}=" for key, _ in settings() if key.startswith(incomplete)]
-
-
-runs_dir_option = click.option("--runs-dir", metavar="DIR", help="Where runs are kept.  [default: $TLTUI_RUNS]")
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else.")
-headless_option = click.option("--headless", is_flag=True, help="Plain progress instead of the app.")
-set_option = click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=_setting_names,
-    help="Change a setting, e.g. --set train.epochs=20; may be repeated.",
-)
-detach_option = click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
-
-
-def app_options(function: Function) -> Function:
-    """How the app looks and listens, where a command opens it."""
-    for option in (
-        click.option("--theme", metavar="NAME", help="Colours: tltui-dark, tltui-light … or a file of yours."),
-        click.option(
-            "--marker",
-            type=click.Choice(["braille", "hd", "dot", "ascii"]),
-            default="braille",
-            help="Dots of the curves.",
-        ),
-        click.option("--ascii", "ascii_only", is_flag=True, help="Plain ASCII instead of symbols and lines."),
-        click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal, to select and copy text."),
-    ):
-        function = option(function)
-    return function
-
-
-run_argument = click.argument("run", shell_complete=_run_names)
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -168,7 +129,7 @@ def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options:
 
 
 @cli.command()
-@click.argument("run", default="last", shell_complete=_run_names)
+@click.argument("run", default="last", shell_complete=run_names)
 @headless_option
 @json_option
 @app_options
@@ -291,15 +252,20 @@ def inspect(
     """
     import msgspec
 
-    from engine.environment import check_libraries
-
-    check_libraries()
     from engine.config import HeadConfig
-    from engine.models.structure import describe
+    from engine.models import known_trees
     from engine.plan import decide_model
     from tltui.tables import layer_tree, plan_line
 
-    tree = describe(model, classes, image_size, HeadConfig(hidden=list(hidden)))
+    head = HeadConfig(hidden=list(hidden))
+    tree = known_trees.look(model, classes, image_size, head)
+    if tree is None:
+        from engine.environment import check_libraries
+
+        check_libraries()
+        from engine.models.structure import describe
+
+        tree = describe(model, classes, image_size, head)
     decisions = decide_model(rules, tree) if rules else None
     if as_json:
         click.echo(msgspec.json.encode(tree))
@@ -340,6 +306,25 @@ def datasets(path: str, as_json: bool) -> None:
     from tltui.catalogue import datasets_table
 
     _list(known_datasets(path), datasets_table, as_json)
+
+
+@cli.command()
+@click.argument("action", type=click.Choice(["list", "clear"]), default="list")
+@click.option("--yes", is_flag=True, help="Clear without asking.")
+@json_option
+def cache(action: str, yes: bool, as_json: bool) -> None:
+    """List what is cached, for which data and network, or clear all that no run uses.
+
+    \b
+    Example:  tltui cache
+              tltui cache clear
+    """
+    from tltui.cached import clear_cache, list_cache
+
+    if action == "list":
+        list_cache(_console(), as_json=as_json)
+    else:
+        clear_cache(ask=not yes, as_json=as_json)
 
 
 @cli.command()

@@ -13,7 +13,8 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
-from engine.environment import check_libraries, choose_device, device_name, versions
+from engine.cache.folder import cache_root, used
+from engine.environment import check_libraries, choose_device, device_name, usable_cores, versions
 from engine.errors import InputError
 from tltui import runs
 from tltui.glyphs import bytes as bytes_text
@@ -50,7 +51,7 @@ def _terminal() -> Section:
 def _machine() -> Section:
     found = {
         "system": platform.platform(),
-        "processors": str(os.cpu_count()),
+        "processors": f"{usable_cores()} of {os.cpu_count()} usable",
         "when the last session ends": _lingering(),
     }
     try:
@@ -90,5 +91,6 @@ def _folders(runs_dir: Path) -> Section:
     return {
         "runs": f"{runs_dir} ({len(runs.folders(runs_dir))} runs, {writable}, {free} free)",
         "your keys and themes": str(platformdirs.user_config_path("tltui")),
+        "cache": f"{cache_root()} ({bytes_text(used(cache_root()))})",
         "data sets": str(Path(platformdirs.user_cache_dir("tltui")) / "datasets"),
     }

@@ -1,14 +1,12 @@
 """The cache's folder, shared by all runs: where it lies, what is in it and in use, and how much it may hold.
 
-    KIND/IDENTITY/            a space: rows of one kind that depend on the same things
-        about.json            what they depend on, for people
-        lock                  held shared by every process that has the space open; its mtime is the last use
-        fill-WORK.lock        held by the one process that computes these rows now
-        ID.bin, ID.idx        rows and their index (rows.py)
-    digests/                  what is known about files (digests.py)
-    lock                      held while room is taken
-
-Imports no numpy: ``tltui cache`` lists and clears with this alone.
+KIND/IDENTITY/            a space: rows of one kind that depend on the same things
+    about.json            what they depend on, for people
+    lock                  held shared by every process that has the space open; its mtime is the last use
+    fill-WORK.lock        held by the one process that computes these rows now
+    ID.bin, ID.idx        rows and their index (rows.py)
+digests/                  what is known about files (digests.py)
+lock                      held while room is taken
 """
 
 from __future__ import annotations
@@ -30,6 +28,7 @@ from engine.rundir import write_atomically
 
 CACHE = "TLTUI_CACHE"
 KINDS = ("pictures", "features")
+TREES = "trees"
 LOCK = "lock"
 ABOUT = "about.json"
 _REMOVED = ".removed-"
@@ -39,28 +38,10 @@ _MOST_NAMES = 8  # of data sets that share a space, remembered to be shown
 About = dict[str, list[str]]
 
 
-class SpaceInfo(msgspec.Struct):
-    """One space on disk. ``about``: everything that was said of it; ``last_used`` in Unix seconds."""
-
-    kind: str
-    identity: str
-    path: str
-    about: About
-    bytes: int
-    last_used: float
-    in_use: bool
-
-
 def cache_root() -> Path:
     """The cache of this user: $TLTUI_CACHE, else the platform's folder for caches."""
     chosen = os.environ.get(CACHE)
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("tltui"))
-
-
-def limit(root: Path) -> int:
-    """Bytes that the cache may take: half of what its disk would have free without it."""
-    disk = os.statvfs(root)
-    return (disk.f_bavail * disk.f_frsize + sum(file.st_blocks * 512 for file in _files(root))) // 2
 
 
 def used(root: Path) -> int:
@@ -68,20 +49,10 @@ def used(root: Path) -> int:
     return sum(max(file.st_size, file.st_blocks * 512) for file in _files(root))
 
 
-def spaces(root: Path) -> list[SpaceInfo]:
-    """What is cached, last used first."""
-    found = [_info(space) for space in _space_folders(root)]
-    return sorted((info for info in found if info), key=lambda info: -info.last_used)
-
-
-def clear(root: Path) -> int:
-    """Remove all that no living process has open. Returns the bytes that are free now."""
-    before = used(root)
-    for space in _space_folders(root):
-        remove(space)
-    shutil.rmtree(root / "digests", ignore_errors=True)
-    _remove_leftovers(root)
-    return before - used(root)
+def limit(root: Path) -> int:
+    """Bytes that the cache may take: half of what its disk would have free without it. Raises OSError."""
+    disk = os.statvfs(root)
+    return (disk.f_bavail * disk.f_frsize + sum(file.st_blocks * 512 for file in _files(root))) // 2
 
 
 def private_folder(root: Path, *below: str) -> Path:
@@ -136,7 +107,7 @@ def try_lock(descriptor: int) -> bool:
 
 def describe(space: Path, about: Mapping[str, object]) -> None:
     """Add to what people are told about a space. Raises OSError."""
-    known = _about(space)
+    known = about_of(space)
     merged = {
         key: list(dict.fromkeys([str(about[key]), *known.get(key, [])] if key in about else known[key]))[:_MOST_NAMES]
         for key in dict.fromkeys([*known, *about])
@@ -175,8 +146,8 @@ def room(root: Path, wanted: int) -> Iterator[bool]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _fits(root, wanted):
-            _remove_leftovers(root)
-            for space in sorted(_space_folders(root), key=_last_used):
+            remove_leftovers(root)
+            for space in sorted(space_folders(root), key=last_used):
                 if _fits(root, wanted):
                     break
                 remove(space)
@@ -185,25 +156,15 @@ def room(root: Path, wanted: int) -> Iterator[bool]:
         os.close(lock)
 
 
-def _fits(root: Path, wanted: int) -> bool:
-    return used(root) + wanted <= limit(root)
-
-
-def _remove_leftovers(root: Path) -> None:
+def remove_leftovers(root: Path) -> None:
+    """Remove what is left of spaces whose removal was cut short."""
     for kind in KINDS:
         for leftover in (root / kind).glob(f"{_REMOVED}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _is_still(lock: int, space: Path) -> bool:
-    """Whether an open lock is the one that lies in ``space`` now."""
-    try:
-        return os.path.samestat(os.fstat(lock), os.stat(space / LOCK))
-    except FileNotFoundError:
-        return False
-
-
-def _space_folders(root: Path) -> list[Path]:
+def space_folders(root: Path) -> list[Path]:
+    """The folders of all spaces."""
     found = []
     for kind in KINDS:
         with suppress(OSError), os.scandir(root / kind) as entries:
@@ -215,8 +176,36 @@ def _space_folders(root: Path) -> list[Path]:
     return found
 
 
+def last_used(space: Path) -> float:
+    """When a space was opened or closed last, in Unix seconds."""
+    for path in (space / LOCK, space):
+        with suppress(OSError):
+            return path.stat().st_mtime
+    return 0.0
+
+
+def about_of(space: Path) -> About:
+    """All that was said about a space, the latest first."""
+    try:
+        return msgspec.json.decode((space / ABOUT).read_bytes(), type=About)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+
+
+def _fits(root: Path, wanted: int) -> bool:
+    return used(root) + wanted <= limit(root)
+
+
+def _is_still(lock: int, space: Path) -> bool:
+    """Whether an open lock is the one that lies in ``space`` now."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(space / LOCK))
+    except FileNotFoundError:
+        return False
+
+
 def _files(root: Path) -> Iterator[os.stat_result]:
-    folders = [*(root / kind for kind in KINDS), root / "digests"]
+    folders = [*(root / kind for kind in KINDS), root / "digests", root / TREES]
     while folders:
         with suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
@@ -225,45 +214,3 @@ def _files(root: Path) -> Iterator[os.stat_result]:
                         folders.append(Path(entry.path))
                     else:
                         yield entry.stat(follow_symlinks=False)
-
-
-def _info(space: Path) -> SpaceInfo | None:
-    try:
-        with os.scandir(space) as entries:
-            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
-        return SpaceInfo(
-            kind=space.parent.name,
-            identity=space.name,
-            path=str(space),
-            about=_about(space),
-            bytes=size,
-            last_used=_last_used(space),
-            in_use=_in_use(space),
-        )
-    except OSError:  # removed meanwhile
-        return None
-
-
-def _in_use(space: Path) -> bool:
-    try:
-        lock = os.open(space / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return not try_lock(lock)
-    finally:
-        os.close(lock)
-
-
-def _last_used(space: Path) -> float:
-    for path in (space / LOCK, space):
-        with suppress(OSError):
-            return path.stat().st_mtime
-    return 0.0
-
-
-def _about(space: Path) -> About:
-    try:
-        return msgspec.json.decode((space / ABOUT).read_bytes(), type=About)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}

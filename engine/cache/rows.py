@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.cache.folder import ABOUT, LOCK, try_lock
+from engine.cache.layout import BLOCK, BLOCK_MAGIC, HEADER, MAGIC
 
 Keys = npt.NDArray[np.void]  # (n,) of 16 bytes each, dtype V16
 Row = npt.NDArray[np.uint8]  # 1 to 4 axes, not empty
@@ -27,12 +28,6 @@ KEY = np.dtype("V16")
 # Shapes end in zeros where a row has fewer than 4 axes.
 ENTRY = np.dtype([("key", KEY), ("offset", "<u8"), ("shape", "<u4", 4)])
 
-_HEADER = struct.Struct("<16s16s")  # of both files: magic and the pair's id, so that no foreign half is taken for ours
-_MAGIC = b"tltui rows 1\n\0\0\0"
-_BLOCK = struct.Struct(
-    "<4sIQI"
-)  # magic, entries, size of the .bin with their rows, CRC-32 of these two and the entries
-_BLOCK_MAGIC = b"blk\n"
 _LARGEST = 4 * 2**30  # bytes after which a new pair is begun
 
 
@@ -43,12 +38,12 @@ def parse_blocks(content: bytes, bin_size: int) -> tuple[npt.NDArray[np.void], i
     block). A block whose rows reach beyond ``bin_size`` ends the search as a damaged one does.
     """
     parts, at, rows_end = [], 0, 0
-    while at + _BLOCK.size <= len(content):
-        magic, count, end, checksum = _BLOCK.unpack_from(content, at)
-        stop = at + _BLOCK.size + count * ENTRY.itemsize
-        if magic != _BLOCK_MAGIC or stop > len(content) or end > bin_size:
+    while at + BLOCK.size <= len(content):
+        magic, count, end, checksum = BLOCK.unpack_from(content, at)
+        stop = at + BLOCK.size + count * ENTRY.itemsize
+        if magic != BLOCK_MAGIC or stop > len(content) or end > bin_size:
             break
-        body = content[at + _BLOCK.size : stop]
+        body = content[at + BLOCK.size : stop]
         if _checksum(count, end, body) != checksum:
             break
         parts.append(np.frombuffer(body, dtype=ENTRY))
@@ -64,11 +59,11 @@ class RowFiles:
         self._index = index
         self._rows = os.open(index.with_suffix(".bin"), os.O_RDONLY)
         self._writes: int | None = None  # the index, while it is claimed
-        self._index_end, self._rows_end = _HEADER.size, _HEADER.size
+        self._index_end, self._rows_end = HEADER.size, HEADER.size
         try:
-            header = os.pread(self._rows, _HEADER.size, 0)
+            header = os.pread(self._rows, HEADER.size, 0)
             with index.open("rb") as file:
-                if len(header) < _HEADER.size or header[:16] != _MAGIC or file.read(_HEADER.size) != header:
+                if len(header) < HEADER.size or header[:16] != MAGIC or file.read(HEADER.size) != header:
                     raise ValueError(f"{index.name} is no index of rows")
         except BaseException:
             os.close(self._rows)
@@ -77,11 +72,11 @@ class RowFiles:
     @classmethod
     def create(cls, space: Path) -> RowFiles:
         """Begin a pair, claimed. It appears to others with its first block. Raises OSError."""
-        header = _HEADER.pack(_MAGIC, secrets.token_bytes(16))
+        header = HEADER.pack(MAGIC, secrets.token_bytes(16))
         index = space / f"{secrets.token_hex(8)}.idx"
         self = cls.__new__(cls)
         self._index, self._writes = index, None
-        self._index_end, self._rows_end = _HEADER.size, _HEADER.size
+        self._index_end, self._rows_end = HEADER.size, HEADER.size
         self._rows = os.open(index.with_suffix(".bin"), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             _write(self._rows, header, 0)
@@ -107,19 +102,20 @@ class RowFiles:
     def claim(self) -> bool:
         """Become the one writer, if there is none, all was read, all is sound and not too large. Raises OSError."""
         index = os.open(self._index, os.O_RDWR)
-        sound = try_lock(index) and os.fstat(index).st_size == self._index_end and self._rows_end < _LARGEST
-        if not sound:
-            os.close(index)
-            return False
         rows = os.open(self._index.with_suffix(".bin"), os.O_RDWR)
-        if not os.path.samestat(os.fstat(rows), os.fstat(self._rows)):
-            os.close(rows)
+        sound = (
+            try_lock(index)
+            and os.fstat(index).st_size == self._index_end
+            and os.path.samestat(os.fstat(rows), os.fstat(self._rows))
+            and self._rows_end <= min(os.fstat(rows).st_size, _LARGEST)
+        )
+        if sound:
+            os.dup2(rows, self._rows, inheritable=False)
+            self._writes = index
+        else:
             os.close(index)
-            return False
-        os.dup2(rows, self._rows, inheritable=False)
         os.close(rows)
-        self._writes = index
-        return True
+        return sound
 
     @property
     def name(self) -> str:
@@ -134,7 +130,7 @@ class RowFiles:
     @property
     def empty(self) -> bool:
         """Whether nothing was published, or read of it."""
-        return self._index_end == _HEADER.size
+        return self._index_end == HEADER.size
 
     def cut(self) -> None:
         """Give what lies behind the last whole block back to the disk. Raises OSError."""
@@ -148,7 +144,7 @@ class RowFiles:
     def append(self, keys: Sequence[bytes], rows: Sequence[Row]) -> npt.NDArray[np.void]:
         """Write rows and publish them; they would survive a loss of power when this returns. Returns their entries.
 
-        Raises OSError, then nothing was appended.
+        Raises OSError; then others may or may not see the rows, and what they see is whole.
         """
         assert self._writes is not None
         entries = np.empty(len(rows), ENTRY)
@@ -156,24 +152,26 @@ class RowFiles:
         entries["shape"] = [(*row.shape, 0, 0, 0, 0)[:4] for row in rows]
         sizes = np.array([row.nbytes for row in rows], np.uint64)
         entries["offset"] = self._rows_end + np.cumsum(sizes) - sizes
+        body = entries.tobytes()
+        unborn = self.empty
         try:
             end = self._rows_end
             for row in rows:
                 end = _write(self._rows, row.data.cast("B"), end)
             os.fsync(self._rows)
-            body = entries.tobytes()
-            block = _BLOCK.pack(_BLOCK_MAGIC, len(rows), end, _checksum(len(rows), end, body)) + body
+            block = BLOCK.pack(BLOCK_MAGIC, len(rows), end, _checksum(len(rows), end, body)) + body
             index_end = _write(self._writes, block, self._index_end)
-            os.fsync(self._writes)
-            if self.empty:
-                os.rename(_unborn(self._index), self._index)
-                _sync_folder(self._index.parent)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._writes, self._index_end)
                 os.ftruncate(self._rows, self._rows_end)
             raise
+        # From here on others may know the rows, so their place is never used again.
         self._index_end, self._rows_end = index_end, end
+        os.fsync(self._writes)
+        if unborn:
+            os.rename(_unborn(self._index), self._index)
+            _sync_folder(self._index.parent)
         return entries
 
     def read(self, offset: int, shape: tuple[int, ...]) -> Row:

@@ -42,6 +42,7 @@ class Space:
         self._folder = root / kind / identity
         self._on_problem = on_problem
         self._told: set[str] = set()
+        self._process = os.getpid()
         self._lock = threading.Lock()
         # Rows that no file holds; a row is in ``_where`` before it leaves this, so that readers need no lock.
         self._memory: dict[bytes, Row] = {}
@@ -95,7 +96,7 @@ class Space:
             try:
                 rows[at] = self._files[file].read(offset, tuple(filter(None, shape)))
             except (OSError, EOFError) as error:
-                self._tell("cache_unusable", f"{self._folder}: a row can't be read any more ({error})")
+                self._tell("cache_unusable", f"{self._folder}: what was cached can't be read ({error}); start again")
                 self._where.pop(names[at], None)
                 raise KeyError(names[at]) from error
         return rows  # pyright: ignore[reportReturnType] (each was set)
@@ -237,6 +238,7 @@ class Space:
         )
 
     def _tell(self, code: str, sentence: str) -> None:
-        if code not in self._told:
+        # A forked process would write into an event log that is its parent's.
+        if code not in self._told and os.getpid() == self._process:
             self._told.add(code)
             self._on_problem(code, sentence)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from torchvision.transforms import v2
 from engine.data.pictures import centre_crop
 from engine.data.store import PictureStore
 from engine.data.views import CENTRE, View, Views
+from engine.environment import usable_cores
 from engine.models.architecture import Preprocessing
 
 
@@ -87,6 +87,7 @@ def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], worke
         worker_init_fn=_take_signals_as_usual,
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it draws from what dropout draws from, more or less often by what is cached
     )
 
 
@@ -110,7 +111,7 @@ def choose_workers(wanted: int, augment: str) -> int:
         return wanted
     if augment in ("none", "flip") or "fork" not in multiprocessing.get_all_start_methods():
         return 0
-    return min(max((os.cpu_count() or 1) - 1, 1), 8)
+    return min(max(usable_cores() - 1, 1), 8)
 
 
 def _take_signals_as_usual(_worker: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from engine.cache.rows import Keys
 from engine.cache.space import Space
 from engine.data.pictures import VERSION, Pixels, prepare, upright
 from engine.data.source import Source
+from engine.environment import usable_cores
 from engine.errors import first_line
 from engine.progress import Report
 from engine.protocol import SkippedFile
@@ -139,7 +139,7 @@ def memory_budget(cache_gb: float) -> int:
 def _in_threads(work: Callable[[int], Result], items: Sequence[int]) -> Iterator[tuple[int, Result]]:
     """Results in order. PIL decodes and resizes outside the interpreter's lock, so threads are enough."""
     waiting: deque[tuple[int, Future[Result]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(work, item)))

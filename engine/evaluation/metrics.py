@@ -1,4 +1,7 @@
-"""Figures of a classifier on a split, from counts that do not grow with the data."""
+"""Figures of a classifier on a split, from counts that do not grow with the data.
+
+scikit-learn and SciPy take a second to import and are not needed before the end of a run.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
 
 from engine.protocol import ClassMetrics
 
@@ -39,18 +40,24 @@ class Tally:
 
 def accuracy_interval(correct: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a share, after Wilson 1927; sound for small counts and shares near 0 or 1."""
+    from scipy.stats import binomtest
+
     interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def balanced_accuracy(tally: Tally) -> float:
     """The mean of the classes' recalls, over the classes that occur."""
+    from sklearn.metrics import balanced_accuracy_score
+
     true, predicted, weight = _as_weighted_pairs(tally)
     return float(balanced_accuracy_score(true, predicted, sample_weight=weight))
 
 
 def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
     """Precision, recall and F1 of each class; 0 where a class was never predicted or never occurs."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     true, predicted, weight = _as_weighted_pairs(tally)
     figures: Any = precision_recall_fscore_support(
         true,

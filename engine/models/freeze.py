@@ -44,9 +44,11 @@ class Freezing:
         frozen = self.frozen()
         self.digests = {name: self.digests.get(name) or _digest(tensor) for name, tensor in frozen.items()}
 
-    def adopt(self) -> None:
-        """Take the frozen tensors as they are now for what they have to stay."""
+    def adopt(self) -> bool:
+        """Take the frozen tensors as they are now for what they have to stay; returns whether any is another."""
+        before = self.digests
         self.digests = {name: _digest(tensor) for name, tensor in self.frozen().items()}
+        return self.digests != before
 
     def _training_modes(self, modules: dict[str, nn.Module], decided: dict[str, bool]) -> dict[str, bool]:
         modes: dict[str, bool] = {}

@@ -40,6 +40,12 @@ class Prefix:
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     @torch.inference_mode()
+    def row(self, picture: torch.Tensor) -> Rows:
+        """What a row looks like: shapes and types for one normalized picture (1, 3, S, S)."""
+        with self._precision.autocast():
+            return self._module(picture)
+
+    @torch.inference_mode()
     def _compute(self, *given: torch.Tensor) -> Rows:
         count = len(given[0])
         if count < self.chunk:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from engine.config import HeadConfig
-from engine.models import zoo
+from engine.models import known_trees, zoo
 from engine.models.zoo import Classifier
 
 # What users call the stages lies below a part of the network that holds nearly everything, and below the largest part
@@ -19,9 +19,13 @@ _FEWEST_STAGES = 4
 
 def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any]:
     """The layer tree of a network by name, without its weights. Raises InputError for what can't be built."""
-    classifier = zoo.build(name, classes, head, image_size, on_meta=True)
-    zoo.check_image_size(classifier)
-    return layer_tree(classifier, classes)
+    tree = known_trees.look(name, classes, image_size, head)
+    if tree is None:
+        classifier = zoo.build(name, classes, head, image_size, on_meta=True)
+        zoo.check_image_size(classifier)
+        tree = layer_tree(classifier, classes)
+        known_trees.remember(tree, name, classes, image_size, head)
+    return tree
 
 
 def layer_tree(classifier: Classifier, classes: int) -> dict[str, Any]:

@@ -77,8 +77,10 @@ class Feed:
 
         What was computed for the boundary before stays in the cache, and is what deeper ones are computed from.
         """
-        before = self._source
+        before, over = self._source, self._bridge
         self._source, self._bridge = None, None
+        if over:
+            over.rows.close()
         if split.kind == "none":
             return
         prefix = Prefix(split.prefix, self._precision)
@@ -89,6 +91,12 @@ class Feed:
             between = bridge(before.split, split)
             if between is not None and before.rows.bytes:
                 self._bridge = _Bridge(before.rows, Prefix(between, self._precision))
+
+    def close(self) -> None:
+        """Let other runs have all that was computed."""
+        for rows in (self._source and self._source.rows, self._bridge and self._bridge.rows):
+            if rows:
+                rows.close()
 
     @property
     def cached(self) -> int:
@@ -121,6 +129,7 @@ class Feed:
                 source.rows.put(self._names(missing), self._computed(source, next(supply)))
             for batch in window:
                 yield Batch(self._kept(source, source.rows, batch), self._labels_of(batch))
+        source.rows.publish()
 
     def _windows(
         self, batches: list[list[View]], rows: RowStore, chunk: int
@@ -178,7 +187,7 @@ class Feed:
             budget = torch.cuda.mem_get_info(device)[0] // 4
         else:
             budget = memory_budget(self._config.data.cache_gb)
-        like = prefix(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
+        like = prefix.row(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
         needed = expected * row_bytes(like)
         if needed > max(budget, _disk_limit()):
             self._tell(
@@ -194,7 +203,9 @@ class Feed:
             "precision": self._precision.name,
         }
         space = Space(cache_root(), "features", found_by, about, self._tell)
-        return RowStore(like, space, budget, expected)
+        rows = RowStore(like, space, budget, expected)
+        rows.missing(self._keys)  # so that one sees from the start how much is there
+        return rows
 
 
 def _disk_limit() -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from torch import nn
 
 from engine.data.loaders import shuffled_batches
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
-from engine.training.criterion import Criterion, balanced_weights, main_logits
-from engine.training.feed import Batch
+from engine.training.criterion import Criterion, balanced_weights
 from engine.training.session import Session
+from engine.training.step import Launched, StepResult, launch, read
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
 
@@ -32,17 +31,6 @@ class Totals:
     correct: int = 0
     count: int = 0
     sound: bool = True
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped."""
-
-    loss: float
-    correct: int
-    count: int
-    grad_norm: float
-    finite: bool
 
 
 def train(session: Session, report: Report) -> str:
@@ -101,40 +89,28 @@ def train_batches(
 ) -> Iterator[StepResult]:
     """A step for each of ``batches``, until they are done or the freeze plan asks for inputs of another place."""
     split = session.split
+    underway: deque[Launched] = deque()
     last = time.monotonic()
     for batch in session.feed.training(batches, session.epoch + 1):
         session.obey()
         if session.split is not split:
-            return
+            break
         config = session.config
         factor = schedules.factor(config.schedule, session.step, steps_per_epoch, config.train.epochs)
         optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
-        result = train_step(session, batch, criterion)
         session.step += 1
-        now = time.monotonic()
-        write_step(session, result, images_per_second=result.count / (now - last))
-        last = now
+        underway.append(launch(session, batch, criterion))
+        # A card computes the next step while the figures of this one are read.
+        if len(underway) > (session.device.type == "cuda"):
+            result = read(session, underway.popleft())
+            now = time.monotonic()
+            write_step(session, result, images_per_second=result.count / (now - last))
+            last = now
+            yield result
+    for launched in underway:
+        result = read(session, launched)
+        write_step(session, result, images_per_second=result.count / (time.monotonic() - last))
         yield result
-
-
-def train_step(session: Session, batch: Batch, criterion: Criterion) -> StepResult:
-    """Forward, backward, clip, step. Weights stay as they are where the loss or a gradient is not finite."""
-    optimizer, scaler, labels = session.optimizer, session.scaler, batch.labels
-    with session.precision.autocast():
-        outputs = session.split.suffix_train(*batch.inputs)
-    loss = criterion(outputs, labels)
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimizer)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, session.config.optimizer.clip_norm or math.inf).item()
-    correct = int((main_logits(outputs).argmax(1) == labels).sum())
-    # While the scaler looks for its scale, gradients that overflow are expected, and it skips such steps itself.
-    sound = math.isfinite(loss.item()) and (math.isfinite(norm) or scaler.is_enabled())
-    if sound:
-        scaler.step(optimizer)
-    scaler.update()
-    return StepResult(loss.item(), correct, len(labels), norm, sound)
 
 
 def survive(session: Session, result: StepResult) -> None:
@@ -143,11 +119,11 @@ def survive(session: Session, result: StepResult) -> None:
     advice = 'lower optimizer.lr, keep optimizer.clip_norm on, or set train.precision = "fp32"'
     on_nan = session.config.train.on_nan
     if on_nan == "skip":
-        session.warn("step_skipped", f"{what} at step {session.step}; the step was skipped; {advice}")
+        session.warn("step_skipped", f"{what} at step {result.step}; the step was skipped; {advice}")
     elif on_nan == "rollback" and session.rollbacks < _MOST_ROLLBACKS and session.go_back():
-        session.warn("rolled_back", f"{what} at step {session.step}; went back to the last checkpoint; {advice}")
+        session.warn("rolled_back", f"{what} at step {result.step}; went back to the last checkpoint; {advice}")
     else:
-        raise TrainingFailed(f"{what} at step {session.step}; the weights before it are kept; {advice}")
+        raise TrainingFailed(f"{what} at step {result.step}; the weights before it are kept; {advice}")
 
 
 def validate(session: Session, criterion: Criterion, report: Report) -> tuple[float, float]:
@@ -174,11 +150,11 @@ def write_step(session: Session, result: StepResult, images_per_second: float) -
     loss, nonfinite = finite(result.loss)
     session.log.write(
         Step(
-            step=session.step,
+            step=result.step,
             epoch=session.epoch + 1,
             loss=loss,
             nonfinite=nonfinite,
-            lr=optimizers.rates(session.optimizer),
+            lr=result.rates,
             grad_norm=finite(result.grad_norm)[0],
             images_per_second=round(images_per_second, 1),
         )

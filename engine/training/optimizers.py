@@ -17,6 +17,8 @@ from engine.models.zoo import Classifier
 # What an optimizer remembers of each parameter (moments, step count), by the parameter's name.
 NamedState = dict[str, dict[str, Any]]
 
+_FUSED = ("cpu", "cuda")  # device types on which fused optimizers can be told to skip a step
+
 
 @dataclass(frozen=True)
 class Depth:
@@ -77,15 +79,31 @@ def rate_factor(config: OptimizerConfig, distance: int) -> float:
 
 
 def _make(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    fused = all(p.device.type in _FUSED and p.is_floating_point() for group in groups for p in group["params"])
     match config.name:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=config.lr)
+            return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, lr=config.lr)
+            return torch.optim.Adam(groups, lr=config.lr, fused=fused)
         case "sgd":
-            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=config.lr, momentum=config.momentum)
+
+
+def is_fused(optimizer: Optimizer) -> bool:
+    """Whether the optimizer's step is one kernel, which can also skip itself."""
+    return bool(optimizer.defaults.get("fused"))
+
+
+def step_if(optimizer: Optimizer, wanted: torch.Tensor) -> None:
+    """Step, with a fused optimizer, if ``wanted`` (a bool scalar on the device) is true, without asking the device.
+
+    It is told as torch.amp.GradScaler tells it.
+    """
+    optimizer.found_inf = (~wanted).float()  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.step()
+    del optimizer.found_inf  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float, where: Mapping[str, Depth]) -> None:
@@ -123,4 +141,12 @@ def restore_state(optimizer: Optimizer, state: NamedState) -> None:
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name in state:
-                optimizer.state[parameter] = dict(state[name])
+                optimizer.state[parameter] = {
+                    key: _where_it_is_needed(optimizer, key, value, parameter) for key, value in state[name].items()
+                }
+
+
+def _where_it_is_needed(optimizer: Optimizer, key: str, value: Any, parameter: nn.Parameter) -> Any:  # noqa: ANN401
+    """State lies beside its parameter, but for the count of steps, which stays on the host unless a kernel reads it."""
+    beside = isinstance(value, torch.Tensor) and (key != "step" or is_fused(optimizer))
+    return value.to(parameter.device) if beside else value

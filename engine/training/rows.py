@@ -45,6 +45,14 @@ class RowStore:
         self._space.append(as_keys(list(names)), list(as_bytes.numpy()))
         self._known.update(names)
 
+    def publish(self) -> None:
+        """Let other runs see what was computed here."""
+        self._space.publish()
+
+    def close(self) -> None:
+        """Publish, and let go of the files."""
+        self._space.close()
+
     def refresh(self) -> None:
         """See what other runs have computed meanwhile."""
         self._space.refresh()

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import gzip
+import multiprocessing
+import os
 import struct
+import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
-from engine.cache.digests import FileDigests, digest
+from engine.cache.digests import FileDigests, as_keys, digest
+from engine.cache.folder import CACHE
 from engine.config import DataConfig, RunConfig
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
 from engine.data.pictures import centre_crop, prepare, to_rgb
@@ -25,9 +32,9 @@ from engine.data.views import Views
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import quiet
-from engine.protocol import DataReady
-from engine.rundir import create
-from tests.conftest import COLOURS, make_pictures
+from engine.protocol import DataReady, Warning
+from engine.rundir import EventTail, create
+from tests.conftest import COLOURS, Engine, make_pictures
 
 PREPROCESSING = Preprocessing(32, 36, (0.5,) * 3, (0.5,) * 3, "bilinear")
 ORANGE = (230, 120, 20)
@@ -279,6 +286,152 @@ def store(pictures: Path, cache: Path) -> PictureStore:
     space = pictures_space(cache, 36, "bilinear", "pictures", no_problem)
     source = open_source(DataConfig(path=str(pictures)))
     return PictureStore(space, decode_all(source, 36, "bilinear", space, FileDigests(cache), quiet).keys)
+
+
+def prepared_again(root: Path, cache: Path) -> tuple[PictureStore, list[int]]:
+    """The pictures below ``root`` as a new process would have them, and what was reported done."""
+    done: list[int] = []
+    space = pictures_space(cache, 36, "bilinear", root.name, no_problem)
+    source = open_source(DataConfig(path=str(root)))
+    found = decode_all(source, 36, "bilinear", space, FileDigests(cache), lambda *report: done.append(report[1]))
+    assert found.skipped == []
+    return PictureStore(space, found.keys), done
+
+
+@pytest.fixture
+def nothing_can_be_decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("nothing can be decoded")
+
+    return lambda: monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+
+
+def test_the_same_pictures_are_decoded_once_wherever_they_lie(
+    tmp_path: Path, nothing_can_be_decoded: Callable[[], None]
+):
+    first, done = prepared_again(make_pictures(tmp_path / "here", 5), tmp_path / "cache")
+    assert done == list(range(1, 16))
+    make_pictures(tmp_path / "there", 5)
+    nothing_can_be_decoded()
+    second, _ = prepared_again(tmp_path / "there", tmp_path / "cache")
+    assert len(second) == 15
+    assert all(np.array_equal(first[i], second[i]) for i in range(15))
+
+
+def test_a_picture_that_changed_is_decoded_anew(tmp_path: Path):
+    root = make_pictures(tmp_path / "here", 5)
+    prepared_again(root, tmp_path / "cache")
+    before = (root / "red" / "00.png").stat()
+    Image.new("RGB", (40, 40), ORANGE).save(root / "red" / "00.png")
+    os.utime(root / "red" / "00.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    store, _ = prepared_again(root, tmp_path / "cache")
+    assert np.all(store[10] == ORANGE)
+
+
+OPENED: list[str] = []
+
+
+def test_a_second_run_over_unchanged_files_opens_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = make_pictures(tmp_path / "here", 5)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)  # files of a moment ago are not trusted
+    sys.addaudithook(lambda event, details: OPENED.append(str(details[0])) if event == "open" else None)
+    first, _ = prepared_again(root, tmp_path / "cache")
+    assert sum(path.startswith(str(root)) for path in OPENED) == 15
+    OPENED.clear()
+    second, done = prepared_again(root, tmp_path / "cache")
+    assert not any(path.startswith(str(root)) for path in OPENED)
+    assert done == [15]
+    assert all(np.array_equal(first[i], second[i]) for i in range(15))
+
+
+def test_pictures_without_files_are_found_by_their_pixels(tmp_path: Path):
+    source = open_source(DataConfig(source="digits"))
+    few = replace(source, pictures=source.pictures[:20])
+    space = pictures_space(tmp_path, 36, "bilinear", "digits", no_problem)
+    first = decode_all(few, 36, "bilinear", space, FileDigests(tmp_path), quiet)
+    assert len(set(first.keys.tolist())) == 20
+    rows = len(space)
+    again = decode_all(few, 36, "bilinear", space, FileDigests(tmp_path), quiet)
+    assert again.keys.tolist() == first.keys.tolist()
+    assert len(space) == rows
+
+
+def test_pictures_of_another_size_or_interpolation_are_others(tmp_path: Path):
+    spaces = [
+        pictures_space(tmp_path, side, interpolation, "photos", no_problem)
+        for side in (36, 40)
+        for interpolation in ("bilinear", "bicubic")
+    ]
+    key = as_keys([digest(b"picture")])
+    spaces[0].append(key, [np.zeros((36, 36, 3), np.uint8)])
+    spaces[0].publish()
+    for space in spaces:
+        space.refresh()
+    assert [bool(space.present(key)[0]) for space in spaces] == [True, False, False, False]
+
+
+def test_two_runs_on_the_same_pictures_decode_them_once(tmp_path: Path):
+    """The second waits for the first, which here stops half-way; then it decodes what is missing."""
+    root = make_pictures(tmp_path / "here", 20)
+    processes = multiprocessing.get_context("fork")
+    told, tell = processes.Pipe(duplex=False)
+
+    def slow() -> None:
+        def report(_activity: str, done: int, _total: int, _unit: str) -> None:
+            if done == 30:
+                space.publish()
+                tell.send(len(space))
+                threading.Event().wait()
+
+        space = pictures_space(tmp_path / "cache", 36, "bilinear", "photos", no_problem)
+        source = open_source(DataConfig(path=str(root)))
+        decode_all(source, 36, "bilinear", space, FileDigests(tmp_path / "cache"), report)
+
+    first = processes.Process(target=slow)
+    first.start()
+    assert told.recv() == 30
+    seen: list[int] = []
+
+    def report(_activity: str, done: int, _total: int, _unit: str) -> None:
+        seen.append(done)
+        if len(seen) == 3:
+            first.kill()
+
+    space = pictures_space(tmp_path / "cache", 36, "bilinear", "photos", no_problem)
+    source = open_source(DataConfig(path=str(root)))
+    found = decode_all(source, 36, "bilinear", space, FileDigests(tmp_path / "cache"), report)
+    first.join()
+    assert len(found.readable) == 60
+    assert seen[:3] == [0, 0, 0]
+    assert len(space) == 60
+
+
+def test_a_run_without_a_usable_cache_says_so_and_goes_on(
+    tmp_path: Path, engine: Engine, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "cache").write_text("a file in its place")
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    folder, state, status = engine.run(config(train={"epochs": 1}))
+    assert (status, len(state.epochs)) == (0, 1)
+    warnings = [event for event in EventTail(folder).poll() if isinstance(event, Warning)]
+    about_cache = [warning.message for warning in warnings if warning.code == "cache_unusable"]
+    assert len(about_cache) == 1
+    assert "TLTUI_CACHE" in about_cache[0]
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(tmp_path: Path):
+    random = np.random.default_rng(0)
+    small = Image.fromarray(random.integers(0, 255, (30, 45, 3), np.uint8))
+    small.resize((1500, 1000), Image.Resampling.BICUBIC).save(tmp_path / "large.jpg", quality=92)
+    with Image.open(tmp_path / "large.jpg") as image:
+        whole = np.asarray(image.resize((150, 100), Image.Resampling.BICUBIC)).astype(int)
+    with Image.open(tmp_path / "large.jpg") as image:
+        pixels = prepare(image, 100, "bicubic")
+        assert image.size == (375, 250)
+    assert pixels.shape == (100, 150, 3)
+    assert np.abs(pixels - whole).mean() < 1
+    assert np.abs(pixels - whole).max() < 12
 
 
 KEYS = [digest(bytes([number])) for number in range(48)]

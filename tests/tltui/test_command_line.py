@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.cache.digests import as_keys, digest
+from engine.cache.folder import CACHE
+from engine.cache.space import Space
 from engine.config import RunConfig, load, to_toml
 from engine.protocol import CommandApplied, Step, decode_event
 from engine.rundir import EventTail, RunFolder, is_locked
@@ -286,6 +291,57 @@ def test_networks_and_data_sets_are_listed(tltui: CommandLine):
     assert "timm/convnext_atto" in tltui("models", "timm/convnext_a*").stdout
     names = {row["name"] for row in json.loads(tltui("datasets", "--json").stdout)}
     assert {"CIFAR10", "Flowers102", "OxfordIIITPet"} <= names
+
+
+def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: CommandLine, tmp_path: Path):
+    root = tmp_path / "cache"
+    tltui.environment[CACHE] = str(root)
+    assert "nothing is cached" in tltui("cache").stdout
+    row = [np.zeros(2_000_000, np.uint8)]
+    about = {"data": "photos\x1b[2J", "model": "resnet18", "boundary": "layer4", "precision": "bf16"}
+    used = Space(root, "features", "ab" * 16, about, pytest.fail)
+    used.append(as_keys([digest(b"one")]), row)
+    used.publish()
+    unused = Space(root, "pictures", "cd" * 16, {"data": "flowers", "pictures": "256 px, bicubic"}, pytest.fail)
+    unused.append(as_keys([digest(b"one"), digest(b"two")]), row * 2)
+    unused.close()
+
+    listed = {space["kind"]: space for space in json.loads(tltui("cache", "list", "--json").stdout)}
+    assert (listed["features"]["rows"], listed["features"]["in_use"]) == (1, True)
+    assert (listed["pictures"]["rows"], listed["pictures"]["in_use"]) == (2, False)
+    assert listed["features"]["about"]["boundary"] == ["layer4"]
+    shown = tltui("cache").stdout
+    assert "\x1b" not in shown
+    first, second = sorted(line for line in shown.splitlines() if line.startswith(("features", "pictures")))
+    assert all(part in first for part in (r"photos\x1b[2J", "resnet18", "layer4, bf16", " 1 ", "2.0 MB", "yes"))
+    assert all(part in second for part in ("flowers", "256 px, bicubic", " 2 ", "4.0 MB"))
+
+    cleared = tltui("cache", "clear")
+    assert cleared.returncode == 0, cleared.stderr
+    assert "freed 4.0 MB" in cleared.stdout
+    assert r"in use, stays: features of photos\x1b[2J, 2.0 MB" in cleared.stdout
+    assert used.present(as_keys([digest(b"one")])).all()
+    used.close()
+    assert json.loads(tltui("cache", "clear", "--json").stdout)["in_use"] == []
+    assert json.loads(tltui("cache", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("n", True), ("y", False)])
+def test_clearing_the_cache_asks_on_a_terminal(answer: str, stays: bool, tltui: CommandLine, tmp_path: Path):
+    tltui.environment[CACHE] = str(tmp_path / "cache")
+    space = Space(tmp_path / "cache", "pictures", "cd" * 16, {"data": "flowers"}, pytest.fail)
+    space.close()
+    terminal, slave = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    done = subprocess.run(
+        [*TLTUI, "cache", "clear"], check=False, stdin=slave, capture_output=True, text=True, env=tltui.environment
+    )
+    os.close(slave)
+    os.close(terminal)
+    assert "remove" in done.stderr
+    assert done.returncode == (130 if stays else 0)
+    assert ("freed" in done.stdout) != stays
+    assert (tmp_path / "cache" / "pictures" / ("cd" * 16)).exists() == stays
 
 
 def test_doctor_tells_what_a_bug_report_needs(tltui: CommandLine):

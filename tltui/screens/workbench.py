@@ -175,7 +175,7 @@ class Workbench(Screen[None]):
         precision = state.started.precision if state and state.started else draft["train.precision"]
         momentum = draft["optimizer.momentum"] if not draft.problem("optimizer.momentum") else 0.0
         memory = editor.memory(draft["optimizer.name"], precision, momentum)
-        cached, boundary = (state.model.cached, state.model.boundary) if state and state.model else (0, None)
+        cached, boundary = (state.cached, state.boundary) if state else (0, None)
         self._counter.show(editor.counts, memory, cached, boundary)
 
     @on(LayersPane.Loaded)

@@ -1,0 +1,70 @@
+"""What is in the cache, for people; and clearing it. Imports no numpy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from engine.cache import folder
+from engine.cache.layout import count_rows
+
+
+class SpaceInfo(msgspec.Struct):
+    """One space on disk. ``about``: everything that was said of it, the latest first; ``last_used`` in Unix seconds."""
+
+    kind: str
+    identity: str
+    path: str
+    about: folder.About
+    bytes: int
+    rows: int
+    last_used: float
+    in_use: bool
+
+
+def spaces(root: Path) -> list[SpaceInfo]:
+    """What is cached, last used first."""
+    found = [_info(space) for space in folder.space_folders(root)]
+    return sorted((info for info in found if info), key=lambda info: -info.last_used)
+
+
+def clear(root: Path) -> int:
+    """Remove all that no living process has open. Returns the bytes that were freed."""
+    before = folder.used(root)
+    for space in folder.space_folders(root):
+        folder.remove(space)
+    shutil.rmtree(root / "digests", ignore_errors=True)
+    folder.remove_leftovers(root)
+    return before - folder.used(root)
+
+
+def _info(space: Path) -> SpaceInfo | None:
+    try:
+        with os.scandir(space) as entries:
+            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+        return SpaceInfo(
+            kind=space.parent.name,
+            identity=space.name,
+            path=str(space),
+            about=folder.about_of(space),
+            bytes=size,
+            rows=count_rows(space),
+            last_used=folder.last_used(space),
+            in_use=_in_use(space),
+        )
+    except OSError:  # removed meanwhile
+        return None
+
+
+def _in_use(space: Path) -> bool:
+    try:
+        lock = os.open(space / folder.LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not folder.try_lock(lock)
+    finally:
+        os.close(lock)

@@ -1,0 +1,180 @@
+"""Frozen layers compute each picture once, and training is the same as if they did so in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.cache import folder as cache_folder
+from engine.config import RunConfig
+from engine.models.split import _unsplit
+from engine.progress import quiet
+from engine.protocol import Boundary, ModelReady, Set, Step, Warning
+from engine.rundir import EventTail, new_command_id, send
+from engine.training.loop import train
+from engine.training.session import Session
+from tests.conftest import Engine, Sessions
+
+HEAD_ONLY = ["freeze *", "train head"]
+LAST_STAGE = ["freeze *", "train layer4", "train head"]
+MIDDLE = ["freeze *", "train layer2", "train head"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache that is empty at the start."""
+    monkeypatch.setenv(cache_folder.CACHE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Counted(torch.nn.Module):
+    """Counts the pictures that go through a prefix."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.pictures = 0
+
+    def forward(self, *inputs: torch.Tensor) -> object:
+        self.pictures += len(inputs[0])
+        return self.inner(*inputs)
+
+
+def count(run: Session) -> Counted:
+    """Counts from here on."""
+    source = run.feed._source
+    assert source is not None
+    source.prefix.chunk = 1  # else the last chunks are filled up
+    counted = Counted(source.prefix._module)
+    source.prefix._module = counted
+    return counted
+
+
+def told(run: Session, kind: type) -> list:
+    return [event for event in EventTail(run.folder).poll() if isinstance(event, kind)]
+
+
+def losses(run: Session) -> list[float]:
+    return [step.loss for step in told(run, Step)]
+
+
+@pytest.mark.parametrize("rules", [HEAD_ONLY, LAST_STAGE, MIDDLE])
+@pytest.mark.parametrize("augment", ["none", "flip", "standard"])
+def test_training_on_kept_rows_takes_the_steps_of_training_on_the_pictures(
+    rules: list[str], augment: str, session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+):
+    wanted = config(freeze={"rules": rules}, data={"augment": augment}, train={"epochs": 3})
+    kept = session(wanted)
+    train(kept, quiet)
+    plain = session(wanted)
+    monkeypatch.setattr("engine.training.session.split", lambda classifier, _: _unsplit(classifier, ""))
+    plain.cut()
+    train(plain, quiet)
+    assert kept.boundary is not None
+    assert plain.boundary is None
+    assert losses(kept) == pytest.approx(losses(plain), rel=1e-4)
+
+
+def test_each_picture_goes_through_the_frozen_layers_once(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(train={"epochs": 4}))
+    counted = count(run)
+    train(run, quiet)
+    assert counted.pictures == len(run.data.splits["train"]) + len(run.data.splits["val"])
+
+
+def test_a_second_run_with_other_settings_computes_nothing_again(session: Sessions, config: Callable[..., RunConfig]):
+    train(session(config()), quiet)
+    second = session(
+        config(optimizer={"name": "sgd", "lr": 0.1}, head={"hidden": [8]}, train={"batch_size": 5, "seed": 42})
+    )
+    (ready,) = told(second, ModelReady)
+    assert ready.cached > 0
+    counted = count(second)
+    train(second, quiet)
+    assert counted.pictures == 0
+
+
+def test_rows_of_other_weights_are_not_taken_for_ours(session: Sessions, config: Callable[..., RunConfig]):
+    train(session(config()), quiet)
+    other = session(config(train={"seed": 43}))  # the backbone is random, too
+    assert told(other, ModelReady)[0].cached == 0
+
+
+def test_augmented_views_are_computed_once_each(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(data={"augment": "standard", "views": 2}, train={"epochs": 4, "batch_size": 24}))
+    counted = count(run)
+    train(run, quiet)
+    trained, val = len(run.data.splits["train"]), len(run.data.splits["val"])
+    assert 2 * trained + val < counted.pictures < 4 * trained + val
+
+
+def test_freezing_deeper_computes_from_what_is_kept_and_says_where_it_is(
+    session: Sessions, config: Callable[..., RunConfig]
+):
+    run = session(config(freeze={"rules": LAST_STAGE}, train={"epochs": 3}))
+    assert run.boundary is not None
+    before = run.boundary
+    run.config = run.config.model_copy(update={"train": run.config.train.model_copy(update={"epochs": 1})})
+    train(run, quiet)
+    run.config = run.config.model_copy(update={"train": run.config.train.model_copy(update={"epochs": 3})})
+    send(run.folder, Set(id=new_command_id(), key="freeze.rules", value=HEAD_ONLY))
+    run.obey()
+    counted = count(run)
+    train(run, quiet)
+    assert counted.pictures == 0  # all came over the bridge
+    assert told(run, Boundary)[-1].boundary == run.boundary != before
+    assert told(run, Boundary)[-1].cached > 0
+
+
+def test_unfreezing_on_the_way_goes_on_with_the_right_inputs(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(train={"epochs": 4}))
+    send(run.folder, Set(id=new_command_id(), key="freeze.rules", value=LAST_STAGE))
+    train(run, quiet)
+    steps = told(run, Step)
+    assert [step.step for step in steps] == list(range(1, len(steps) + 1))
+    assert set(steps[-1].lr) == {"head", "backbone"}
+    assert run.freezing.verify().unchanged
+
+
+def test_rows_that_would_not_fit_are_computed_anew_and_that_is_said(
+    session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.training.feed._disk_limit", lambda: 0)
+    run = session(config(data={"cache_gb": 1e-7}))
+    assert "cache_too_small" in {warning.code for warning in told(run, Warning)}
+    counted = count(run)
+    train(run, quiet)
+    assert counted.pictures >= 2 * len(run.data.splits["train"])
+    assert run.feed.cached == 0
+
+
+def test_a_small_memory_reads_from_the_cache_and_changes_nothing(session: Sessions, config: Callable[..., RunConfig]):
+    wanted = config(freeze={"rules": LAST_STAGE})
+    plenty = session(wanted)
+    train(plenty, quiet)
+    little = session(config(freeze={"rules": LAST_STAGE}, data={"cache_gb": 1e-5}))
+    train(little, quiet)
+    assert losses(little) == losses(plenty)
+
+
+def test_a_cache_that_is_damaged_while_training_costs_time_and_nothing_else(
+    session: Sessions, config: Callable[..., RunConfig], own_cache: Path
+):
+    wanted = config(data={"cache_gb": 1e-7}, train={"epochs": 1})
+    whole = session(wanted)
+    train(whole, quiet)
+    damaged = session(wanted)
+    for file in own_cache.glob("features/*/*.bin"):
+        with file.open("r+b") as rows:
+            rows.truncate(100)
+    train(damaged, quiet)
+    assert losses(damaged) == pytest.approx(losses(whole), rel=1e-5)
+    assert "cache_unusable" in {warning.code for warning in told(damaged, Warning)}
+
+
+def test_two_runs_at_once_share_a_cache(engine: Engine, config: Callable[..., RunConfig]):
+    runs = [engine.start(config(train={"seed": 42, "batch_size": size})) for size in (4, 6)]
+    assert [process.wait(timeout=240) for _, process in runs] == [0, 0]

@@ -1,0 +1,58 @@
+"""What several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def run_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Ids that begin with what was typed."""
+    from tltui import runs
+
+    known = runs.folders(runs.runs_folder(ctx.params.get("runs_dir")))
+    return [name for name in ["last", *(folder.id for folder in known)] if name.startswith(incomplete)]
+
+
+def _setting_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from engine.config import settings
+
+    return [f"{key}=" for key, _ in settings() if key.startswith(incomplete)]
+
+
+runs_dir_option = click.option("--runs-dir", metavar="DIR", help="Where runs are kept.  [default: $TLTUI_RUNS]")
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else.")
+headless_option = click.option("--headless", is_flag=True, help="Plain progress instead of the app.")
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=_setting_names,
+    help="Change a setting, e.g. --set train.epochs=20; may be repeated.",
+)
+detach_option = click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
+
+
+def app_options(function: Function) -> Function:
+    """How the app looks and listens, where a command opens it."""
+    for option in (
+        click.option("--theme", metavar="NAME", help="Colours: tltui-dark, tltui-light … or a file of yours."),
+        click.option(
+            "--marker",
+            type=click.Choice(["braille", "hd", "dot", "ascii"]),
+            default="braille",
+            help="Dots of the curves.",
+        ),
+        click.option("--ascii", "ascii_only", is_flag=True, help="Plain ASCII instead of symbols and lines."),
+        click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal, to select and copy text."),
+    ):
+        function = option(function)
+    return function
+
+
+run_argument = click.argument("run", shell_complete=run_names)
