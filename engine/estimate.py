@@ -69,14 +69,16 @@ class LoopCosts(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True):
     """A network measured on one machine, in seconds and bytes.
 
-    ``pictures``: how many were measured at once. ``optimizer_tensor`` and ``optimizer_value``: of a training step for
-    each tensor and each scalar that trains; ``picture``: to get one ready; ``row_byte``: to get a byte of a cached row
-    ready; ``digest_byte``: to prove that a byte is frozen.
+    ``pictures``: how many were measured at once; ``chunk``: how many go through frozen layers at once.
+    ``optimizer_tensor`` and ``optimizer_value``: of a training step for each tensor and each scalar that trains;
+    ``picture``: to get one ready; ``row_byte``: to get a byte of a cached row ready; ``digest_byte``: to prove that a
+    byte is frozen.
     """
 
     device: str
     precision: str
     pictures: int
+    chunk: int
     operations: list[Operation]
     loop: LoopCosts
     optimizer_tensor: float
@@ -113,12 +115,13 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
     row = sum(profile.operations[at].row for at in plan.stored)
     ready = row * profile.row_byte if plan.once else profile.picture
     once = evaluation = training = 0.0
-    kept = most = 0
+    kept = largest_kept = largest_once = 0
     for at, does in enumerate(profile.operations):
-        most = max(most, does.kept)
         if at in plan.once:
             once += does.once
+            largest_once = max(largest_once, does.row)
             continue
+        largest_kept = max(largest_kept, does.kept)
         evaluation += does.evaluate
         training += does.forward if plan.modes[does.layer] else does.evaluate
         if at in plan.follows_training:
@@ -144,11 +147,15 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
     )
     views = _VIEWS.get(config.data.augment) or config.data.views or _DRAWN_VIEWS
     cached = row * (train * views + val)
-    memory = profile.loop.memory + 4 * sum(sizes.values()) + _TRAINING_BYTES[config.optimizer.name] * sum(trained)
+    memory = profile.loop.memory if profile.device == "cpu" else 0
+    memory += 4 * sum(sizes.values()) + _TRAINING_BYTES[config.optimizer.name] * sum(trained)
+    memory += frozen * bool(plan.once)  # frozen layers compute with a copy, batch norms folded
+    # An operation has its input, its output and some room to work in, or the gradients of both.
+    memory += max(batch * (kept + 2 * largest_kept), profile.chunk * 3 * largest_once)
     return Estimate(
         first_epoch_seconds=epoch + ((train + val) * (profile.picture + once) if plan.once else 0.0),
         epoch_seconds=epoch,
-        memory_bytes=memory + batch * (kept + 2 * most) + cached,
+        memory_bytes=memory + cached,
         cached_bytes=cached,
     )
 

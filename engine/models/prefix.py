@@ -43,7 +43,7 @@ class Prefix:
     def row(self, picture: torch.Tensor) -> Rows:
         """What a row looks like: shapes and types for one normalized picture (1, 3, S, S)."""
         with self._precision.autocast():
-            return self._module(picture)
+            return self.module(picture)
 
     @torch.inference_mode()
     def _compute(self, *given: torch.Tensor) -> Rows:

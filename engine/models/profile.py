@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import math
+import time
 from collections.abc import Callable, Container, Mapping
-from typing import TypeVar
 
-import msgspec
 import torch
 from torch import fx, nn
 
 from engine import environment
-from engine.cache.folder import cache_root, private_folder
-from engine.config import OptimizerConfig, RunConfig
+from engine.config import HeadConfig, OptimizerConfig, TrainConfig
 from engine.data.loaders import Normalize
 from engine.estimate import LoopCosts, Operation, Profile
-from engine.models import zoo
+from engine.models import known_profiles, zoo
 from engine.models.cutting import state_read
 from engine.models.loop_costs import measure_loop
 from engine.models.operation_costs import Costs, measure, now
@@ -26,37 +23,33 @@ from engine.models.prefix import Prefix
 from engine.models.structure import keeps_batch_statistics
 from engine.models.tracing import FEW, observe, operation, trace
 from engine.models.zoo import Classifier
-from engine.rundir import write_atomically
 from engine.training import optimizers
 from engine.training.criterion import Criterion, Outputs
 from engine.training.optimizers import Depth
 from engine.training.precision import Precision, choose_precision
 
-Kind = TypeVar("Kind", bound=msgspec.Struct)
-
-_VERSION = 1  # of what is measured and how it is kept
 _LONG_STEP = 1.5  # seconds; where a step takes longer, fewer pictures are measured
 _REPETITIONS = 3
 
 
-def profile(config: RunConfig, classes: int) -> Profile:
-    """What the network of ``config`` costs on this machine. Measured only if it is not known yet.
+def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig) -> Profile:
+    """What a network costs on this machine, in the precision and with the batch size of ``train``.
 
-    Raises InputError for a network that can't be built, and whatever tracing raises for one whose course depends on
-    its data.
+    Measured only if it is not known yet. Raises InputError for a network that can't be built, and whatever tracing
+    raises for one whose course depends on its data.
     """
-    device = environment.choose_device(config.train.device)
-    precision = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
-    name, batch = environment.device_name(device), config.train.batch_size
-    machine = f"{_VERSION} {environment.versions()} {environment.processor_name()} {name} {batch}"
-    loop = _known(f"loop {machine}", LoopCosts, lambda: measure_loop(batch, config.train.device))
-    about = f"{config.model.name} {classes} {config.head.hidden} {config.data.image_size} {precision.name}"
-
-    def measured() -> Profile:
-        classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
-        return measure_network(classifier, precision, batch, loop)
-
-    return _known(f"network {about} {machine}", Profile, measured)
+    what = known_profiles.network(name, classes, image_size, head, train)
+    known = known_profiles.look(what, Profile)
+    if known is None:
+        environment.set_up_processor()
+        loop = known_profiles.look(known_profiles.loop(train), LoopCosts)
+        if loop is None:
+            loop = measure_loop(train.batch_size, train.device)
+            known_profiles.remember(known_profiles.loop(train), loop)
+        precision = choose_precision(train.precision, environment.choose_device(train.device), name, image_size)
+        known = measure_network(zoo.build(name, classes, head, image_size), precision, train.batch_size, loop)
+        known_profiles.remember(what, known)
+    return known
 
 
 def measure_network(classifier: Classifier, precision: Precision, batch_size: int, loop: LoopCosts) -> Profile:
@@ -73,21 +66,22 @@ def measure_network(classifier: Classifier, precision: Precision, batch_size: in
         return measure(training if trains else evaluation, inputs, precision.autocast(), criterion)
 
     classifier.module.eval()
-    prefix = Prefix(evaluation, precision).module
-    assert isinstance(prefix, fx.GraphModule)
+    prefix = Prefix(evaluation, precision)
+    assert isinstance(prefix.module, fx.GraphModule)
     count = _affordable(batch_size, lambda pictures: step(pictures, trains=True))
     trained, frozen, once = Costs(), Costs(), Costs()
     for _ in range(_REPETITIONS):
         trained = trained.least(step(count, trains=True))
         frozen = frozen.least(step(count, trains=False))
         with torch.inference_mode():
-            once = once.least(measure(prefix, _pictures(classifier, count, device), precision.autocast()))
+            once = once.least(measure(prefix.module, _pictures(classifier, count, device), precision.autocast()))
     classifier.module.requires_grad_(True)
     per_tensor, per_value = _optimizer_costs(classifier)
     return Profile(
         device=str(device),
         precision=precision.name,
         pictures=count,
+        chunk=prefix.chunk,
         operations=_operations(classifier, training, trained, frozen, once, count),
         loop=loop,
         optimizer_tensor=per_tensor,
@@ -103,23 +97,12 @@ def _affordable(most: int, step: Callable[[int], Costs]) -> int:
     step(2)  # the first one prepares what the others use
     count = 2
     while count < most:
-        done = step(count)
-        if sum(done.forward.values()) + sum(done.backward.values()) > _LONG_STEP / 2:
+        start = time.process_time()  # what other processes take is no reason to measure less
+        step(count)
+        if (time.process_time() - start) / torch.get_num_threads() > _LONG_STEP / 2:
             break
         count = min(2 * count, most)
-    return max(count, 2)
-
-
-def _known(about: str, kind: type[Kind], measure_it: Callable[[], Kind]) -> Kind:
-    """What was measured before, or is measured and remembered now."""
-    name = f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
-    try:
-        return msgspec.json.decode((cache_root() / "profiles" / name).read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError):
-        measured = measure_it()
-    with contextlib.suppress(OSError):  # it will be measured again
-        write_atomically(private_folder(cache_root(), "profiles") / name, msgspec.json.encode(measured))
-    return measured
+    return count
 
 
 def _traced(classifier: Classifier, *, training: bool) -> fx.GraphModule:
@@ -231,7 +214,7 @@ def _row_byte_cost(device: torch.device, count: int) -> float:
 
 def _digest_byte_cost() -> float:
     """Seconds to hash a byte of a frozen tensor."""
-    content = bytes(1 << 22)
+    content = bytes(1 << 25)
     return _least(lambda: hashlib.sha256(content), torch.device("cpu")) / len(content)
 
 
