@@ -28,9 +28,10 @@ class Operation(msgspec.Struct, frozen=True):
     """One operation of a network, in seconds and bytes for each picture; ``inputs`` are positions of earlier ones.
 
     ``layer``: path of the layer that it is or runs in; ``parameters``: names of those that it reads itself.
-    ``statistics``: it keeps batch statistics; ``random``: it draws random numbers in training; ``cheap``: it multiplies
-    no matrices; ``view``: it only looks at its input in another shape. ``output``: scalars that it gives for a picture,
-    0 where they do not follow the pictures, None where it gives several tensors; ``row``: their bytes in a cache.
+    ``statistics``: it keeps batch statistics; ``random``: it draws random numbers in training; ``repeatable``: doing it
+    again in every epoch is safe and cheap; ``view``: it only looks at its input in another shape. ``output``: scalars
+    that it gives for a picture, 0 where they do not follow the pictures, None where it gives several tensors; ``row``:
+    their bytes in a cache.
 
     ``once``: forward where it is computed once; ``evaluate``: in evaluation; ``forward``: in training; ``through``:
     backward to its inputs; ``weights``: backward to its parameters, in addition. ``kept``: bytes that it keeps for the
@@ -43,7 +44,7 @@ class Operation(msgspec.Struct, frozen=True):
     inputs: list[int]
     statistics: bool
     random: bool
-    cheap: bool
+    repeatable: bool
     view: bool
     output: int | None
     row: int
@@ -235,7 +236,7 @@ def _boundary(operations: Sequence[Operation], once: set[int]) -> tuple[set[int]
 
     kept = stored(once)
     for at in range(len(operations) - 1, 0, -1):
-        if at not in kept or not operations[at].cheap:
+        if at not in kept or not operations[at].repeatable:
             continue
         fewer, inputs = once - {at}, set(operations[at].inputs)
         while containers := {given for given in inputs if operations[given].output is None}:

@@ -128,6 +128,8 @@ def _operations(
 ) -> list[Operation]:
     names = {id(parameter): name for name, parameter in classifier.module.named_parameters()}
     layers = dict(classifier.module.named_modules())
+    order = {node: number for number, node in enumerate(traced.graph.nodes)}
+    last_write = {memory: order[node] for node in traced.graph.nodes for memory in operation(node).writes}
     place: dict[fx.Node, int] = {}
     found: list[Operation] = []
     for node in traced.graph.nodes:
@@ -136,6 +138,7 @@ def _operations(
             continue
         layer = str(node.target) if node.op == "call_module" else _innermost(does.name, layers)
         inputs = [given for given in node.all_input_nodes if given in place]
+        given_memory = frozenset[int]().union(*(operation(given).memory for given in inputs))
         place[node] = len(found)
         through = frozen.backward.get(does.name, 0.0)
         output = does.few.numel() // FEW if does.is_tensor else None
@@ -147,8 +150,8 @@ def _operations(
                 inputs=[place[given] for given in inputs],
                 statistics=node.op == "call_module" and keeps_batch_statistics(layers[layer]),
                 random=does.random,
-                cheap=does.cheap,
-                view=does.memory <= frozenset[int]().union(*(operation(given).memory for given in inputs)),
+                repeatable=does.cheap and all(last_write.get(memory, -1) < order[node] for memory in given_memory),
+                view=does.memory <= given_memory,
                 output=output if does.follows_pictures else 0,
                 row=once.output.get(does.name, 0) // count,
                 once=once.forward.get(does.name, 0.0) / count,
