@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections import deque
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 
 from engine.errors import Stopped
+from engine.past import key
 from engine.protocol import AnyCommand, Stop
 from engine.rundir import CommandTail, RunFolder
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+_PATIENCE = 8.0  # seconds; whoever sends a signal often kills after ten
 
 
 class Control:
@@ -16,22 +25,49 @@ class Control:
     SIGTERM and SIGINT ask the run to stop in order; SIGHUP, a terminal that closes, is none of its business.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, answered: Mapping[str, int] | None = None) -> None:
+        """``answered``: how often each command, by its key, had its answer from an engine before this one."""
         self._tail = CommandTail(folder)
+        self._answered = Counter(answered or {})
         self._waiting: deque[AnyCommand | str] = deque()
         self.signal: signal.Signals | None = None
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # whoever starts an engine may block them until now
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.signal = signal.Signals(number)
+
+    def see_to_it(self, leave: Callable[[str], None]) -> None:
+        """Have ``leave``, given the signal's name, called in a thread if the process is still there 8 s after a signal.
+
+        For all that may keep the main thread from looking: a long step, a slow disk, a download.
+        """
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        # Python's own handlers wait until the main thread comes back from a library; this does not.
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+        def watch(_theirs: socket.socket = theirs) -> None:
+            while (number := ours.recv(1)[0]) not in ENDING:
+                pass
+            time.sleep(_PATIENCE)
+            leave(signal.Signals(number).name)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def anything(self) -> bool:
+        """Whether a command waits or a signal came."""
+        self._look()
+        return bool(self._waiting) or self.signal is not None
 
     def commands(self) -> list[AnyCommand | str]:
         """Those that came since the last call; raises Stopped after a signal."""
         if self.signal is not None:
             raise Stopped(f"signal {self.signal.name}")
-        self._waiting.extend(self._tail.poll())
+        self._look()
         taken = list(self._waiting)
         self._waiting.clear()
         return taken
@@ -52,3 +88,10 @@ class Control:
         if stop:
             self._waiting.remove(stop)
             raise Stopped("stop command", stop)
+
+    def _look(self) -> None:
+        for command in self._tail.poll():
+            if self._answered[key(command)]:
+                self._answered[key(command)] -= 1
+            else:
+                self._waiting.append(command)

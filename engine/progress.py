@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.errors import Stopped
+
 # (activity, done, total, unit); a total of 0 is unknown. May raise engine.errors.Stopped to cancel the work.
 Report = Callable[[str, int, int, str], None]
 
@@ -21,14 +23,18 @@ def watched_download(folder: Path, total: int, report: Report) -> Iterator[None]
     """Report the growth of files below ``folder`` while a library downloads into it.
 
     Neither torch nor the hub's client tells its caller how far a download is; the file that grows does.
-    ``total`` is in bytes, 0 if unknown.
+    ``total`` is in bytes, 0 if unknown. Where ``report`` raises Stopped, that is raised once the download is over.
     """
     started_with = _bytes_below(folder)
     done = threading.Event()
+    stopped: list[Stopped] = []
 
     def watch() -> None:
-        while not done.wait(0.5):
-            report("download", max(0, _bytes_below(folder) - started_with), total, "B")
+        try:
+            while not done.wait(0.5):
+                report("download", max(0, _bytes_below(folder) - started_with), total, "B")
+        except Stopped as wanted:
+            stopped.append(wanted)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -37,6 +43,8 @@ def watched_download(folder: Path, total: int, report: Report) -> Iterator[None]
     finally:
         done.set()
         watcher.join()
+    if stopped:
+        raise stopped[0]
 
 
 def _bytes_below(folder: Path) -> int:

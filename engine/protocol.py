@@ -35,20 +35,27 @@ class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
 
 
 class RunStarted(Event, tag="run_started"):
-    """The engine process is up."""
+    """The engine process is up; each engine that takes up a run says so.
+
+    ``precision``: of training; ``frozen_precision``: of layers that are computed once.
+    """
 
     run: str
     versions: dict[str, str]
     device: str
     device_name: str
     precision: str
+    frozen_precision: str
     process_id: int
     seed: int
     epochs: int
 
 
 class Progress(Event, tag="progress"):
-    """How far a long step is that is not training: "download", "data" or "evaluate". ``total`` 0: unknown."""
+    """How far a long step is that tells no steps: "download", "data", "catch_up", "validate" or "evaluate".
+
+    ``total`` 0: unknown.
+    """
 
     activity: str
     done: int
@@ -106,6 +113,16 @@ class ModelReady(Event, tag="model_ready"):
     weights: WeightsReport
     boundary: str | None = None
     cached: int = 0
+
+
+class Resumed(Event, tag="resumed"):
+    """Another engine goes on with the run, from a ``checkpoint`` (path relative to the run's folder; null: from the
+    start) that was made after ``step`` and ``epoch``. Steps up to ``told`` are computed again and not told again."""
+
+    step: int
+    epoch: int
+    checkpoint: str | None
+    told: int
 
 
 class Boundary(Event, tag="boundary"):
@@ -211,7 +228,7 @@ class FrozenProof(msgspec.Struct):
 
 
 class RunFinished(Event, tag="run_finished"):
-    """The last event. ``exit_code`` is the engine's and the command line's: 0, 1, 2 or 130."""
+    """The last event of an engine. ``exit_code`` is the engine's and the command line's: 0, 1, 2 or 130."""
 
     status: Literal["completed", "stopped", "failed"]
     reason: str
@@ -276,6 +293,7 @@ AnyEvent = (
     | Progress
     | DataReady
     | ModelReady
+    | Resumed
     | Boundary
     | Step
     | Epoch

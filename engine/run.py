@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -12,18 +13,19 @@ import numpy as np
 import torch
 
 from engine import environment
-from engine.config import RunConfig
+from engine.config import RunConfig, from_tables
 from engine.control import Control
 from engine.data.loaders import batch_count
 from engine.data.prepare import prepare_data
 from engine.data.sources import open_source
-from engine.errors import Stopped
+from engine.errors import InputError, Stopped
 from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
 from engine.evaluation.predictions import PredictionsFile
 from engine.models import zoo
 from engine.models.freeze import Freezing
 from engine.models.structure import describe
 from engine.models.weights import load_weights
+from engine.past import Past
 from engine.plan import decide_model
 from engine.progress import Report, Throttled
 from engine.protocol import (
@@ -32,28 +34,36 @@ from engine.protocol import (
     FrozenProof,
     ModelReady,
     Progress,
+    Resumed,
     RunFinished,
     RunStarted,
     Warning,
     WeightsReport,
 )
-from engine.rundir import EventLog, RunFolder, write_atomically
+from engine.rundir import EventLog, RunFolder, write_or_warn
 from engine.training import checkpoints
 from engine.training.loop import TrainingFailed, train
 from engine.training.precision import Precision, choose_precision
 from engine.training.session import Session
 
 
-def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished:
-    """Prepare, train and evaluate the run in ``folder``.
+def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -> RunFinished:
+    """Prepare, train and evaluate the run in ``folder``, or go on with it where its last sound checkpoint has it.
 
     Raises InputError for what can't be used and Stopped for a stop before training began.
     """
-    config = folder.load_config()
     report = _reporter(log, control)
     environment.set_up_processor()
+
+    def warn(code: str, message: str) -> None:
+        log.write(Warning(code=code, message=message))
+
+    checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
+    config = from_tables(checkpoints.load_trainer(checkpoint).settings) if checkpoint else folder.load_config()
     device = environment.choose_device(config.train.device)
-    precision = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
+    precision, frozen_precision = choose_precision(
+        config.train.precision, device, config.model.name, config.data.image_size
+    )
     _seed_everything(config.train.seed)
     log.write(
         RunStarted(
@@ -62,12 +72,13 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
             device=str(device),
             device_name=environment.device_name(device),
             precision=precision.name,
+            frozen_precision=frozen_precision.name,
             process_id=os.getpid(),
             seed=config.train.seed,
             epochs=config.train.epochs,
         )
     )
-    session = prepare(folder, log, control, config, precision, report)
+    session = prepare(folder, log, control, config, precision, frozen_precision, report, past, checkpoint)
     proof = None
     try:
         reason = train(session, report)
@@ -76,7 +87,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
     except Stopped as stopped:
         if stopped.command:
             log.write(CommandApplied(command=stopped.command, step=session.step))
-        if proof is None:
+        if proof is None:  # else the network holds the weights of the best epoch
             session.save(best=False)
             session.finish_checkpoints()
         return _finished(session, "stopped", f"{stopped} after step {session.step}", 130, proof)
@@ -88,26 +99,47 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished
 
 
 def prepare(
-    folder: RunFolder, log: EventLog, control: Control, config: RunConfig, precision: Precision, report: Report
+    folder: RunFolder,
+    log: EventLog,
+    control: Control,
+    config: RunConfig,
+    precision: Precision,
+    frozen_precision: Precision,
+    report: Report,
+    past: Past | None = None,
+    checkpoint: Path | None = None,
 ) -> Session:
-    """Data and model; what can be refused is refused before work that takes long. Raises InputError and Stopped."""
-    source = open_source(config.data)
-    classes = len(source.classes)
-    model = describe(config.model.name, classes, config.data.image_size, config.head)
-    decide_model(config.freeze.rules, model)
-    write_atomically(folder.model, msgspec.json.encode(model))
+    """Data and model; what can be refused is refused before work that takes long. Raises InputError and Stopped.
 
-    classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
+    ``checkpoint``: from where a run goes on whose log tells of ``past``; ``config`` then has the settings as of there.
+    """
+    past = past or Past()
 
     def warn(code: str, message: str) -> None:
         log.write(Warning(code=code, message=message))
 
+    source = open_source(config.data)
+    if past.classes not in (None, source.classes):
+        raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
+    classes = len(source.classes)
+    model = describe(config.model.name, classes, config.data.image_size, config.head)
+    decide_model(config.freeze.rules, model)
+    write_or_warn(folder.model, msgspec.json.encode(model), warn)
+
+    classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
     data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report, warn)
     log.write(data_ready)
-    weights = load_weights(classifier, config.model.weights, report)
+    if checkpoint:
+        checkpoints.load_weights(checkpoint, classifier.module)
+        weights = WeightsReport(source=str(checkpoint))
+    else:
+        weights = load_weights(classifier, config.model.weights, report)
+    control.check()
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
-    session = Session(folder, log, control, config, classifier, freezing, data, precision)
+    session = Session(
+        folder, log, control, config, classifier, freezing, data, precision, frozen_precision, report, past
+    )
     log.write(
         ModelReady(
             name=classifier.name,
@@ -123,12 +155,17 @@ def prepare(
     )
     for warning in _warnings(session, weights):
         log.write(warning)
+    if checkpoint:
+        session.go_on_from(checkpoint)
+    if past.begun:
+        name = str(checkpoint.relative_to(folder.path)) if checkpoint else None
+        log.write(Resumed(step=session.step, epoch=session.epoch, checkpoint=name, told=past.step))
     return session
 
 
 def evaluate_best(session: Session, report: Report) -> None:
     """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
-    checkpoints.load_weights(session.folder.checkpoints / "best", session.classifier.module)
+    _take_best_weights(session)
     if session.freezing.adopt():  # the best epoch was one before a change of plan
         session.cut()
     data = session.data
@@ -137,10 +174,26 @@ def evaluate_best(session: Session, report: Report) -> None:
         last = split == splits[-1]
         with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
             evaluated = evaluate(data, split, session.answers(split, report, "evaluate"), predictions)
-        write_evaluation(session.folder, evaluated)
+        if predictions and predictions.problem:
+            session.warn("not_written", predictions.problem)
+        write_evaluation(session.folder, evaluated, session.warn)
         session.log.write(evaluated)
     if session.config.data.source == "digits":
         session.log.write(logistic_regression_on_pixels(data, splits[-1]))
+
+
+def _take_best_weights(session: Session) -> None:
+    folder = session.folder.checkpoints
+    best = (folder / checkpoints.BEST).resolve().name
+    problem = checkpoints.damage(folder / best)
+    if not problem:
+        checkpoints.load_weights(folder / best, session.classifier.module)
+        return
+    last = checkpoints.newest_sound(folder, session.warn)
+    if last:
+        checkpoints.load_weights(last, session.classifier.module)
+    instead = "those of the last checkpoint" if last else "those after the last step"
+    session.warn("best_lost", f"the best epoch's weights are gone ({problem}); {instead} are evaluated")
 
 
 def _warnings(session: Session, weights: WeightsReport) -> list[Event]:

@@ -1,25 +1,23 @@
-"""A run is a folder: its layout, its event log, its command log and the lock of its one writer. Imports no torch."""
+"""A run is a folder: its layout, its event log and its command log. Imports no torch."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import secrets
-import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import psutil
 
 from engine.config import RunConfig, load, to_toml
 from engine.errors import InputError
-from engine.protocol import AnyCommand, AnyEvent, Command, Event, decode_command, decode_event, encode
+from engine.protocol import AnyCommand, AnyEvent, Command, Event, Warning, decode_command, decode_event, encode
 
 
 @dataclass(frozen=True)
@@ -114,73 +112,128 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-class Lock:
-    """Held by the one engine that may write to a run, until its process ends."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        """Raises InputError where another process holds the lock."""
-        self._file = open(folder.lock, "a+b", opener=_private)  # noqa: SIM115 (held until the process ends)
-        # Someone who only looks whether the run is locked holds the lock for an instant, too.
-        patience = time.monotonic() + 1.0
-        while not self._taken():
-            if time.monotonic() > patience:
-                self._file.close()
-                raise InputError(f"run {folder.id} is already being trained{_holder(folder)}; attach to it instead")
-            time.sleep(0.02)
-        self._file.truncate(0)
-        self._file.write(json.dumps(_identity()).encode())
-        self._file.flush()
-
-    def _taken(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-
-def _holder(folder: RunFolder) -> str:
+def write_or_warn(path: Path, content: bytes, warn: Callable[[str, str], None]) -> None:
+    """Write a file that a run can do without atomically, unless it has that content; say so if it can't be written."""
     try:
-        holder = json.loads(folder.lock.read_bytes())
-        return f" by process {int(holder['process_id'])} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        if not (path.is_file() and path.read_bytes() == content):
+            write_atomically(path, content)
+    except OSError as error:
+        warn("not_written", f"{path}: can't be written ({error.strerror}); the run goes on without; make room there")
 
 
-def is_locked(folder: RunFolder) -> bool:
-    """Whether an engine holds the run's lock."""
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` would survive a loss of power. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with open(folder.lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class EventLog:
-    """The one writer of events.jsonl: numbers the events, stamps them, writes each as one line."""
+    """The one writer of events.jsonl: numbers the events, stamps them, writes each as one line.
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._fd = os.open(folder.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._seq = 0
+    A log that is there already is continued: a torn last line is cut off, numbers go on. Where the disk is full, lines
+    wait in memory, in their order, until there is room. Any thread may write.
+    """
+
+    def __init__(self, folder: RunFolder, told: Callable[[Event], bool] = lambda _event: False) -> None:
+        """``told``: whether an event is in the log already and must not be written again."""
+        new = not folder.events.exists()
+        self._fd = os.open(folder.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        if new:
+            sync_folder(folder.path)
+        self._told = told
+        self._seq = _repair(self._fd)
+        self._waiting = bytearray()
+        self._complained = False
+        self._one_at_a_time = threading.RLock()
+
+    @property
+    def seq(self) -> int:
+        """The number of the last event."""
+        return self._seq
 
     def write(self, event: Event) -> None:
-        """Append ``event``; it is on its way to the disk when this returns."""
-        self._seq += 1
-        event.seq, event.time = self._seq, time.time()
-        line = encode(event)
-        while line:
-            line = line[os.write(self._fd, line) :]
+        """Append ``event``; it is on its way to the disk when this returns, or will be once there is room."""
+        with self._one_at_a_time:
+            if self._told(event):
+                return
+            self._number(event)
+            try:
+                self._flush()
+            except OSError as error:
+                self._complain(error)
 
     def sync(self) -> None:
-        """Wait until everything written so far would survive a loss of power."""
+        """Wait until everything written so far would survive a loss of power. Raises OSError where it would not."""
+        with self._one_at_a_time:
+            self._flush()
         os.fsync(self._fd)
+
+    def close(self, patience: float) -> None:
+        """Write what still waits, for at most ``patience`` seconds, and sync. Raises OSError if that can't be done."""
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                self.sync()
+                return
+            except OSError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.1)
+
+    def _number(self, event: Event) -> None:
+        self._seq += 1
+        event.seq, event.time = self._seq, time.time()
+        self._waiting += encode(event)
+
+    def _flush(self) -> None:
+        while self._waiting:
+            del self._waiting[: os.write(self._fd, self._waiting)]
+        self._complained = False
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            message = (
+                f"events can't be written ({error.strerror}) and wait in memory; training goes on; make room there"
+            )
+            self._number(Warning(code="log_waits", message=message))
+
+
+def _repair(events: int) -> int:
+    """Cut off a last line that has no end; returns the number of the last event."""
+    end = _line_end(events, os.fstat(events).st_size)
+    if end < os.fstat(events).st_size:
+        os.ftruncate(events, end)
+    while end:
+        start = _line_end(events, end - 1)
+        try:
+            return msgspec.json.decode(os.pread(events, end - start, start), type=_Numbered).seq
+        except (msgspec.DecodeError, UnicodeDecodeError):  # garbage that its readers pass over, too
+            end = start
+    return 0
+
+
+def _line_end(file: int, before: int) -> int:
+    """The end of the last whole line that ends at ``before`` or earlier."""
+    while before > 0:
+        start = max(0, before - _CHUNK)
+        at = os.pread(file, before - start, start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        before = start
+    return 0
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
 
 
 class _Tail:
@@ -189,7 +242,7 @@ class _Tail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
-        self._rest = b""
+        self._at = 0  # the end of the last complete line: what follows may be cut off when its writer died
 
     def lines(self) -> Iterator[bytes]:
         if self._file is None:
@@ -197,9 +250,13 @@ class _Tail:
                 self._file = open(self._path, "rb")  # noqa: SIM115 (kept open between looks)
             except FileNotFoundError:
                 return
-        while chunk := self._file.read(1 << 20):
-            *complete, self._rest = (self._rest + chunk).split(b"\n")
-            yield from complete
+        self._file.seek(self._at)
+        rest = b""
+        while chunk := self._file.read(_CHUNK):
+            *complete, rest = (rest + chunk).split(b"\n")
+            for line in complete:
+                self._at += len(line) + 1
+                yield line
 
 
 class EventTail:
@@ -242,10 +299,12 @@ class CommandTail:
 def send(folder: RunFolder, command: Command) -> None:
     """Append a command for the engine. Several senders may do so at once."""
     command.time = time.time()
-    fd = os.open(folder.commands, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    fd = os.open(folder.commands, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        os.write(fd, encode(command))
+        size = os.fstat(fd).st_size
+        torn = size and os.pread(fd, 1, size - 1) != b"\n"  # by a sender that died
+        os.write(fd, b"\n" * bool(torn) + encode(command))
     finally:
         os.close(fd)
 
@@ -256,16 +315,8 @@ def new_command_id() -> str:
 
 
 _STEP = b'{"type":"step"'
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _identity() -> dict[str, object]:
-    return {
-        "process_id": os.getpid(),
-        "process_started": psutil.Process().create_time(),
-        "boot": psutil.boot_time(),
-        "host": socket.gethostname(),
-    }

@@ -22,6 +22,7 @@ class RunState:
     started: p.RunStarted | None = None
     data: p.DataReady | None = None
     model: p.ModelReady | None = None
+    resumed: p.Resumed | None = None
     parameters: p.ParameterCounts | None = None
     rules: list[str] = field(default_factory=list)
     boundary: str | None = None
@@ -69,6 +70,7 @@ def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> Run
 
 def _run_started(state: RunState, event: p.RunStarted) -> None:
     state.started = event
+    state.finished = None
     state.epochs_planned = event.epochs
     state.status = "preparing"
 
@@ -89,6 +91,12 @@ def _model_ready(state: RunState, event: p.ModelReady) -> None:
     state.parameters = event.parameters
     state.rules = event.rules
     state.boundary, state.cached = event.boundary, event.cached
+    state.progress = None
+    state.status = "training"
+
+
+def _resumed(state: RunState, event: p.Resumed) -> None:
+    state.resumed = event
     state.progress = None
     state.status = "training"
 
@@ -142,7 +150,8 @@ def _evaluated(state: RunState, event: p.Evaluated) -> None:
 
 
 def _baseline(state: RunState, event: p.Baseline) -> None:
-    state.baselines.append(event)
+    others = [one for one in state.baselines if (one.name, one.split) != (event.name, event.split)]
+    state.baselines = [*others, event]
 
 
 def _run_finished(state: RunState, event: p.RunFinished) -> None:
@@ -156,6 +165,7 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.Progress: _progress,
     p.DataReady: _data_ready,
     p.ModelReady: _model_ready,
+    p.Resumed: _resumed,
     p.Boundary: _boundary,
     p.Step: _step,
     p.Epoch: _epoch,

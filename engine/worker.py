@@ -1,4 +1,5 @@
-"""The engine process: ``python -m engine.worker RUN`` trains the run whose folder is RUN.
+"""The engine process: ``python -m engine.worker RUN`` trains the run in the folder RUN, or goes on with it; with
+``--warm`` it waits until it is told one.
 
 What it finds out goes to the run's events; what it prints goes to engine.log.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -14,11 +16,15 @@ from pathlib import Path
 from engine.control import Control
 from engine.environment import check_libraries
 from engine.errors import InputError, Stopped, first_line
+from engine.lock import Lock
+from engine.past import Past
 from engine.protocol import CommandApplied, CommandRejected, RunFinished
-from engine.rundir import EventLog, Lock, RunFolder
+from engine.rundir import EventLog, EventTail, RunFolder
+from engine.warm import wait_for_run
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 NICENESS = 10  # so that keys do not lag while training takes all cores
+_LAST_WORDS = 5.0  # seconds to wait for room on a full disk before the last events are given up
 
 
 def main(path: Path) -> int:
@@ -26,28 +32,49 @@ def main(path: Path) -> int:
     start = time.monotonic()
     folder = RunFolder(path)
     try:
-        _lock = Lock(folder)  # held until this process ends
-    except InputError as error:
+        lock = Lock(folder)
+        past = Past.of(EventTail(folder).poll())
+        if past.completed:
+            raise InputError(f"run {folder.id} is completed; there is nothing to go on with")
+        log = EventLog(folder, past.told)
+    except (InputError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 (the log is the other engine's)
         return 2
-    os.nice(NICENESS)
-    log = EventLog(folder)
-    control = Control(folder)
-    finished = _carry_out(folder, log, control)
+    control = Control(folder, past.answered)
+    ending = threading.Lock()
+
+    def leave(signal_name: str) -> None:
+        if not ending.acquire(blocking=False):
+            return
+        threading.Timer(1.0, os._exit, (130,)).start()  # even where the disk does not answer
+        reason = f"signal {signal_name}; the last checkpoint is older, steps since are computed again"
+        log.write(
+            RunFinished(status="stopped", reason=reason, seconds=round(time.monotonic() - start, 3), exit_code=130)
+        )
+        os._exit(130)
+
+    control.see_to_it(leave)
+    finished = _carry_out(folder, log, control, past)
+    ending.acquire()
     for command in control.leftover():
         log.write(CommandRejected(command=command, reason="the run ended before it could take this command", step=0))
     finished.seconds = round(time.monotonic() - start, 3)
     log.write(finished)
-    log.sync()
+    try:
+        log.close(_LAST_WORDS)
+    except OSError as error:
+        print(f"the last events could not be written: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    lock.release()
     return finished.exit_code
 
 
-def _carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinished:
+def _carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -> RunFinished:
     try:
         check_libraries()
         from engine.run import carry_out
 
-        return carry_out(folder, log, control)
+        return carry_out(folder, log, control, past)
     except InputError as error:
         traceback.print_exc()
         return RunFinished(status="failed", reason=str(error), seconds=0, exit_code=2)
@@ -64,4 +91,6 @@ def _carry_out(folder: RunFolder, log: EventLog, control: Control) -> RunFinishe
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    os.nice(NICENESS)
+    wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
+    sys.exit(main(wanted) if wanted else 0)

@@ -113,7 +113,7 @@ def session(tmp_path: Path) -> Iterator[Sessions]:
         folder = create(tmp_path / "runs", config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
-        return prepare(folder, EventLog(folder), Control(folder), config, precision, quiet)
+        return prepare(folder, EventLog(folder), Control(folder), config, precision, precision, quiet)
 
     yield make
     for number, handler in handlers.items():

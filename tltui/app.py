@@ -17,10 +17,11 @@ from engine.errors import InputError
 from engine.rundir import RunFolder
 from tltui import keymap, runs, terminal
 from tltui.engine_queries import EngineQueries
+from tltui.engines import Engines
 from tltui.following import Following
 from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.key_bindings import known_actions
-from tltui.run_queue import RunQueue, Start
+from tltui.run_queue import RunQueue
 from tltui.run_table import RunTable
 from tltui.runs import RunSummary
 from tltui.screens.commands import Actions, bound_nodes
@@ -29,7 +30,7 @@ from tltui.screens.help import Help
 from tltui.screens.home import Home, Tables
 from tltui.screens.workbench import Workbench
 from tltui.status import is_alive
-from tltui.themes import DEFAULT, SIXTEEN_COLOURS, load_themes
+from tltui.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
@@ -60,9 +61,9 @@ class TltuiApp(App[int]):
         theme: str | None = None,
         config_dir: Path | None = None,
         queries: EngineQueries | None = None,
-        start: Start = runs.start,
+        engines: Engines | None = None,
     ) -> None:
-        """``config_dir`` holds the user's own keymap.toml and themes/; ``start`` makes a run and starts its engine."""
+        """``config_dir`` holds the user's own keymap.toml and themes/; ``engines`` start runs."""
         super().__init__()
         self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
         self.marker = "ascii" if ascii_only else marker
@@ -71,13 +72,14 @@ class TltuiApp(App[int]):
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft
         self._table = RunTable(runs_dir)
-        self._queue = RunQueue(runs_dir, start)
+        self._engines = engines or Engines()
+        self._queue = RunQueue(runs_dir, self._engines.start)
         self._summaries: list[RunSummary] | None = None
         self._home = Home(runs_dir, self._queue, self.glyphs)
         self._problems = [*self._load_themes(theme), *self._load_keymap()]
 
-    def on_mount(self) -> None:
-        self.push_screen(self._home)
+    async def on_mount(self) -> None:
+        await self.push_screen(self._home)  # or the first look at the runs finds nowhere to show them
         if self._open_run is not None:
             self._open(self._open_run)
         elif self._draft is not None:
@@ -106,15 +108,14 @@ class TltuiApp(App[int]):
                 self.notify(folder.id, title="The queued run starts", markup=False)
         except InputError as error:
             self.notify(str(error), title="The queued run could not start", severity="error", markup=False)
-        self._show_runs()
+        # under a workbench it would be drawn for nobody, and have all of the terminal sent anew
+        if not any(isinstance(screen, Workbench) for screen in self.screen_stack):
+            self._home.show(summaries)
 
-    def _show_runs(self) -> None:
-        if self._summaries is not None and self._home.is_mounted:
-            self._home.show(self._summaries)
-
-    @property
     def _alive(self) -> list[RunSummary]:
-        return [run for run in self._summaries or [] if is_alive(run.status)]
+        """The runs that train, as of now: one that was seen a second ago may be over."""
+        seen = [(run, RunFolder(Path(run.path))) for run in self._summaries or [] if is_alive(run.status)]
+        return [run for run, folder in seen if is_alive(runs.status(folder, runs.read(folder, steps=False)))]
 
     # Screens
 
@@ -128,8 +129,14 @@ class TltuiApp(App[int]):
 
     def _open_draft(self, tables: Tables, focus: str = "") -> None:
         workbench = self._open_workbench(tables, None)
+        self.call_after_refresh(self._engines.get_ready)
         if focus:
             self.call_after_refresh(workbench.open_setup, focus)
+
+    def _back_to_runs(self) -> None:
+        self.pop_screen()
+        self._engines.stand_down()
+        self._home.show(self._summaries or [])
 
     def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
         workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker)
@@ -142,8 +149,7 @@ class TltuiApp(App[int]):
     @on(Workbench.Left)
     def _workbench_left(self, event: Workbench.Left) -> None:
         self._home.left_draft = event.tables or self._home.left_draft
-        self.pop_screen()
-        self._show_runs()
+        self._back_to_runs()
 
     @on(Workbench.CopyWanted)
     def _copy_wanted(self, event: Workbench.CopyWanted) -> None:
@@ -166,18 +172,17 @@ class TltuiApp(App[int]):
     @on(Workbench.RunWanted)
     @work
     async def _run_wanted(self, event: Workbench.RunWanted) -> None:
-        if self._alive:
+        if alive := self._alive():
             question = Confirm(
                 "A run is training",
-                f"{self._alive[0].run} is still at work. This one can wait until it is done.",
+                f"{alive[0].run} is still at work. This one can wait until it is done.",
                 {"queue": "Queue it", "now": "Start it now"},
             )
             answer = await self.push_screen_wait(question)
             if answer == "queue":
                 self._queue.add(event.config)
                 self._home.left_draft = None
-                self.pop_screen()
-                self._show_runs()
+                self._back_to_runs()
             if answer != "now":
                 return
         try:
@@ -205,7 +210,7 @@ class TltuiApp(App[int]):
 
     @work
     async def _leave(self) -> None:
-        alive, waiting = self._alive, self._queue.waiting
+        alive, waiting = self._alive(), self._queue.waiting
         if alive or waiting:
             parts = [f"{len(alive)} training: it goes on without the app."] if alive else []
             parts += [f"{len(waiting)} in the queue: it will not start."] if waiting else []
@@ -220,7 +225,7 @@ class TltuiApp(App[int]):
 
     def _leave_if_input_is_gone(self) -> None:
         if terminal.input_is_gone():
-            self.exit(return_code=129)
+            self.exit(return_code=terminal.HUNG_UP)
 
     # Keys and colours
 
@@ -244,11 +249,15 @@ class TltuiApp(App[int]):
         themes, problems = load_themes(self._config_dir / "themes")
         for theme in themes:
             self.register_theme(theme)
+        if self.no_color:  # Textual makes all colours grey; the sixteen, whose shade it can not know, black on black
+            for name in [name for name, theme in self.available_themes.items() if theme.ansi]:
+                self.unregister_theme(name)
         known = self.available_themes
         if wanted is not None and wanted not in known:
             problems.append(f"there is no theme {safe(wanted)}; {', '.join(sorted(known))}")
         few_colours = self.console.color_system == "standard"
-        self.theme = wanted if wanted in known else SIXTEEN_COLOURS if few_colours else DEFAULT
+        fitting = DEFAULT if not few_colours else HIGH_CONTRAST if self.no_color else SIXTEEN_COLOURS
+        self.theme = wanted if wanted in known else fitting
         return problems
 
 

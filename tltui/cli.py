@@ -22,10 +22,10 @@ from tltui.options import (
     runs_dir_option,
     set_option,
 )
+from tltui.showing import open_app, show_run, shows_app
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
-    from engine.rundir import RunFolder
 
 DEBUG = "tltui.debug"
 
@@ -60,7 +60,7 @@ def cli(ctx: click.Context, runs_dir: str | None, **appearance: Any) -> None:  #
 
         if refusal := terminal.why_no_app():
             raise InputError(f"{refusal}; `tltui runs` lists your runs, `tltui --help` the other commands")
-        ctx.exit(_open_app(runs.runs_folder(runs_dir), None, appearance))
+        ctx.exit(open_app(runs.runs_folder(runs_dir), None, appearance))
 
 
 @cli.command()
@@ -118,7 +118,7 @@ def new(data: str | None, model: str | None, output: str) -> None:
 @runs_dir_option
 @click.pass_context
 def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
-    """Train as CONFIG says. Ctrl-C stops in order; killing this command leaves the run alive.
+    """Train as CONFIG says. Ctrl-C and SIGTERM stop in order; a lost terminal leaves the run alive.
 
     \b
     Example:  tltui train run.toml --set optimizer.lr=3e-3 --set train.epochs=20
@@ -152,9 +152,43 @@ def attach(
     from tltui.watch import watch
 
     folder = runs.find(runs.runs_folder(runs_dir), run)
-    if _shows_app(headless=headless or as_json):
-        ctx.exit(_open_app(folder.path.parent, folder, appearance))
+    if shows_app(headless=headless or as_json):
+        ctx.exit(open_app(folder.path.parent, folder, appearance))
     ctx.exit(watch(folder, as_json=as_json))
+
+
+@cli.command()
+@run_argument
+@detach_option
+@headless_option
+@json_option
+@app_options
+@runs_dir_option
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    run: str,
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401
+) -> None:
+    """Go on with a run that was stopped, failed or lost its engine, as if nothing had happened.
+
+    Exit status as for train, so that a job's script can say "resume" again and again: 0 also where the run is done.
+
+    \b
+    Example:  tltui resume last
+    """
+    from tltui import runs
+
+    folder = runs.find(runs.runs_folder(runs_dir), run)
+    process = runs.resume(folder)
+    if process is None:
+        click.echo(f"run {folder.id} is completed", err=True)
+        return
+    show_run(ctx, folder, process, appearance, new=False, detach=detach, headless=headless, as_json=as_json)
 
 
 @cli.command("runs")
@@ -403,55 +437,9 @@ def _train(
     **appearance: Any,  # noqa: ANN401 (what app_options adds)
 ) -> None:
     from tltui import runs
-    from tltui.watch import watch
 
     folder, process = runs.start(runs.runs_folder(runs_dir), config)
-    if detach:
-        click.echo(_detached(folder.id, str(folder.path)) if as_json else folder.id)
-    elif _shows_app(headless=headless or as_json):
-        ctx.exit(_open_app(folder.path.parent, folder, appearance))
-    else:
-        ctx.exit(watch(folder, process, as_json=as_json))
-
-
-def _shows_app(*, headless: bool) -> bool:
-    """Whether a command that follows a run opens the app for it; says why not where one would expect it."""
-    from tltui import terminal
-
-    if headless:
-        return False
-    refusal = terminal.why_no_app()
-    if refusal and sys.stdout.isatty():
-        click.echo(f"tltui: {refusal}; here is plain progress instead", err=True)
-    return not refusal
-
-
-def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) -> int:
-    from tltui import terminal
-
-    terminal.set_pace(os.environ)
-    from tltui.app import run_app
-
-    status = run_app(
-        runs_dir,
-        open_run=run,
-        mouse=not appearance["no_mouse"],
-        ascii_only=appearance["ascii_only"],
-        marker=appearance["marker"],
-        theme=appearance["theme"],
-    )
-    if run is not None:
-        from engine.rundir import is_locked
-
-        if is_locked(run):
-            click.echo(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it")
-    return status
-
-
-def _detached(run: str, path: str) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode({"run": run, "path": path})
+    show_run(ctx, folder, process, appearance, new=True, detach=detach, headless=headless, as_json=as_json)
 
 
 def _console() -> Any:  # noqa: ANN401 (rich is imported when something is printed)

@@ -16,6 +16,7 @@ from tltui.tables import evaluation, frozen_line
 _ACTIVITIES = {
     "download": "downloading weights",
     "data": "reading pictures",
+    "catch_up": "computing again what was told before",
     "validate": "validating",
     "evaluate": "evaluating",
 }
@@ -54,6 +55,7 @@ class PlainProgress:
         state = fold(self._state, event)
         match event:
             case p.RunStarted():
+                self.__enter__()  # it rests after an engine's last words
                 self._line(f"run {event.run} on {event.device} ({event.device_name}), {event.precision}")
             case p.Progress():
                 self._move(_ACTIVITIES.get(event.activity, event.activity), event.done, event.total, _amount(event))
@@ -80,6 +82,8 @@ class PlainProgress:
                 self._line(f"step {event.step}: {describe(event.command)}")
             case p.CommandRejected():
                 self._line(f"refused: {event.reason}", "yellow")
+            case p.Resumed():
+                self._line(f"goes on after step {event.step}, with {event.epoch} epochs done")
             case p.Warning():
                 self._line(f"warning: {event.message}", "yellow")
             case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,11 +14,14 @@ import msgspec
 import platformdirs
 
 from engine.config import RunConfig
+from engine.control import ENDING
 from engine.errors import InputError
+from engine.lock import is_locked
 from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished
-from engine.rundir import EventTail, RunFolder, create, is_locked, send
+from engine.rundir import EventTail, RunFolder, create, send
 from engine.state import RunState, fold_all
 
+ENGINE = (sys.executable, "-m", "engine.worker")
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
 _POLL = 0.1  # seconds between looks at a run's folder
 
@@ -81,22 +85,36 @@ def status(folder: RunFolder, state: RunState) -> str:
     """The run's status: as its events tell it, or "lost" where its engine died without a last word."""
     if state.finished or is_locked(folder):
         return state.status
-    young = time.time() - folder.config.stat().st_mtime < _START_SECONDS
+    young = 0 <= time.time() - folder.config.stat().st_mtime < _START_SECONDS
     return state.status if young and state.seq == 0 else "lost"
 
 
 def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-    """Make a run and start its engine as a process in a session of its own, which outlives this one."""
+    """Make a run and start its engine."""
     folder = create(runs, config)
-    with folder.log.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker", str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    return folder, process
+    return folder, start_engine(folder)
+
+
+def resume(folder: RunFolder) -> subprocess.Popen[bytes] | None:
+    """Start an engine that goes on with a run; None where it is completed. Raises InputError where one is at work."""
+    if is_locked(folder):
+        raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
+    return None if read(folder, steps=False).status == "completed" else start_engine(folder)
+
+
+def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Start a run's engine as a process in a session of its own, which outlives this one.
+
+    It begins with signals blocked, so that one that comes before it can answer waits until it can.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        with folder.log.open("ab") as log:
+            return subprocess.Popen(
+                [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) -> Iterator[AnyEvent | None]:
@@ -106,12 +124,14 @@ def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) ->
     """
     tail = EventTail(folder)
     began = time.monotonic()
+    last: AnyEvent | None = None
     while True:
         gone = process.poll() is not None if process else not is_locked(folder)
         for event in tail.poll():
-            yield event
-            if isinstance(event, RunFinished):
-                return
+            yield (last := event)
+        # A run that was stopped may have gone on, and have other last words.
+        if gone and isinstance(last, RunFinished) and (process is None or process.returncode == last.exit_code):
+            return
         if gone and (process or time.monotonic() - began > _START_SECONDS or _has_begun(folder)):
             raise EngineLost(f"the engine of run {folder.id} is gone; {folder.log} may tell why")
         yield None

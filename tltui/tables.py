@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from engine.plan import Decision
 from engine.protocol import Baseline, Evaluated, FrozenProof
-from tltui.glyphs import UNICODE, number, safe
+from tltui.glyphs import UNICODE, number, safe, share
 from tltui.runs import RunSummary
 
 _MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
@@ -22,7 +22,7 @@ def runs_table(rows: list[RunSummary]) -> Table:
     """All runs, one a row."""
     table = _table("run", "state", "data", "model", "trains", "best val", "epoch", "started")
     for row in rows:
-        trains = f"{row.trainable / row.total:.0%}" if row.trainable is not None and row.total else ""
+        trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
         best = f"{row.best_val_accuracy:.1%}" if row.best_val_accuracy is not None else ""
         began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
         name = Text(safe(row.run, 40))

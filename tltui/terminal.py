@@ -15,6 +15,8 @@ from collections.abc import Callable, MutableMapping
 
 # Seconds after which a process whose event loop hangs on a dead terminal is ended the hard way.
 PATIENCE = 2.0
+# The exit status of an app whose terminal is gone: there is nobody left to tell anything.
+HUNG_UP = 128 + signal.SIGHUP
 
 
 def why_no_app() -> str | None:

@@ -17,6 +17,7 @@ from tltui.glyphs import safe
 
 DEFAULT = "tltui-dark"
 SIXTEEN_COLOURS = "tltui-16"
+HIGH_CONTRAST = "tltui-high-contrast"
 _VARIABLES = frozenset(ColorSystem("#000000").generate()) | frozenset(ColorSystem("#000000", ansi=True).generate())
 _TEXT_STYLES = frozenset({"none", "bold", "dim", "italic", "reverse", "strike", "underline", "b", "i", "u", "not"})
 

@@ -33,18 +33,20 @@ class JsonLines:
         sys.stdout.buffer.flush()
 
 
-def watch(folder: RunFolder, process: subprocess.Popen[bytes] | None = None, *, as_json: bool = False) -> int:
+def watch(
+    folder: RunFolder, process: subprocess.Popen[bytes] | None = None, *, new: bool = False, as_json: bool = False
+) -> int:
     """Show a run's events until its end; returns the exit status that the run deserves.
 
-    ``process`` is the engine where this command started it: then Ctrl-C asks it to stop in order, a second one leaves
-    it to itself, and a run that was refused before it began leaves no folder. Else Ctrl-C just leaves.
+    ``process`` is the engine where this command started it: then Ctrl-C and SIGTERM ask it to stop in order, and a
+    second Ctrl-C leaves it to itself. Else Ctrl-C just leaves. A ``new`` run that is refused leaves no folder.
     """
     console = Console(markup=False, highlight=False)
     shown: AbstractContextManager[View] = nullcontext(JsonLines()) if as_json else PlainProgress(console, folder)
     finished: RunFinished | None = None
     asked = 0
     try:
-        with shown as view, _counted_interrupts() as interrupts:
+        with shown as view, _counted_interrupts() as interrupts, _passed_on(process):
             for event in runs.follow(folder, process):
                 if event is not None:
                     view.show(event)
@@ -63,7 +65,7 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes] | None = None, *, 
     assert finished is not None
     if finished.status == "failed":
         _say(finished.reason)
-    if process is not None and finished.exit_code == 2:
+    if new and finished.exit_code == 2:
         shutil.rmtree(folder.path)
     return finished.exit_code
 
@@ -77,6 +79,19 @@ def _counted_interrupts() -> Iterator[list[int]]:
         yield seen
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _passed_on(process: subprocess.Popen[bytes] | None) -> Iterator[None]:
+    """Passes SIGTERM on to the engine, which then stops in order: schedulers and containers send it to us alone."""
+    if process is None:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(text: str) -> None:

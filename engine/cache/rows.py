@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from engine.cache.folder import ABOUT, LOCK, try_lock
 from engine.cache.layout import BLOCK, BLOCK_MAGIC, HEADER, MAGIC
+from engine.rundir import sync_folder
 
 Keys = npt.NDArray[np.void]  # (n,) of 16 bytes each, dtype V16
 Row = npt.NDArray[np.uint8]  # 1 to 4 axes, not empty
@@ -171,7 +172,7 @@ class RowFiles:
         os.fsync(self._writes)
         if unborn:
             os.rename(_unborn(self._index), self._index)
-            _sync_folder(self._index.parent)
+            sync_folder(self._index.parent)
         return entries
 
     def read(self, offset: int, shape: tuple[int, ...]) -> Row:
@@ -226,11 +227,3 @@ def _write(descriptor: int, content: bytes | memoryview, at: int) -> int:
         written = os.pwrite(descriptor, rest, at)
         at, rest = at + written, rest[written:]
     return at
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ from engine.cache.folder import cache_root
 from engine.cache.rows import Keys
 from engine.config import RunConfig
 from engine.data.source import Picture, Source
-from engine.data.splits import check_classes, split, write_splits
+from engine.data.splits import check_classes, keep_splits, split
 from engine.data.store import PictureStore, decode_all, pictures_space
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
@@ -54,7 +54,7 @@ def prepare_data(
 ) -> tuple[Data, DataReady]:
     """Decode all of ``source`` that the cache does not have, split it, and write splits.csv. Raises InputError.
 
-    ``on_problem`` is given a code and a sentence where the cache can't be used.
+    ``on_problem`` is given a code and a sentence where the cache or splits.csv can't be used.
     """
     start = time.monotonic()
     side, interpolation = preprocessing.resize_size, preprocessing.interpolation
@@ -64,8 +64,8 @@ def prepare_data(
     _check_skipped(skipped, len(source.pictures))
     pictures = [source.pictures[index] for index in readable]
     splits = split(pictures, config.data, config.train.seed)
+    splits = keep_splits(folder.splits, splits, pictures, source.classes, on_problem)
     check_classes(splits, pictures, source.classes)
-    write_splits(folder.splits, splits, pictures, source.classes)
     data = Data(source.classes, pictures, keys, PictureStore(space, keys), splits)
     return data, DataReady(
         classes=data.classes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from engine.config import DataConfig
 from engine.data.source import Picture
 from engine.errors import InputError
-from engine.rundir import write_atomically
+from engine.rundir import write_or_warn
 
 SPLITS = ("train", "val", "test")
 
@@ -44,14 +44,46 @@ def check_classes(splits: dict[str, list[int]], pictures: Sequence[Picture], cla
         raise InputError(f"no training picture is left for {names}; add readable pictures or remove the class")
 
 
-def write_splits(path: Path, splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]) -> None:
-    """splits.csv: path, label, split of every picture that is used."""
-    table = io.StringIO()
+def keep_splits(
+    path: Path,
+    splits: dict[str, list[int]],
+    pictures: Sequence[Picture],
+    classes: Sequence[str],
+    warn: Callable[[str, str], None],
+) -> dict[str, list[int]]:
+    """Write splits.csv: path, label, split of every picture that is used; or keep to it, where the run has one already.
+
+    Returns the splits in force. No picture ever changes from one to another: what is new since is left out.
+    """
+    wanted = _table(splits, pictures, classes)
+    try:
+        found = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        found = ""
+    if found == wanted:
+        return splits
+    if not found:
+        write_or_warn(path, wanted.encode(), warn)
+        return splits
+    rows = csv.DictReader(io.StringIO(found, newline=""))
+    known = {row["path"]: row["split"] for row in rows}
+    kept = {name: [i for i, picture in enumerate(pictures) if known.get(picture.key) == name] for name in SPLITS}
+    there = sum(map(len, kept.values()))
+    warn(
+        "data_changed",
+        f"since the run began {len(known) - there} of its pictures went and {len(pictures) - there} came; "
+        f"what came is left out, the others stay in their splits ({path.name})",
+    )
+    return {name: members for name, members in kept.items() if members}
+
+
+def _table(splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]) -> str:
+    table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["path", "label", "split"])
     for name, indices in splits.items():
         writer.writerows([pictures[i].key, classes[pictures[i].label], name] for i in indices)
-    write_atomically(path, table.getvalue().encode())
+    return table.getvalue()
 
 
 def _deal(

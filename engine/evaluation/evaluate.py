@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from statistics import fmean
 
 import msgspec
@@ -13,7 +14,7 @@ from engine.data.prepare import Data
 from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class
 from engine.evaluation.predictions import PredictionsFile
 from engine.protocol import Baseline, Evaluated, finite
-from engine.rundir import RunFolder, write_atomically
+from engine.rundir import RunFolder, write_or_warn
 
 Answers = tuple[torch.Tensor, torch.Tensor]  # logits (N, classes) in fp32 and labels (N,), of one batch
 
@@ -46,11 +47,12 @@ def evaluate(data: Data, split: str, answers: Iterable[Answers], predictions: Pr
     )
 
 
-def write_evaluation(folder: RunFolder, evaluated: Evaluated) -> None:
-    """evaluation/SPLIT.json: the event's figures, for those who look at files."""
-    folder.evaluation.mkdir(exist_ok=True, mode=0o700)
+def write_evaluation(folder: RunFolder, evaluated: Evaluated, warn: Callable[[str, str], None]) -> None:
+    """evaluation/SPLIT.json: the event's figures, for those who look at files. ``warn`` is told where that fails."""
+    with suppress(OSError):
+        folder.evaluation.mkdir(exist_ok=True, mode=0o700)
     content = msgspec.json.format(msgspec.json.encode(evaluated), indent=1)
-    write_atomically(folder.evaluation / f"{evaluated.split}.json", content)
+    write_or_warn(folder.evaluation / f"{evaluated.split}.json", content, warn)
 
 
 def logistic_regression_on_pixels(data: Data, split: str) -> Baseline:

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
 
 class PredictionsFile:
-    """Writes predictions.csv row by row; use it with ``with``: it gets its name when it is complete, or is gone."""
+    """Writes predictions.csv row by row; use it with ``with``: it gets its name when it is complete, or is gone.
+
+    Where the disk does not take it, ``problem`` says so in a sentence and nothing more is written.
+    """
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}")
-        self._file = self._temporary.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
         self._classes = classes
-        self._writer.writerow(["path", "true", "predicted", *classes])
+        self._file: TextIO | None = None
+        self.problem = ""
 
     def write(self, paths: Sequence[str], labels: torch.Tensor, probabilities: torch.Tensor) -> None:
         """One batch: ``labels`` (N,), ``probabilities`` (N, classes)."""
         rows = zip(paths, labels.tolist(), probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
-        for path, true, predicted, row in rows:
-            shown = [f"{value:.6g}" for value in row]
-            self._writer.writerow([path, self._classes[true], self._classes[predicted], *shown])
+        self._rows(
+            [path, self._classes[true], self._classes[predicted], *(f"{value:.6g}" for value in row)]
+            for path, true, predicted, row in rows
+        )
 
     def __enter__(self) -> PredictionsFile:
+        try:
+            self._file = self._temporary.open("w", newline="", encoding="utf-8")
+        except OSError as error:
+            self._fail(error)
+        self._rows([["path", "true", "predicted", *self._classes]])
         return self
 
     def __exit__(self, problem: type[BaseException] | None, *_rest: object) -> None:
-        self._file.close()
-        if problem is None:
-            os.replace(self._temporary, self._path)
-        else:
-            self._temporary.unlink()
+        try:
+            if self._file:
+                self._file.close()
+            if problem is None and not self.problem:
+                os.replace(self._temporary, self._path)
+        except OSError as error:
+            self._fail(error)
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    def _rows(self, rows: Iterable[Sequence[object]]) -> None:
+        if self._file is None or self.problem:
+            return
+        try:
+            csv.writer(self._file).writerows(rows)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.problem = f"{self._path}: can't be written ({error.strerror}); the run goes on without; make room there"

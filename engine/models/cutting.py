@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -31,7 +31,9 @@ class Layout:
 
 
 def layout(node: fx.Node) -> Layout:
-    """Raises CannotCut for a tensor in which no dimension grows with the batch."""
+    """Raises CannotCut for what is no tensor with one dimension that grows with the batch."""
+    if not operation(node).is_tensor:
+        raise CannotCut(f"{operation(node).name} gives more than one tensor")
     few, more = operation(node).few.shape, operation(node).more.shape
     growing = [dim for dim, (a, b) in enumerate(zip(few, more, strict=True)) if a != b]
     if len(growing) != 1 or few[growing[0]] % FEW or few[growing[0]] * MORE != more[growing[0]] * FEW:
@@ -47,13 +49,13 @@ def row_shape(node: fx.Node) -> tuple[int, ...]:
     return (*([where.per_picture] if where.per_picture > 1 else []), *shape)
 
 
-def computed_once(traced: fx.GraphModule, frozen: Iterable[torch.Tensor]) -> set[fx.Node]:
-    """The operations that depend on the pictures and on ``frozen`` tensors alone and always give the same.
+def computed_once(traced: fx.GraphModule, fixed: Container[int]) -> set[fx.Node]:
+    """The operations that depend on the pictures and on fixed tensors alone and always give the same.
 
-    ``traced`` has to be traced in the modes of training. Operations may write in place, so one that trains must also
-    not come between two others that share memory.
+    ``traced`` is the graph of the modes of training; ``fixed`` holds the identities (``id``) of the parameters and
+    buffers that do not move. Operations may write in place, so one that trains must also not come between two others
+    that share memory.
     """
-    fixed = {id(tensor) for tensor in frozen}
     state = _memory(node for node in traced.graph.nodes if node.op == "get_attr")
     once: set[fx.Node] = set()
     read_later: set[int] = set()
@@ -90,10 +92,9 @@ def state_read(traced: fx.GraphModule, node: fx.Node) -> list[torch.Tensor]:
 
 
 def _mixes_pictures(traced: fx.GraphModule, node: fx.Node) -> bool:
-    if node.op != "call_module":
-        return False
-    layer = traced.get_submodule(str(node.target))
-    return isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
+    """Whether a layer normalizes with the statistics of the batch at hand even where it is frozen."""
+    layers = traced.get_submodule(str(node.target)).modules() if node.op == "call_module" else ()
+    return any(isinstance(layer, _BatchNorm) and layer.running_mean is None for layer in layers)
 
 
 def _memory(nodes: Iterable[fx.Node]) -> frozenset[int]:
@@ -103,10 +104,9 @@ def _memory(nodes: Iterable[fx.Node]) -> frozenset[int]:
 def boundary(graph: fx.Graph, once: set[fx.Node]) -> list[fx.Node]:
     """The tensors that have to be kept of each picture, in the order in which they arise.
 
-    Takes operations out of ``once`` that are cheaper to repeat than to store: those at the end that only enlarge what
-    is stored, or only look at it in another shape. Raises CannotCut.
+    Operations at the end of ``once`` that only enlarge what is stored, or look at it in another shape, are left to be
+    repeated behind the boundary.
     """
-    once = set(once)
     stored = _stored(graph, once)
     order = {node: number for number, node in enumerate(graph.nodes)}
     last_write = {memory: order[node] for node in graph.nodes for memory in operation(node).writes}
@@ -144,12 +144,18 @@ def _size(nodes: Iterable[fx.Node]) -> int:
 
 
 def part(
-    graph: fx.Graph, start: Sequence[fx.Node | None], end: Sequence[fx.Node] | None, writers: Iterable[fx.Node] = ()
+    graph: fx.Graph,
+    start: Sequence[fx.Node | None],
+    end: Sequence[fx.Node] | None,
+    once: set[str] | None,
+    done: set[str],
 ) -> fx.Graph:
     """The operations that lead from the tensors ``start`` to ``end``, or to what the whole graph gives if that is None.
 
     Tensors come and go with the pictures in their first dimension; None in ``start`` stands for one without a use
-    here. ``writers`` are operations to run for what they write. Raises CannotCut where more is needed than ``start``.
+    here. Of the operations that write in place, those run that ``once`` names (None: all) and not those in ``done``,
+    which ran before ``start``, unless what they write to is made anew. Raises CannotCut where more is needed than
+    ``start``.
     """
     given = {node for node in start if node is not None}
     computable: set[fx.Node] = set()
@@ -157,7 +163,12 @@ def part(
         if node in given or (node.op != "placeholder" and computable.issuperset(node.all_input_nodes)):
             computable.add(node)
     *_, output = graph.nodes
-    needed = _needed([*(end or [output]), *writers], given, computable)
+    writers = [n for n in graph.nodes if operation(n).writes and (once is None or operation(n).name in once)]
+    goals = [*(end or [output]), *(n for n in writers if operation(n).name not in done)]
+    needed = _needed(goals, given, computable)
+    while again := [n for n in writers if n not in needed and operation(n).writes & (_memory(needed) - _memory(given))]:
+        goals += again
+        needed = _needed(goals, given, computable)
     written = frozenset[int]().union(*(operation(node).writes for node in needed))
 
     result = fx.Graph()

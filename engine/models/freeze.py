@@ -6,12 +6,22 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
 from engine.models.structure import keeps_batch_statistics
 from engine.plan import decide
 from engine.protocol import FrozenProof, ParameterCounts
+
+
+class FrozenMemory(msgspec.Struct):
+    """What the proof rests on: SHA-256 of every frozen tensor from when it was frozen, how often they were compared,
+    and which of them had changed."""
+
+    digests: dict[str, str]
+    checks: int
+    changed: list[str]
 
 
 class Freezing:
@@ -98,6 +108,15 @@ class Freezing:
             digest=whole.hexdigest(),
             unchanged=not self._changed,
         )
+
+    @property
+    def memory(self) -> FrozenMemory:
+        """For a checkpoint."""
+        return FrozenMemory(digests=dict(self.digests), checks=self._checks, changed=sorted(self._changed))
+
+    def remember(self, memory: FrozenMemory) -> None:
+        """Go on proving where another engine left off; what is frozen must be the same as it was there."""
+        self.digests, self._checks, self._changed = memory.digests, memory.checks, set(memory.changed)
 
     def frozen(self) -> dict[str, torch.Tensor]:
         """Every parameter and buffer that must not move, by name."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +14,8 @@ from torch.utils import _pytree as pytree
 from engine.errors import first_line
 from engine.models.cutting import CannotCut, boundary, computed_once, part, row_shape, state_read
 from engine.models.freeze import Freezing
-from engine.models.tracing import observe, operation, text, trace
+from engine.models.tracing import PICTURE, observe, operation, text, trace
 from engine.models.zoo import Classifier
-
-PICTURE = "picture"
 
 
 @dataclass(frozen=True)
@@ -107,31 +104,30 @@ def bridge(old: Split, new: Split) -> nn.Module | None:
         return new.prefix
     if old.cut is None or new.cut is None:
         return None
-    graph = new.cut.traced.graph
-    done = {operation(node).name for node in old.cut.once}
-    once = {operation(node).name: node for node in new.cut.once}
-    start = [once.get(tensor.name) for tensor in old.boundary]
-    writers = [node for name, node in once.items() if operation(node).writes and name not in done]
+    here = {operation(node).name: node for node in new.cut.once}
+    start = [here.get(tensor.name) for tensor in old.boundary]
+    traced = new.cut.traced
     try:
-        return fx.GraphModule(new.cut.traced, part(graph, start, new.cut.boundary, writers))
+        graph = part(traced.graph, start, new.cut.boundary, once=_names(new.cut.once), done=_names(old.cut.once))
     except CannotCut:
         return None
+    return fx.GraphModule(traced, graph)
 
 
 def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     """Raises whatever tracing raises, and CannotCut."""
     module = classifier.module
-    tensors = _tensors(module)
-    names = {id(tensor): name for name, tensor in tensors.items()}
+    names = {id(tensor): name for name, tensor in reversed(_tensors(module))}
+    fixed = _fixed(module, freezing)
     freezing.train_mode()
     traced = trace(module)
     observe(traced, classifier.preprocessing.image_size)
-    constants = [tensor for tensor in traced.buffers() if id(tensor) not in names]
-    once = computed_once(traced, [*(tensors[name] for name in freezing.frozen()), *constants])
+    constants = {id(tensor) for tensor in traced.buffers()} - names.keys()
+    once = computed_once(traced, fixed | constants)
     stored = boundary(traced.graph, once)
 
     pictures = traced.graph.find_nodes(op="placeholder")
-    prefix = fx.GraphModule(traced, part(traced.graph, pictures, stored, [n for n in once if operation(n).writes]))
+    prefix = fx.GraphModule(traced, part(traced.graph, pictures, stored, once=_names(once), done=set()))
     state = {
         names.get(id(tensor), str(node.target)): tensor.detach()
         for node in prefix.graph.nodes
@@ -161,17 +157,21 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
 
 def _suffix(traced: fx.GraphModule, stored: Sequence[fx.Node], once: set[fx.Node]) -> fx.GraphModule:
     """``traced`` may be another graph of the same network; auxiliary heads are missing in that of evaluation."""
-    done = {operation(node).name for node in once}
     here = {operation(node).name: node for node in traced.graph.nodes}
     start = [here.get(operation(node).name) for node in stored]
-    writers = [node for name, node in here.items() if operation(node).writes and name not in done]
-    return fx.GraphModule(traced, part(traced.graph, start, None, writers))
+    return fx.GraphModule(traced, part(traced.graph, start, None, once=None, done=_names(once)))
+
+
+def _names(nodes: Iterable[fx.Node]) -> set[str]:
+    return {operation(node).name for node in nodes}
 
 
 def _last_layer(node: fx.Node, module: nn.Module) -> str:
     """The path of the layer that a node is the output of, or else of the layer before it."""
     paths = {path for path, _ in module.named_modules()}
     while operation(node).name not in paths:
+        if node.op == "placeholder":
+            return PICTURE
         *_, node = [given for given in node.all_input_nodes if operation(given).follows_pictures]
     return operation(node).name
 
@@ -179,9 +179,8 @@ def _last_layer(node: fx.Node, module: nn.Module) -> str:
 def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Split:
     """Raises CannotCut where more than the head trains, or the head has no input of its own."""
     module, (head, *auxiliary) = classifier.module, classifier.head
-    state = {name: tensor for name, tensor in freezing.frozen().items() if not name.startswith(f"{head}.")}
-    in_backbone = [n for n in _tensors(module) if not n.startswith(f"{head}.")]
-    if auxiliary or len(state) != len(in_backbone):
+    backbone = {name: tensor for name, tensor in _tensors(module) if not name.startswith(f"{head}.")}
+    if auxiliary or not _fixed(module, freezing).issuperset(map(id, backbone.values())):
         raise CannotCut("more than its one head trains")
     freezing.train_mode()
     prefix = _Backbone(module, head)
@@ -195,14 +194,21 @@ def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Spli
         prefix=prefix,
         suffix_train=module.get_submodule(head),
         suffix_eval=module.get_submodule(head),
-        prefix_state=state,
+        prefix_state={name: tensor.detach() for name, tensor in backbone.items()},
         code=f"{label} of {module!r}",
         why=why,
     )
 
 
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    return dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+def _tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Parameters and buffers, by every name that they have."""
+    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+
+
+def _fixed(module: nn.Module, freezing: Freezing) -> set[int]:
+    """The identities of the network's tensors that must not move."""
+    frozen = freezing.frozen()
+    return {id(tensor) for name, tensor in _tensors(module) if name in frozen}
 
 
 class _Backbone(nn.Module):
@@ -254,15 +260,15 @@ def _prove(found: Split, classifier: Classifier, freezing: Freezing) -> None:
         return
     first, second, third = _random_pictures(classifier, 3).split(1)
     pictures = torch.cat([first, second])
+    classifier.module.eval()
+    with_another = _run(found.prefix, torch.cat([third, first]))
     freezing.train_mode()
     rows = _run(found.prefix, pictures)
-    with_another = _run(found.prefix, torch.cat([third, first]))
     if not all(_close(a[0], b[1]) for a, b in zip(rows, with_another, strict=True)):
         raise CannotCut("what it computes of a picture depends on the other pictures of a batch")
-    for suffix in (found.suffix_train, found.suffix_eval):
+    for mode, suffix in (("training", found.suffix_train), ("evaluation", found.suffix_eval)):
         whole, parts = _run(classifier.module, pictures), _run(suffix, *rows)
         if len(whole) != len(parts) or not all(map(_close, parts, whole)):
-            mode = "training" if suffix is found.suffix_train else "evaluation"
             raise CannotCut(f"its parts and the whole disagree in {mode}")
         classifier.module.eval()
 
@@ -277,9 +283,11 @@ def _run(module: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
 
 def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Equal up to half of the digits that the type has, as seen from the largest value."""
+    if ours.shape != theirs.shape or not theirs.is_floating_point():
+        return torch.equal(ours, theirs)
     scale = theirs.nan_to_num().abs().max().item()
     tolerance = torch.finfo(theirs.dtype).eps ** 0.5 * scale
-    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
+    return torch.allclose(ours, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
 def _random_pictures(classifier: Classifier, count: int) -> torch.Tensor:

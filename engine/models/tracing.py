@@ -6,6 +6,7 @@ The graph is torch.fx's (Reed et al. 2022, 2112.08429).
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import inspect
 import itertools
@@ -25,6 +26,7 @@ from torchvision.ops import StochasticDepth
 
 from engine.models.head import DropoutConv2d, DropoutLinear
 
+PICTURE = "picture"  # the name of a network's input
 # Two batch sizes tell a size that grows with the batch from one that does not.
 FEW, MORE = 2, 3
 
@@ -68,15 +70,25 @@ def trace(module: nn.Module) -> fx.GraphModule:
     depends on its data.
     """
     tracer = _Tracer(module)
-    try:
+    with _attributes_kept(module):
         graph = tracer.trace(module, _defaults(module.forward))
         _drop_options(graph)
         for node, name in tracer.names(graph).items():
             node.meta["name"] = name
         return fx.GraphModule(module, graph)
+
+
+@contextlib.contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Layers come out with the attributes that they went in with: fx puts constants on a network, under numbers that
+    would go on with the next trace, and some layers remember what they made for the last size."""
+    kept = [(layer, dict(vars(layer))) for layer in module.modules()]
+    try:
+        yield
     finally:
-        for name in [name for name in vars(module) if name.startswith("_tensor_constant")]:
-            delattr(module, name)  # fx leaves them on the network, and would number the next ones after them
+        for layer, attributes in kept:
+            vars(layer).clear()
+            vars(layer).update(attributes)
 
 
 def observe(traced: fx.GraphModule, image_size: int) -> None:
@@ -160,7 +172,7 @@ class _Tracer(fx.Tracer):
         taken: collections.Counter[str] = collections.Counter()
         names: dict[fx.Node, str] = {}
         for node in graph.nodes:
-            name = self._output_of.get(node, "")
+            name = PICTURE if node.op == "placeholder" else self._output_of.get(node, "")
             if not name or taken[name]:
                 called = getattr(node.target, "__name__", None) or str(node.target)
                 within = "" if node.op in ("call_module", "get_attr") else self._within[node]
@@ -195,7 +207,7 @@ def _run_without_data(traced: fx.GraphModule, image_size: int, count: int) -> di
     }
     dtype = next(p.dtype for p in traced.parameters() if p.is_floating_point())
     pictures = torch.empty(count, 3, image_size, image_size, dtype=dtype, device="meta")
-    with torch.no_grad():
+    with torch.no_grad(), _attributes_kept(traced):
         return torch.func.functional_call(observed, state, (pictures,))
 
 

@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import itertools
 import os
 import shutil
 import threading
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine.errors import first_line
-from engine.rundir import RunFolder, write_atomically
+from engine.models.freeze import FrozenMemory
+from engine.protocol import Epoch
+from engine.rundir import RunFolder, sync_folder
 from engine.training.optimizers import NamedState
+from engine.training.randomness import RandomState
 
 MODEL = "model.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
 _TRAINER = "trainer.json"
-_REST = 10  # times as long as writing one took the writer rests, so that it takes little from training
+_FILES = (MODEL, _OPTIMIZER, _TRAINER)
+_SUMS = "SHA256SUMS"
+LAST, BEST = "last", "best"
+_REST = 20  # times as long as writing one took the writer rests, so that it takes less than 5 % from training
+
+
+class Totals(msgspec.Struct):
+    """Sums over the training pictures of an epoch so far, ``loss`` weighted by pictures; ``done``: steps; ``sound``:
+    all steps were finite; ``seconds``: spent on it."""
+
+    done: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    count: int = 0
+    sound: bool = True
+    seconds: float = 0.0
+
+
+class TrainerState(msgspec.Struct):
+    """What goes on with training besides tensors: all of trainer.json.
+
+    ``epoch`` and ``step`` count what is done, ``totals`` are those of the epoch that is under way. ``seq``: the last
+    event when this was so. ``numbers``: what the optimizer remembers besides tensors.
+    """
+
+    epoch: int
+    step: int
+    seq: int
+    settings: dict[str, Any]
+    totals: Totals
+    epochs: list[Epoch]
+    rollbacks: int
+    frozen: FrozenMemory
+    scaler: dict[str, Any]
+    random: RandomState
+    numbers: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as it was after ``step``: ``weights`` is the network's whole state dict, ``optimizer`` also remembers
-    what is frozen for now. Nothing in it moves when training goes on."""
+    """A run at one moment: ``weights`` is the network's whole state dict, ``optimizer`` also remembers what is frozen
+    for now. Nothing in it moves when training goes on."""
 
-    epoch: int
-    step: int
-    settings: dict[str, Any]
+    trainer: TrainerState
     weights: dict[str, torch.Tensor]
-    optimizer: NamedState
-
-
-@dataclass(frozen=True)
-class TrainerState:
-    """What goes on with training besides the weights."""
-
-    epoch: int
-    step: int
-    settings: dict[str, Any]
     optimizer: NamedState
 
 
@@ -65,8 +93,10 @@ class CheckpointWriter:
     Where epochs are shorter than writing takes, only the latest and the best of those that wait are written.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, before_it_counts: Callable[[], None]) -> None:
+        """``before_it_counts``: called, in the thread, when a checkpoint is on the disk and nothing names it yet."""
         self._folder = folder
+        self._before_it_counts = before_it_counts
         self._changed = threading.Condition()
         self._waiting: dict[str, Snapshot] = {}  # "best" and "last"
         self._busy = False
@@ -106,7 +136,7 @@ class CheckpointWriter:
                     del self._waiting["last"]
                 self._busy = True
             started = time.monotonic()
-            written = _write_checkpoint(self._folder, snapshot, best=best)
+            written = _write_checkpoint(self._folder, snapshot, self._before_it_counts, best=best)
             with self._changed:
                 self._busy = False
                 self._written.append(written)
@@ -115,35 +145,83 @@ class CheckpointWriter:
                 self._changed.wait_for(lambda: self._hurry, timeout=rest)
 
 
-def _write_checkpoint(folder: RunFolder, snapshot: Snapshot, *, best: bool) -> Written:
+def _write_checkpoint(
+    folder: RunFolder, snapshot: Snapshot, before_it_counts: Callable[[], None], *, best: bool
+) -> Written:
+    epoch, step = snapshot.trainer.epoch, snapshot.trainer.step
     try:
-        path = save(folder, snapshot, best=best)
-        return Written(path, snapshot.epoch, snapshot.step, best)
+        path = save(folder.checkpoints, snapshot, before_it_counts, best=best)
+        return Written(path, epoch, step, best)
     except Exception as error:  # safetensors has errors of its own for a full disk, and nobody else would see them
-        return Written(folder.checkpoints, snapshot.epoch, snapshot.step, best, first_line(error))
+        return Written(folder.checkpoints, epoch, step, best, first_line(error))
 
 
-def save(folder: RunFolder, snapshot: Snapshot, *, best: bool) -> Path:
+def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], None], *, best: bool) -> Path:
     """Write a checkpoint and let ``last``, and if it is the best ``best``, name it. Older ones are removed,
-    but for the best and the one before the last. Returns the path that names it. Raises OSError."""
-    name = f"step-{snapshot.step:08}"
-    final = folder.checkpoints / name
-    if not final.exists():
-        temporary = folder.checkpoints / f".{name}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True, mode=0o700)
+    but for the best and the one before the last. Returns the path that names it.
+
+    Raises OSError, then those before are as they were.
+
+    ``before_it_counts`` is called when all is on the disk and nothing names it yet.
+    """
+    checkpoints.mkdir(parents=True, mode=0o700, exist_ok=True)
+    name = _free_name(checkpoints, snapshot.trainer.step)
+    temporary = checkpoints / f".{name}"
+    try:
+        temporary.mkdir(mode=0o700)
         _write(temporary, snapshot)
-        os.replace(temporary, final)
-    before = folder.checkpoints / "last"
-    keep = {name, before.resolve().name}
-    _link(folder.checkpoints, "last", name)
-    if best:
-        _link(folder.checkpoints, "best", name)
-    keep.add((folder.checkpoints / "best").resolve().name)
-    for old in folder.checkpoints.glob("step-*"):
+        before_it_counts()
+        os.replace(temporary, checkpoints / name)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(checkpoints)
+    keep = {name, (checkpoints / LAST).resolve().name}
+    for link in (LAST, BEST) if best else (LAST,):
+        point(checkpoints, link, name)
+    keep.add((checkpoints / BEST).resolve().name)
+    for old in (*checkpoints.glob("step-*"), *checkpoints.glob(".step-*")):
         if old.name not in keep:
-            shutil.rmtree(old)
-    return folder.checkpoints / ("best" if best else "last")
+            shutil.rmtree(old, ignore_errors=True)
+    return checkpoints / (BEST if best else LAST)
+
+
+def point(checkpoints: Path, link: str, name: str) -> None:
+    """Let ``link`` name the checkpoint in the folder ``name``, from one moment to the next."""
+    temporary = checkpoints / f".{link}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name)
+    os.replace(temporary, checkpoints / link)
+    sync_folder(checkpoints)
+
+
+def newest_sound(checkpoints: Path, on_problem: Callable[[str, str], None]) -> Path | None:
+    """The last checkpoint whose files are what was written, which ``last`` names from then on; None if there is none.
+
+    ``on_problem`` is given a code and a sentence about each that is damaged.
+    """
+    last = (checkpoints / LAST).resolve().name
+    others = sorted((path.name for path in checkpoints.glob("step-*")), reverse=True)
+    for name in dict.fromkeys([last, *others] if (checkpoints / last).is_dir() else others):
+        problem = damage(checkpoints / name)
+        if not problem:
+            if name != last:
+                point(checkpoints, LAST, name)
+            return checkpoints / name
+        on_problem("checkpoint_damaged", f"{checkpoints / name}: {problem}; the one before it is taken")
+    return None
+
+
+def damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint's files, "" if each has the content that was written."""
+    try:
+        listed = [line.split("  ", 1) for line in (checkpoint / _SUMS).read_text().splitlines()]
+        if sorted(name for _, name in listed) != sorted(_FILES):
+            return f"{_SUMS} is damaged"
+        wrong = [name for digest, name in listed if _digest(checkpoint / name) != digest]
+    except (OSError, ValueError) as error:
+        return f"can't be read ({first_line(error)})"
+    return f"{wrong[0]} is damaged" if wrong else ""
 
 
 def load_weights(checkpoint: Path, module: nn.Module, *, leave: Container[str] = ()) -> None:
@@ -153,14 +231,26 @@ def load_weights(checkpoint: Path, module: nn.Module, *, leave: Container[str] =
 
 
 def load_trainer(checkpoint: Path) -> TrainerState:
-    """What ``save`` was given, but for the weights."""
-    content = json.loads((checkpoint / _TRAINER).read_text())
-    tensors = load_file(checkpoint / _OPTIMIZER)
-    optimizer: NamedState = {name: dict(values) for name, values in content.pop("optimizer").items()}
-    for key, tensor in tensors.items():
+    """What ``save`` was given, but for tensors."""
+    return msgspec.json.decode((checkpoint / _TRAINER).read_bytes(), type=TrainerState)
+
+
+def load_optimizer(checkpoint: Path) -> NamedState:
+    """What the optimizer remembered."""
+    optimizer: NamedState = {name: dict(values) for name, values in load_trainer(checkpoint).numbers.items()}
+    for key, tensor in load_file(checkpoint / _OPTIMIZER).items():
         name, _, field = key.rpartition("/")
         optimizer.setdefault(name, {})[field] = tensor
-    return TrainerState(**content, optimizer=optimizer)
+    return optimizer
+
+
+def _free_name(checkpoints: Path, step: int) -> str:
+    """A folder's name that nothing has; names sort as they were given for growing steps."""
+    for number in itertools.count(1):
+        name = f"step-{step:08}" + (f"-{number:03}" if number > 1 else "")
+        if not (checkpoints / name).exists() and not (checkpoints / f".{name}").exists():
+            return name
+    raise AssertionError
 
 
 def _write(path: Path, snapshot: Snapshot) -> None:
@@ -170,22 +260,20 @@ def _write(path: Path, snapshot: Snapshot) -> None:
         tensors |= {f"{name}/{key}": _plain(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
         numbers[name] = {key: value for key, value in values.items() if not isinstance(value, torch.Tensor)}
     save_file(tensors, path / _OPTIMIZER)
-    content = {
-        "epoch": snapshot.epoch, "step": snapshot.step, "settings": snapshot.settings, "optimizer": numbers
-    }  # fmt: skip
-    write_atomically(path / _TRAINER, json.dumps(content).encode())
-    for file in (path / MODEL, path / _OPTIMIZER):
-        with file.open("rb") as written:
+    trainer = msgspec.structs.replace(snapshot.trainer, numbers=numbers)
+    (path / _TRAINER).write_bytes(msgspec.json.encode(trainer))
+    (path / _SUMS).write_text("".join(f"{_digest(path / name)}  {name}\n" for name in _FILES))
+    for name in (*_FILES, _SUMS):
+        with (path / name).open("rb") as written:
             os.fsync(written.fileno())
+    sync_folder(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     """On the processor, contiguous, and no view of another tensor, as safetensors wants it."""
     return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-def _link(checkpoints: Path, name: str, target: str) -> None:
-    temporary = checkpoints / f".{name}"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    os.replace(temporary, checkpoints / name)

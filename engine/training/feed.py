@@ -20,7 +20,7 @@ from engine.models.split import Split, bridge
 from engine.models.zoo import Classifier
 from engine.rundir import data_label
 from engine.training.precision import Precision
-from engine.training.rows import RowStore, row_bytes
+from engine.training.rows import RowStore, on_device, row_bytes
 
 Tell = Callable[[str, str], None]  # takes a warning's code and message
 
@@ -57,12 +57,27 @@ class Feed:
     as the frozen layers take, and those that follow only as long as the layers that train.
     """
 
-    def __init__(self, data: Data, classifier: Classifier, config: RunConfig, precision: Precision, tell: Tell) -> None:
+    def __init__(
+        self,
+        data: Data,
+        classifier: Classifier,
+        config: RunConfig,
+        precision: Precision,
+        frozen_precision: Precision,
+        tell: Tell,
+        check: Callable[[], None],
+    ) -> None:
+        """``precision``: of what trains, and so of the inputs; ``frozen_precision``: of prefixes, and so of rows.
+
+        ``check`` raises Stopped where someone wants that; it is called while much is computed.
+        """
+        self._check = check
         self._data = data
         self._keys: list[bytes] = data.keys.tolist()
         self._preprocessing = classifier.preprocessing
         self._config = config
         self._precision = precision
+        self._frozen_precision = frozen_precision
         self._tell = tell
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
         self._dataset = PictureDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
@@ -83,14 +98,14 @@ class Feed:
             over.rows.close()
         if split.kind == "none":
             return
-        prefix = Prefix(split.prefix, self._precision)
-        rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._precision))
+        prefix = Prefix(split.prefix, self._frozen_precision)
+        rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._frozen_precision))
         self._source = _Source(split, prefix, rows)
         if before and before.rows and rows:
             before.rows.leave_memory()
             between = bridge(before.split, split)
             if between is not None and before.rows.bytes:
-                self._bridge = _Bridge(before.rows, Prefix(between, self._precision))
+                self._bridge = _Bridge(before.rows, Prefix(between, self._frozen_precision))
 
     def close(self) -> None:
         """Let other runs have all that was computed."""
@@ -119,7 +134,7 @@ class Feed:
         source = self._source
         if source is None or source.rows is None:
             for batch, pictures in zip(batches, self._pictures(batches), strict=True):
-                yield Batch(self._computed(source, pictures), self._labels_of(batch))
+                yield self._batch(self._computed(source, pictures), batch)
             return
         source.rows.refresh()
         windows = list(self._windows(batches, source.rows, source.prefix.chunk))
@@ -128,7 +143,7 @@ class Feed:
             if missing:
                 source.rows.put(self._names(missing), self._computed(source, next(supply)))
             for batch in window:
-                yield Batch(self._kept(source, source.rows, batch), self._labels_of(batch))
+                yield self._batch(self._kept(source, source.rows, batch), batch)
         source.rows.publish()
 
     def _windows(
@@ -167,8 +182,13 @@ class Feed:
             return self._computed(source, next(iter(self._pictures([batch]))))
 
     def _computed(self, source: _Source | None, pictures: torch.Tensor) -> Rows:
-        inputs = self._normalize(pictures)
-        return source.prefix(inputs) if source else (inputs,)
+        if source is None:
+            return (self._normalize(pictures),)
+        parts = []
+        for some in pictures.split(source.prefix.chunk):
+            self._check()
+            parts.append(source.prefix(self._normalize(some)))
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def _pictures(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
         return iter(picture_loader(self._dataset, draws, self._workers)) if draws else iter(())
@@ -176,8 +196,10 @@ class Feed:
     def _names(self, views: Sequence[View]) -> list[bytes]:
         return [self._views.name(self._keys[picture], number) for picture, number in views]
 
-    def _labels_of(self, batch: list[View]) -> torch.Tensor:
-        return self._labels[[view.picture for view in batch]]
+    def _batch(self, rows: Rows, views: list[View]) -> Batch:
+        if self._precision.name == "fp32":  # elsewhere autocast brings types together
+            rows = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in rows)
+        return Batch(rows, self._labels[on_device([view.picture for view in views], self._labels.device)])
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
         trained = len(self._data.splits["train"])
@@ -200,7 +222,7 @@ class Feed:
             "data": data_label(self._config),
             "model": self._config.model.name,
             "boundary": split.label,
-            "precision": self._precision.name,
+            "precision": self._frozen_precision.name,
         }
         space = Space(cache_root(), "features", found_by, about, self._tell)
         rows = RowStore(like, space, budget, expected)

@@ -6,12 +6,13 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from engine.data.loaders import shuffled_batches
+from engine.errors import Stopped
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
+from engine.training.checkpoints import Totals
 from engine.training.criterion import Criterion, balanced_weights
 from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
@@ -21,16 +22,6 @@ _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back d
 
 class TrainingFailed(Exception):
     """Training can't go on; the message says why and what to change."""
-
-
-@dataclass
-class Totals:
-    """Sums over the training pictures of an epoch, ``loss`` weighted by pictures; ``sound``: all steps were finite."""
-
-    loss: float = 0.0
-    correct: int = 0
-    count: int = 0
-    sound: bool = True
 
 
 def train(session: Session, report: Report) -> str:
@@ -47,33 +38,41 @@ def train(session: Session, report: Report) -> str:
 def _train_epochs(session: Session, report: Report) -> str:
     criterion = make_criterion(session)
     cached = session.feed.cached
-    while session.epoch < session.config.train.epochs:
-        start = time.monotonic()
-        totals = train_epoch(session, criterion)
-        session.rollbacks = 0 if totals.sound else session.rollbacks
+    while (reason := why_over(session)) is None:
+        started = time.monotonic() - session.totals.seconds
+        train_epoch(session, criterion, started)
+        session.rollbacks = 0 if session.totals.sound else session.rollbacks
         val_loss, val_accuracy = validate(session, criterion, report)
         session.epoch += 1
-        write_epoch(session, totals, val_loss, val_accuracy, time.monotonic() - start)
+        write_epoch(session, session.totals, val_loss, val_accuracy, time.monotonic() - started)
+        session.totals = Totals()
         session.save(best=session.best is session.epochs[-1])
         if session.feed.cached != cached:
             cached = session.feed.cached
             session.tell_of_boundary()
-        patience = session.config.train.early_stop_patience
-        if patience and session.best and session.epoch - session.best.epoch >= patience:
-            return f"stopped early: no better epoch than epoch {session.best.epoch} for {patience} epochs"
-    return f"all {session.epoch} epochs done"
+    return reason
 
 
-def train_epoch(session: Session, criterion: Criterion) -> Totals:
-    """One pass over the training pictures. Settings and the freeze plan may change before each step."""
-    totals = Totals()
-    config, epoch = session.config.train, session.epoch + 1
-    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, epoch)
-    done = 0
+def why_over(session: Session) -> str | None:
+    """Why no other epoch is to be trained, None if one is."""
+    patience = session.config.train.early_stop_patience
+    if patience and session.best and session.epoch - session.best.epoch >= patience:
+        return f"stopped early: no better epoch than epoch {session.best.epoch} for {patience} epochs"
+    return f"all {session.epoch} epochs done" if session.epoch >= session.config.train.epochs else None
+
+
+def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
+    """The rest of a pass over the training pictures. Settings and the freeze plan may change before each step.
+
+    ``started``: when the pass began, in seconds of time.monotonic.
+    """
+    config, totals = session.config.train, session.totals
+    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
     session.freezing.train_mode()
-    while done < len(batches):
-        for result in train_batches(session, batches[done:], len(batches), criterion):
-            done += 1
+    while totals.done < len(batches):
+        for result in train_batches(session, batches[totals.done :], len(batches), criterion):
+            totals.done += 1
+            totals.seconds = time.monotonic() - started
             if result.finite:
                 totals.loss += result.loss * result.count
                 totals.correct += result.correct
@@ -81,36 +80,58 @@ def train_epoch(session: Session, criterion: Criterion) -> Totals:
             else:
                 totals.sound = False
                 survive(session, result)
-    return totals
 
 
 def train_batches(
     session: Session, batches: list[list[int]], steps_per_epoch: int, criterion: Criterion
 ) -> Iterator[StepResult]:
-    """A step for each of ``batches``, until they are done or the freeze plan asks for inputs of another place."""
+    """A step for each of ``batches``, until they are done or the freeze plan asks for inputs of another place.
+
+    All that was launched is read and told before a command is obeyed or Stopped raised.
+    """
     split = session.split
-    underway: deque[Launched] = deque()
-    last = time.monotonic()
-    for batch in session.feed.training(batches, session.epoch + 1):
-        session.obey()
-        if session.split is not split:
-            break
-        config = session.config
-        factor = schedules.factor(config.schedule, session.step, steps_per_epoch, config.train.epochs)
-        optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
-        session.step += 1
-        underway.append(launch(session, batch, criterion))
-        # A card computes the next step while the figures of this one are read.
-        if len(underway) > (session.device.type == "cuda"):
-            result = read(session, underway.popleft())
+    steps = Underway(session)
+    try:
+        for batch in session.feed.training(batches, session.epoch + 1):
+            session.tell_of_checkpoints()
+            if session.wanted():
+                yield from steps.read()
+                session.obey()
+                if session.split is not split:
+                    return
+            config = session.config
+            factor = schedules.factor(config.schedule, session.step, steps_per_epoch, config.train.epochs)
+            optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
+            session.step += 1
+            steps.add(launch(session, batch, criterion))
+            # A card computes the next step while the figures of this one are read.
+            yield from steps.read(but=int(session.device.type == "cuda"))
+    except Stopped:
+        yield from steps.read()
+        raise
+    yield from steps.read()
+
+
+class Underway:
+    """Steps that were launched and whose figures nobody has read yet."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._launched: deque[Launched] = deque()
+        self._last = time.monotonic()
+
+    def add(self, launched: Launched) -> None:
+        """The next step."""
+        self._launched.append(launched)
+
+    def read(self, but: int = 0) -> Iterator[StepResult]:
+        """The steps in their order, told, all ``but`` the last few."""
+        while len(self._launched) > but:
+            result = read(self._session, self._launched.popleft())
             now = time.monotonic()
-            write_step(session, result, images_per_second=result.count / (now - last))
-            last = now
+            write_step(self._session, result, images_per_second=result.count / (now - self._last))
+            self._last = now
             yield result
-    for launched in underway:
-        result = read(session, launched)
-        write_step(session, result, images_per_second=result.count / (time.monotonic() - last))
-        yield result
 
 
 def survive(session: Session, result: StepResult) -> None:

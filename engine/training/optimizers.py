@@ -147,6 +147,10 @@ def restore_state(optimizer: Optimizer, state: NamedState) -> None:
 
 
 def _where_it_is_needed(optimizer: Optimizer, key: str, value: Any, parameter: nn.Parameter) -> Any:  # noqa: ANN401
-    """State lies beside its parameter, but for the count of steps, which stays on the host unless a kernel reads it."""
-    beside = isinstance(value, torch.Tensor) and (key != "step" or is_fused(optimizer))
-    return value.to(parameter.device) if beside else value
+    """State lies beside its parameter and in the same order of memory, which fused kernels take for granted; but the
+    count of steps stays on the host unless a kernel reads it."""
+    if not isinstance(value, torch.Tensor) or (key == "step" and not is_fused(optimizer)):
+        return value
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

@@ -35,19 +35,18 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
-def choose_precision(wanted: str, device: torch.device, model: str, image_size: int) -> Precision:
-    """What the config says, checked. Raises InputError.
+def choose_precision(wanted: str, device: torch.device, model: str, image_size: int) -> tuple[Precision, Precision]:
+    """What the config says, checked: for what trains, and for frozen layers. Raises InputError.
 
-    "auto" is bf16 or fp16 on CUDA; on a processor bf16 where that is faster for ``model``; and fp32 elsewhere.
+    "auto" is bf16 or fp16 on CUDA; on a processor what is faster there for ``model``; and fp32 elsewhere.
     """
     if wanted == "fp16" and device.type == "cpu":
         raise InputError('train.precision = "fp16" does not train on a processor; use "bf16", "fp32" or "auto"')
-    if wanted != "auto":
-        return Precision(wanted, device)
-    if device.type == "cuda":
-        return Precision("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device)
-    if device.type == "cpu":
-        from engine.models.arithmetic import fastest
+    training = frozen = "fp32" if wanted == "auto" else wanted
+    if wanted == "auto" and device.type == "cuda":
+        training = frozen = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if wanted == "auto" and device.type == "cpu":
+        from engine.models.arithmetic import fastest  # which runs networks in one precision and the other
 
-        return Precision(fastest(model, image_size), device)
-    return Precision("fp32", device)
+        training, frozen = fastest(model, image_size)
+    return Precision(training, device), Precision(frozen, device)

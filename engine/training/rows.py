@@ -65,7 +65,7 @@ class RowStore:
             self._remember(absent, loaded)
             absent = [name for name in absent if name not in self._place]
         if not absent:
-            places = torch.tensor([self._place[name] for name in names], device=self._device)
+            places = on_device([self._place[name] for name in names], self._device)
             return self._shaped([memory.index_select(0, places) for memory in self._memory])
         return self._shaped(self._load(names))
 
@@ -104,6 +104,14 @@ class RowStore:
 
     def _shaped(self, flat: list[torch.Tensor]) -> Rows:
         return tuple(layout.shaped(tensor) for layout, tensor in zip(self._kept, flat, strict=True))
+
+
+def on_device(numbers: list[int], device: torch.device) -> torch.Tensor:
+    """Numbers as a tensor, without waiting for what the device is at."""
+    numbers_here = torch.tensor(numbers)
+    if device.type == "cuda":
+        return numbers_here.pin_memory().to(device, non_blocking=True)
+    return numbers_here.to(device)
 
 
 def row_bytes(like: Rows) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch.optim import Optimizer
 
@@ -19,8 +22,9 @@ from engine.errors import InputError, Stopped
 from engine.models.freeze import Freezing
 from engine.models.split import Split, split
 from engine.models.zoo import Classifier
+from engine.past import Past
 from engine.plan import HEAD
-from engine.progress import Report
+from engine.progress import Report, quiet
 from engine.protocol import (
     AnyCommand,
     Boundary,
@@ -38,19 +42,22 @@ from engine.protocol import (
 from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
-from engine.training.checkpoints import CheckpointWriter
+from engine.training.checkpoints import CheckpointWriter, Totals
 from engine.training.feed import Feed
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
+from engine.training.randomness import put_back, random_state
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
+_BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epoch, too
 
 
 @dataclass
 class Session:
     """A run in training.
 
-    ``step`` and ``epoch`` count what is done; ``parked`` is the optimizer's memory of parameters that are frozen now.
+    ``step`` and ``epoch`` count what is done, ``totals`` are those of the epoch under way; ``parked`` is the
+    optimizer's memory of parameters that are frozen now; ``changes``: an earlier engine's, to be made again.
     """
 
     folder: RunFolder
@@ -61,6 +68,9 @@ class Session:
     freezing: Freezing
     data: Data
     precision: Precision
+    frozen_precision: Precision
+    report: Report = quiet
+    past: Past = field(default_factory=Past)
     feed: Feed = field(init=False)
     writer: CheckpointWriter = field(init=False)
     split: Split = field(init=False)
@@ -70,15 +80,27 @@ class Session:
     parked: NamedState = field(default_factory=dict)
     step: int = 0
     epoch: int = 0
+    totals: Totals = field(default_factory=Totals)
     epochs: list[Epoch] = field(default_factory=list)
+    changes: deque[CommandApplied] = field(default_factory=deque)
     paused: bool = False
     rollbacks: int = 0
 
     def __post_init__(self) -> None:
         self.depths = optimizers.depths(self.classifier)
         self.scaler = self.precision.scaler()
-        self.writer = CheckpointWriter(self.folder)
-        self.feed = Feed(self.data, self.classifier, self.config, self.precision, self.warn)
+        self.writer = CheckpointWriter(self.folder, self.log.sync)
+        self.feed = Feed(
+            self.data,
+            self.classifier,
+            self.config,
+            self.precision,
+            self.frozen_precision,
+            self.warn,
+            self.control.check,
+        )
+        self.changes.extend(self.past.changes_after(0, 0))
+        self._saved = time.monotonic()
         self.put_plan_in_force(self.config.freeze.rules)
 
     def put_plan_in_force(self, rules: list[str]) -> None:
@@ -127,15 +149,35 @@ class Session:
             report(activity, number, batch_count(len(members), size), "batches")
             yield logits.float(), batch.labels
 
+    def wanted(self) -> bool:
+        """Whether ``obey`` has anything to do."""
+        change_due = bool(self.changes) and self.changes[0].step <= self.step
+        return change_due or self._checkpoint_due or self.step < self.past.step or self.control.anything()
+
     def obey(self) -> None:
-        """Apply the commands that came, in order, and wait while the run is paused. Raises Stopped."""
-        self.tell_of_checkpoints()
+        """Apply the commands that came, in order, and wait while the run is paused. Raises Stopped.
+
+        While steps are computed again that were told before, only the changes are made that were made then; all else
+        but a stop waits.
+        """
+        while self.changes and self.changes[0].step <= self.step:
+            self._apply(self.changes.popleft().command)
+        if self._checkpoint_due:
+            self.save(best=False)
+        if self.step < self.past.step:
+            self.report("catch_up", self.step, self.past.step, "steps")
+            return
+        self.past.caught_up()
         while True:
             for command in self.control.commands():
                 self._answer(command)
             if not self.paused:
                 return
             time.sleep(_PAUSE_POLL)
+
+    @property
+    def _checkpoint_due(self) -> bool:
+        return time.monotonic() - self._saved >= _BETWEEN_CHECKPOINTS
 
     def _answer(self, command: AnyCommand | str) -> None:
         if isinstance(command, str):
@@ -186,25 +228,51 @@ class Session:
         self.config = changed
 
     def save(self, *, best: bool) -> None:
-        """Have a checkpoint written; ``tell_of_checkpoints`` tells when it is."""
-        moving = {name for name, _ in self.classifier.module.state_dict().items()} - self.freezing.digests.keys()
-        snapshot = checkpoints.Snapshot(
+        """Have a checkpoint written; ``tell_of_checkpoints`` tells when it is. Call it between two steps."""
+        self._saved = time.monotonic()
+        weights = self.classifier.module.state_dict()
+        frozen = self.freezing.memory
+        trainer = checkpoints.TrainerState(
             epoch=self.epoch,
             step=self.step,
+            seq=self.log.seq,
             settings=self.config.model_dump(),
-            weights={
-                name: tensor.clone() if name in moving else tensor
-                for name, tensor in self.classifier.module.state_dict().items()
-            },
+            totals=msgspec.structs.replace(self.totals),
+            epochs=list(self.epochs),
+            rollbacks=self.rollbacks,
+            frozen=frozen,
+            scaler=self.scaler.state_dict(),
+            random=random_state(self.device),
+        )
+        snapshot = checkpoints.Snapshot(
+            trainer,
+            weights={name: weights[name] if name in frozen.digests else weights[name].clone() for name in weights},
             optimizer=optimizers.copied(self.parked | optimizers.named_state(self.optimizer)),
         )
         self.writer.save(snapshot, best=best)
+
+    def go_on_from(self, checkpoint: Path) -> None:
+        """Take up the run where ``checkpoint`` has it, whose weights and settings are in force already."""
+        trainer = checkpoints.load_trainer(checkpoint)
+        self.epoch, self.step, self.totals = trainer.epoch, trainer.step, trainer.totals
+        self.epochs, self.rollbacks = trainer.epochs, trainer.rollbacks
+        self.changes = deque(self.past.changes_after(trainer.step, trainer.seq))
+        self.freezing.remember(trainer.frozen)
+        if trainer.scaler:
+            self.scaler.load_state_dict(trainer.scaler)
+        self._take_up_optimizer(checkpoint)
+        put_back(trainer.random, self.device)
+
+    def _take_up_optimizer(self, checkpoint: Path) -> None:
+        state, trainable = checkpoints.load_optimizer(checkpoint), self.freezing.trainable
+        self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
+        optimizers.restore_state(self.optimizer, state)
+        self.parked = {name: values for name, values in state.items() if name not in trainable}
 
     def finish_checkpoints(self) -> None:
         """Wait until the checkpoints are written, and tell of them."""
         self.writer.finish()
         self.tell_of_checkpoints()
-        self.log.sync()
 
     def tell_of_checkpoints(self) -> None:
         """Tell of the checkpoints that were written since the last call."""
@@ -222,16 +290,12 @@ class Session:
     def go_back(self) -> bool:
         """Take up weights and optimizer from the last checkpoint, if there is one; data and schedule go on."""
         self.finish_checkpoints()
-        last = self.folder.checkpoints / "last"
-        if not last.exists():
+        last = checkpoints.newest_sound(self.folder.checkpoints, self.warn)
+        if last is None:
             return False
         self.rollbacks += 1
         checkpoints.load_weights(last, self.classifier.module, leave=self.freezing.frozen())
-        state = checkpoints.load_trainer(last).optimizer
-        trainable = self.freezing.trainable
-        self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
-        optimizers.restore_state(self.optimizer, state)
-        self.parked = {name: values for name, values in state.items() if name not in trainable}
+        self._take_up_optimizer(last)
         return True
 
     def warn(self, code: str, message: str) -> None:

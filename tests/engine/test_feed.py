@@ -15,6 +15,7 @@ from engine.progress import quiet
 from engine.protocol import Boundary, ModelReady, Set, Step, Warning
 from engine.rundir import EventTail, new_command_id, send
 from engine.training.loop import train
+from engine.training.precision import Precision
 from engine.training.session import Session
 from tests.conftest import Engine, Sessions
 
@@ -76,6 +77,24 @@ def test_training_on_kept_rows_takes_the_steps_of_training_on_the_pictures(
     assert kept.boundary is not None
     assert plain.boundary is None
     assert losses(kept) == pytest.approx(losses(plain), rel=1e-4)
+
+
+def test_frozen_layers_may_compute_in_bf16_while_the_head_trains_in_fp32(
+    session: Sessions, config: Callable[..., RunConfig]
+):
+    run = session(config())
+    run.feed._frozen_precision = Precision("bf16", torch.device("cpu"))
+    run.cut()
+    batch = next(run.feed.training([[0, 1, 2]], 1))
+    assert {tensor.dtype for tensor in batch.inputs} == {torch.float32}
+    train(run, quiet)
+    assert losses(run) == pytest.approx(losses_of_fp32(session, config), rel=0.05)
+
+
+def losses_of_fp32(session: Sessions, config: Callable[..., RunConfig]) -> list[float]:
+    run = session(config())
+    train(run, quiet)
+    return losses(run)
 
 
 def test_each_picture_goes_through_the_frozen_layers_once(session: Sessions, config: Callable[..., RunConfig]):

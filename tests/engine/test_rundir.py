@@ -9,15 +9,14 @@ import pytest
 
 from engine.config import RunConfig
 from engine.errors import InputError
+from engine.lock import Lock, is_locked
 from engine.protocol import Pause, Warning, encode
 from engine.rundir import (
     CommandTail,
     EventLog,
     EventTail,
-    Lock,
     RunFolder,
     create,
-    is_locked,
     new_command_id,
     send,
     write_atomically,
@@ -99,7 +98,7 @@ def test_a_line_that_is_no_command_comes_as_text(folder: RunFolder):
 
 def test_the_lock_belongs_to_one_process_and_ends_with_it(folder: RunFolder):
     code = (
-        "import sys; from pathlib import Path; from engine.rundir import *\n"
+        "import sys; from pathlib import Path; from engine.lock import *\n"
         "lock = Lock(RunFolder(Path(sys.argv[1]))); print('held', flush=True); sys.stdin.read()"
     )
     assert not is_locked(folder)

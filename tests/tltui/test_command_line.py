@@ -18,8 +18,9 @@ from engine.cache.digests import as_keys, digest
 from engine.cache.folder import CACHE
 from engine.cache.space import Space
 from engine.config import RunConfig, load, to_toml
+from engine.lock import is_locked
 from engine.protocol import CommandApplied, Step, decode_event
-from engine.rundir import EventTail, RunFolder, is_locked
+from engine.rundir import EventTail, RunFolder
 from tests.conftest import make_pictures
 from tltui import runs
 

@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 
 from engine import protocol as p
 from engine.config import RunConfig
-from engine.rundir import CommandTail, EventLog, Lock, RunFolder, create
+from engine.lock import Lock
+from engine.rundir import CommandTail, EventLog, RunFolder, create
 from tltui.app import TltuiApp
 from tltui.engine_queries import EngineQueries
 
@@ -29,8 +30,14 @@ class ScriptedEngine:
 
     started: list[ScriptedRun] = field(default_factory=list)
 
+    def get_ready(self) -> None:
+        """Nothing to import here."""
+
+    def stand_down(self) -> None:
+        """Nothing waits."""
+
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-        """As ``tltui.runs.start``; the process ends at once, the lock says that the run lives."""
+        """As ``tltui.engines.Engines.start``; the process ends at once, the lock says that the run lives."""
         self.started.append(ScriptedRun(create(runs_dir, config)))
         return self.started[-1].folder, subprocess.Popen(["true"])
 
@@ -54,6 +61,7 @@ class ScriptedRun:
                 device="cpu",
                 device_name="CPU",
                 precision="fp32",
+                frozen_precision="fp32",
                 process_id=1,
                 seed=42,
                 epochs=epochs,
@@ -117,7 +125,7 @@ def app_on(tmp_path: Path, engine: ScriptedEngine | None = None, **options: obje
     """The app on empty folders."""
     settings: dict[str, object] = {"queries": answering(), "config_dir": tmp_path / "config"}
     settings.update(options)
-    return TltuiApp(tmp_path / "runs", start=(engine or ScriptedEngine()).start, **settings)  # type: ignore[arg-type]
+    return TltuiApp(tmp_path / "runs", engines=engine or ScriptedEngine(), **settings)  # type: ignore[arg-type]
 
 
 def digits(**train: object) -> RunConfig:

@@ -27,6 +27,7 @@ def beginning(
             device="cpu",
             device_name="CPU",
             precision="fp32",
+            frozen_precision="fp32",
             process_id=1,
             seed=42,
             epochs=epochs,

@@ -85,6 +85,20 @@ def test_a_folder_of_pictures_trains_after_at_most_ten_keys(tmp_path: Path):
     assert (config.data.source, config.data.path) == ("folder", str(folder))
 
 
+def test_what_runs_is_said_at_once_and_shown_where_there_is_room_for_one_pane(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "layer4" in text_of(app))
+        await pilot.press("r")
+        await until(pilot, lambda: engine.started)
+        await until(pilot, lambda: "● starting" in text_of(app) and "r run" not in text_of(app))
+        assert "layer4" not in text_of(app)
+        assert "Curves appear here" in text_of(app)
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test, (80, 24))
+
+
 def test_a_toggle_in_the_tree_of_a_draft_stands_in_its_rules_and_in_the_run(tmp_path: Path):
     engine = ScriptedEngine()
 

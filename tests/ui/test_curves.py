@@ -288,8 +288,24 @@ def test_accuracy_marks_the_best_epoch():
         (axes.linear(1, 1, 3), 0.9, 1.1, ["0.9", "1.0", "1.1"]),
         (axes.percent(0.881, 0.894, 3), 0.8, 0.9, ["80%", "90%"]),
         (axes.percent(0.2, 0.98, 4), 0, 1, ["0%", "25%", "50%", "75%", "100%"]),
+        (axes.linear(0.0008, 0.0012, 4), 0.0008, 0.0012, ["8e-4", "9e-4", "10e-4", "11e-4", "12e-4"]),
     ],
 )
 def test_axes_end_at_round_numbers(axis: axes.Axis, low: float, high: float, labels: list[str]):
     assert (axis.low, axis.high) == pytest.approx((low, high))
     assert [label for _, label in axis.ticks] == labels
+
+
+@pytest.mark.parametrize("rows", range(3, 30))
+def test_ticks_stand_on_rows_that_are_equally_far_apart(rows: int):
+    axis = axes.even(axes.linear(0.1, 3.4, max(1, (rows - 1) // 2)), rows)
+    row_height = (axis.high - axis.low) / (rows - 1)
+    places = [(at - axis.low) / row_height for at, _ in axis.ticks]
+    assert places == pytest.approx([round(place) for place in places])
+
+
+def test_a_panel_that_is_asked_for_is_shown_even_where_another_has_to_go():
+    state = a_run(done=60, steps_per_epoch=20, epochs=5)
+    assert "gradient norm" in "".join(shown(state, "3", "4", size=(80, 18)))
+    assert "loss" not in "".join(line[:8] for line in shown(state, "3", "4", size=(80, 18)))
+    assert "loss" in "".join(line[:8] for line in shown(state, "3", "4", "1", size=(80, 18)))

@@ -324,3 +324,15 @@ def test_resizing_keeps_what_is_open_and_where_the_cursor_is():
         assert max(map(len, app.lines())) <= 100
 
     drive(test, size=(40, 15))
+
+
+def test_a_click_goes_to_a_layer_and_one_on_its_sign_opens_it():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        await pilot.click(LayerRows, offset=(12, 6))
+        assert app.layers.path == "layer2"
+        assert len(app.lines()) == 11
+        await pilot.click(LayerRows, offset=(2, 5))
+        assert app.layers.path == "layer1"
+        assert len(app.lines()) == 13
+
+    drive(test, size=(60, 15))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tltui import glyphs
 
@@ -28,14 +28,25 @@ def linear(low: float, high: float, most: int) -> Axis:
         step for step in (factor * magnitude for factor in (1, 2, 5, 10, 20)) if _intervals(low, high, step) <= most
     )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    if decimals > 3:  # all in the same power of ten, or neighbours could not be compared
+        return _ticked(low, high, step, lambda value: f"{value * 10**decimals:.0f}e-{decimals}" if value else "0")
     return _ticked(low, high, step, lambda value: _plain(value, decimals))
 
 
 def percent(low: float, high: float, most: int) -> Axis:
-    """An axis for shares of one: it ends at round parts of a hundred per cent and never leaves 0 to 100."""
+    """An axis for shares of one: it ends at round parts of a hundred per cent, and its ticks never leave 0 to 100."""
     low, high = max(low - 0.005, 0.0), min(high + 0.005, 1.0)
     step = next(step for step in (0.1, 0.2, 0.25, 0.5, 1.0) if _intervals(low, high, step) <= most)
     return _ticked(low, high, step, lambda value: f"{100 * value:.0f}%")
+
+
+def even(axis: Axis, rows: int) -> Axis:
+    """The axis, stretched at its upper end so that its ticks stand equally far apart in so many rows."""
+    intervals = len(axis.ticks) - 1
+    rows_apart = (rows - 1) // intervals
+    if rows_apart < 1:
+        return axis
+    return replace(axis, high=axis.low + (axis.high - axis.low) * (rows - 1) / (rows_apart * intervals))
 
 
 def logarithmic(low: float, high: float, most: int) -> Axis:
@@ -83,7 +94,7 @@ def _plain(value: float, decimals: int) -> str:
         return "0"
     if abs(value) >= 10_000:
         return glyphs.number(value).replace(" ", "")
-    return f"{value:.{decimals}f}" if decimals <= 3 else _scientific(value)
+    return f"{value:.{decimals}f}"
 
 
 def _scientific(value: float) -> str:

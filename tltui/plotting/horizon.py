@@ -18,8 +18,8 @@ def planned_steps(state: RunState) -> int:
     return max(steps_per_epoch(state) * state.epochs_planned, done)
 
 
-def seconds_left(state: RunState, now: float) -> float | None:
-    """Seconds until the last epoch is over, None if that can't be said yet. ``now`` is in Unix seconds."""
+def seconds_left(state: RunState) -> float | None:
+    """Seconds from the last step until the last epoch is over, None if that can't be said yet."""
     planned = planned_steps(state)
     if not planned or len(state.steps) < 2:
         return None
@@ -30,4 +30,4 @@ def seconds_left(state: RunState, now: float) -> float | None:
     else:
         recent = state.steps[-50:]
         per_step = (last.time - recent[0].time) / (len(recent) - 1)
-    return max(0.0, (planned - last.step) * per_step - max(0.0, now - last.time))
+    return (planned - last.step) * per_step

@@ -120,7 +120,7 @@ def picture(
     values = [y for curve in curves for _, y in curve.points]
     if not values:
         return None
-    y = _y_axis(panel, view, values, max(1, rows // 2))
+    y = _y_axis(panel, view, values, rows)
     x = axes.steps(left, right, steps_per_epoch(history.state), max(2, columns // 10))
     settled = tuple(_settled(curve, y, rows) for curve in curves)
     changes = [(step, rule) for step, rule in phases(history.state) if left < step < right]
@@ -187,13 +187,13 @@ def _logarithms(curve: Curve) -> Curve:
     return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if y > 0))
 
 
-def _y_axis(panel: Panel, view: View, values: Iterable[float], most: int) -> Axis:
-    low, high = min(values), max(values)
+def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axis:
+    low, high, most = min(values), max(values), max(1, (rows - 1) // 2)
     if panel.shares:
-        return axes.percent(low, high, most)
+        return axes.even(axes.percent(low, high, most), rows)
     if view.log:
         return axes.logarithmic(10**low, 10**high, most)
-    return axes.linear(low, high, most)
+    return axes.even(axes.linear(low, high, most), rows)
 
 
 def _settled(curve: Curve, y: Axis, rows: int) -> Curve:

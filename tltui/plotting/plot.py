@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import plotext
 from rich.cells import cell_len
 
 from tltui.plotting.axes import Axis
@@ -86,6 +85,8 @@ def draw(picture: Picture, width: int, height: int, marker: str) -> list[list[Ru
 
 
 def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
+    import plotext  # not needed before there is something to plot, and the first screen is to be there at once
+
     plotext.clear_figure()
     plotext.limit_size(False, False)  # the terminal is larger than the widget, or not there at all
     plotext.plot_size(width, height)

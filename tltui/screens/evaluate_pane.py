@@ -106,7 +106,10 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
         Content.assemble(
             f"{safe(evaluated.split)} accuracy ",
             (f"{evaluated.accuracy:.1%}", "bold $text-success"),
-            f"  95% interval {low:.1%} to {high:.1%}{dot}{evaluated.count:,} pictures",
+            f"  95% interval {low:.1%} to {high:.1%}",
         ),
-        Content(f"balanced {evaluated.balanced_accuracy:.1%}{dot}macro f1 {evaluated.macro_f1:.1%}{compared}"),
+        Content(
+            f"{evaluated.count:,} pictures{dot}balanced {evaluated.balanced_accuracy:.1%}{dot}"
+            f"macro f1 {evaluated.macro_f1:.1%}{compared}"
+        ),
     ]

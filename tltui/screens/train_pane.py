@@ -32,7 +32,7 @@ class TrainPane(Vertical):
         self._drawn_at: tuple[int, bool] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("Curves appear here once the run takes its first steps: r starts it.", id="nothing-yet")
+        yield Static("Curves appear here once the run takes its first steps.", id="nothing-yet")
         yield self._curves
         yield self._warning
 
@@ -47,6 +47,7 @@ class TrainPane(Vertical):
             self._curves.show(state)
         last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
         self._warning.update(Content(last))
+        self._warning.display = bool(last)  # an empty line is worth a row of curves
 
     def focus_curves(self) -> None:
         """Put the focus on the curves, if there are any."""

@@ -40,8 +40,8 @@ from tltui.widgets.title_line import TitleLine
 _LAYERS = {"layers": ("F2", "Layers")}
 _TABS = {"setup": ("F3", "Setup"), "train": ("F4", "Train"), "evaluate": ("F5", "Evaluate")}
 
-# Looks at the run a second, and drawings of its curves.
-_LOOKS, _DRAWINGS = 4, 2
+# Looks at the run a second. Where nothing is new, nothing is drawn.
+_LOOKS = 4
 
 
 class Workbench(Screen[None]):
@@ -131,7 +131,6 @@ class Workbench(Screen[None]):
 
     def on_mount(self) -> None:
         self.set_interval(1 / _LOOKS, self._look)
-        self.set_interval(1 / _DRAWINGS, self._draw)
         self._name_tabs()
         if self.following:
             self.follow(self.following)
@@ -204,6 +203,14 @@ class Workbench(Screen[None]):
         self._switch_to("train")
         self._look()
         self._draw()
+        self._show_title()
+        self.refresh_bindings()
+        self.call_after_refresh(self._turn_to_curves)
+
+    def _turn_to_curves(self) -> None:
+        """Where there is room for one pane, that of a run is its curves."""
+        if self.has_class("-narrow"):
+            self.action_show_tab("train")
 
     @on(ConfigForm.Sent)
     def _setting_sent(self, event: ConfigForm.Sent) -> None:
@@ -227,6 +234,7 @@ class Workbench(Screen[None]):
         if changed:
             self._view.show()
             self._count()
+            self._draw()
             self.refresh_bindings()
 
     def _draw(self) -> None:

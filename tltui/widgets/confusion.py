@@ -43,13 +43,13 @@ class PairList(OptionList):
     """The worst pairs; choosing one lists its pictures."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "cursor_up", "Up", id="pairs.up", show=False),
-        Binding("down", "cursor_down", "Down", id="pairs.down", show=False),
-        Binding("pageup", "page_up", "Page up", id="pairs.page_up", show=False),
-        Binding("pagedown", "page_down", "Page down", id="pairs.page_down", show=False),
-        Binding("home", "first", "First", id="pairs.first", show=False),
-        Binding("end", "last", "Last", id="pairs.last", show=False),
-        Binding("enter", "select", "List these pictures", id="pairs.choose"),
+        Binding("up", "cursor_up", "up", id="pairs.up", show=False),
+        Binding("down", "cursor_down", "down", id="pairs.down", show=False),
+        Binding("pageup", "page_up", "page up", id="pairs.page_up", show=False),
+        Binding("pagedown", "page_down", "page down", id="pairs.page_down", show=False),
+        Binding("home", "first", "first", id="pairs.first", show=False),
+        Binding("end", "last", "last", id="pairs.last", show=False),
+        Binding("enter", "select", "list these pictures", id="pairs.choose"),
     ]
 
 
@@ -81,7 +81,7 @@ class Confusion(Container):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "shares", "Counts or shares", id="confusion.shares"),
+        Binding("v", "shares", "counts or shares", id="confusion.shares"),
     ]
 
     @dataclass

@@ -67,15 +67,15 @@ class ConfusionMatrix(ScrollView, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1, 0)", "Up", id="confusion.up", show=False),
-        Binding("down", "move(1, 0)", "Down", id="confusion.down", show=False),
-        Binding("left", "move(0, -1)", "Left", id="confusion.left", show=False),
-        Binding("right", "move(0, 1)", "Right", id="confusion.right", show=False),
-        Binding("pageup", "page(-1)", "Page up", id="confusion.page_up", show=False),
-        Binding("pagedown", "page(1)", "Page down", id="confusion.page_down", show=False),
-        Binding("home", "edge(-1)", "First column", id="confusion.home", show=False),
-        Binding("end", "edge(1)", "Last column", id="confusion.end", show=False),
-        Binding("enter", "choose", "List these pictures", id="confusion.choose"),
+        Binding("up", "move(-1, 0)", "up", id="confusion.up", show=False),
+        Binding("down", "move(1, 0)", "down", id="confusion.down", show=False),
+        Binding("left", "move(0, -1)", "left", id="confusion.left", show=False),
+        Binding("right", "move(0, 1)", "right", id="confusion.right", show=False),
+        Binding("pageup", "page(-1)", "page up", id="confusion.page_up", show=False),
+        Binding("pagedown", "page(1)", "page down", id="confusion.page_down", show=False),
+        Binding("home", "edge(-1)", "first column", id="confusion.home", show=False),
+        Binding("end", "edge(1)", "last column", id="confusion.end", show=False),
+        Binding("enter", "choose", "list these pictures", id="confusion.choose"),
     ]
 
     @dataclass

@@ -71,14 +71,14 @@ class Curves(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "panel(0)", "Show or hide loss", id="curves.loss", show=False),
-        Binding("2", "panel(1)", "Show or hide accuracy", id="curves.accuracy", show=False),
-        Binding("3", "panel(2)", "Show or hide learning rate", id="curves.rate", show=False),
-        Binding("4", "panel(3)", "Show or hide gradient norm", id="curves.gradient", show=False),
-        Binding("m", "smooth", "Smoothing", id="curves.smooth"),
-        Binding("l", "log", "Log scale", id="curves.log"),
-        Binding("z", "zoom", "Zoom on the last epochs", id="curves.zoom"),
-        Binding("w", "whole", "Whole run", id="curves.whole", show=False),
+        Binding("1", "panel(0)", "show or hide loss", id="curves.loss", show=False),
+        Binding("2", "panel(1)", "show or hide accuracy", id="curves.accuracy", show=False),
+        Binding("3", "panel(2)", "show or hide learning rate", id="curves.rate", show=False),
+        Binding("4", "panel(3)", "show or hide gradient norm", id="curves.gradient", show=False),
+        Binding("m", "smooth", "smoothing", id="curves.smooth"),
+        Binding("l", "log", "log scale", id="curves.log"),
+        Binding("z", "zoom", "zoom on the last epochs", id="curves.zoom"),
+        Binding("w", "whole", "whole run", id="curves.whole", show=False),
     ]
 
     def __init__(
@@ -93,7 +93,7 @@ class Curves(Widget, can_focus=True):
         """``marker`` is "braille", "hd", "dot" or "ascii": what the terminal's font can show."""
         super().__init__(name=name, id=id, classes=classes)
         self.view = View()
-        self.panels: tuple[Panel, ...] = (LOSS, ACCURACY)
+        self._panels: list[Panel] = [LOSS, ACCURACY]  # in the order in which they were asked for
         self._glyphs, self._marker = glyphs, marker
         self._history: History | None = None
         self._drawn: dict[str, _Drawn] = {}
@@ -114,9 +114,12 @@ class Curves(Widget, can_focus=True):
         return f" {self._glyphs.separator} ".join(summary(self._history.state))
 
     def action_panel(self, index: int) -> None:
-        """Show a panel or hide it; the last one stays."""
-        chosen = [panel for at, panel in enumerate(PANELS) if (panel in self.panels) != (at == index)]
-        self.panels = tuple(chosen) or self.panels
+        """Show a panel or hide it; the last one stays. Where there is no room, it takes the place of the oldest."""
+        panel, shown = PANELS[index], self._shown(*self._room())
+        if panel not in shown:
+            self._panels = [*(other for other in self._panels if other is not panel), panel]
+        elif len(shown) > 1:
+            self._panels = [other for other in shown if other is not panel]
         self._redraw()
 
     def action_smooth(self) -> None:
@@ -170,18 +173,26 @@ class Curves(Widget, can_focus=True):
         if width < 1 or height < 1:
             return []
         values = _fitted(summary(self._history.state) if self._history else [], width, self._glyphs)
-        body = self._grid(width, height - 1)
+        body = self._grid(*self._room())
         return [*body, [(set_cell_size(values, width), "note")]]
+
+    def _room(self) -> tuple[int, int]:
+        """Columns and rows for panels: all but the line of values."""
+        return self.size.width, self.size.height - 1
+
+    def _shown(self, width: int, height: int) -> list[Panel]:
+        """Of the panels that are asked for the latest that fit, each in its place."""
+        fitting = max(1, height // MIN_PANEL_HEIGHT) * _across(width, len(self._panels))
+        return [panel for panel in PANELS if panel in self._panels[-fitting:]]
 
     def _grid(self, width: int, height: int) -> list[Row]:
         """The chosen panels that fit, in one column or in two."""
         if self._history is None or not self._history.state.steps:
             return _centred("The curves begin with the first step.", width, height)
-        across = 2 if width >= WIDE and len(self.panels) > 1 else 1
-        fitting = max(1, height // MIN_PANEL_HEIGHT) * across
         if width < MIN_PANEL_WIDTH or height < MIN_PANEL_HEIGHT:
             return _centred("", width, height)
-        shown = self.panels[:fitting]
+        shown = self._shown(width, height)
+        across = _across(width, len(shown))
         lines = -(-len(shown) // across)
         panel_width = (width - GAP * (across - 1)) // across
         rows: list[Row] = []
@@ -220,6 +231,11 @@ class Curves(Widget, can_focus=True):
         if note and room >= len(note) + 2:
             row.append((note.rjust(room), "note"))
         return _cut(row, width)
+
+
+def _across(width: int, panels: int) -> int:
+    """How many panels stand beside each other."""
+    return 2 if width >= WIDE and panels > 1 else 1
 
 
 def _beside(panels: list[list[Row]], panel_width: int, width: int) -> list[Row]:

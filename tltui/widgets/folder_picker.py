@@ -22,7 +22,7 @@ from tltui.glyphs import UNICODE, Glyphs, safe
 from tltui.picture_folder import PictureFolder, look_into
 from tltui.widgets.path_input import PathInput
 
-_IMBALANCED = 5
+_LIKE, _IMBALANCED = 1.5, 5
 """From this ratio of the largest class to the smallest, class weights are worth a thought."""
 
 
@@ -160,6 +160,8 @@ def balance(found: PictureFolder) -> str:
         return f"{safe(empty, 24)} has no pictures"
     if high >= _IMBALANCED * low:
         return f"unbalanced, up to {high / low:.0f} to 1: consider class weights"
+    if high >= _LIKE * low:
+        return f"the largest class has {high / low:.1f} times the pictures of the smallest"
     return "classes are of like size"
 
 

@@ -60,13 +60,22 @@ class KeyLine(Widget):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown = Content("")
+
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
 
     def _bindings_changed(self, _screen: Screen[object]) -> None:
-        self.refresh()
+        if self._keys() != self._shown:
+            self.refresh()
 
     def render(self) -> Content:
+        self._shown = self._keys()
+        return self._shown
+
+    def _keys(self) -> Content:
         within_reach: dict[str, ActiveBinding] = {}
         for active in self.screen.active_bindings.values():
             if active.enabled and active.binding.id:

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.widgets import Tree
-from textual.widgets.tree import TreeNode
 
 from tltui.glyphs import Glyphs
 from tltui.network import Row
+from tltui.open_layers import OpenLayers
 from tltui.plan_editor import PlanEditor, State
 from tltui.widgets.layer_columns import INDENT, Columns
 
+# Textual's own Tree makes an object and a message of every row that opens; here only rows in view cost anything.
 
-class LayerRows(Tree[Row], inherit_bindings=False):
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """All that decides how a row looks, besides the row itself."""
+
+    state: State
+    is_open: bool
+    pending: bool
+    found: bool
+    under_cursor: bool
+
+
+class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
     """A network as a tree. Shows the state that an editor gives; changes nothing but what is open."""
 
-    # Not inherited: a key that the user gives to another action would still fold the row, as Tree has it.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "cursor_up", "Up", show=False, id="layers.up"),
-        Binding("down", "cursor_down", "Down", show=False, id="layers.down"),
-        Binding("pageup", "page_up", "Page up", show=False, id="layers.page_up"),
-        Binding("pagedown", "page_down", "Page down", show=False, id="layers.page_down"),
-        Binding("home", "scroll_home", "First layer", show=False, id="layers.first"),
-        Binding("end", "scroll_end", "Last layer", show=False, id="layers.last"),
-        Binding("right", "open", "Open the layer, or go into it", show=False, id="layers.open"),
-        Binding("left", "close", "Close the layer, or go out of it", show=False, id="layers.close"),
-        Binding("enter", "toggle_node", "Open or close the layer", show=False, id="layers.fold"),
+        Binding("up", "move(-1)", "up", show=False, id="layers.up"),
+        Binding("down", "move(1)", "down", show=False, id="layers.down"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="layers.page_up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="layers.page_down"),
+        Binding("home", "first", "first layer", show=False, id="layers.first"),
+        Binding("end", "last", "last layer", show=False, id="layers.last"),
+        Binding("right", "open", "open the layer, or go into it", show=False, id="layers.open"),
+        Binding("left", "close", "close the layer, or go out of it", show=False, id="layers.close"),
+        Binding("enter", "fold", "open or close the layer", show=False, id="layers.fold"),
     ]
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -42,6 +56,7 @@ class LayerRows(Tree[Row], inherit_bindings=False):
         "layers--mixed",
         "layers--quiet",
         "layers--pending",
+        "layers--cursor",
     }
 
     DEFAULT_CSS = """
@@ -56,37 +71,49 @@ class LayerRows(Tree[Row], inherit_bindings=False):
         & > .layers--frozen { color: $text-muted; }
         & > .layers--quiet { color: $text-muted; }
         & > .layers--pending { color: $text-accent; text-style: bold; }
-
-        &:focus { background-tint: transparent 0%; }
+        & > .layers--cursor {
+            color: $block-cursor-blurred-foreground;
+            background: $block-cursor-blurred-background;
+            text-style: $block-cursor-blurred-text-style;
+        }
+        &:focus > .layers--cursor {
+            color: $block-cursor-foreground;
+            background: $block-cursor-background;
+            text-style: $block-cursor-text-style;
+        }
     }
     """
 
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another layer."""
+
+        path: str
+
     def __init__(self, glyphs: Glyphs) -> None:
-        super().__init__(Text(""))
+        super().__init__()
+        self.path = ""
+        """The layer under the cursor; "" is the network itself."""
         self._glyphs = glyphs
         self._editor: PlanEditor | None = None
+        self._layers: OpenLayers | None = None
         self._pending: Collection[str] = ()
         self._found: Collection[str] = frozenset()
-        self._opened_in_passing: list[TreeNode[Row]] = []
-        self._nodes_by_path: dict[str, TreeNode[Row]] = {}
-        self._looks: dict[str, tuple[State, bool, bool]] = {}
+        self._opened_in_passing: list[str] = []
         self._columns: Columns | None = None
+        self._drawn: dict[str, _Look] = {}
+        self._styles: dict[str, Style] = {}
         self._unfitted = False
-        self.show_guides = False
-        self.guide_depth = INDENT
-        self.auto_expand = False
-
-    @property
-    def path(self) -> str:
-        """The layer under the cursor; "" is the network itself."""
-        return self.cursor_node.data.path if self.cursor_node and self.cursor_node.data else ""
 
     def show(self, editor: PlanEditor, pending: Collection[str]) -> None:
         """Show a plan; of a network that is not shown yet as many levels as fit."""
         is_new = self._editor is None or editor.network is not self._editor.network
         self._editor, self._pending = editor, pending
         if is_new:
-            self._grow(editor)
+            self.path, self._found, self._opened_in_passing = "", frozenset(), []
+            self._layers = OpenLayers(editor.network.rows)
+            self._columns, self._unfitted = None, True
+            self._fit_depth()
         self.repaint()
 
     def mark_found(self, paths: Collection[str]) -> None:
@@ -101,170 +128,181 @@ class LayerRows(Tree[Row], inherit_bindings=False):
 
     def repaint(self) -> None:
         """Draw those rows again that look different now; every cell has to travel to the terminal."""
-        if self._editor is None:
+        if self._layers is None:
             return
-        looks = {path: self._look(self._editor, path) for path in self._nodes_by_path}
-        changed = [path for path, look in looks.items() if self._looks.get(path) != look]
-        self._looks = looks
-        if len(changed) > self.size.height:
-            self.root.refresh()  # a row is drawn anew after one above it was refreshed
-            self.refresh()
-        else:
-            for path in changed:
-                self._nodes_by_path[path].refresh()
+        top = self.scroll_offset.y
+        for y, path in enumerate(self._layers.paths[top : top + self.size.height]):
+            if self._drawn.get(path) != self._look(path):
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def go_to(self, path: str) -> None:
         """Move the cursor to a layer and open what hides it; what was opened so for another layer closes again."""
-        node = self._nodes_by_path[path]
-        above = _above(node)
-        for opened in self._opened_in_passing:
-            if opened not in above:
-                opened.collapse()
+        if self._layers is None:
+            return
+        above = self._layers.above(path)
+        self._layers.close(opened for opened in self._opened_in_passing if opened not in above)
         self._opened_in_passing = [
-            opened for opened in above if opened.is_collapsed or opened in self._opened_in_passing
+            layer for layer in above if layer in self._opened_in_passing or not self._layers.is_open(layer)
         ]
-        for closed in self._opened_in_passing:
-            closed.expand()
-        self._number_lines()
-        self.move_cursor(node)
+        self._layers.open(self._opened_in_passing)
+        self._folded()
+        self._move_to(path)
 
     def expand_all(self) -> None:
         """Open every layer."""
-        with self.prevent(Tree.NodeExpanded):
-            self.root.expand_all()
-        self._keep_cursor()
+        if self._layers is not None and self._editor is not None:
+            self._layers.open(self._editor.network.rows)
+            self._folded()
 
     def collapse_all(self) -> None:
         """Close every layer but the network itself."""
-        self._open_to_depth(1)
+        if self._layers is not None:
+            self._layers.open_to_depth(1)
+            self._folded()
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor by so many rows, as far as there are any."""
+        if self._layers is not None:
+            last = len(self._layers.paths) - 1
+            self._move_to(self._layers.paths[min(max(self._layers.place(self.path) + by, 0), last)])
+
+    def action_page(self, by: int) -> None:
+        """Move the cursor by so many screens."""
+        self.action_move(by * max(self.size.height - 1, 1))
+
+    def action_first(self) -> None:
+        """Go to the network itself."""
+        self._move_to("")
+
+    def action_last(self) -> None:
+        """Go to the last row."""
+        if self._layers is not None:
+            self._move_to(self._layers.paths[-1])
 
     def action_open(self) -> None:
         """Open the layer under the cursor; if it is open, go to the first one in it."""
-        node = self.cursor_node
-        if node is None or not node.allow_expand:
-            return
-        if node.is_collapsed:
-            node.expand()
-        else:
-            self.move_cursor(node.children[0])
+        if self._layers is not None and self._editor is not None:
+            if self._layers.is_open(self.path):
+                self._move_to(self._editor.network.rows[self.path].children[0])
+            else:
+                self.action_fold()
 
     def action_close(self) -> None:
         """Close the layer under the cursor; if it is closed, go to the one that holds it."""
-        node = self.cursor_node
-        if node is None:
+        if self._layers is not None:
+            if self._layers.is_open(self.path):
+                self.action_fold()
+            elif above := self._layers.above(self.path):
+                self._move_to(above[-1])
+
+    def action_fold(self) -> None:
+        """Open the layer under the cursor, or close it."""
+        if self._layers is not None:
+            change = self._layers.close if self._layers.is_open(self.path) else self._layers.open
+            change([self.path])
+            self._folded()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click moves the cursor; one on the sign before a layer opens or closes it."""
+        place = self.scroll_offset.y + event.y
+        if self._layers is None or self._editor is None or place >= len(self._layers.paths):
             return
-        if node.allow_expand and node.is_expanded:
-            node.collapse()
-        elif node.parent is not None:
-            self.move_cursor(node.parent)
+        self._move_to(self._layers.paths[place])
+        start = INDENT * self._editor.network.rows[self.path].depth
+        if start <= event.x < start + INDENT:
+            self.action_fold()
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay the columns out for the new width."""
         self._columns = None
-        if self._unfitted and event.size.height:
-            self._fit_depth()
+        self._fit_depth()
+        self._keep_in_view()
 
-    def get_label_width(self, node: TreeNode[Row]) -> int:
-        """All rows end at the right edge; measuring thousands of labels would take long."""
-        return self.scrollable_content_region.width - INDENT * (node.data.depth if node.data else 0)
-
-    def scroll_to_line(self, line: int, animate: bool = False) -> None:
-        """A key is answered at once: nothing glides."""
-        super().scroll_to_line(line, animate=False)
+    def notify_style_update(self) -> None:
+        """Other colours are in force: another theme, or the focus has come or gone."""
+        super().notify_style_update()
+        self._styles.clear()
 
     def render_line(self, y: int) -> Strip:
-        """The cursor's bar begins at the left edge, whatever the indentation."""
-        strip = super().render_line(y)
-        node = self.get_node_at_line(self.scroll_offset.y + y)
-        if node is None or node is not self.cursor_node or node.data is None:
-            return strip
-        indent = INDENT * node.data.depth
-        bar = Segment(" " * indent, self.get_component_rich_style("tree--cursor"))
-        return Strip.join([Strip([bar], indent), strip.crop(indent)])
+        """One row, or nothing below the last."""
+        place, width = self.scroll_offset.y + y, self.size.width
+        if self._editor is None or self._layers is None or place >= len(self._layers.paths):
+            return Strip.blank(width, self._style("plain"))
+        path = self._layers.paths[place]
+        look = self._drawn[path] = self._look(path)
+        row = Strip(self._segments(self._editor.network.rows[path], look, self._fitted_columns()))
+        return row.adjust_cell_length(width, self._style("cursor" if look.under_cursor else "plain"))
 
-    def render_label(self, node: TreeNode[Row], base_style: Style, style: Style) -> Text:
-        """Draw one row."""
-        row, editor = node.data, self._editor
-        if row is None or editor is None:
-            return Text("")
+    def _segments(self, row: Row, look: _Look, columns: Columns) -> list[Segment]:
         glyphs = self._glyphs
-        if self._columns is None:
-            self._columns = Columns.fit(editor.network.rows.values(), self.scrollable_content_region.width, glyphs)
-        state, pending, found = self._look(editor, row.path)
-        icon = "" if not node.allow_expand else glyphs.expanded if node.is_expanded else glyphs.collapsed
-        sign = {"trainable": glyphs.trainable, "frozen": glyphs.frozen, "mixed": glyphs.mixed, "none": ""}[state]
-        cells = self._columns.cells(row, icon, sign, glyphs.pending if pending else "")
-        under_cursor = node is self.cursor_node
+        icon = "" if not row.children else glyphs.expanded if look.is_open else glyphs.collapsed
+        signs = {"trainable": glyphs.trainable, "frozen": glyphs.frozen, "mixed": glyphs.mixed, "none": ""}
+        cells = columns.cells(row, icon, signs[look.state], glyphs.pending if look.pending else "")
 
         def part(name: str) -> Style:
             """On the cursor's bar only the bar's own colours are sure to be legible."""
-            own = self.get_component_rich_style(f"layers--{name}")
-            return style if under_cursor else style + Style(color=own.color, bold=own.bold, underline=own.underline)
+            return self._style("cursor" if look.under_cursor else name)
 
-        of_state = part("quiet" if state == "none" else state)
-        of_name = style if state in ("trainable", "mixed") else of_state
+        of_state = part("quiet" if look.state == "none" else look.state)
+        of_name = part("plain") if look.state in ("trainable", "mixed") else of_state
         name = cells.name.rstrip()
-        return Text.assemble(
-            (cells.icon, part("quiet") + Style(meta={"toggle": True})),
-            (cells.state, of_state),
-            (name, of_name + Style(underline=found)),
-            (" " * (len(cells.name) - len(name)), of_name),
-            (cells.detail, part("quiet")),
-            (cells.count, of_state if state == "trainable" else part("quiet")),
-            (cells.pending, part("pending")),
+        return [
+            Segment(" " * (INDENT * row.depth), part("plain")),
+            Segment(cells.icon, part("quiet")),
+            Segment(cells.state, of_state),
+            Segment(name, of_name + Style(underline=True) if look.found else of_name),
+            Segment(" " * (len(cells.name) - len(name)), of_name),
+            Segment(cells.detail, part("quiet")),
+            Segment(cells.count, of_state if look.state == "trainable" else part("quiet")),
+            Segment(cells.pending, part("pending")),
+        ]
+
+    def _style(self, name: str) -> Style:
+        if name not in self._styles:
+            own = self.rich_style if name == "plain" else self.get_component_rich_style(f"layers--{name}")
+            self._styles[name] = own
+        return self._styles[name]
+
+    def _look(self, path: str) -> _Look:
+        assert self._editor is not None
+        assert self._layers is not None
+        return _Look(
+            state=self._editor.state(path),
+            is_open=self._layers.is_open(path),
+            pending=path in self._pending,
+            found=path in self._found,
+            under_cursor=path == self.path,
         )
 
-    def _grow(self, editor: PlanEditor) -> None:
-        rows = editor.network.rows
-        self.reset(Text(""), rows[""])
-        nodes = self._nodes_by_path = {"": self.root}
-        for path, row in rows.items():
-            if row.parent is not None:
-                nodes[path] = nodes[row.parent].add(Text(""), row, allow_expand=bool(row.children))
-        self._found = frozenset()
-        self._looks = {}
-        self._opened_in_passing = []
-        self._columns = None
-        self._unfitted = True
-        self.move_cursor(self.root)
-        if self.size.height:
-            self._fit_depth()
-
-    def _look(self, editor: PlanEditor, path: str) -> tuple[State, bool, bool]:
-        return editor.state(path), path in self._pending, path in self._found
+    def _fitted_columns(self) -> Columns:
+        if self._columns is None:
+            rows = self._editor.network.rows.values() if self._editor else ()
+            self._columns = Columns.fit(rows, self.scrollable_content_region.width, self._glyphs)
+        return self._columns
 
     def _fit_depth(self) -> None:
-        """Open as many levels as there is room for, the first in any case."""
-        self._unfitted = False
-        depths = [row.depth for row in self._editor.network.rows.values()] if self._editor else [0]
-        fitting = [depth for depth in range(1, max(depths) + 1) if sum(d <= depth for d in depths) <= self.size.height]
-        self._open_to_depth(max(fitting, default=1))
+        """Open as many levels as there is room for, once it is known how much there is."""
+        if self._unfitted and self._layers is not None and self.size.height:
+            self._unfitted = False
+            self._layers.open_what_fits(self.size.height)
+        self._folded()
 
-    def _open_to_depth(self, depth: int) -> None:
-        with self.prevent(Tree.NodeExpanded, Tree.NodeCollapsed):
-            for node in self._nodes_by_path.values():
-                is_open = node.data is not None and node.data.depth < depth and node.allow_expand
-                if is_open and node.is_collapsed:
-                    node.expand()
-                elif node.is_expanded and not is_open:
-                    node.collapse()
-        self._keep_cursor()
+    def _folded(self) -> None:
+        """Other rows are in view now; the cursor stays on its layer, or on the one that hides it."""
+        if self._layers is None:
+            return
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._layers.paths))
+        self.refresh()
+        self._move_to(self._layers.paths[self._layers.place(self.path)])
 
-    def _keep_cursor(self) -> None:
-        """Keep the cursor on its layer, or on the one that holds it now that it is closed."""
-        node = self.cursor_node or self.root
-        self._number_lines()
-        self.move_cursor(next((above for above in _above(node) if above.is_collapsed), node))
+    def _move_to(self, path: str) -> None:
+        moved, self.path = path != self.path, path
+        self._keep_in_view()
+        self.repaint()
+        if moved:
+            self.post_message(self.Moved(path))
 
-    def _number_lines(self) -> None:
-        """Let the tree count its lines now rather than when idle, since the cursor moves by them."""
-        _ = self.last_line
-
-
-def _above(node: TreeNode[Row]) -> list[TreeNode[Row]]:
-    """The nodes that hold ``node``, outermost first."""
-    above: list[TreeNode[Row]] = []
-    while node.parent is not None:
-        node = node.parent
-        above.insert(0, node)
-    return above
+    def _keep_in_view(self) -> None:
+        if self._layers is not None:
+            row = Region(0, self._layers.place(self.path), 1, 1)
+            self.scroll_to_region(row, animate=False, force=True)  # a key is answered at once: nothing glides

@@ -12,11 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static, Tree
+from textual.widgets import Static
 
 from engine.errors import InputError
 from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.network import Row
 from tltui.plan_editor import PlanEditor
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
@@ -31,21 +30,21 @@ class LayerTree(Vertical):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "toggle_layer", "Freeze or train this layer", id="layers.toggle"),
-        Binding("f", "up_to_here", "Freeze all that runs before", id="layers.up_to_here"),
-        Binding("h", "head_only", "Train the head only", id="layers.head_only"),
-        Binding("a", "train_all", "Train all", id="layers.all"),
-        Binding("1", "last_stages(1)", "Train the last stage", show=False, id="layers.last_stage"),
-        Binding("2", "last_stages(2)", "Train the last two stages", show=False, id="layers.last_two_stages"),
-        Binding("3", "last_stages(3)", "Train the last three stages", show=False, id="layers.last_three_stages"),
-        Binding("u", "undo", "Undo", id="layers.undo"),
-        Binding("U", "redo", "Redo", show=False, id="layers.redo"),
-        Binding("slash", "search", "Find a layer", key_display="/", id="layers.find"),
-        Binding("n", "next_found", "Next found", show=False, id="layers.next"),
-        Binding("N", "previous_found", "Previous found", show=False, id="layers.previous"),
-        Binding("escape", "end_search", "End the search", show=False, id="layers.end_search"),
-        Binding("e", "expand_all", "Open all layers", show=False, id="layers.expand_all"),
-        Binding("c", "collapse_all", "Close all layers", show=False, id="layers.collapse_all"),
+        Binding("space", "toggle_layer", "freeze or train this layer", id="layers.toggle"),
+        Binding("f", "up_to_here", "freeze all that runs before", id="layers.up_to_here"),
+        Binding("h", "head_only", "train the head only", id="layers.head_only"),
+        Binding("a", "train_all", "train all", id="layers.all"),
+        Binding("1", "last_stages(1)", "train the last stage", show=False, id="layers.last_stage"),
+        Binding("2", "last_stages(2)", "train the last two stages", show=False, id="layers.last_two_stages"),
+        Binding("3", "last_stages(3)", "train the last three stages", show=False, id="layers.last_three_stages"),
+        Binding("u", "undo", "undo", id="layers.undo"),
+        Binding("U", "redo", "redo", show=False, id="layers.redo"),
+        Binding("slash", "search", "find a layer", key_display="/", id="layers.find"),
+        Binding("n", "next_found", "next found", show=False, id="layers.next"),
+        Binding("N", "previous_found", "previous found", show=False, id="layers.previous"),
+        Binding("escape", "end_search", "end the search", show=False, id="layers.end_search"),
+        Binding("e", "expand_all", "open all layers", show=False, id="layers.expand_all"),
+        Binding("c", "collapse_all", "close all layers", show=False, id="layers.collapse_all"),
     ]
 
     DEFAULT_CSS = """
@@ -197,8 +196,8 @@ class LayerTree(Vertical):
         else:
             self.action_end_search()
 
-    @on(Tree.NodeHighlighted)
-    def _moved(self, event: Tree.NodeHighlighted[Row]) -> None:
+    @on(LayerRows.Moved)
+    def _moved(self, event: LayerRows.Moved) -> None:
         event.stop()
         self._explain()
 

@@ -129,7 +129,7 @@ def _training(state: RunState, now: float, glyphs: Glyphs) -> Doing:
     what = f"epoch {last.epoch}/{state.epochs_planned}"
     if state.status == "paused":
         return Doing(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
-    left = seconds_left(state, now)
+    left = seconds_left(state)
     facts = (f"{write.duration(left)} left",) if left is not None else ()
     return Doing(what, share, (*facts, *_quiet(state, now), f"{last.images_per_second:,.0f} img/s"))
 
@@ -149,8 +149,12 @@ def _finished(finished: p.RunFinished, glyphs: Glyphs) -> Doing:
 
 
 def _quiet(state: RunState, now: float) -> tuple[str, ...]:
+    """How long the engine has said nothing, in steps so large that the clock alone hardly ever has the line drawn."""
     silence = now - state.time
-    return (f"no news for {write.duration(silence)}",) if state.time and silence > QUIET_AFTER else ()
+    if not state.time or silence < QUIET_AFTER:
+        return ()
+    unit = QUIET_AFTER if silence < 60 else 60
+    return (f"no news for {write.duration(silence // unit * unit)}",)
 
 
 def _count(n: float) -> str:

@@ -1,0 +1,87 @@
+"""What a run's log tells already when an engine takes the run up again.
+
+Steps after the last checkpoint are computed again, silently: what was told stays told, and the changes that commands
+made are made again at the steps at which they were made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from engine import protocol as p
+
+
+@dataclass
+class Past:
+    """``step``, ``epoch``: the last that were told; ``changes``: settings changed by commands, in order; ``answered``:
+    how often each command, or raw line, had an answer."""
+
+    begun: bool = False
+    completed: bool = False
+    step: int = 0
+    epoch: int = 0
+    changes: list[p.CommandApplied] = field(default_factory=list)
+    answered: Counter[str] = field(default_factory=Counter)
+    classes: list[str] | None = None
+    model_ready: bool = False
+    warnings: set[tuple[str, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, events: Iterable[p.AnyEvent]) -> Past:
+        """The past that ``events`` tell."""
+        past = cls()
+        for event in events:
+            past._take_in(event)
+        return past
+
+    def _take_in(self, event: p.AnyEvent) -> None:
+        self.begun = True
+        match event:
+            case p.Step():
+                self.step = event.step
+            case p.Epoch():
+                self.epoch = event.epoch
+            case p.CommandApplied():
+                self.answered[key(event.command)] += 1
+                if isinstance(event.command, p.Set):
+                    self.changes.append(event)
+            case p.CommandRejected():
+                self.answered[key(event.command)] += 1
+            case p.DataReady():
+                self.classes = event.classes
+            case p.ModelReady():
+                self.model_ready = True
+            case p.Warning():
+                self.warnings.add((event.code, event.message))
+            case p.RunFinished():
+                self.completed = event.status == "completed"
+
+    def told(self, event: p.Event) -> bool:
+        """Whether ``event`` stands in the log already, seen from a run that goes on."""
+        match event:
+            case p.Step():
+                return event.step <= self.step
+            case p.Epoch():
+                return event.epoch <= self.epoch
+            case p.DataReady():
+                return self.classes is not None
+            case p.ModelReady():
+                return self.model_ready
+            case p.Warning():
+                return (event.code, event.message) in self.warnings
+        return False
+
+    def changes_after(self, step: int, seq: int) -> list[p.CommandApplied]:
+        """Changes that a checkpoint does not hold that was made at ``step``, when event ``seq`` was the last."""
+        return [c for c in self.changes if c.step > step or (c.step == step and c.seq > seq)]
+
+    def caught_up(self) -> None:
+        """From now on all is new; also a warning that was given before."""
+        self.warnings.clear()
+
+
+def key(command: p.AnyCommand | str) -> str:
+    """What an answer is known by."""
+    return command if isinstance(command, str) else command.id

@@ -1,0 +1,67 @@
+"""A plain chart of a run's loss and accuracy, drawn anew four times a second: ``python -m … RUN``.
+
+What one writes first, with plotext in a widget as textual-plotext does it; only to be compared with.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import plotext
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.widget import Widget
+
+from engine.rundir import EventTail, RunFolder
+from engine.state import RunState, fold
+
+
+class Chart(Widget):
+    """All steps of a run, whatever their number."""
+
+    def __init__(self, state: RunState, names: tuple[str, str]) -> None:
+        super().__init__()
+        self.state = state
+        self.names = names
+
+    def render(self) -> Text:
+        if not self.state.steps:
+            return Text()
+        of_steps, of_epochs = self.names
+        plotext.clear_figure()
+        plotext.limit_size(False, False)
+        plotext.plot_size(*self.size)
+        plotext.title(f"{of_steps} {self.state.steps[-1].step}")
+        for name, events in ((of_steps, self.state.steps), (of_epochs, self.state.epochs)):
+            points = [(event.step, getattr(event, name, None)) for event in events]
+            points = [(step, value) for step, value in points if value is not None]
+            if points:  # plotext fails on none
+                plotext.plot([step for step, _ in points], [value for _, value in points], marker="braille", label=name)
+        return Text.from_ansi(plotext.build())
+
+
+class PlainChart(App[None]):
+    """Two charts above each other."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.state = RunState()
+        self.tail = EventTail(folder)
+
+    def compose(self) -> ComposeResult:
+        yield Chart(self.state, ("loss", "val_loss"))
+        yield Chart(self.state, ("grad_norm", "val_accuracy"))
+
+    def on_mount(self) -> None:
+        self.set_interval(1 / 4, self.draw)
+
+    def draw(self) -> None:
+        for event in self.tail.poll():
+            fold(self.state, event)
+        for chart in self.query(Chart):
+            chart.refresh()
+
+
+if __name__ == "__main__":
+    PlainChart(RunFolder(Path(sys.argv[1]))).run()

@@ -1,0 +1,206 @@
+"""Runs that are interrupted end as if they had not been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.protocol import AnyEvent, CommandApplied, Pause, Resumed, RunFinished, Set, Step, Warning
+from engine.rundir import EventTail, RunFolder, create, new_command_id, send
+from engine.state import fold_all
+from engine.training.criterion import Criterion
+from engine.training.feed import Batch
+from engine.training.session import Session
+from engine.training.step import Launched
+from tests.faults.kills import kill_again_and_again, uninterrupted
+from tests.faults.lives import Life, Script
+from tests.faults.short_run import STEPS, Outcome, log_problems, script, short_config
+
+Reference = tuple[RunFolder, Outcome]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def expected(root: Path) -> Outcome:
+    _, outcome = uninterrupted(root)
+    assert len(outcome.steps) == STEPS
+    return outcome
+
+
+@pytest.fixture
+def folder(root: Path) -> RunFolder:
+    return create(root / "runs", short_config(root))
+
+
+def live(folder: RunFolder, until: Callable[[AnyEvent], bool], script: Script) -> Life:
+    """An engine on the run whose log has an event that ``until`` waits for; it was not there when the engine began."""
+    tail = EventTail(folder)
+    list(tail.poll())
+    life = Life(folder, script)
+    while not any(until(event) for event in tail.poll()):
+        assert not life.over, folder.log.read_text()
+        time.sleep(0.002)
+    return life
+
+
+def step(number: int) -> Callable[[AnyEvent], bool]:
+    return lambda event: isinstance(event, Step) and event.step >= number
+
+
+def events(folder: RunFolder, kind: type) -> list:
+    return [event for event in EventTail(folder).poll() if isinstance(event, kind)]
+
+
+def end(folder: RunFolder) -> Outcome:
+    assert Life(folder, script()).wait() == 0, folder.log.read_text()
+    assert log_problems(folder) == []
+    return Outcome.of(folder)
+
+
+def test_runs_that_are_killed_at_random_moments_end_with_the_same_bits(tmp_path: Path):
+    report = kill_again_and_again(tmp_path, kills=6, seed=os.getpid())
+    assert report.problems == []
+    assert report.lines_lost == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_with_a_checkpoint_and_the_run_goes_on_from_there(
+    number: signal.Signals, folder: RunFolder, expected: Outcome
+):
+    life = live(folder, step(8), script())
+    life.signal(number)
+    assert life.wait(10) == 130
+    assert fold_all(EventTail(folder).poll()).status == "stopped"
+    stopped_at = max(one.step for one in events(folder, Step))
+    assert not expected.difference(end(folder))
+    (resumed,) = events(folder, Resumed)
+    assert (resumed.step, resumed.told) == (stopped_at, stopped_at)
+
+
+def test_a_signal_is_obeyed_while_the_run_gets_ready(folder: RunFolder, expected: Outcome):
+    life = live(folder, lambda _first: True, script())
+    life.signal(signal.SIGTERM)
+    assert life.wait(10) == 130
+    assert "before training began" in events(folder, RunFinished)[-1].reason
+    assert not expected.difference(end(folder))
+
+
+def test_a_process_that_is_stuck_leaves_ten_seconds_after_a_signal(folder: RunFolder, expected: Outcome):
+    life = Life(folder, script(), fault=stuck_at_step_4)
+    tail = EventTail(folder)
+    while not any(step(4)(event) for event in tail.poll()):
+        time.sleep(0.01)
+    began = time.monotonic()
+    life.signal(signal.SIGTERM)
+    assert life.wait(20) == 130
+    assert time.monotonic() - began < 10
+    assert fold_all(EventTail(folder).poll()).status == "stopped"
+    assert not expected.difference(end(folder))
+
+
+def stuck_at_step_4(_folder: RunFolder) -> None:
+    """As a kernel or a network drive would: the main thread does not come back."""
+    from engine.training import loop
+
+    launch = loop.launch
+
+    def stuck(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+        if session.step == 5:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            time.sleep(3600)
+        return launch(session, batch, criterion)
+
+    loop.launch = stuck
+
+
+def test_a_run_that_is_killed_while_it_catches_up_still_ends_the_same(folder: RunFolder, expected: Outcome):
+    live(folder, step(12), script()).kill()
+    for _ in range(2):
+        live(folder, lambda event: isinstance(event, Resumed), script()).kill()
+    assert not expected.difference(end(folder))
+
+
+def test_commands_that_came_while_no_engine_lived_are_applied_once(folder: RunFolder):
+    asked = script()[:3]
+    live(folder, step(8), asked).kill()
+    reported = max(one.step for one in events(folder, Step))
+    send(folder, Set(id="late", key="optimizer.lr", value=0.02))
+    live(folder, lambda event: isinstance(event, CommandApplied) and event.command.id == "late", asked).kill()
+    assert Life(folder, asked).wait() == 0
+    assert log_problems(folder) == []
+    answers = [one.command.id for one in events(folder, CommandApplied)]
+    assert sorted(answers) == ["checkpoint", "late", "rate", "thaw"]
+    late = next(one for one in events(folder, CommandApplied) if one.command.id == "late")
+    assert late.step >= reported
+    assert [one.lr["head"] > 0.004 for one in events(folder, Step) if one.step in (late.step, late.step + 1)] == [
+        False,
+        True,
+    ]
+
+
+def test_a_pause_ends_when_another_engine_takes_over(folder: RunFolder, expected: Outcome):
+    life = live(folder, step(5), script())
+    send(folder, Pause(id=new_command_id()))
+    while fold_all(EventTail(folder).poll()).status != "paused":
+        time.sleep(0.01)
+    life.kill()
+    outcome = end(folder)
+    assert outcome.weights == expected.weights
+    assert outcome.steps == expected.steps
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "trainer.json", "SHA256SUMS"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, folder: RunFolder, expected: Outcome):
+    life = live(folder, step(13), script())
+    life.signal(signal.SIGTERM)
+    life.wait(10)
+    last = (folder.checkpoints / "last").resolve()
+    content = bytearray((last / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (last / file).write_bytes(content)
+    assert not expected.difference(end(folder))
+    assert "checkpoint_damaged" in {warning.code for warning in events(folder, Warning)}
+    (resumed,) = events(folder, Resumed)
+    assert resumed.step < resumed.told
+
+
+def test_without_any_checkpoint_a_run_begins_anew_and_tells_no_step_twice(folder: RunFolder, expected: Outcome):
+    live(folder, step(2), script()).kill()
+    assert not folder.checkpoints.exists() or not list(folder.checkpoints.glob("step-*"))
+    assert not expected.difference(end(folder))
+    (resumed,) = events(folder, Resumed)
+    assert (resumed.step, resumed.checkpoint) == (0, None)
+
+
+def test_a_torn_line_is_cut_off_and_numbers_go_on(folder: RunFolder, expected: Outcome):
+    live(folder, step(9), script()).kill()
+    with folder.events.open("ab") as log:
+        log.write(b'{"type":"step","seq":999,"ti')
+    assert not expected.difference(end(folder))
+
+
+def test_a_run_stopped_while_it_is_evaluated_is_evaluated_again(folder: RunFolder, expected: Outcome):
+    life = live(folder, lambda event: getattr(event, "activity", "") == "evaluate", script())
+    life.signal(signal.SIGTERM)
+    if life.wait(10) == 130:
+        assert not expected.difference(end(folder))
+    state = fold_all(EventTail(folder).poll())
+    assert state.evaluations.keys() == {"val", "test"}
+    assert Outcome.of(folder).predictions == expected.predictions
+
+
+def test_a_completed_run_is_left_alone(folder: RunFolder):
+    assert Life(folder, []).wait() == 0
+    before = folder.events.read_bytes()
+    assert Life(folder, []).wait() == 2
+    assert folder.events.read_bytes() == before
+    assert "is completed" in folder.log.read_text()

@@ -1,0 +1,105 @@
+"""Engines that wait for a run, as the processes that they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.config import RunConfig
+from engine.protocol import RunStarted
+from engine.rundir import EventTail
+from tltui.engines import Engines
+
+Config = Callable[..., RunConfig]
+ENGINE = Path(__file__).parent.parent.parent / "engine"
+APP = "from tltui.engines import Engines; engines = Engines(); engines.get_ready(); print('ready', flush=True); input()"
+
+
+def waiting(process: int) -> list[psutil.Process]:
+    """The warm engines that a process has."""
+    try:
+        children = psutil.Process(process).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [child for child in children if "--warm" in child.cmdline()]
+
+
+@pytest.fixture
+def engines() -> Iterator[Engines]:
+    made = Engines()
+    yield made
+    made.stand_down()
+
+
+def test_a_run_trains_in_the_engine_that_waits_as_in_any_other(engines: Engines, tmp_path: Path, config: Config):
+    engines.get_ready()
+    (warm,) = waiting(os.getpid())
+    folder, process = engines.start(tmp_path / "runs", config())
+    assert process.pid == warm.pid
+    tail, events = EventTail(folder), []
+    while not events:
+        assert process.poll() is None
+        events = list(tail.poll())
+        time.sleep(0.01)
+    started = events[0]
+    assert isinstance(started, RunStarted)
+    assert started.process_id == process.pid
+    assert warm.nice() == 10
+    assert os.getsid(process.pid) == process.pid
+    opened = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+    assert opened == [os.devnull, str(folder.log), str(folder.log)]
+    assert process.wait(120) == 0
+    assert waiting(os.getpid()) == []
+
+
+def test_an_engine_that_waits_goes_when_the_app_is_killed():
+    app = subprocess.Popen([sys.executable, "-c", APP], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert app.stdout is not None
+    app.stdout.readline()
+    (warm,) = waiting(app.pid)
+    app.kill()
+    app.wait()
+    assert psutil.wait_procs([warm], timeout=120)[1] == []
+
+
+def test_an_engine_that_waits_is_let_go_when_no_run_is_wanted(engines: Engines):
+    engines.get_ready()
+    engines.get_ready()
+    (warm,) = waiting(os.getpid())
+    engines.stand_down()
+    assert psutil.wait_procs([warm], timeout=120)[1] == []
+
+
+def test_an_engine_that_died_waiting_is_not_used(engines: Engines, tmp_path: Path, config: Config):
+    engines.get_ready()
+    (warm,) = waiting(os.getpid())
+    warm.kill()
+    psutil.wait_procs([warm], timeout=10)
+    _, process = engines.start(tmp_path / "runs", config())
+    assert process.pid != warm.pid
+    assert process.args[-1] != "--warm"  # type: ignore[index]
+    process.kill()
+    process.wait()
+
+
+def test_an_engine_of_other_code_is_not_used(engines: Engines, tmp_path: Path, config: Config):
+    engines.get_ready()
+    (warm,) = waiting(os.getpid())
+    source = ENGINE / "__init__.py"
+    was = source.stat()
+    os.utime(source)
+    try:
+        _, process = engines.start(tmp_path / "runs", config())
+    finally:
+        os.utime(source, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert process.pid != warm.pid
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs([warm], timeout=120)[1] == []
