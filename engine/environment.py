@@ -98,9 +98,7 @@ def set_up_processor() -> None:
 
 
 def processor_name() -> str:
-    """The processor's model, as the system calls it, and its number of cores in use."""
-    import torch
-
+    """The processor's model, as the system calls it, and the number of cores that this process may keep busy."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = dict(line.split(":", 1) for line in file if ":" in line)
@@ -108,4 +106,4 @@ def processor_name() -> str:
         name = found.get("model name") or found.get("Model") or platform.machine()
     except OSError:
         name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{name}, {usable_cores()} threads"

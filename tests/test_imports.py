@@ -17,7 +17,7 @@ def modules_after(code: str) -> set[str]:
     "module",
     [
         *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached"),
-        *("engine.config", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
+        *("engine.config", "engine.estimate", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
     ],
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):

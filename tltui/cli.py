@@ -269,6 +269,10 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
 @click.option("--hidden", multiple=True, type=click.IntRange(1), help="A hidden layer of the head; may be repeated.")
 @click.option("--rule", "rules", multiple=True, help='A freeze rule, e.g. "freeze *"; may be repeated.')
 @click.option("--depth", default=2, show_default=True, type=click.IntRange(1), help="Levels of the tree to print.")
+@click.option("--profile", is_flag=True, help="Print instead what its stages cost here; measured once, then known.")
+@click.option("--batch-size", default=32, show_default=True, metavar="N", help="With --profile: pictures a step.")
+@click.option("--device", default="auto", show_default=True, help="With --profile: as train.device.")
+@click.option("--precision", default="auto", show_default=True, help="With --profile: as train.precision.")
 @json_option
 def inspect(
     model: str,
@@ -277,12 +281,15 @@ def inspect(
     hidden: tuple[int, ...],
     rules: tuple[str, ...],
     depth: int,
+    profile: bool,
     as_json: bool,
+    **training: Any,  # noqa: ANN401 (the settings of train.* that a profile depends on)
 ) -> None:
     """Print a network's layer tree, and what a freeze plan would train.
 
     \b
     Example:  tltui inspect resnet50 --classes 10 --rule "freeze *" --rule "train layer4" --rule "train head"
+              tltui inspect resnet50 --profile
     """
     import msgspec
 
@@ -300,6 +307,11 @@ def inspect(
         from engine.models.structure import describe
 
         tree = describe(model, classes, image_size, head)
+    if profile:
+        from tltui.costs import print_profile
+
+        print_profile(_console(), tree, head, training, as_json=as_json)
+        return
     decisions = decide_model(rules, tree) if rules else None
     if as_json:
         click.echo(msgspec.json.encode(tree))

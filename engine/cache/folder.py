@@ -29,6 +29,7 @@ from engine.rundir import write_atomically
 CACHE = "TLTUI_CACHE"
 KINDS = ("pictures", "features")
 TREES = "trees"
+PROFILES = "profiles"
 LOCK = "lock"
 ABOUT = "about.json"
 _REMOVED = ".removed-"
@@ -205,7 +206,7 @@ def _is_still(lock: int, space: Path) -> bool:
 
 
 def _files(root: Path) -> Iterator[os.stat_result]:
-    folders = [*(root / kind for kind in KINDS), root / "digests", root / TREES]
+    folders = [*(root / kind for kind in KINDS), root / "digests", root / TREES, root / PROFILES]
     while folders:
         with suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:

@@ -30,7 +30,7 @@ class Prefix:
 
     def __init__(self, module: nn.Module, precision: Precision, chunk: int = 0) -> None:
         """``module`` gives a tuple of tensors, or one; ``chunk`` 0: as the device likes it."""
-        self._module = _fast(module, precision)
+        self.module = _fast(module, precision)
         self._precision = precision
         self.chunk = chunk or (256 if precision.device.type == "cuda" else 32)
 
@@ -43,7 +43,7 @@ class Prefix:
     def row(self, picture: torch.Tensor) -> Rows:
         """What a row looks like: shapes and types for one normalized picture (1, 3, S, S)."""
         with self._precision.autocast():
-            return self._module(picture)
+            return self.module(picture)
 
     @torch.inference_mode()
     def _compute(self, *given: torch.Tensor) -> Rows:
@@ -51,7 +51,7 @@ class Prefix:
         if count < self.chunk:
             given = tuple(torch.cat([t, t[-1:].expand(self.chunk - count, *t.shape[1:])]) for t in given)
         with self._precision.autocast():
-            computed = self._module(*given)
+            computed = self.module(*given)
         return tuple(tensor[:count] for tensor in ((computed,) if isinstance(computed, torch.Tensor) else computed))
 
 

@@ -1,0 +1,127 @@
+"""What a plan costs: the cut that is reckoned with is the one that is made, and the times are those that come."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.config import HeadConfig, RunConfig
+from engine.estimate import LoopCosts, Profile, estimate, read_plan
+from engine.models import zoo
+from engine.models.freeze import Freezing
+from engine.models.profile import measure_network, profile
+from engine.models.split import split
+from engine.models.structure import describe
+from engine.protocol import DataReady, Epoch
+from engine.rundir import EventTail
+from engine.training.precision import Precision
+from tests.conftest import Engine, make_pictures
+
+Configs = Callable[..., RunConfig]
+
+# Networks of different families, each with a late layer and one in the middle.
+NETWORKS = [
+    ("timm/test_resnet", "layer4", "layer2"),
+    ("timm/test_efficientnet", "blocks.3", "blocks.1"),
+    ("timm/test_vit", "blocks.5", "blocks.2"),
+    ("timm/test_convnext", "stages.3", "stages.1"),
+    ("squeezenet1_1", "features.12", "features.4"),
+    pytest.param("mobilenet_v3_small", "features.12", "features.4", marks=pytest.mark.slow),
+    pytest.param("densenet121", "features.denseblock4", "features.transition2", marks=pytest.mark.slow),
+    pytest.param("googlenet", "inception5b", "inception4a", marks=pytest.mark.slow),
+]
+CPU = Precision("fp32", torch.device("cpu"))
+NO_LOOP = LoopCosts(step=0.0, evaluation_step=0.0, epoch=0.0, memory=0)
+
+
+@functools.cache
+def measured(name: str) -> tuple[zoo.Classifier, Profile, dict[str, Any]]:
+    side = 0 if name.startswith("timm/") else 64
+    classifier = zoo.build(name, 3, HeadConfig(), side)
+    return classifier, measure_network(classifier, CPU, 2, NO_LOOP), describe(name, 3, side, HeadConfig())
+
+
+@pytest.mark.parametrize(("name", "late", "middle"), NETWORKS)
+def test_the_estimate_cuts_a_network_where_the_engine_does(name: str, late: str, middle: str, config: Configs):
+    classifier, known, tree = measured(name)
+    for rules in (
+        ["freeze *", "train head"],
+        ["freeze *", f"train {late}", "train head"],
+        ["freeze *", f"train {middle}", "train head"],
+        ["train *", f"freeze {middle}"],
+    ):
+        freezing = Freezing(classifier.module, classifier.head, "follow")
+        freezing.apply(rules)
+        made = split(classifier, freezing)
+        plan = read_plan(known.operations, tree, config(freeze={"rules": rules}))
+        names = [known.operations[at].name for at in sorted(plan.stored)]
+        assert names == ([] if made.kind == "none" else [tensor.name for tensor in made.boundary]), rules
+
+
+def test_frozen_batch_statistics_move_the_cut(config: Configs):
+    _, known, tree = measured("timm/test_resnet")
+    rules = ["freeze *", "train layer4", "train head"]
+    for norm_stats, in_training in (("follow", True), ("frozen", False)):
+        plan = read_plan(known.operations, tree, config(freeze={"rules": rules, "norm_stats": norm_stats}))
+        assert plan.modes["layer4.0.bn1"] == in_training
+        assert not plan.modes["layer1.0.bn1"]
+
+
+def test_what_trains_deeper_costs_more(config: Configs):
+    _, known, tree = measured("timm/test_resnet")
+    found = [
+        estimate(known, tree, config(freeze={"rules": rules}, train={"batch_size": 64}), {"train": 100, "val": 20})
+        for rules in (
+            ["freeze *", "train head"],
+            ["freeze *", "train layer3", "train layer4", "train head"],
+            ["train *"],
+        )
+    ]
+    for less, more in pairwise(found):
+        assert less.epoch_seconds < more.epoch_seconds
+        assert less.memory_bytes < more.memory_bytes
+    assert found[0].first_epoch_seconds > found[0].epoch_seconds
+    assert found[2].first_epoch_seconds == found[2].epoch_seconds
+    assert found[2].cached_bytes == 0
+
+
+def test_augmented_views_are_cached_each(config: Configs):
+    _, known, tree = measured("timm/test_resnet")
+    cached = {
+        augment: estimate(known, tree, config(data={"augment": augment}), {"train": 100, "val": 0}).cached_bytes
+        for augment in ("none", "flip", "standard")
+    }
+    assert cached["flip"] == 2 * cached["none"]
+    assert cached["standard"] == 8 * cached["none"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "stage"), [("resnet18", "layer4"), ("efficientnet_lite0", "blocks.6")])
+def test_epochs_take_what_was_estimated(model: str, stage: str, config: Configs, engine: Engine, tmp_path: Path):
+    """Meaningful on a machine that does nothing else: both times are wall-clock."""
+    data = {"path": str(make_pictures(tmp_path / "many", per_class=160)), "image_size": 128}
+    tree = describe(model, 3, 128, HeadConfig())
+    ratios = {}
+    for plan in ("head", stage, "*"):
+        rules = ["freeze *", "train head", f"train {plan}"]
+        run = config(
+            data=data, model={"name": model}, freeze={"rules": rules}, train={"epochs": 10 if plan == "head" else 4}
+        )
+        known = profile(model, 3, 128, run.head, run.train)
+        folder, _, status = engine.run(run)
+        assert status == 0
+        events = list(EventTail(folder).poll())
+        (ready,) = (event for event in events if isinstance(event, DataReady))
+        ends = [event.time for event in events if isinstance(event, Epoch)]
+        seconds = statistics.median(after - before for before, after in pairwise(ends))
+        expected = estimate(known, tree, run, ready.counts)
+        ratios[plan] = expected.epoch_seconds / seconds
+        print(f"{model}, {plan}: {expected.epoch_seconds:.3f} s estimated, {seconds:.3f} s taken")  # noqa: T201
+    assert all(0.75 < ratio < 1.25 for ratio in ratios.values()), ratios
