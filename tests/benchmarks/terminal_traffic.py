@@ -126,14 +126,12 @@ def watch(terminal: Terminal, seconds: float) -> dict[str, float]:
     }
 
 
-def keys_to_paint(terminal: Terminal) -> dict[str, float]:
-    """Milliseconds from a key that moves the cursor in the layers until its bar stands on the other row."""
-    terminal.press(F2)
-    watch(terminal, 1.0)
-    bar = terminal.background(2, 3)
+def keys_to_paint(terminal: Terminal, first: int) -> dict[str, float]:
+    """Milliseconds from a key that moves a cursor from the ``first`` row, or back, until its bar stands there."""
+    bar = terminal.background(first, 3)
     times = []
     for at in range(KEYS):
-        row = 2 if at % 2 else 3
+        row = first if at % 2 else first + 1
         sent = time.monotonic()
         terminal.press("\x1b[A" if at % 2 else "\x1b[B")
         while terminal.background(row, 3) != bar:
@@ -151,10 +149,14 @@ def measure(real_engine: bool, seconds: float) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder, a_run(Path(folder), real_engine) as run:
         with on_a_terminal("tltui", "attach", str(run.path)) as terminal:
             found["app, training"] = watch(terminal, seconds)
+            terminal.press(F2)
+            watch(terminal, 1.0)
             with busy_cores():
-                found["app, training on all cores"] = watch(terminal, seconds) | keys_to_paint(terminal)
+                found["app, training on all cores"] = watch(terminal, seconds) | keys_to_paint(terminal, 2)
         with on_a_terminal("tests.benchmarks.plain_chart", str(run.path)) as terminal:
             found["plain chart, training"] = watch(terminal, seconds)
+            with busy_cores():
+                found["plain chart, training on all cores"] = watch(terminal, seconds) | keys_to_paint(terminal, 0)
         with on_a_terminal("tltui", "attach", str(run.path)) as terminal:
             send(run, Pause(id=new_command_id()))
             terminal.wait_for("paused")
@@ -178,7 +180,7 @@ def main() -> None:
         return
     found = measure(arguments.engine, arguments.seconds)
     for what, figures in found.items():
-        print(f"{what:28}", "   ".join(f"{value:>9,} {name}" for name, value in figures.items()))  # noqa: T201
+        print(f"{what:34}", "   ".join(f"{value:>9,} {name}" for name, value in figures.items()))  # noqa: T201
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
