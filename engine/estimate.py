@@ -78,6 +78,7 @@ class Profile(msgspec.Struct, frozen=True):
 
     device: str
     precision: str
+    frozen_precision: str
     pictures: int
     chunk: int
     operations: list[Operation]

@@ -34,7 +34,8 @@ def print_profile(
         click.echo(msgspec.json.encode(measured))
         return
     click.echo(
-        f"{safe(tree['name'])} on {measured.device} in {measured.precision}, {measured.pictures} pictures at once"
+        f"{safe(tree['name'])} on {measured.device}, {measured.pictures} pictures at once, "
+        f"training in {measured.precision}, once in {measured.frozen_precision}"
     )
     console.print(profile_table(tree, measured))
 

@@ -46,13 +46,15 @@ def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: T
         if loop is None:
             loop = measure_loop(train.batch_size, train.device)
             known_profiles.remember(known_profiles.loop(train), loop)
-        precision = choose_precision(train.precision, environment.choose_device(train.device), name, image_size)
-        known = measure_network(zoo.build(name, classes, head, image_size), precision, train.batch_size, loop)
+        precisions = choose_precision(train.precision, environment.choose_device(train.device), name, image_size)
+        known = measure_network(zoo.build(name, classes, head, image_size), *precisions, train.batch_size, loop)
         known_profiles.remember(what, known)
     return known
 
 
-def measure_network(classifier: Classifier, precision: Precision, batch_size: int, loop: LoopCosts) -> Profile:
+def measure_network(
+    classifier: Classifier, precision: Precision, frozen_precision: Precision, batch_size: int, loop: LoopCosts
+) -> Profile:
     """Measure a network with random pictures. Its gradients and batch statistics are others afterwards."""
     device = precision.device
     classifier.module.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -66,7 +68,7 @@ def measure_network(classifier: Classifier, precision: Precision, batch_size: in
         return measure(training if trains else evaluation, inputs, precision.autocast(), criterion)
 
     classifier.module.eval()
-    prefix = Prefix(evaluation, precision)
+    prefix = Prefix(evaluation, frozen_precision)
     assert isinstance(prefix.module, fx.GraphModule)
     count = _affordable(batch_size, lambda pictures: step(pictures, trains=True))
     trained, frozen, once = Costs(), Costs(), Costs()
@@ -74,12 +76,14 @@ def measure_network(classifier: Classifier, precision: Precision, batch_size: in
         trained = trained.least(step(count, trains=True))
         frozen = frozen.least(step(count, trains=False))
         with torch.inference_mode():
-            once = once.least(measure(prefix.module, _pictures(classifier, count, device), precision.autocast()))
+            inputs = _pictures(classifier, count, device)
+            once = once.least(measure(prefix.module, inputs, frozen_precision.autocast()))
     classifier.module.requires_grad_(True)
     per_tensor, per_value = _optimizer_costs(classifier)
     return Profile(
         device=str(device),
         precision=precision.name,
+        frozen_precision=frozen_precision.name,
         pictures=count,
         chunk=prefix.chunk,
         operations=_operations(classifier, training, trained, frozen, once, count),

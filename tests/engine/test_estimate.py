@@ -45,7 +45,7 @@ NO_LOOP = LoopCosts(step=0.0, evaluation_step=0.0, epoch=0.0, memory=0)
 def measured(name: str) -> tuple[zoo.Classifier, Profile, dict[str, Any]]:
     side = 0 if name.startswith("timm/") else 64
     classifier = zoo.build(name, 3, HeadConfig(), side)
-    return classifier, measure_network(classifier, CPU, 2, NO_LOOP), describe(name, 3, side, HeadConfig())
+    return classifier, measure_network(classifier, CPU, CPU, 2, NO_LOOP), describe(name, 3, side, HeadConfig())
 
 
 @pytest.mark.parametrize(("name", "late", "middle"), NETWORKS)

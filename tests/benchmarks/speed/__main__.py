@@ -91,7 +91,8 @@ def _arguments() -> argparse.Namespace:
         type=parse_scenario,
         default=[parse_scenario(name) for name in DEFAULT],
         help="head-10: the head, 10 epochs, cold cache; again-10: then once more with another head and optimizer; "
-        "stage-10: the last stage, too; all-10: everything; with any number of epochs  [default: all of these]",
+        "app-10: that as from the app, whose engine waits; stage-10: the last stage, too; all-10: everything; with any "
+        "number of epochs  [default: all of these]",
     )
     add("--model", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     add("--who", nargs="+", choices=WHO, default=WHO)

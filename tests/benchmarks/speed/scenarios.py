@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from engine.progress import quiet
 
 @dataclass(frozen=True)
 class Scenario:
-    """``trains``: "head", "stage" or "all"; ``again``: with another head and optimizer, after a run on these data."""
+    """``trains``: "head", "stage" or "all"; ``again``: with another head and optimizer, after a run on these data;
+    ``app``: as from the app, in an engine that has waited, its libraries imported."""
 
     name: str
     trains: str
     again: bool
+    app: bool
     epochs: int
 
 
@@ -39,7 +42,7 @@ class Network:
         return {"head": [self.head], "stage": [*self.last_stage, self.head], "all": []}[scenario.trains]
 
 
-DEFAULT = ["head-10", "head-30", "again-10", "stage-10", "all-10"]
+DEFAULT = ["head-10", "head-30", "again-10", "app-10", "stage-10", "all-10"]
 
 NETWORKS = {
     "lite0": Network(
@@ -54,12 +57,14 @@ NETWORKS = {
 
 
 def parse_scenario(name: str) -> Scenario:
-    """``head-10``, ``again-10``, ``stage-10``, ``all-3`` …: what trains, and the epochs. Raises ValueError."""
-    found = re.fullmatch(r"(head|again|stage|all)-([1-9]\d*)", name)
+    """``head-10``, ``again-10``, ``app-10``, ``stage-10``, ``all-3`` …: what trains, and the epochs."""
+    found = re.fullmatch(r"(head|again|app|stage|all)-([1-9]\d*)", name)
     if found is None:
-        raise ValueError(f'"{name}" is no scenario: write head, again, stage or all and the epochs, like {DEFAULT[0]}')
+        known = "head, again, app, stage or all"
+        raise ArgumentTypeError(f'"{name}" is no scenario: write {known}, and the epochs, like {DEFAULT[0]}')
     what, epochs = found.groups()
-    return Scenario(name, "head" if what == "again" else what, what == "again", int(epochs))
+    again = what in ("again", "app")
+    return Scenario(name, "head" if again else what, again, what == "app", int(epochs))
 
 
 def first_weights(network: Network, folder: Path) -> Path:
