@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.printable import printable
+
 NonFinite = Literal["nan", "inf", "-inf"]
 
 
@@ -295,7 +297,21 @@ _command_decoder = msgspec.json.Decoder(AnyCommand)
 
 def encode(line: Event | Command) -> bytes:
     """One line of JSON, newline included."""
-    return _encoder.encode(line) + b"\n"
+    try:
+        return _encoder.encode(line) + b"\n"
+    except UnicodeEncodeError:  # part of a file's name that is no UTF-8
+        return _encoder.encode(_printable(msgspec.to_builtins(line))) + b"\n"
+
+
+def _printable(value: Any) -> Any:  # noqa: ANN401 (JSON)
+    match value:
+        case str():
+            return printable(value)
+        case list():
+            return [_printable(item) for item in value]
+        case dict():
+            return {printable(key): _printable(item) for key, item in value.items()}
+    return value
 
 
 def decode_event(line: bytes) -> AnyEvent:

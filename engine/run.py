@@ -17,7 +17,7 @@ from engine.control import Control
 from engine.data.loaders import batch_count
 from engine.data.prepare import prepare_data
 from engine.data.sources import open_source
-from engine.errors import Stopped
+from engine.errors import Stopped, TrainingFailed
 from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
 from engine.evaluation.predictions import PredictionsFile
 from engine.models import zoo
@@ -39,7 +39,7 @@ from engine.protocol import (
 )
 from engine.rundir import EventLog, RunFolder, write_atomically
 from engine.training import checkpoints
-from engine.training.loop import TrainingFailed, train
+from engine.training.loop import train
 from engine.training.precision import Precision, choose_precision
 from engine.training.session import Session
 

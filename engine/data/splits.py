@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.config import DataConfig
+from engine.csv_cells import path_cell, text_cell
 from engine.data.source import Picture
 from engine.errors import InputError
 from engine.rundir import write_atomically
@@ -44,13 +45,24 @@ def check_classes(splits: dict[str, list[int]], pictures: Sequence[Picture], cla
         raise InputError(f"no training picture is left for {names}; add readable pictures or remove the class")
 
 
+def classes_missing(
+    splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]
+) -> dict[str, list[str]]:
+    """For validation and test the classes of which they hold no picture, where there are any."""
+    present = {name: {pictures[i].label for i in members} for name, members in splits.items() if name != "train"}
+    missing = {
+        name: [known for label, known in enumerate(classes) if label not in labels] for name, labels in present.items()
+    }
+    return {name: absent for name, absent in missing.items() if absent}
+
+
 def write_splits(path: Path, splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]) -> None:
     """splits.csv: path, label, split of every picture that is used."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["path", "label", "split"])
     for name, indices in splits.items():
-        writer.writerows([pictures[i].key, classes[pictures[i].label], name] for i in indices)
+        writer.writerows([path_cell(pictures[i].key), text_cell(classes[pictures[i].label]), name] for i in indices)
     write_atomically(path, table.getvalue().encode())
 
 

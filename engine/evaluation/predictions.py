@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from engine.csv_cells import path_cell, text_cell
+
 
 class PredictionsFile:
     """Writes predictions.csv row by row; use it with ``with``: it gets its name when it is complete, or is gone."""
@@ -18,15 +20,15 @@ class PredictionsFile:
         self._temporary = path.with_name(f".{path.name}")
         self._file = self._temporary.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
-        self._classes = classes
-        self._writer.writerow(["path", "true", "predicted", *classes])
+        self._classes = [text_cell(name) for name in classes]
+        self._writer.writerow(["path", "true", "predicted", *self._classes])
 
     def write(self, paths: Sequence[str], labels: torch.Tensor, probabilities: torch.Tensor) -> None:
         """One batch: ``labels`` (N,), ``probabilities`` (N, classes)."""
         rows = zip(paths, labels.tolist(), probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
         for path, true, predicted, row in rows:
             shown = [f"{value:.6g}" for value in row]
-            self._writer.writerow([path, self._classes[true], self._classes[predicted], *shown])
+            self._writer.writerow([path_cell(path), self._classes[true], self._classes[predicted], *shown])
 
     def __enter__(self) -> PredictionsFile:
         return self

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.data.loaders import shuffled_batches
+from engine.errors import TrainingFailed
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
@@ -17,10 +18,6 @@ from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
-
-
-class TrainingFailed(Exception):
-    """Training can't go on; the message says why and what to change."""
 
 
 @dataclass
