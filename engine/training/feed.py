@@ -19,6 +19,7 @@ from engine.models.prefix import Prefix, Rows, identity
 from engine.models.split import Split, bridge
 from engine.models.zoo import Classifier
 from engine.rundir import data_label
+from engine.training.memory import Fits
 from engine.training.precision import Precision
 from engine.training.rows import RowStore, row_bytes
 
@@ -57,13 +58,16 @@ class Feed:
     as the frozen layers take, and those that follow only as long as the layers that train.
     """
 
-    def __init__(self, data: Data, classifier: Classifier, config: RunConfig, precision: Precision, tell: Tell) -> None:
+    def __init__(
+        self, data: Data, classifier: Classifier, config: RunConfig, precision: Precision, tell: Tell, fits: Fits
+    ) -> None:
         self._data = data
         self._keys: list[bytes] = data.keys.tolist()
         self._preprocessing = classifier.preprocessing
         self._config = config
         self._precision = precision
         self._tell = tell
+        self._fits = fits
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
         self._dataset = PictureDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
@@ -83,14 +87,14 @@ class Feed:
             over.rows.close()
         if split.kind == "none":
             return
-        prefix = Prefix(split.prefix, self._precision)
+        prefix = Prefix(split.prefix, self._precision, self._fits)
         rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._precision))
         self._source = _Source(split, prefix, rows)
         if before and before.rows and rows:
             before.rows.leave_memory()
             between = bridge(before.split, split)
             if between is not None and before.rows.bytes:
-                self._bridge = _Bridge(before.rows, Prefix(between, self._precision))
+                self._bridge = _Bridge(before.rows, Prefix(between, self._precision, self._fits))
 
     def close(self) -> None:
         """Let other runs have all that was computed."""

@@ -39,7 +39,8 @@ from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter
-from engine.training.feed import Feed
+from engine.training.feed import Batch, Feed
+from engine.training.memory import Fits, Place, release
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
 
@@ -61,6 +62,7 @@ class Session:
     freezing: Freezing
     data: Data
     precision: Precision
+    fits: Fits = field(init=False)
     feed: Feed = field(init=False)
     writer: CheckpointWriter = field(init=False)
     split: Split = field(init=False)
@@ -78,7 +80,9 @@ class Session:
         self.depths = optimizers.depths(self.classifier)
         self.scaler = self.precision.scaler()
         self.writer = CheckpointWriter(self.folder)
-        self.feed = Feed(self.data, self.classifier, self.config, self.precision, self.warn)
+        place = Place(self.classifier.name, self.classifier.preprocessing.image_size, self.precision.name, self.device)
+        self.fits = Fits(place, self.warn)
+        self.feed = Feed(self.data, self.classifier, self.config, self.precision, self.warn, self.fits)
         self.put_plan_in_force(self.config.freeze.rules)
 
     def put_plan_in_force(self, rules: list[str]) -> None:
@@ -88,6 +92,7 @@ class Session:
         """
         self.writer.finish()  # what is frozen stands in snapshots itself, not as a copy
         self.freezing.apply(rules)
+        self.fits.use(rules)
         if hasattr(self, "optimizer"):
             self.parked |= optimizers.named_state(self.optimizer)
         trainable = self.freezing.trainable
@@ -122,10 +127,20 @@ class Session:
         batches = self.feed.centres(members, size)
         self.classifier.module.eval()
         for number, batch in enumerate(batches, 1):
-            with torch.no_grad(), self.precision.autocast():
-                logits = self.split.suffix_eval(*batch.inputs)
+            logits = self._logits(batch)
             report(activity, number, batch_count(len(members), size), "batches")
             yield logits.float(), batch.labels
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        while True:
+            parts = self.fits.parts("eval", len(batch.labels))
+            try:
+                with torch.no_grad(), self.precision.autocast():
+                    outputs = [self.split.suffix_eval(*(tensor[part] for tensor in batch.inputs)) for part in parts]
+                return torch.cat(outputs) if len(parts) > 1 else outputs[0]
+            except Exception as error:
+                self.fits.shrink("eval", max(part.stop - part.start for part in parts), error)
+            release(self.device)
 
     def obey(self) -> None:
         """Apply the commands that came, in order, and wait while the run is paused. Raises Stopped."""
