@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -14,6 +15,18 @@ def printable(text: str) -> str:
     holds the bytes of a file name that are no UTF-8.
     """
     return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def all_printable(value: Any) -> Any:  # noqa: ANN401 (JSON)
+    """Lists and tables with all texts in them made printable."""
+    match value:
+        case str():
+            return printable(value)
+        case list():
+            return [all_printable(item) for item in value]
+        case dict():
+            return {printable(key): all_printable(item) for key, item in value.items()}
+    return value
 
 
 def name_of(path: str | Path) -> str:

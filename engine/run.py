@@ -152,9 +152,15 @@ def _warnings(session: Session, weights: WeightsReport) -> list[Event]:
             Warning(
                 code="weights_do_not_fit",
                 message=f"{weights.source}: {weights.loaded} tensors loaded, {len(weights.missing)} missing, "
-                f"{len(weights.unexpected)} unexpected, {len(weights.mismatched)} of another shape, e.g. {odd[0]}",
+                f"{len(weights.unexpected)} unexpected, {len(weights.mismatched)} of another kind, e.g. {odd[0]}",
             )
         )
+    if weights.not_finite:
+        message = (
+            f"{weights.source}: {len(weights.not_finite)} tensors hold NaN or infinity, e.g. {weights.not_finite[0]}; "
+            "the network can't give sound answers with them; load other weights"
+        )
+        found.append(Warning(code="weights_not_finite", message=message))
     if session.config.model.weights == "none" and session.freezing.counts().frozen:
         message = "layers without pretrained weights are frozen and stay random; train them or load weights"
         found.append(Warning(code="random_layers_frozen", message=message))

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import psutil
 from engine.config import RunConfig, load, to_toml
 from engine.errors import InputError
 from engine.protocol import AnyCommand, AnyEvent, Command, Event, decode_command, decode_event, encode
+from engine.regular_files import open_regular
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
             path = runs / f"{secrets.token_hex(2)}-{label}"
             try:
                 path.mkdir(mode=0o700)
+                path.chmod(0o700)  # whatever the umask made of it
                 break
             except FileExistsError:
                 continue
@@ -154,12 +157,14 @@ def _holder(folder: RunFolder) -> str:
 def is_locked(folder: RunFolder) -> bool:
     """Whether an engine holds the run's lock."""
     try:
-        with open(folder.lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
+        file = open_regular(folder.lock, follow=False)
     except OSError:
-        return True
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
     return False
 
 
@@ -194,12 +199,14 @@ class _Tail:
     def lines(self) -> Iterator[bytes]:
         if self._file is None:
             try:
-                self._file = open(self._path, "rb")  # noqa: SIM115 (kept open between looks)
-            except FileNotFoundError:
+                self._file = open_regular(self._path, follow=False)
+            except OSError:  # not there yet; or a link or a pipe, in a folder that came from elsewhere
                 return
         while chunk := self._file.read(1 << 20):
             *complete, self._rest = (self._rest + chunk).split(b"\n")
             yield from complete
+            if len(self._rest) > _LONGEST_LINE:
+                self._rest = _CUT  # its end will come as a line that nobody can read
 
 
 class EventTail:
@@ -228,10 +235,19 @@ class CommandTail:
     """Follows a run's commands, in the order in which they were appended."""
 
     def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.commands
         self._tail = _Tail(folder.commands)
+        self.refused = ""
+        """Why commands are not read: others than the folder's owner may have written them."""
 
     def poll(self) -> Iterator[AnyCommand | str]:
-        """The commands that are new since the last poll; a line that is no command comes as text."""
+        """The commands that are new since the last poll; a line that is no command comes as text.
+
+        None from a file that someone else could have written to.
+        """
+        self.refused = _why_foreign(self._path)
+        if self.refused:
+            return
         for line in self._tail.lines():
             try:
                 yield decode_command(line)
@@ -239,10 +255,29 @@ class CommandTail:
                 yield line[:200].decode(errors="replace")
 
 
+def _why_foreign(path: Path) -> str:
+    """Why a file may hold what others than this user wrote, "" if it can't or is not there."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return ""
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path} is no regular file; commands are not taken from it; remove it"
+    if status.st_uid != os.geteuid():
+        return f"{path} belongs to another user; commands are not taken from it; remove it"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} can be written by others; commands are not taken from it until `chmod go-w` is called on it"
+    return ""
+
+
 def send(folder: RunFolder, command: Command) -> None:
     """Append a command for the engine. Several senders may do so at once."""
     command.time = time.time()
-    fd = os.open(folder.commands, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe that blocks
+    try:
+        fd = os.open(folder.commands, flags, 0o600)
+    except OSError as error:
+        raise InputError(f"{folder.commands}: no command can be written there ({error.strerror})") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         os.write(fd, encode(command))
@@ -256,6 +291,8 @@ def new_command_id() -> str:
 
 
 _STEP = b'{"type":"step"'
+_LONGEST_LINE = 64 * 2**20  # bytes; a thousand classes' confusion matrix takes 2 MiB
+_CUT = b"(cut)"
 
 
 def _private(path: str, flags: int) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import InputError
+from engine.printable import printable
+from tltui import json_output
 from tltui.options import (
     app_options,
     detach_option,
@@ -105,7 +107,7 @@ def new(data: str | None, model: str | None, output: str) -> None:
         raise InputError(f"{output} exists already; choose another name with -o") from None
     except OSError as error:
         raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None
-    click.echo(f"wrote {output}; edit it, then: tltui train {output}")
+    click.echo(printable(f"wrote {output}; edit it, then: tltui train {output}"))
 
 
 @cli.command()
@@ -166,17 +168,15 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     \b
     Example:  tltui runs --json
     """
-    import msgspec
-
     from tltui import runs
     from tltui.run_table import RunTable
 
     known = RunTable(runs.runs_folder(runs_dir))
     rows = known.look()
     for name, reason in known.unreadable.items():
-        click.echo(f"tltui: {name} is passed over: {reason}", err=True)
+        click.echo(f"tltui: {printable(name)} is passed over: {reason}", err=True)
     if as_json:
-        click.echo(msgspec.json.encode(rows))
+        click.echo(json_output.as_json(rows))
     elif rows:
         from tltui.tables import runs_table
 
@@ -202,7 +202,7 @@ def stop(run: str, runs_dir: str | None) -> None:
     runs.ask(folder, Stop(id=new_command_id()))
     for _ in runs.follow(folder):
         pass
-    click.echo(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}")
+    click.echo(printable(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}"))
 
 
 @cli.command()
@@ -225,7 +225,7 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
         answer = runs.ask(folder, command)
         if isinstance(answer, CommandRejected):
             raise InputError(f"{text}: {answer.reason}")
-        click.echo(f"{text}: in force after step {answer.step}")
+        click.echo(f"{printable(text)}: in force after step {answer.step}")
 
 
 @cli.command()
@@ -250,8 +250,6 @@ def inspect(
     \b
     Example:  tltui inspect resnet50 --classes 10 --rule "freeze *" --rule "train layer4" --rule "train head"
     """
-    import msgspec
-
     from engine.config import HeadConfig
     from engine.models import known_trees
     from engine.plan import decide_model
@@ -268,7 +266,7 @@ def inspect(
         tree = describe(model, classes, image_size, head)
     decisions = decide_model(rules, tree) if rules else None
     if as_json:
-        click.echo(msgspec.json.encode(tree))
+        click.echo(json_output.as_json(tree))
         return
     _console().print(layer_tree(tree, depth, decisions))
     if decisions:
@@ -336,14 +334,12 @@ def doctor(as_json: bool, runs_dir: str | None) -> None:
     \b
     Example:  tltui doctor
     """
-    import msgspec
-
     from tltui.doctor import examine
     from tltui.tables import sections
 
     found = examine(runs_dir)
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(json_output.as_json(found))
     else:
         _console().print(sections(found))
 
@@ -364,10 +360,8 @@ def completion(shell: str) -> None:
 
 
 def _list(rows: list[Any], table: Callable[[list[Any]], Any], as_json: bool) -> None:
-    import msgspec
-
     if as_json:
-        click.echo(msgspec.json.encode(rows))
+        click.echo(json_output.as_json(rows))
     else:
         _console().print(table(rows))
 
@@ -395,7 +389,7 @@ def _train(
 
     folder, process = runs.start(runs.runs_folder(runs_dir), config)
     if detach:
-        click.echo(_detached(folder.id, str(folder.path)) if as_json else folder.id)
+        click.echo(_detached(folder.id, str(folder.path)) if as_json else printable(folder.id))
     elif _shows_app(headless=headless or as_json):
         ctx.exit(_open_app(folder.path.parent, folder, appearance))
     else:
@@ -432,14 +426,12 @@ def _open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any])
         from engine.rundir import is_locked
 
         if is_locked(run):
-            click.echo(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it")
+            click.echo(printable(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it"))
     return status
 
 
 def _detached(run: str, path: str) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode({"run": run, "path": path})
+    return json_output.as_json({"run": run, "path": path})
 
 
 def _console() -> Any:  # noqa: ANN401 (rich is imported when something is printed)
@@ -454,7 +446,7 @@ def main() -> None:
     try:
         sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        click.echo(f"tltui: {printable(error.format_message())}; `tltui --help` shows what there is", err=True)
         sys.exit(2)
     except InputError as error:
         _fail(error, 2)
@@ -471,5 +463,5 @@ def _fail(error: Exception, status: int) -> None:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
     what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error} (--debug shows where)"
-    click.echo(f"tltui: {what}", err=True)
+    click.echo(f"tltui: {printable(what)}", err=True)
     sys.exit(status)

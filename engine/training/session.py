@@ -75,6 +75,7 @@ class Session:
     epochs: list[Epoch] = field(default_factory=list)
     paused: bool = False
     rollbacks: int = 0
+    commands_refused: bool = False
 
     def __post_init__(self) -> None:
         self.depths = optimizers.depths(self.classifier)
@@ -148,6 +149,9 @@ class Session:
         while True:
             for command in self.control.commands():
                 self._answer(command)
+            if self.control.refused and not self.commands_refused:
+                self.commands_refused = True
+                self.warn("commands_refused", self.control.refused)
             if not self.paused:
                 return
             time.sleep(_PAUSE_POLL)
