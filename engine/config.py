@@ -19,9 +19,12 @@ from pydantic.fields import FieldInfo
 
 from engine.errors import InputError
 from engine.plan import parse_rules
+from engine.regular_files import open_regular
 
 # A field with this mark may be changed by a command while the run trains.
 LIVE: JsonDict = {"live": True}
+
+_LARGEST_FILE = 2**20  # bytes of a run.toml that are read
 
 
 class Section(BaseModel):
@@ -250,10 +253,11 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
     paths there are relative to the current folder. Raises InputError.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            tables = tomllib.loads(file.read(_LARGEST_FILE).decode())
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); write a config with `tltui new`") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     _resolve_paths(tables, path.resolve().parent)
     return from_tables(tables, overrides, where=f"{path}: ")
