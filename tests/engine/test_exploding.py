@@ -177,7 +177,7 @@ def test_a_run_goes_on_in_parts_and_the_next_one_begins_with_them(
 def test_frozen_layers_are_computed_in_smaller_chunks(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
     prefix = run.feed._source.prefix
-    with room_for(9, next(layer for layer in prefix._module.modules() if isinstance(layer, nn.Conv2d))):
+    with room_for(9, next(layer for layer in prefix.module.modules() if isinstance(layer, nn.Conv2d))):
         train(run, quiet)
     assert run.epoch == 2
     assert prefix.chunk == 8
