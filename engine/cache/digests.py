@@ -73,7 +73,9 @@ class FileDigests:
         with open_regular(path) as file:
             before, now = os.fstat(file.fileno()), time.time_ns()
             if before.st_size > most:
-                raise OSError(errno.EFBIG, f"it has {before.st_size / 2**30:.1f} GiB", str(path))
+                raise OSError(
+                    errno.EFBIG, f"it has {before.st_size / 2**30:,.0f} GiB, more than a picture takes", str(path)
+                )
             content = file.read()
             after = os.fstat(file.fileno())
         key = digest(content)

@@ -37,12 +37,15 @@ def why_unreadable(error: Exception) -> str:
             return "it is no picture in a known format, or damaged at its beginning"
         case Image.DecompressionBombError():
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-            return f"it has more than {most} million pixels"
+            return f"it has more than {most} million pixels; make it smaller"
         case MemoryError():
             return "memory is too small for it"
         case OSError() if error.strerror:
             return error.strerror[0].lower() + error.strerror[1:]
-    return str(error) or type(error).__name__
+    said = str(error) or type(error).__name__
+    if "truncated" in said.lower():
+        return "it is cut short, as after a copy that broke off"
+    return "its data are damaged" if "broken data stream" in said else said
 
 
 def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -107,7 +108,7 @@ def decode_all(
     work = "\n".join(picture.key for picture in source.pictures) + (str(source.file(0)) if source.file else "")
     already = len(space)
     while True:
-        with space.filling(work.encode()) as mine:
+        with space.filling(os.fsencode(work)) as mine:
             if mine:
                 spaces.fingerprints.refresh()
                 try:

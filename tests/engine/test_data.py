@@ -6,6 +6,7 @@ import csv
 import gzip
 import multiprocessing
 import os
+import resource
 import struct
 import sys
 import threading
@@ -22,6 +23,7 @@ from PIL import Image, ImageFile
 from engine.cache.digests import FileDigests, as_keys, digest
 from engine.cache.folder import CACHE
 from engine.config import DataConfig, RunConfig
+from engine.csv_cells import text_cell
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
 from engine.data.pictures import Pixels, centre_crop, prepare, to_rgb
 from engine.data.prepare import Data, prepare_data
@@ -488,3 +490,38 @@ def test_every_picture_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
     assert sorted(map(len, batches)) == [16, 17]
     assert sorted(index for batch in batches for index in batch) == list(range(33))
     assert batches != shuffled_batches(range(33), 32, 0, epoch=2)
+
+
+def test_a_picture_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(tmp_path / "cache"))
+        data, *_ = prepared(config(data={"path": str(root)}), tmp_path)
+        whole = [data.store[index] for index in range(len(data.store))]
+        again, *_ = prepared(config(data={"path": str(root)}), tmp_path)
+        for rows in (tmp_path / "cache" / "pictures").glob("*/*.bin"):
+            os.truncate(rows, 100)
+    assert all(np.array_equal(again.store[index], pixels) for index, pixels in enumerate(whole))
+    path = root / again.pictures[0].key
+    path.write_bytes((root / again.pictures[1].key).read_bytes())
+    with pytest.raises(InputError, match=r"can't be decoded again \(the file has changed since the run began\)"):
+        again.store[0]
+
+
+def test_tables_hold_nothing_that_a_spreadsheet_would_run(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 10)
+    (root / "red").rename(root / "=cmd|' /C calc'!A0")
+    *_, splits = prepared(config(data={"path": str(root)}), tmp_path)
+    rows = list(csv.reader(splits.read_text().splitlines()))
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    named = [row for row in rows if "calc" in row[1]]
+    assert named
+    assert all((root / row[0]).is_file() for row in named)  # the path still leads there
+    assert text_cell("-1.5") == "-1.5"
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (60_000, 2)])
+def test_extremely_long_pictures_take_little_memory(size: tuple[int, int]):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert max(prepare(Image.new("RGB", size), 256, "bicubic").shape) == 512
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
