@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -147,7 +148,8 @@ class EventLog:
         new = not folder.events.exists()
         self._fd = os.open(folder.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         if new:
-            sync_folder(folder.path)
+            with suppress(OSError):  # of a disk that is full there will be more to say
+                sync_folder(folder.path)
         self._told = told
         self._seq = _repair(self._fd)
         self._waiting = bytearray()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from engine.control import Control
@@ -18,7 +19,7 @@ from engine.environment import check_libraries
 from engine.errors import InputError, Stopped, first_line
 from engine.lock import Lock
 from engine.past import Past
-from engine.protocol import CommandApplied, CommandRejected, RunFinished
+from engine.protocol import CommandApplied, CommandRejected, RunFinished, Set
 from engine.rundir import EventLog, EventTail, RunFolder
 from engine.warm import wait_for_run
 
@@ -57,6 +58,8 @@ def main(path: Path) -> int:
     finished = _carry_out(folder, log, control, past)
     ending.acquire()
     for command in control.leftover():
+        if finished.status == "stopped" and isinstance(command, Set):
+            continue  # the engine that goes on with the run will take it
         log.write(CommandRejected(command=command, reason="the run ended before it could take this command", step=0))
     finished.seconds = round(time.monotonic() - start, 3)
     log.write(finished)
@@ -90,7 +93,19 @@ def _carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -
         )
 
 
-if __name__ == "__main__":
+def give_way() -> None:
+    """Let keys and other people's work go before training, which takes all cores.
+
+    Where Linux groups processes by session (autogroups, the default on desktops), niceness counts within a session
+    alone; one that is led by the engine has to be made nice as a whole.
+    """
     os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # another system, or another way of grouping
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
+
+
+if __name__ == "__main__":
+    give_way()
     wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
     sys.exit(main(wanted) if wanted else 0)

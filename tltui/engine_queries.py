@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from engine.errors import InputError
+from engine.estimate import Profile
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class TreeOf:
     hidden: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class ProfileOf:
+    """Which measurements are meant: all that they depend on, this machine aside."""
+
+    tree: TreeOf
+    device: str
+    precision: str
+    batch_size: int
+
+
 class EngineQueries:
     """Asks each question once; an answer is kept, a failure is not."""
 
@@ -49,11 +62,20 @@ class EngineQueries:
     async def layer_tree(self, wanted: TreeOf) -> dict[str, Any]:
         """The content of model.json. Raises InputError with what the engine said."""
         if wanted not in self._trees:
-            arguments = [wanted.model, "--classes", str(wanted.classes), "--image-size", str(wanted.image_size)]
-            for width in wanted.hidden:
-                arguments += ["--hidden", str(width)]
-            self._trees[wanted] = await _ask([*self._inspect, *arguments, "--json"])
+            self._trees[wanted] = await _ask([*self._inspect, *_network(wanted), "--json"])
         return self._trees[wanted]
+
+    async def profile(self, wanted: ProfileOf) -> Profile:
+        """What a network's operations cost on this machine, measured now unless it is known.
+
+        Raises InputError with what the engine said.
+        """
+        settings = ["--device", wanted.device, "--precision", wanted.precision, "--batch-size", str(wanted.batch_size)]
+        answer = await _ask([*self._inspect, *_network(wanted.tree), "--profile", *settings, "--json"])
+        try:
+            return msgspec.convert(answer, Profile)
+        except msgspec.ValidationError as error:
+            raise InputError(f"the engine's measurements can't be read ({error})") from None
 
     async def networks(self, family: str = "") -> list[Network]:
         """The networks that can be used by name: torchvision's, or those of "timm/", which take longer to list.
@@ -66,6 +88,13 @@ class EngineQueries:
                 Network(entry["name"], entry["parameters"], entry["accuracy"], entry["weights"]) for entry in answer
             ]
         return self._networks[family]
+
+
+def _network(wanted: TreeOf) -> list[str]:
+    arguments = [wanted.model, "--classes", str(wanted.classes), "--image-size", str(wanted.image_size)]
+    for width in wanted.hidden:
+        arguments += ["--hidden", str(width)]
+    return arguments
 
 
 async def _ask(command: Sequence[str]) -> Any:  # noqa: ANN401 (whatever JSON the command prints)

@@ -40,6 +40,7 @@ class PlanEditor:
     """
 
     def __init__(self, model: Mapping[str, Any], rules: Sequence[str]) -> None:
+        self.model = model
         self.network = Network(model)
         self._coverage: dict[str, int] = {}
         self._wordings: dict[int, list[str]] = {}

@@ -155,6 +155,6 @@ def ask(folder: RunFolder, command: Command, timeout: float = 30.0) -> CommandAp
             if isinstance(event, CommandApplied | CommandRejected) and getattr(event.command, "id", "") == command.id:
                 return event
         if not is_locked(folder):
-            raise InputError(f"run {folder.id} ended before it took the command")
+            raise InputError(f"run {folder.id} ended before it took the command; `tltui resume` takes it")
         time.sleep(_POLL)
     raise InputError(f"run {folder.id} has not answered for {timeout:.0f} s; it will take the command at its next step")

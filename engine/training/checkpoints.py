@@ -100,6 +100,7 @@ class CheckpointWriter:
         self._changed = threading.Condition()
         self._waiting: dict[str, Snapshot] = {}  # "best" and "last"
         self._busy = False
+        self._rests = False
         self._hurry = False
         self._written: list[Written] = []
         threading.Thread(target=self._work, daemon=True).start()
@@ -111,6 +112,12 @@ class CheckpointWriter:
             if best:
                 self._waiting["best"] = snapshot
             self._changed.notify_all()
+
+    @property
+    def behind(self) -> bool:
+        """Whether what is saved now would have to wait."""
+        with self._changed:
+            return bool(self._waiting) or self._busy or self._rests
 
     def finish(self) -> None:
         """Wait until all that was saved is written."""
@@ -138,11 +145,12 @@ class CheckpointWriter:
             started = time.monotonic()
             written = _write_checkpoint(self._folder, snapshot, self._before_it_counts, best=best)
             with self._changed:
-                self._busy = False
+                self._busy, self._rests = False, True
                 self._written.append(written)
                 self._changed.notify_all()
                 rest = _REST * (time.monotonic() - started)
                 self._changed.wait_for(lambda: self._hurry, timeout=rest)
+                self._rests = False
 
 
 def _write_checkpoint(
@@ -164,7 +172,7 @@ def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], N
 
     ``before_it_counts`` is called when all is on the disk and nothing names it yet.
     """
-    checkpoints.mkdir(parents=True, mode=0o700, exist_ok=True)
+    checkpoints.mkdir(mode=0o700, exist_ok=True)
     name = _free_name(checkpoints, snapshot.trainer.step)
     temporary = checkpoints / f".{name}"
     try:

@@ -46,7 +46,10 @@ def _train_epochs(session: Session, report: Report) -> str:
         session.epoch += 1
         write_epoch(session, session.totals, val_loss, val_accuracy, time.monotonic() - started)
         session.totals = Totals()
-        session.save(best=session.best is session.epochs[-1])
+        best = session.best is session.epochs[-1]
+        # Where epochs are shorter than writing takes, even a snapshot of each would cost too much.
+        if best or not session.writer.behind or why_over(session):
+            session.save(best=best)
         if session.feed.cached != cached:
             cached = session.feed.cached
             session.tell_of_boundary()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import plotext
 from rich.text import Text
 from textual.app import App, ComposeResult
+from textual.binding import BindingType
 from textual.widget import Widget
+from textual.widgets import Static
 
 from engine.rundir import EventTail, RunFolder
 from engine.state import RunState, fold
@@ -42,7 +45,10 @@ class Chart(Widget):
 
 
 class PlainChart(App[None]):
-    """Two charts above each other."""
+    """Two charts above each other, and above them two rows among which a cursor moves."""
+
+    CSS = ".chosen { background: $primary; } Static { height: 1; }"
+    BINDINGS: ClassVar[list[BindingType]] = [("up", "choose(0)", "up"), ("down", "choose(1)", "down")]
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
@@ -50,11 +56,17 @@ class PlainChart(App[None]):
         self.tail = EventTail(folder)
 
     def compose(self) -> ComposeResult:
+        yield Static("first row", classes="chosen")
+        yield Static("second row")
         yield Chart(self.state, ("loss", "val_loss"))
         yield Chart(self.state, ("grad_norm", "val_accuracy"))
 
     def on_mount(self) -> None:
         self.set_interval(1 / 4, self.draw)
+
+    def action_choose(self, row: int) -> None:
+        for at, choice in enumerate(self.query(Static)):
+            choice.set_class(at == row, "chosen")
 
     def draw(self) -> None:
         for event in self.tail.poll():

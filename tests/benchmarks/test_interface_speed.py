@@ -75,7 +75,7 @@ def keys_in_a_tree(modules: int) -> dict[str, float]:
         app = Alone(tree)
         times: dict[str, list[float]] = {key: [] for key in KEYS}
         async with app.run_test(size=(120, 40)) as pilot:
-            await pilot.press("c")
+            await pilot.press("c", "end")
             for _ in range(ROUNDS):
                 for key in KEYS:
                     times[key].append(await key_to_paint(app, pilot, key))

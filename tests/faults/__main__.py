@@ -7,24 +7,31 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.kills import kill_again_and_again
+from tests.faults.kills import Report, kill_again_and_again
+from tests.faults.writes import fail_at_writes
 
 
 def main() -> int:
     """Returns 1 if anything was not as it would have been without the fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="instants at which an engine is killed")
+    parser.add_argument("--writes", type=int, default=0, metavar="N", help="writes that fail, each in a run of its own")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tltui-faults-") as root:
-        report = kill_again_and_again(Path(root), arguments.kills, arguments.seed)
-        for problem in report.problems:
-            print(problem)  # noqa: T201
+    failed = False
+    for what, count, try_them in (
+        ("kills", arguments.kills, kill_again_and_again),
+        ("writes that fail", arguments.writes, fail_at_writes),
+    ):
+        with tempfile.TemporaryDirectory(prefix="tltui-faults-") as root:
+            report = try_them(Path(root), count, arguments.seed) if count else Report()
+        print(*report.problems, sep="\n", end="\n" if report.problems else "")  # noqa: T201
         print(  # noqa: T201
-            f"{report.instants} instants in {report.runs} runs: {report.identical} runs identical to the uninterrupted "
-            f"one, {report.lines_lost} lines lost"
+            f"{what}: {report.instants} instants in {report.runs} runs; {report.identical} runs identical to the "
+            f"uninterrupted one, {report.lines_lost} lines lost"
         )
-    return int(bool(report.problems or report.lines_lost))
+        failed |= bool(report.problems or report.lines_lost)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from engine.cache.folder import CACHE
 from engine.cache.space import Space
 from engine.config import RunConfig, load, to_toml
 from engine.lock import is_locked
-from engine.protocol import CommandApplied, Step, decode_event
-from engine.rundir import EventTail, RunFolder
+from engine.protocol import CommandApplied, Epoch, Set, Step, decode_event
+from engine.rundir import EventTail, RunFolder, send
 from tests.conftest import make_pictures
 from tltui import runs
 
@@ -247,6 +248,50 @@ def test_sigterm_ends_a_run_with_a_checkpoint(tltui: CommandLine, long_run: RunF
     finished = [event for event in runs.follow(long_run) if event][-1]
     assert (finished.status, finished.exit_code) == ("stopped", 130)
     assert (long_run.checkpoints / "last" / "model.safetensors").exists()
+
+
+def test_a_killed_run_is_resumed_and_a_completed_one_left_alone(tltui: CommandLine, config_file: Callable[..., str]):
+    assert tltui("train", config_file(train={"epochs": 200}), "--detach").returncode == 0
+    folder = tltui.only_run()
+    wait_for(folder, Epoch)
+    os.kill(json.loads(folder.lock.read_text())["process_id"], signal.SIGKILL)
+    while is_locked(folder):
+        time.sleep(0.01)
+    epochs = runs.read(folder).epochs[-1].epoch + 3
+    send(folder, Set(id="shorter", key="train.epochs", value=epochs))
+    resumed = tltui.start("resume", "last", "--headless")
+    output, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors
+    assert "goes on after step" in output
+    assert f"train.epochs = {epochs}" in output
+    seqs = [event.seq for event in EventTail(folder).poll()]
+    assert seqs == list(range(1, len(seqs) + 1))
+    again = tltui("resume", "last")
+    assert again.returncode == 0
+    assert "is completed" in again.stderr
+
+
+def test_resuming_a_run_that_trains_is_refused(tltui: CommandLine, long_run: RunFolder):
+    refused = tltui("resume", "last")
+    assert refused.returncode == 2
+    assert f"tltui attach {long_run.id[:4]}" in refused.stderr
+
+
+def test_a_run_that_can_not_be_resumed_for_now_is_kept(
+    tltui: CommandLine, config_file: Callable[..., str], tmp_path: Path
+):
+    photos = make_pictures(tmp_path / "photos", 12)
+    command = tltui.start("train", config_file(data={"path": str(photos)}, train={"epochs": 100_000}), "--json")
+    assert command.stdout is not None
+    next(line for line in command.stdout if isinstance(decode_event(line.encode()), Step))
+    command.terminate()  # as a container's or a job's end would
+    command.communicate()
+    assert command.returncode == 130
+    folder = tltui.only_run()
+    photos.rename(tmp_path / "elsewhere")
+    assert tltui("resume", "last").returncode == 2
+    assert (folder.checkpoints / "last" / "SHA256SUMS").exists()
+    assert runs.read(folder).status == "failed"
 
 
 def test_an_ambiguous_prefix_is_refused_with_the_runs_it_means(tltui: CommandLine, config: Callable[..., RunConfig]):

@@ -52,6 +52,8 @@ def test_a_run_trains_in_the_engine_that_waits_as_in_any_other(engines: Engines,
     assert isinstance(started, RunStarted)
     assert started.process_id == process.pid
     assert warm.nice() == 10
+    autogroup = Path(f"/proc/{process.pid}/autogroup")
+    assert not autogroup.exists() or autogroup.read_text().endswith(" nice 10\n")
     assert os.getsid(process.pid) == process.pid
     opened = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
     assert opened == [os.devnull, str(folder.log), str(folder.log)]

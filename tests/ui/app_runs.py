@@ -99,7 +99,7 @@ class ScriptedRun:
     def die(self) -> None:
         """The process goes without a word."""
         if self._lock is not None:
-            self._lock._file.close()
+            self._lock.release()
             self._lock = None
 
 

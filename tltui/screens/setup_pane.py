@@ -16,9 +16,9 @@ from textual.worker import get_current_worker
 from engine.config import load, to_toml
 from engine.errors import InputError
 from engine.rundir import write_atomically
-from tltui.engine_queries import EngineQueries, TreeOf
+from tltui.engine_queries import EngineQueries, ProfileOf, TreeOf
 from tltui.glyphs import Glyphs
-from tltui.picture_folder import look_into
+from tltui.picture_folder import PictureFolder, look_into
 from tltui.screens.dialogs import AskPath, Confirm
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
@@ -26,6 +26,8 @@ from tltui.widgets.model_picker import ModelPicker
 
 ASSUMED_CLASSES = 10
 """For the tree of a draft whose data have not been looked at."""
+
+_DIGITS = 1797  # scikit-learn's
 
 _SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "head.hidden"})
 _SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
@@ -56,6 +58,7 @@ class SetupPane(Vertical):
         super().__init__(id="setup")
         self.form = ConfigForm(tables, mode=mode, glyphs=glyphs)
         self.classes_found: int | None = None
+        self.pictures_found: dict[str, int] | None = None
         self._queries = queries
         self._glyphs = glyphs
 
@@ -73,6 +76,14 @@ class SetupPane(Vertical):
         hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
         size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
         return TreeOf(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
+
+    @property
+    def profile_wanted(self) -> ProfileOf:
+        """The measurements that the settings mean, as far as they can be used."""
+        draft = self.form.draft
+        device = draft["train.device"] if not draft.problem("train.device") else "auto"
+        batch_size = draft["train.batch_size"] if not draft.problem("train.batch_size") else 32
+        return ProfileOf(self.tree_wanted, device, draft["train.precision"], batch_size)
 
     def replace_all(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over another config, whole."""
@@ -147,7 +158,9 @@ class SetupPane(Vertical):
 
     def _data_changed(self) -> None:
         draft = self.form.draft
-        self.classes_found = 10 if draft["data.source"] == "digits" else None
+        digits = draft["data.source"] == "digits"
+        self.classes_found = 10 if digits else None
+        self.pictures_found = {"": _DIGITS} if digits else None
         if draft["data.source"] == "folder" and draft["data.path"]:
             self._count_classes(Path(draft["data.path"]).expanduser())
         else:
@@ -157,12 +170,14 @@ class SetupPane(Vertical):
     def _count_classes(self, path: Path) -> None:
         worker = get_current_worker()
         try:
-            count: int | None = len(look_into(path, lambda: worker.is_cancelled).counts)
+            found: PictureFolder | None = look_into(path, lambda: worker.is_cancelled)
         except InputError:  # said by the picker, and by the engine when it runs
-            count = None
+            found = None
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._classes_counted, count)
+            self.app.call_from_thread(self._classes_counted, found)
 
-    def _classes_counted(self, count: int | None) -> None:
-        self.classes_found = count
+    def _classes_counted(self, found: PictureFolder | None) -> None:
+        self.classes_found = len(found.counts) if found else None
+        self.pictures_found = found.split_counts if found else None
         self._tree_changed()
+        self.post_message(self.CountsMatter())

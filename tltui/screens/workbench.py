@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
+from textual.worker import get_current_worker
 
 from engine.config import RunConfig
 from engine.errors import InputError
-from tltui.engine_queries import EngineQueries
+from engine.estimate import Profile, estimate
+from tltui.engine_queries import EngineQueries, ProfileOf
 from tltui.following import Following
 from tltui.glyphs import Glyphs, safe
+from tltui.picture_folder import expected_splits
 from tltui.predictions import pictures_of
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
@@ -42,6 +46,9 @@ _TABS = {"setup": ("F3", "Setup"), "train": ("F4", "Train"), "evaluate": ("F5", 
 
 # Looks at the run a second. Where nothing is new, nothing is drawn.
 _LOOKS = 4
+
+# Seconds without a change of settings after which a draft's network is measured.
+_IDLE = 1.0
 
 
 class Workbench(Screen[None]):
@@ -106,6 +113,8 @@ class Workbench(Screen[None]):
         super().__init__()
         self.following = following
         self._view: RunView | None = None
+        self._queries = queries
+        self._profile: tuple[ProfileOf, Profile] | None = None
         self._glyphs = glyphs
         self._layers = LayersPane(queries, glyphs)
         self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
@@ -176,6 +185,39 @@ class Workbench(Screen[None]):
         memory = editor.memory(draft["optimizer.name"], precision, momentum)
         cached, boundary = (state.cached, state.boundary) if state else (0, None)
         self._counter.show(editor.counts, memory, cached, boundary)
+        self._estimate()
+
+    def _estimate(self) -> None:
+        """Say what the plan will cost, once the network has been measured; measure it while there is a draft."""
+        wanted = self._setup.profile_wanted
+        if self._profile and self._profile[0] == wanted:
+            self._reckon(self._profile[1])
+            return
+        if self.following is None:
+            self._counter.show_estimate(None)
+            self._measure(wanted)
+
+    @work(exclusive=True, group="profile", exit_on_error=False)
+    async def _measure(self, wanted: ProfileOf) -> None:
+        await asyncio.sleep(_IDLE)
+        try:
+            self._profile = wanted, await self._queries.profile(wanted)
+        except InputError:  # an estimate is a courtesy: what is wrong is said where it matters
+            return
+        self._estimate()
+
+    @work(thread=True, exclusive=True, group="reckon", exit_on_error=False)
+    def _reckon(self, profile: Profile) -> None:
+        worker, editor, state = get_current_worker(), self._layers.editor, self.following and self.following.state
+        found = self._setup.pictures_found
+        try:
+            config = self._setup.form.config()
+            pictures = state.data.counts if state and state.data else found and expected_splits(found, config.data)
+            cost = estimate(profile, editor.model, config, pictures) if editor and pictures else None
+        except InputError:  # a draft that can't be run yet costs nothing yet
+            cost = None
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._counter.show_estimate, cost)
 
     @on(LayersPane.Loaded)
     def _tree_loaded(self, event: LayersPane.Loaded) -> None:
@@ -198,6 +240,7 @@ class Workbench(Screen[None]):
     def follow(self, following: Following) -> None:
         """Show a run from now on."""
         self.following = following
+        self.workers.cancel_group(self, "profile")  # measuring would take from training
         self._progress.display = True
         self._view = RunView(following, self._layers, self._setup.form)
         self._switch_to("train")

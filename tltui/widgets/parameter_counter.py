@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
+from engine.estimate import Estimate
 from engine.protocol import ParameterCounts
 from tltui import glyphs as write
 from tltui.glyphs import UNICODE, Glyphs, safe
@@ -17,7 +18,8 @@ _SHORTEST_BAR = 4
 
 
 class ParameterCounter(Widget):
-    """Total, trainable and frozen parameters with a bar; bytes of weights, gradients and optimizer state; the cache."""
+    """Total, trainable and frozen parameters with a bar; bytes of weights, gradients and optimizer state; the cache;
+    and what an epoch will cost."""
 
     DEFAULT_CSS = """
     ParameterCounter { height: auto; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -27,15 +29,24 @@ class ParameterCounter(Widget):
         super().__init__(id=id, classes=classes)
         self._glyphs = glyphs
         self._shown: tuple[ParameterCounts, Memory | None, int, str | None] | None = None
+        self._estimate: Estimate | None = None
 
     def show(
         self, counts: ParameterCounts, memory: Memory | None = None, cached_bytes: int = 0, boundary: str | None = None
     ) -> None:
         """``boundary`` is the last layer that is computed once, ``cached_bytes`` what is kept of its output."""
-        shown = (counts, memory, cached_bytes, boundary)
-        if shown != self._shown:
+        self._take((counts, memory, cached_bytes, boundary), self._estimate)
+
+    def show_estimate(self, estimate: Estimate | None) -> None:
+        """What the plan will cost; None while nobody knows."""
+        self._take(self._shown, estimate)
+
+    def _take(
+        self, shown: tuple[ParameterCounts, Memory | None, int, str | None] | None, estimate: Estimate | None
+    ) -> None:
+        if (shown, estimate) != (self._shown, self._estimate):
             height = len(self._lines(self.size.width))
-            self._shown = shown
+            self._shown, self._estimate = shown, estimate
             self.refresh(layout=len(self._lines(self.size.width)) != height)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -53,6 +64,8 @@ class ParameterCounter(Widget):
         lines = [self._share(counts, width), *self._frozen(counts, memory, width)]
         if boundary is not None:
             lines.append(self._cache(boundary, cached_bytes, width))
+        if self._estimate is not None:
+            lines.append(_cost(self._estimate, width))
         return lines
 
     def _share(self, counts: ParameterCounts, width: int) -> Content:
@@ -101,3 +114,19 @@ class ParameterCounter(Widget):
             words = ("cached up to ", f": {size}") if cached_bytes else ("once up to ", "")
         room = max(1, width - cell_len("".join(words)))
         return Content.styled(safe(boundary, room, self._glyphs.ellipsis).join(words), "$text-muted")
+
+
+def _cost(estimate: Estimate, width: int) -> Content:
+    """``about 3.1 s an epoch, the first 24 s; in all 410 MB``"""
+    epoch, first = (_seconds(s) for s in (estimate.epoch_seconds, estimate.first_epoch_seconds))
+    once = f", the first {first}" if first != epoch else ""
+    memory = f"; in all {write.bytes(estimate.memory_bytes)}"
+    for words in (f"about {epoch} an epoch{once}{memory}", f"about {epoch} an epoch{once}", f"{epoch} an epoch"):
+        if cell_len(words) <= width:
+            break
+    return Content.styled(words, "$text-muted")
+
+
+def _seconds(seconds: float) -> str:
+    """Two digits are as many as an estimate has."""
+    return f"{seconds:.2g} s" if seconds < 100 else write.duration(seconds)
