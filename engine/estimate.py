@@ -14,10 +14,9 @@ from typing import Any
 import msgspec
 
 from engine.config import RunConfig
+from engine.data.views import Views
 from engine.plan import Decision, decide_model
 
-_VIEWS = {"none": 1, "flip": 2}
-_DRAWN_VIEWS = 8
 _TOO_MUCH = 2**60
 # Bytes that a parameter in training has beside itself: its gradient and what the optimizer remembers; and a copy of
 # itself and of that memory for the checkpoint that is being written.
@@ -112,32 +111,18 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
     plan that can't be used.
     """
     plan = read_plan(profile.operations, model, config)
-    train, val = pictures["train"], pictures["val"]
-    batch = config.train.batch_size
-    row = sum(profile.operations[at].row for at in plan.stored)
-    ready = row * profile.row_byte if plan.once else profile.picture
-    once = evaluation = training = 0.0
-    kept = largest_kept = largest_once = 0
-    for at, does in enumerate(profile.operations):
-        if at in plan.once:
-            once += does.once
-            largest_once = max(largest_once, does.row)
-            continue
-        largest_kept = max(largest_kept, does.kept)
-        evaluation += does.evaluate
-        training += does.forward if plan.modes[does.layer] else does.evaluate
-        if at in plan.follows_training:
-            training += does.weights if at in plan.trains else 0.0
-            training += does.through if plan.follows_training.intersection(does.inputs) else 0.0
-            kept += does.kept if at in plan.trains else does.kept_frozen
-
     sizes = {
         f"{layer['path']}.{name}".removeprefix("."): prod(shape)
         for layer in model["layers"]
         for name, shape in layer["parameters"].items()
     }
     trained = [size for name, size in sizes.items() if plan.decisions[name].trains]
-    frozen = 4 * (sum(sizes.values()) - sum(trained))
+    frozen_bytes = 4 * (sum(sizes.values()) - sum(trained))
+    train, val, batch = pictures["train"], pictures["val"], config.train.batch_size
+    row = sum(profile.operations[at].row for at in plan.stored)
+    ready = row * profile.row_byte if plan.once else profile.picture
+
+    once, evaluation, training = _seconds(profile.operations, plan)
     step = profile.loop.step + profile.optimizer_tensor * len(trained) + profile.optimizer_value * sum(trained)
     epoch = (
         ceil(train / batch) * step
@@ -145,21 +130,48 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
         + train * (ready + training)
         + val * (ready + evaluation)
         + profile.loop.epoch
-        + frozen * profile.digest_byte
+        + frozen_bytes * profile.digest_byte
     )
-    views = _VIEWS.get(config.data.augment) or config.data.views or _DRAWN_VIEWS
-    cached = row * (train * views + val)
+    cached = row * (train * Views.of(config.data.augment, config.data.views, 0).count + val)
     memory = profile.loop.memory if profile.device == "cpu" else 0
     memory += 4 * sum(sizes.values()) + _TRAINING_BYTES[config.optimizer.name] * sum(trained)
-    memory += frozen * bool(plan.once)  # frozen layers compute with a copy, batch norms folded
-    # An operation has its input, its output and some room to work in, or the gradients of both.
-    memory += max(batch * (kept + 2 * largest_kept), profile.chunk * 3 * largest_once)
+    memory += frozen_bytes * bool(plan.once)  # frozen layers compute with a copy, batch norms folded
+    memory += _activations(profile, plan, batch) + cached
     return Estimate(
         first_epoch_seconds=epoch + ((train + val) * (profile.picture + once) if plan.once else 0.0),
         epoch_seconds=epoch,
-        memory_bytes=memory + cached,
+        memory_bytes=memory,
         cached_bytes=cached,
     )
+
+
+def _seconds(operations: Sequence[Operation], plan: Plan) -> tuple[float, float, float]:
+    """For each picture what is computed once takes, and the rest in evaluation and in training."""
+    once = evaluation = training = 0.0
+    for at, does in enumerate(operations):
+        if at in plan.once:
+            once += does.once
+            continue
+        evaluation += does.evaluate
+        training += does.forward if plan.modes[does.layer] else does.evaluate
+        training += does.weights if at in plan.trains else 0.0
+        training += does.through if plan.follows_training.intersection(does.inputs) else 0.0
+    return once, evaluation, training
+
+
+def _activations(profile: Profile, plan: Plan, batch_size: int) -> int:
+    """Bytes while a batch trains, or while frozen layers compute, whichever is more.
+
+    An operation needs its input, its output and some room to work in, or the gradients of both.
+    """
+    kept = largest_kept = largest_once = 0
+    for at, does in enumerate(profile.operations):
+        if at in plan.once:
+            largest_once = max(largest_once, does.row)
+        elif at in plan.follows_training:
+            kept += does.kept if at in plan.trains else does.kept_frozen
+            largest_kept = max(largest_kept, does.kept)
+    return max(batch_size * (kept + 2 * largest_kept), profile.chunk * 3 * largest_once)
 
 
 @dataclass(frozen=True)
