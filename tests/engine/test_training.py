@@ -245,7 +245,7 @@ def test_numbers_that_explode_stop_the_run_and_leave_finite_weights(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(exploding(config, "stop"))
-    with pytest.raises(TrainingFailed, match=r"at step \d+; .* lower optimizer\.lr"):
+    with pytest.raises(TrainingFailed, match=r"at step \d+, first in .*; .* lower optimizer\.lr"):
         train(run, quiet)
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 
