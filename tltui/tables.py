@@ -46,8 +46,8 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
-            same = f"{safe(baseline.name)} reaches {baseline.accuracy:.1%} on the same pictures"
-            parts.append(Text(f"{same}: {difference:+.1f} points"))
+            name = safe(baseline.name)
+            parts.append(Text(f"{name} reaches {baseline.accuracy:.1%} on the same pictures: {difference:+.1f} points"))
     parts.append(_class_table(evaluated))
     if len(evaluated.classes) <= _MOST_CLASSES:
         parts.append(_confusion_table(evaluated))

@@ -58,9 +58,11 @@ def no_again(index: int) -> Pixels:
     raise AssertionError(f"picture {index} should be in the cache")
 
 
-def prepared(config: RunConfig, tmp_path: Path) -> tuple[Data, DataReady, Path]:
+def prepared(
+    config: RunConfig, tmp_path: Path, tell: Callable[[str, str], None] = no_problem
+) -> tuple[Data, DataReady, Path]:
     folder = create(tmp_path / "runs", config)
-    data, ready = prepare_data(open_source(config.data), config, PREPROCESSING, folder, quiet, no_problem)
+    data, ready = prepare_data(open_source(config.data), config, PREPROCESSING, folder, quiet, tell)
     return data, ready, folder.splits
 
 
@@ -498,10 +500,12 @@ def test_a_picture_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path,
         patch.setenv(CACHE, str(tmp_path / "cache"))
         data, *_ = prepared(config(data={"path": str(root)}), tmp_path)
         whole = [data.store[index] for index in range(len(data.store))]
-        again, *_ = prepared(config(data={"path": str(root)}), tmp_path)
+        told: list[str] = []
+        again, *_ = prepared(config(data={"path": str(root)}), tmp_path, lambda code, _text: told.append(code))
         for rows in (tmp_path / "cache" / "pictures").glob("*/*.bin"):
             os.truncate(rows, 100)
     assert all(np.array_equal(again.store[index], pixels) for index, pixels in enumerate(whole))
+    assert told == ["cache_unusable"]
     path = root / again.pictures[0].key
     path.write_bytes((root / again.pictures[1].key).read_bytes())
     with pytest.raises(InputError, match=r"can't be decoded again \(the file has changed since the run began\)"):
@@ -510,7 +514,7 @@ def test_a_picture_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path,
 
 def test_tables_hold_nothing_that_a_spreadsheet_would_run(tmp_path: Path, config: Callable[..., RunConfig]):
     root = make_pictures(tmp_path / "data", 10)
-    (root / "red").rename(root / "=cmd|' /C calc'!A0")
+    (root / "red").rename(root / "=cmd|' calc'!A0")
     *_, splits = prepared(config(data={"path": str(root)}), tmp_path)
     rows = list(csv.reader(splits.read_text().splitlines()))
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)

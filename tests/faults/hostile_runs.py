@@ -75,9 +75,7 @@ RUNS: dict[str, Spoil] = {
     "a lock that is a pipe": in_place_of("engine.lock", os.mkfifo),
     "commands that are a pipe": in_place_of("commands.jsonl", os.mkfifo),
     "predictions that are a pipe": in_place_of("predictions.csv", os.mkfifo),
-    "a checkpoint that leads out of the folder": in_place_of(
-        "checkpoints/last", lambda path: path.symlink_to("../../..")
-    ),
+    "a checkpoint that leads elsewhere": in_place_of("checkpoints/last", lambda path: path.symlink_to("../../..")),
     "a line of 100 MiB": huge_line,
     "a line nested 100,000 deep": appended(
         b'{"type":"command_applied","step":1,"command":{"type":"set","id":"x","key":"k","value":' + b"[" * 100_000
