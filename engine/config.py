@@ -19,9 +19,12 @@ from pydantic.fields import FieldInfo
 
 from engine.errors import InputError
 from engine.plan import parse_rules
+from engine.regular_files import open_regular
 
 # A field with this mark may be changed by a command while the run trains.
 LIVE: JsonDict = {"live": True}
+
+_LARGEST_FILE = 2**20  # bytes of a run.toml that are read
 
 
 class Section(BaseModel):
@@ -250,10 +253,15 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
     paths there are relative to the current folder. Raises InputError.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            tables = tomllib.loads(file.read(_LARGEST_FILE).decode())
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); write a config with `tltui new`") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: byte {error.start + 1} is no UTF-8; save it as UTF-8") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     _resolve_paths(tables, path.resolve().parent)
     return from_tables(tables, overrides, where=f"{path}: ")
@@ -310,6 +318,8 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
     given: dict[str, Any] = {}
     for key, text in overrides.items():
         section, name = _split_key(key)
+        if not _is_unicode(text):
+            raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
         given.setdefault(section, {})[name] = parse_value(text)
     _resolve_paths(given, Path.cwd())
     for section, values in given.items():
@@ -335,6 +345,14 @@ def parse_value(text: str) -> object:
         return text
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
@@ -357,4 +375,4 @@ def _sentence(error: dict[str, Any]) -> str:
     setting = dict(settings()).get(".".join(key.split(".")[:2]))
     if setting is None or error["type"] == "value_error":
         return f"{key}: {message}"
-    return f"{key} = {error['input']!r} can't be used: it takes {allowed(setting)}"
+    return f"{key} = {error['input']!r:.80} can't be used: it takes {allowed(setting)}"

@@ -72,6 +72,11 @@ class Control:
         self._waiting.clear()
         return taken
 
+    @property
+    def refused(self) -> str:
+        """Why no commands are taken from the run's folder, "" where they are."""
+        return self._tail.refused
+
     def leftover(self) -> list[AnyCommand | str]:
         """Those that nobody took, for when the run ends."""
         self.signal = None

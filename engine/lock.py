@@ -26,11 +26,13 @@ import msgspec
 import psutil
 
 from engine.errors import InputError
+from engine.regular_files import open_regular
 from engine.rundir import RunFolder
 
 BEAT = 2.0  # seconds between two signs of life
 _WATCH = 5 * BEAT  # how long a newcomer waits for one; file servers may show an old size for a few seconds
 _PATIENCE = 1.0  # seconds; someone who only looks whether the run is locked holds the lock for an instant, too
+_SIZE = 512  # bytes of the file
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
@@ -95,7 +97,7 @@ class Lock:
     def _try(self) -> bool | None:
         """Open and lock the file; None where the file system knows no locks."""
         self._close()
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -108,8 +110,8 @@ class Lock:
     def _write(self) -> None:
         content = msgspec.json.encode(self._me)
         with suppress(OSError):  # a full disk; flock holds all the same
-            os.pwrite(self._fd, content.ljust(512), 0)
-            os.ftruncate(self._fd, 512)
+            os.pwrite(self._fd, content.ljust(_SIZE), 0)
+            os.ftruncate(self._fd, _SIZE)
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
@@ -125,22 +127,25 @@ class Lock:
 def is_locked(folder: RunFolder) -> bool:
     """Whether an engine holds the run's lock, as far as this host can see at once."""
     try:
-        with open(folder.lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        file = open_regular(folder.lock, follow=False)
+    except OSError:
         return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            return True
-        named = holder(folder.lock)
-        return named is not None and (named.boot != _boot() or _started(named.process_id) == named.started)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                return True
+            named = holder(folder.lock)
+            return named is not None and (named.boot != _boot() or _started(named.process_id) == named.started)
     return False
 
 
 def holder(path: Path) -> Holder | None:
     """The process that a lock's file names."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Holder)
+        with open_regular(path, follow=False) as file:
+            return msgspec.json.decode(file.read(_SIZE), type=Holder)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

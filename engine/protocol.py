@@ -8,10 +8,14 @@ its kind in ``nonfinite`` beside it. Imports no torch.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from engine.printable import all_printable
+
+# What a healthy run counts; a log from elsewhere may hold any number, and arithmetic on it must not fail.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 NonFinite = Literal["nan", "inf", "-inf"]
 
 
@@ -30,7 +34,7 @@ def restore(value: float | None, nonfinite: NonFinite | None) -> float:
 class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
     """A fact. ``seq`` counts 1, 2, 3 … within a run; ``time`` is in Unix seconds. The log fills in both."""
 
-    seq: int = 0
+    seq: Count = 0
     time: float = 0.0
 
 
@@ -46,9 +50,9 @@ class RunStarted(Event, tag="run_started"):
     device_name: str
     precision: str
     frozen_precision: str
-    process_id: int
+    process_id: Count
     seed: int
-    epochs: int
+    epochs: Count
 
 
 class Progress(Event, tag="progress"):
@@ -58,8 +62,8 @@ class Progress(Event, tag="progress"):
     """
 
     activity: str
-    done: int
-    total: int
+    done: Count
+    total: Count
     unit: str
 
 
@@ -74,8 +78,8 @@ class DataReady(Event, tag="data_ready"):
     """The data are read, checked and split. ``counts``: pictures per split; ``class_counts`` per split and class."""
 
     classes: list[str]
-    counts: dict[str, int]
-    class_counts: dict[str, list[int]]
+    counts: dict[str, Count]
+    class_counts: dict[str, list[Count]]
     skipped: list[SkippedFile]
     seconds: float
 
@@ -83,19 +87,23 @@ class DataReady(Event, tag="data_ready"):
 class ParameterCounts(msgspec.Struct):
     """Numbers of scalar parameters, each tensor counted once."""
 
-    total: int
-    trainable: int
-    frozen: int
+    total: Count
+    trainable: Count
+    frozen: Count
 
 
 class WeightsReport(msgspec.Struct):
-    """Where the weights came from and which keys of the file did and did not fit."""
+    """Where the weights came from and which keys of the file did and did not fit.
+
+    ``mismatched``: of another shape or kind of number. ``not_finite``: loaded, with NaN or infinity in them.
+    """
 
     source: str
-    loaded: int = 0
+    loaded: Count = 0
     missing: list[str] = []
     unexpected: list[str] = []
     mismatched: list[str] = []
+    not_finite: list[str] = []
 
 
 class ModelReady(Event, tag="model_ready"):
@@ -107,36 +115,36 @@ class ModelReady(Event, tag="model_ready"):
     name: str
     parameters: ParameterCounts
     head: list[str]
-    input_size: int
+    input_size: Count
     rules: list[str]
-    steps_per_epoch: int
+    steps_per_epoch: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     weights: WeightsReport
     boundary: str | None = None
-    cached: int = 0
+    cached: Count = 0
 
 
 class Resumed(Event, tag="resumed"):
     """Another engine goes on with the run, from a ``checkpoint`` (path relative to the run's folder; null: from the
     start) that was made after ``step`` and ``epoch``. Steps up to ``told`` are computed again and not told again."""
 
-    step: int
-    epoch: int
+    step: Count
+    epoch: Count
     checkpoint: str | None
-    told: int
+    told: Count
 
 
 class Boundary(Event, tag="boundary"):
     """What is computed once has changed: frozen layers up to ``boundary`` (null: none); ``cached`` bytes."""
 
     boundary: str | None
-    cached: int
+    cached: Count
 
 
 class Step(Event, tag="step", gc=False):  # hundreds of thousands live at once, and none is part of a cycle
     """One optimizer step; ``step`` counts from 1 over the run, ``epoch`` from 1. ``lr`` by parameter group."""
 
-    step: int
-    epoch: int
+    step: Count
+    epoch: Count
     loss: float | None
     lr: dict[str, float]
     grad_norm: float | None
@@ -151,8 +159,8 @@ class Epoch(Event, tag="epoch"):
     bit for bit what it was when it was frozen.
     """
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     train_loss: float | None
     train_accuracy: float
     val_loss: float | None
@@ -167,8 +175,8 @@ class Checkpoint(Event, tag="checkpoint"):
     """Weights and the trainer's state are on disk; ``path`` is relative to the run's folder."""
 
     path: str
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     best: bool
 
 
@@ -186,7 +194,7 @@ class ClassMetrics(msgspec.Struct):
     precision: float
     recall: float
     f1: float
-    support: int
+    support: Count
 
 
 class Evaluated(Event, tag="evaluated"):
@@ -196,7 +204,7 @@ class Evaluated(Event, tag="evaluated"):
     """
 
     split: str
-    count: int
+    count: Count
     loss: float | None
     accuracy: float
     accuracy_interval: tuple[float, float]
@@ -204,9 +212,15 @@ class Evaluated(Event, tag="evaluated"):
     macro_f1: float
     classes: list[str]
     per_class: list[ClassMetrics]
-    confusion: list[list[int]]
+    confusion: list[list[Count]]
     images_per_second: float
     nonfinite: NonFinite | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless there is a figure for each class and a count for each pair."""
+        count = len(self.classes)
+        if {len(self.per_class), len(self.confusion), *map(len, self.confusion)} != {count}:
+            raise ValueError("figures and classes do not go together")
 
 
 class Baseline(Event, tag="baseline"):
@@ -220,9 +234,9 @@ class Baseline(Event, tag="baseline"):
 class FrozenProof(msgspec.Struct):
     """What was frozen when the run ended, and whether any of it ever changed while it was frozen."""
 
-    tensors: int
-    values: int
-    checks: int
+    tensors: Count
+    values: Count
+    checks: Count
     digest: str
     unchanged: bool
 
@@ -233,8 +247,8 @@ class RunFinished(Event, tag="run_finished"):
     status: Literal["completed", "stopped", "failed"]
     reason: str
     seconds: float
-    exit_code: int
-    best_epoch: int | None = None
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    best_epoch: Count | None = None
     best_val_accuracy: float | None = None
     frozen: FrozenProof | None = None
 
@@ -276,7 +290,7 @@ class CommandApplied(Event, tag="command_applied"):
     """``command`` took effect before ``step`` + 1. ``parameters`` is given where the freeze plan changed."""
 
     command: AnyCommand
-    step: int
+    step: Count
     parameters: ParameterCounts | None = None
 
 
@@ -285,7 +299,7 @@ class CommandRejected(Event, tag="command_rejected"):
 
     command: AnyCommand | str
     reason: str
-    step: int
+    step: Count
 
 
 AnyEvent = (
@@ -313,14 +327,23 @@ _command_decoder = msgspec.json.Decoder(AnyCommand)
 
 def encode(line: Event | Command) -> bytes:
     """One line of JSON, newline included."""
-    return _encoder.encode(line) + b"\n"
+    try:
+        return _encoder.encode(line) + b"\n"
+    except UnicodeEncodeError:  # part of a file's name that is no UTF-8
+        return _encoder.encode(all_printable(msgspec.to_builtins(line))) + b"\n"
 
 
 def decode_event(line: bytes) -> AnyEvent:
     """Raises msgspec.DecodeError for what is no event."""
-    return _event_decoder.decode(line)
+    try:
+        return _event_decoder.decode(line)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
 
 
 def decode_command(line: bytes) -> AnyCommand:
     """Raises msgspec.DecodeError for what is no command."""
-    return _command_decoder.decode(line)
+    try:
+        return _command_decoder.decode(line)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None

@@ -18,7 +18,7 @@ from engine.control import Control
 from engine.data.loaders import batch_count
 from engine.data.prepare import prepare_data
 from engine.data.sources import open_source
-from engine.errors import InputError, Stopped
+from engine.errors import InputError, Stopped, TrainingFailed
 from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
 from engine.evaluation.predictions import PredictionsFile
 from engine.models import zoo
@@ -42,7 +42,7 @@ from engine.protocol import (
 )
 from engine.rundir import EventLog, RunFolder, write_or_warn
 from engine.training import checkpoints
-from engine.training.loop import TrainingFailed, train
+from engine.training.loop import train
 from engine.training.precision import Precision, choose_precision
 from engine.training.session import Session
 
@@ -205,9 +205,15 @@ def _warnings(session: Session, weights: WeightsReport) -> list[Event]:
             Warning(
                 code="weights_do_not_fit",
                 message=f"{weights.source}: {weights.loaded} tensors loaded, {len(weights.missing)} missing, "
-                f"{len(weights.unexpected)} unexpected, {len(weights.mismatched)} of another shape, e.g. {odd[0]}",
+                f"{len(weights.unexpected)} unexpected, {len(weights.mismatched)} of another kind, e.g. {odd[0]}",
             )
         )
+    if weights.not_finite:
+        message = (
+            f"{weights.source}: {len(weights.not_finite)} tensors hold NaN or infinity, e.g. {weights.not_finite[0]}; "
+            "the network can't give sound answers with them; load other weights"
+        )
+        found.append(Warning(code="weights_not_finite", message=message))
     if session.config.model.weights == "none" and session.freezing.counts().frozen:
         message = "layers without pretrained weights are frozen and stay random; train them or load weights"
         found.append(Warning(code="random_layers_frozen", message=message))

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import msgspec
 from engine.config import RunConfig, load, to_toml
 from engine.errors import InputError
 from engine.protocol import AnyCommand, AnyEvent, Command, Event, Warning, decode_command, decode_event, encode
+from engine.regular_files import open_regular
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
             path = runs / f"{secrets.token_hex(2)}-{label}"
             try:
                 path.mkdir(mode=0o700)
+                path.chmod(0o700)  # whatever the umask made of it
                 break
             except FileExistsError:
                 continue
@@ -146,7 +149,7 @@ class EventLog:
     def __init__(self, folder: RunFolder, told: Callable[[Event], bool] = lambda _event: False) -> None:
         """``told``: whether an event is in the log already and must not be written again."""
         new = not folder.events.exists()
-        self._fd = os.open(folder.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._fd = os.open(folder.events, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if new:
             with suppress(OSError):  # of a disk that is full there will be more to say
                 sync_folder(folder.path)
@@ -245,12 +248,13 @@ class _Tail:
         self._path = path
         self._file: BinaryIO | None = None
         self._at = 0  # the end of the last complete line: what follows may be cut off when its writer died
+        self._cut = b""  # stands for the beginning of the line there, if it is too long to be kept
 
     def lines(self) -> Iterator[bytes]:
         if self._file is None:
             try:
-                self._file = open(self._path, "rb")  # noqa: SIM115 (kept open between looks)
-            except FileNotFoundError:
+                self._file = open_regular(self._path, follow=False)
+            except OSError:  # not there yet; or a link or a pipe, in a folder that came from elsewhere
                 return
         self._file.seek(self._at)
         rest = b""
@@ -258,7 +262,11 @@ class _Tail:
             *complete, rest = (rest + chunk).split(b"\n")
             for line in complete:
                 self._at += len(line) + 1
-                yield line
+                whole, self._cut = self._cut + line, b""
+                yield whole
+            if len(rest) > _LONGEST_LINE:
+                self._at += len(rest)
+                self._cut, rest = _CUT, b""  # its end will come as a line that nobody can read
 
 
 class EventTail:
@@ -287,10 +295,19 @@ class CommandTail:
     """Follows a run's commands, in the order in which they were appended."""
 
     def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.commands
         self._tail = _Tail(folder.commands)
+        self.refused = ""
+        """Why commands are not read: others than the folder's owner may have written them."""
 
     def poll(self) -> Iterator[AnyCommand | str]:
-        """The commands that are new since the last poll; a line that is no command comes as text."""
+        """The commands that are new since the last poll; a line that is no command comes as text.
+
+        None from a file that someone else could have written to.
+        """
+        self.refused = _why_foreign(self._path)
+        if self.refused:
+            return
         for line in self._tail.lines():
             try:
                 yield decode_command(line)
@@ -298,10 +315,29 @@ class CommandTail:
                 yield line[:200].decode(errors="replace")
 
 
+def _why_foreign(path: Path) -> str:
+    """Why a file may hold what others than this user wrote, "" if it can't or is not there."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return ""
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path} is no regular file; commands are not taken from it; remove it"
+    if status.st_uid != os.geteuid():
+        return f"{path} belongs to another user; commands are not taken from it; remove it"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} can be written by others; commands are not taken from it until `chmod go-w` is called on it"
+    return ""
+
+
 def send(folder: RunFolder, command: Command) -> None:
     """Append a command for the engine. Several senders may do so at once."""
     command.time = time.time()
-    fd = os.open(folder.commands, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe that blocks
+    try:
+        fd = os.open(folder.commands, flags, 0o600)
+    except OSError as error:
+        raise InputError(f"{folder.commands}: no command can be written there ({error.strerror})") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         size = os.fstat(fd).st_size
@@ -318,6 +354,8 @@ def new_command_id() -> str:
 
 _STEP = b'{"type":"step"'
 _CHUNK = 1 << 20  # bytes read at a time
+_LONGEST_LINE = 64 * 2**20  # bytes; a thousand classes' confusion matrix takes 2 MiB
+_CUT = b"(cut)"
 
 
 def _private(path: str, flags: int) -> int:

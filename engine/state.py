@@ -123,9 +123,9 @@ def _command_applied(state: RunState, event: p.CommandApplied) -> None:
             state.status = "paused"
         case p.Resume():
             state.status = "training"
-        case p.Set(key="freeze.rules", value=rules):
+        case p.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
             state.rules = rules
-        case p.Set(key="train.epochs", value=epochs):
+        case p.Set(key="train.epochs", value=int(epochs)):
             state.epochs_planned = epochs
 
 

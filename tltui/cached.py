@@ -6,13 +6,13 @@ import datetime
 import sys
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from engine.cache.folder import cache_root, used
 from engine.cache.listing import SpaceInfo, clear, spaces
+from tltui import json_output
 from tltui.glyphs import bytes as bytes_text
 from tltui.glyphs import safe
 
@@ -22,7 +22,7 @@ def list_cache(console: Console, *, as_json: bool) -> None:
     root = cache_root()
     found = spaces(root)
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(json_output.as_json(found))
     elif found:
         console.print(cache_table(found))
         click.echo(f"{bytes_text(used(root))} in {safe(str(root))}")
@@ -38,7 +38,7 @@ def clear_cache(*, ask: bool, as_json: bool) -> None:
     freed = clear(root)
     staying = [space for space in spaces(root) if space.in_use]
     if as_json:
-        click.echo(msgspec.json.encode({"freed": freed, "in_use": staying}))
+        click.echo(json_output.as_json({"freed": freed, "in_use": staying}))
         return
     click.echo(f"freed {bytes_text(freed)}")
     for space in staying:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import InputError
+from engine.printable import printable
+from tltui import json_output
 from tltui.options import (
     app_options,
     detach_option,
@@ -105,7 +107,7 @@ def new(data: str | None, model: str | None, output: str) -> None:
         raise InputError(f"{output} exists already; choose another name with -o") from None
     except OSError as error:
         raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None
-    click.echo(f"wrote {output}; edit it, then: tltui train {output}")
+    click.echo(printable(f"wrote {output}; edit it, then: tltui train {output}"))
 
 
 @cli.command()
@@ -186,7 +188,7 @@ def resume(
     folder = runs.find(runs.runs_folder(runs_dir), run)
     process = runs.resume(folder)
     if process is None:
-        click.echo(f"run {folder.id} is completed", err=True)
+        click.echo(printable(f"run {folder.id} is completed"), err=True)
         return
     show_run(ctx, folder, process, appearance, new=False, detach=detach, headless=headless, as_json=as_json)
 
@@ -200,17 +202,15 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     \b
     Example:  tltui runs --json
     """
-    import msgspec
-
     from tltui import runs
     from tltui.run_table import RunTable
 
     known = RunTable(runs.runs_folder(runs_dir))
     rows = known.look()
     for name, reason in known.unreadable.items():
-        click.echo(f"tltui: {name} is passed over: {reason}", err=True)
+        click.echo(f"tltui: {printable(name)} is passed over: {reason}", err=True)
     if as_json:
-        click.echo(msgspec.json.encode(rows))
+        click.echo(json_output.as_json(rows))
     elif rows:
         from tltui.tables import runs_table
 
@@ -236,7 +236,7 @@ def stop(run: str, runs_dir: str | None) -> None:
     runs.ask(folder, Stop(id=new_command_id()))
     for _ in runs.follow(folder):
         pass
-    click.echo(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}")
+    click.echo(printable(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}"))
 
 
 @cli.command()
@@ -259,7 +259,7 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
         answer = runs.ask(folder, command)
         if isinstance(answer, CommandRejected):
             raise InputError(f"{text}: {answer.reason}")
-        click.echo(f"{text}: in force after step {answer.step}")
+        click.echo(f"{printable(text)}: in force after step {answer.step}")
 
 
 @cli.command()
@@ -291,8 +291,6 @@ def inspect(
     Example:  tltui inspect resnet50 --classes 10 --rule "freeze *" --rule "train layer4" --rule "train head"
               tltui inspect resnet50 --profile
     """
-    import msgspec
-
     from engine.config import HeadConfig
     from engine.models import known_trees
     from engine.plan import decide_model
@@ -314,7 +312,7 @@ def inspect(
         return
     decisions = decide_model(rules, tree) if rules else None
     if as_json:
-        click.echo(msgspec.json.encode(tree))
+        click.echo(json_output.as_json(tree))
         return
     _console().print(layer_tree(tree, depth, decisions))
     if decisions:
@@ -382,14 +380,12 @@ def doctor(as_json: bool, runs_dir: str | None) -> None:
     \b
     Example:  tltui doctor
     """
-    import msgspec
-
     from tltui.doctor import examine
     from tltui.tables import sections
 
     found = examine(runs_dir)
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(json_output.as_json(found))
     else:
         _console().print(sections(found))
 
@@ -410,10 +406,8 @@ def completion(shell: str) -> None:
 
 
 def _list(rows: list[Any], table: Callable[[list[Any]], Any], as_json: bool) -> None:
-    import msgspec
-
     if as_json:
-        click.echo(msgspec.json.encode(rows))
+        click.echo(json_output.as_json(rows))
     else:
         _console().print(table(rows))
 
@@ -454,7 +448,7 @@ def main() -> None:
     try:
         sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        click.echo(f"tltui: {printable(error.format_message())}; `tltui --help` shows what there is", err=True)
         sys.exit(2)
     except InputError as error:
         _fail(error, 2)
@@ -471,5 +465,5 @@ def _fail(error: Exception, status: int) -> None:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
     what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error} (--debug shows where)"
-    click.echo(f"tltui: {what}", err=True)
+    click.echo(f"tltui: {printable(what)}", err=True)
     sys.exit(status)

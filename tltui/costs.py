@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from rich.text import Text
 from engine.config import HeadConfig, from_tables
 from engine.estimate import Operation, Profile
 from engine.models import known_profiles
+from tltui import json_output
 from tltui.glyphs import safe
 
 
@@ -31,7 +31,7 @@ def print_profile(
 
         measured = profile(*network)
     if as_json:
-        click.echo(msgspec.json.encode(measured))
+        click.echo(json_output.as_json(measured))
         return
     click.echo(
         f"{safe(tree['name'])} on {measured.device}, {measured.pictures} pictures at once, "

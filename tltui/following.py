@@ -72,6 +72,10 @@ class Following:
         """Ask the engine to write a checkpoint and end the run."""
         send(self.folder, p.Stop(id=new_command_id()))
 
+    def go_on(self) -> None:
+        """Start an engine that goes on with a run that ended before it was completed. Raises InputError."""
+        runs.resume(self.folder)
+
     def checkpoint(self) -> None:
         """Ask the engine for a checkpoint."""
         send(self.folder, p.SaveCheckpoint(id=new_command_id()))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
+
+from engine.printable import printable
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def safe(text: str, limit: int = 0, ellipsis: str = UNICODE.ellipsis) -> str:
     What does not fit is left out of the middle, since names of files and layers differ at both ends. Besides
     control characters this covers marks that reorder text and bytes of a file name that are no UTF-8.
     """
-    visible = "".join(map(_visible, text))
+    visible = printable(text)
     if limit <= 0 or cell_len(visible) <= limit:
         return visible
     if limit <= cell_len(ellipsis):
@@ -125,12 +126,6 @@ def safe(text: str, limit: int = 0, ellipsis: str = UNICODE.ellipsis) -> str:
     start = set_cell_size(visible, rest - rest // 2)
     end = set_cell_size(visible[::-1], rest // 2)[::-1]
     return f"{start}{ellipsis}{end}"
-
-
-def _visible(character: str) -> str:
-    if character.isprintable() or unicodedata.category(character) == "Zs":
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def number(n: float) -> str:

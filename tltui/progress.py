@@ -58,7 +58,8 @@ class PlainProgress:
                 self.__enter__()  # it rests after an engine's last words
                 self._line(f"run {event.run} on {event.device} ({event.device_name}), {event.precision}")
             case p.Progress():
-                self._move(_ACTIVITIES.get(event.activity, event.activity), event.done, event.total, _amount(event))
+                activity = _ACTIVITIES.get(event.activity, safe(event.activity, 20))
+                self._move(activity, event.done, event.total, _amount(event))
             case p.DataReady():
                 self._data(event)
             case p.ModelReady():
@@ -107,7 +108,8 @@ class PlainProgress:
             self._line(f"skipped {len(event.skipped)} unreadable files, e.g. {first.path} ({first.reason})", "yellow")
 
     def _step(self, event: p.Step) -> None:
-        assert self._state.model is not None
+        if self._state.model is None:  # no log of ours
+            return
         done = event.step / self._state.model.steps_per_epoch
         loss = p.restore(event.loss, event.nonfinite)
         extra = (
@@ -153,4 +155,4 @@ def describe(command: p.AnyCommand) -> str:
 def _amount(event: p.Progress) -> str:
     if event.unit == "B":
         return f"{bytes_text(event.done)} of {bytes_text(event.total)}" if event.total else bytes_text(event.done)
-    return f"{event.done:,}/{event.total:,} {event.unit}"
+    return f"{event.done:,}/{event.total:,} {safe(event.unit, 20)}"

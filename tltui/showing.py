@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.printable import printable
+from tltui import json_output
+
 if TYPE_CHECKING:
     from subprocess import Popen
 
@@ -30,7 +33,7 @@ def show_run(
     from tltui.watch import watch
 
     if detach:
-        click.echo(_detached(folder.id, str(folder.path)) if as_json else folder.id)
+        click.echo(_detached(folder.id, str(folder.path)) if as_json else printable(folder.id))
     elif shows_app(headless=headless or as_json):
         ctx.exit(open_app(folder.path.parent, folder, appearance))
     else:
@@ -68,11 +71,9 @@ def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) 
         from engine.lock import is_locked
 
         if is_locked(run):
-            click.echo(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it")
+            click.echo(printable(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it"))
     return status
 
 
 def _detached(run: str, path: str) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode({"run": run, "path": path})
+    return json_output.as_json({"run": run, "path": path})

@@ -7,6 +7,7 @@ from textual.content import Content
 from tltui.glyphs import Glyphs
 
 OVER = frozenset({"completed", "stopped", "failed", "lost"})
+RESUMABLE = OVER - {"completed"}
 
 # status → (field of Glyphs, style)
 _MARKS = {

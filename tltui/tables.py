@@ -38,7 +38,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     """Figures of one split: a line, the classes' table, the confusion matrix where it fits."""
     low, high = evaluated.accuracy_interval
     line = Text.assemble(
-        (f"{evaluated.split} accuracy {evaluated.accuracy:.1%}", "bold"),
+        (f"{safe(evaluated.split, 20)} accuracy {evaluated.accuracy:.1%}", "bold"),
         f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
         f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} pictures",
     )
@@ -46,9 +46,8 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
-            parts.append(
-                Text(f"{baseline.name} reaches {baseline.accuracy:.1%} on the same pictures: {difference:+.1f} points")
-            )
+            same = f"{safe(baseline.name)} reaches {baseline.accuracy:.1%} on the same pictures"
+            parts.append(Text(f"{same}: {difference:+.1f} points"))
     parts.append(_class_table(evaluated))
     if len(evaluated.classes) <= _MOST_CLASSES:
         parts.append(_confusion_table(evaluated))

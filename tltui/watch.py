@@ -12,10 +12,11 @@ from typing import Protocol
 
 from rich.console import Console
 
-from engine.protocol import AnyEvent, RunFinished, Stop, encode
+from engine.protocol import AnyEvent, RunFinished, Stop
 from engine.rundir import RunFolder, new_command_id, send
 from tltui import runs
 from tltui.glyphs import safe
+from tltui.json_output import as_json as as_json_line
 from tltui.progress import PlainProgress
 
 
@@ -29,7 +30,7 @@ class JsonLines:
     """Each event as its line of JSON on standard output."""
 
     def show(self, event: AnyEvent) -> None:
-        sys.stdout.buffer.write(encode(event))
+        sys.stdout.buffer.write(as_json_line(event) + b"\n")
         sys.stdout.buffer.flush()
 
 

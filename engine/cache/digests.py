@@ -6,6 +6,7 @@ changed within the last moments is not remembered, because it may change again w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -19,6 +20,7 @@ import numpy as np
 
 from engine.cache.folder import private_folder
 from engine.cache.rows import KEY, Keys
+from engine.regular_files import open_regular
 from engine.rundir import write_atomically
 
 _STAMP = struct.Struct("<QQQqq")  # device, inode, size, mtime and ctime in ns
@@ -59,17 +61,21 @@ class FileDigests:
         """The digest of a file that is known and unchanged."""
         try:
             stamp = _stamp(os.stat(path))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that can't be one
             return None
         known = self._known.get(stamp)
         if known is not None:
             self._used[stamp] = known
         return known
 
-    def read(self, path: Path) -> tuple[bytes, bytes]:
-        """The digest of a file, and its bytes. Raises OSError."""
-        with path.open("rb") as file:
+    def read(self, path: Path, most: int) -> tuple[bytes, bytes]:
+        """The digest of a file, and its bytes. Raises OSError, also for one of more than ``most`` bytes."""
+        with open_regular(path) as file:
             before, now = os.fstat(file.fileno()), time.time_ns()
+            if before.st_size > most:
+                raise OSError(
+                    errno.EFBIG, f"it has {before.st_size / 2**30:,.0f} GiB, more than a picture takes", str(path)
+                )
             content = file.read()
             after = os.fstat(file.fileno())
         key = digest(content)

@@ -6,6 +6,7 @@ KIND/IDENTITY/            a space: rows of one kind that depend on the same thin
     fill-WORK.lock        held by the one process that computes these rows now
     ID.bin, ID.idx        rows and their index (rows.py)
 digests/                  what is known about files (digests.py)
+fits.json                 how many pictures at once fit into which memory
 lock                      held while room is taken
 """
 
@@ -30,6 +31,7 @@ CACHE = "TLTUI_CACHE"
 KINDS = ("pictures", "features")
 TREES = "trees"
 PROFILES = "profiles"
+FITS = "fits.json"  # how many pictures at once fitted into which memory
 LOCK = "lock"
 ABOUT = "about.json"
 _REMOVED = ".removed-"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,8 @@ def clear(root: Path) -> int:
     for space in folder.space_folders(root):
         folder.remove(space)
     shutil.rmtree(root / "digests", ignore_errors=True)
+    with suppress(OSError):
+        (root / folder.FITS).unlink()
     folder.remove_leftovers(root)
     return before - folder.used(root)
 

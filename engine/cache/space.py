@@ -96,7 +96,9 @@ class Space:
             try:
                 rows[at] = self._files[file].read(offset, tuple(filter(None, shape)))
             except (OSError, EOFError) as error:
-                self._tell("cache_unusable", f"{self._folder}: what was cached can't be read ({error}); start again")
+                self._tell(
+                    "cache_unusable", f"{self._folder}: what was cached can't be read ({error}); it is computed again"
+                )
                 self._where.pop(names[at], None)
                 raise KeyError(names[at]) from error
         return rows  # pyright: ignore[reportReturnType] (each was set)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,38 @@ Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # To be raised with every change that makes other pixels: what was prepared before is then prepared anew.
-VERSION = 1
+VERSION = 2
 # Panoramas are cut to this: no crop that a network sees is wider, and one picture can't fill the cache.
 _WIDEST = 2
+# Told by the content, whatever the name says. Of all that Pillow knows these only decode: for others it starts
+# programs (EPS) or opens what no camera and no web page makes. A JPEG of several frames (MPO) opens as JPEG.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """A picture from a file's bytes, its first frame, not yet decoded. Raises OSError and what PIL raises."""
+    if not content:
+        raise OSError("the file is empty")
+    Image.init()
+    return Image.open(io.BytesIO(content), formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def why_unreadable(error: Exception) -> str:
+    """What is wrong with a picture, in words for those who look at the file; ``error`` as opening it raised it."""
+    match error:
+        case Image.UnidentifiedImageError():
+            return "it is no picture in a known format, or damaged at its beginning"
+        case Image.DecompressionBombError():
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+            return f"it has more than {most} million pixels; make it smaller"
+        case MemoryError():
+            return "memory is too small for it"
+        case OSError() if error.strerror:
+            return error.strerror[0].lower() + error.strerror[1:]
+    said = str(error) or type(error).__name__
+    if "truncated" in said.lower():
+        return "it is cut short, as after a copy that broke off"
+    return "its data are damaged" if "broken data stream" in said else said
 
 
 def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:
@@ -26,19 +57,22 @@ def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels
     scale = 2 * shorter_side / min(image.size)
     image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
     image = upright(image)
-    width, height = image.size
-    scale = shorter_side / min(width, height)
-    size = max(shorter_side, round(width * scale)), max(shorter_side, round(height * scale))
-    image = image.resize(size, _RESAMPLING[interpolation], reducing_gap=3.0)
-    limit = _WIDEST * shorter_side
-    if max(size) > limit:
-        image = ImageOps.fit(image, (min(size[0], limit), min(size[1], limit)))
+    # The middle of what is too wide, before it is enlarged: a line of 1 × 5000 would become a gigabyte.
+    limit = _WIDEST * min(image.size)
+    kept = min(image.width, limit), min(image.height, limit)
+    left, top = (image.width - kept[0]) / 2, (image.height - kept[1]) / 2
+    scale = shorter_side / min(kept)
+    size = max(shorter_side, round(kept[0] * scale)), max(shorter_side, round(kept[1] * scale))
+    box = (left, top, left + kept[0], top + kept[1])
+    image = image.resize(size, _RESAMPLING[interpolation], box=box, reducing_gap=3.0)
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def upright(image: Image.Image) -> Image.Image:
     """A picture as it looks, whatever its mode and orientation: RGB, or L, which resizes in a third of the time."""
-    ImageOps.exif_transpose(image, in_place=True)
+    image.load()
+    with suppress(Exception):  # what can't be read of its data tells nothing about how it was held
+        ImageOps.exif_transpose(image, in_place=True)
     return image if image.mode == "L" and "transparency" not in image.info else to_rgb(image)
 
 
@@ -54,13 +88,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or of floats, to 8 bits: the range of the type, not of the picture, sets the scale."""
-    values = np.asarray(image).astype(np.float64)
+    """Grey of 16 or 32 bits, or of floats, to 8 bits: the range of the type, not of the picture, sets the scale.
+
+    Floats that are no number become black.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float32), copy=False, nan=0.0, posinf=np.inf, neginf=0.0)
+    highest = values.max(initial=0.0, where=np.isfinite(values))
     if image.mode == "F":
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+        scale = 255.0 if highest <= 1.0 else 1.0
     else:
-        scale = 255.0 / 65535.0 if values.max(initial=0.0) > 255 or image.mode.startswith("I;16") else 1.0
-    return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8))
+        scale = 255.0 / 65535.0 if highest > 255 or image.mode.startswith("I;16") else 1.0
+    return Image.fromarray(np.clip(values * np.float32(scale), 0, 255).round().astype(np.uint8))
 
 
 def centre_crop(pixels: Pixels, side: int) -> Pixels:

@@ -7,13 +7,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.cache.digests import FileDigests
 from engine.cache.folder import cache_root
 from engine.cache.rows import Keys
+from engine.cache.space import Space
 from engine.config import RunConfig
+from engine.data import leakage
+from engine.data.pictures import Pixels
 from engine.data.source import Picture, Source
-from engine.data.splits import check_classes, keep_splits, split
-from engine.data.store import PictureStore, decode_all, pictures_space
+from engine.data.splits import check_classes, classes_missing, keep_splits, split
+from engine.data.store import PictureStore, Spaces, decode_again, decode_all, fingerprints_space, pictures_space
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import Report
@@ -54,19 +59,28 @@ def prepare_data(
 ) -> tuple[Data, DataReady]:
     """Decode all of ``source`` that the cache does not have, split it, and write splits.csv. Raises InputError.
 
-    ``on_problem`` is given a code and a sentence where the cache or splits.csv can't be used.
+    ``on_problem`` is given a code and a sentence where the cache or splits.csv can't be used, where the pictures are
+    no longer those that the run began with ("data_changed"), where some are in two splits ("leakage"), and where a
+    split lacks a class ("class_missing").
     """
     start = time.monotonic()
     side, interpolation = preprocessing.resize_size, preprocessing.interpolation
     root = cache_root()
-    space = pictures_space(root, side, interpolation, data_label(config), on_problem)
-    readable, keys, skipped = decode_all(source, side, interpolation, space, FileDigests(root), report)
+    label = data_label(config)
+    spaces = Spaces(pictures_space(root, side, interpolation, label, on_problem), fingerprints_space(root, label))
+    readable, keys, skipped = decode_all(source, side, interpolation, spaces, FileDigests(root), report)
     _check_skipped(skipped, len(source.pictures))
     pictures = [source.pictures[index] for index in readable]
     splits = split(pictures, config.data, config.train.seed)
     splits = keep_splits(folder.splits, splits, pictures, source.classes, on_problem)
     check_classes(splits, pictures, source.classes)
-    data = Data(source.classes, pictures, keys, PictureStore(space, keys), splits)
+    _look_for_leaks(splits, pictures, keys, spaces.fingerprints, on_problem)
+    _look_for_classes(splits, pictures, source.classes, on_problem)
+
+    def again(index: int) -> Pixels:
+        return decode_again(source, readable[index], keys[index].item(), side, interpolation)
+
+    data = Data(source.classes, pictures, keys, PictureStore(spaces.pictures, keys, again), splits)
     return data, DataReady(
         classes=data.classes,
         counts={name: len(members) for name, members in splits.items()},
@@ -74,6 +88,39 @@ def prepare_data(
         skipped=skipped,
         seconds=time.monotonic() - start,
     )
+
+
+def _look_for_leaks(
+    splits: dict[str, list[int]],
+    pictures: list[Picture],
+    keys: Keys,
+    fingerprints: Space,
+    on_problem: Callable[[str, str], None],
+) -> None:
+    try:
+        rows = np.stack(fingerprints.read(keys))
+    except KeyError:  # damaged underneath; the next run makes them anew
+        return
+    fingerprints.close()
+    if leaks := leakage.find_leaks(splits, keys, rows):
+        on_problem("leakage", leakage.sentence(leaks, splits, pictures))
+
+
+def _look_for_classes(
+    splits: dict[str, list[int]],
+    pictures: list[Picture],
+    classes: list[str],
+    on_problem: Callable[[str, str], None],
+) -> None:
+    missing = classes_missing(splits, pictures, classes)
+    if missing:
+        per_class = Counter(classes[picture.label] for picture in pictures)
+        parts = [
+            f"{name} has no picture of {len(absent)} of {len(classes)} classes, e.g. of "
+            f'"{absent[0]}" ({per_class[absent[0]]} in all)'
+            for name, absent in missing.items()
+        ]
+        on_problem("class_missing", f"{'; '.join(parts)}: how well they are recognised is not measured; add pictures")
 
 
 def _check_skipped(skipped: list[SkippedFile], total: int) -> None:

@@ -11,7 +11,10 @@ from PIL import Image
 
 
 class Picture(NamedTuple):
-    """``key`` names it (a path, relative to the source); ``split`` is "train", "val", "test" or, undecided, ""."""
+    """``key`` names it: a path, relative to the source, with what can't be printed written out.
+
+    ``split`` is "train", "val", "test" or, undecided, "".
+    """
 
     key: str
     label: int

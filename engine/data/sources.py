@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from engine.data import torchvision_source
 from engine.data.folders import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
 from engine.data.source import Picture, Source, from_files
 from engine.errors import InputError
+from engine.printable import name_of, printable
+from engine.regular_files import open_regular
 
 
 def open_source(config: DataConfig) -> Source:
@@ -32,7 +34,7 @@ def open_source(config: DataConfig) -> Source:
 def folder_source(config: DataConfig) -> Source:
     """One subfolder a class, or train/ val/ test/ with those inside."""
     root = Path(config.path)
-    if not root.is_dir():
+    if not root.exists():
         raise InputError(f"{root}: there is no such folder; set data.path to the folder that holds the classes")
     roots = split_roots(root)
     classes = sorted({name for folder in roots.values() for name in subfolders(folder)})
@@ -44,8 +46,8 @@ def folder_source(config: DataConfig) -> Source:
         for label, name in enumerate(classes)
         for path in picture_files(folder / name)
     ]
-    pictures = [Picture(_as_text(path.relative_to(root)), label, split) for path, label, split in found]
-    return from_files([_as_text(name) for name in classes], pictures, lambda index: found[index][0])
+    pictures = [Picture(name_of(path.relative_to(root)), label, split) for path, label, split in found]
+    return from_files([name_of(name) for name in classes], pictures, lambda index: found[index][0])
 
 
 def csv_source(config: DataConfig) -> Source:
@@ -53,8 +55,8 @@ def csv_source(config: DataConfig) -> Source:
     table = Path(config.path)
     rows: list[tuple[str, str, str]] = []
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+        with open_regular(table) as file:
+            reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
             columns = reader.fieldnames or []
             if not {"path", "label"} <= set(columns):
                 raise InputError(f"{table}: needs the columns path and label, has {', '.join(columns) or 'none'}")
@@ -64,6 +66,8 @@ def csv_source(config: DataConfig) -> Source:
                     raise InputError(f'{table}, line {reader.line_num}: split is "{split}"; write train, val or test')
                 if not row["path"] or not row["label"]:
                     raise InputError(f"{table}, line {reader.line_num}: path or label is empty")
+                if "\0" in row["path"]:
+                    raise InputError(f"{table}, line {reader.line_num}: no path of a file holds a zero byte")
                 rows.append((row["path"], row["label"], SPLIT_FOLDERS.get(split, "")))
     except OSError as error:
         raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
@@ -73,8 +77,8 @@ def csv_source(config: DataConfig) -> Source:
         raise InputError(f"{table}: the column split is filled in some rows only; fill it in all or in none")
     classes = sorted({label for _, label, _ in rows})
     number = {label: index for index, label in enumerate(classes)}
-    pictures = [Picture(path, number[label], split) for path, label, split in rows]
-    return from_files(classes, pictures, lambda index: table.parent / pictures[index].key)
+    pictures = [Picture(printable(path), number[label], split) for path, label, split in rows]
+    return from_files([printable(label) for label in classes], pictures, lambda index: table.parent / rows[index][0])
 
 
 def digits_source(config: DataConfig) -> Source:
@@ -93,8 +97,3 @@ _SOURCES: dict[str, Callable[[DataConfig], Source]] = {
     "torchvision": torchvision_source.torchvision_source,
     "digits": digits_source,
 }
-
-
-def _as_text(name: str | Path) -> str:
-    """A file's name as valid text, whatever bytes it has."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

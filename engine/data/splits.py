@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.config import DataConfig
+from engine.csv_cells import path_cell, text_cell
 from engine.data.source import Picture
 from engine.errors import InputError
 from engine.rundir import write_or_warn
@@ -44,6 +45,17 @@ def check_classes(splits: dict[str, list[int]], pictures: Sequence[Picture], cla
         raise InputError(f"no training picture is left for {names}; add readable pictures or remove the class")
 
 
+def classes_missing(
+    splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]
+) -> dict[str, list[str]]:
+    """For validation and test the classes of which they hold no picture, where there are any."""
+    present = {name: {pictures[i].label for i in members} for name, members in splits.items() if name != "train"}
+    missing = {
+        name: [known for label, known in enumerate(classes) if label not in labels] for name, labels in present.items()
+    }
+    return {name: absent for name, absent in missing.items() if absent}
+
+
 def keep_splits(
     path: Path,
     splits: dict[str, list[int]],
@@ -67,7 +79,8 @@ def keep_splits(
         return splits
     rows = csv.DictReader(io.StringIO(found, newline=""))
     known = {row["path"]: row["split"] for row in rows}
-    kept = {name: [i for i, picture in enumerate(pictures) if known.get(picture.key) == name] for name in SPLITS}
+    split_of = [known.get(path_cell(picture.key)) for picture in pictures]
+    kept = {name: [i for i, where in enumerate(split_of) if where == name] for name in SPLITS}
     there = sum(map(len, kept.values()))
     warn(
         "data_changed",
@@ -82,7 +95,7 @@ def _table(splits: dict[str, list[int]], pictures: Sequence[Picture], classes: S
     writer = csv.writer(table)
     writer.writerow(["path", "label", "split"])
     for name, indices in splits.items():
-        writer.writerows([pictures[i].key, classes[pictures[i].label], name] for i in indices)
+        writer.writerows([path_cell(pictures[i].key), text_cell(classes[pictures[i].label]), name] for i in indices)
     return table.getvalue()
 
 

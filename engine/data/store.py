@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -17,31 +19,55 @@ from PIL import Image
 from engine.cache.digests import FileDigests, as_keys, digest
 from engine.cache.rows import Keys
 from engine.cache.space import Space
-from engine.data.pictures import VERSION, Pixels, prepare, upright
+from engine.data import leakage
+from engine.data.leakage import Fingerprint
+from engine.data.pictures import VERSION, Pixels, open_picture, prepare, upright, why_unreadable
 from engine.data.source import Source
 from engine.environment import usable_cores
-from engine.errors import first_line
+from engine.errors import InputError
+from engine.printable import printable
 from engine.progress import Report
 from engine.protocol import SkippedFile
+from engine.regular_files import open_regular
 
 Result = TypeVar("Result")
 
 _AHEAD = 256  # pictures in the hands of the threads, so that they have work while rows are written
+_LARGE = (
+    2**25
+)  # pixels from which on pictures are decoded one at a time, so that not all cores need such memory at once
+_LARGEST_FILE = 2 * 2**30  # bytes; what Pillow decodes at all fits, also uncompressed
 _WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same pictures
 
 
 class PictureStore:
     """The pictures of a run in their order, as uint8 (height, width, 3)."""
 
-    def __init__(self, space: Space, keys: Keys) -> None:
+    def __init__(self, space: Space, keys: Keys, again: Callable[[int], Pixels]) -> None:
+        """``again(index)`` makes a picture anew, for when someone damages the cache's files underneath a run."""
         self._space = space
         self._keys = keys
+        self._again = again
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def __getitem__(self, index: int) -> Pixels:
-        return self._space.read(self._keys[index : index + 1])[0]
+        try:
+            return self._space.read(self._keys[index : index + 1])[0]
+        except KeyError:
+            return self._again(index)
+
+
+class Spaces(NamedTuple):
+    """Where prepared pictures and what they are recognised by are kept, both by the key of the content."""
+
+    pictures: Space
+    fingerprints: Space
+
+    def __contains__(self, key: object) -> bool:
+        """Whether both are there for a key."""
+        return isinstance(key, bytes) and key in self.pictures and key in self.fingerprints
 
 
 class Prepared(NamedTuple):
@@ -62,49 +88,83 @@ def pictures_space(
     return Space(root, "pictures", identity.hex(), about, on_problem)
 
 
+def fingerprints_space(root: Path, data: str) -> Space:
+    """The space of what pictures are recognised by, whatever size they are prepared in."""
+    identity = digest(f"fingerprints {leakage.VERSION}".encode())
+    about = {"data": data, "pictures": "fingerprints, to find copies"}
+    # Where it can't be used, neither can the space of the pictures themselves, which says so.
+    return Space(root, "pictures", identity.hex(), about, lambda code, message: None)
+
+
 def decode_all(
-    source: Source, shorter_side: int, interpolation: str, space: Space, files: FileDigests, report: Report
+    source: Source, shorter_side: int, interpolation: str, spaces: Spaces, files: FileDigests, report: Report
 ) -> Prepared:
-    """See that ``space`` has every picture of ``source`` that can be read; decode those that are missing.
+    """See that ``spaces`` have every picture of ``source`` that can be read; decode those that are missing.
 
     Where another process is at the same work, wait for it.
     """
+    space = spaces.pictures
     total = len(source.pictures)
     work = "\n".join(picture.key for picture in source.pictures) + (str(source.file(0)) if source.file else "")
     already = len(space)
     while True:
-        with space.filling(work.encode()) as mine:
+        with space.filling(os.fsencode(work)) as mine:
             if mine:
-                return _decode_missing(source, shorter_side, interpolation, space, files, report)
+                spaces.fingerprints.refresh()
+                try:
+                    return _decode_missing(source, shorter_side, interpolation, spaces, files, report)
+                finally:
+                    spaces.fingerprints.publish()
         time.sleep(_WAIT_POLL)
         space.refresh()
         report("data", min(len(space) - already, total - 1), total, "pictures")
 
 
+def decode_again(source: Source, index: int, key: bytes, shorter_side: int, interpolation: str) -> Pixels:
+    """A picture that was decoded before. Raises InputError where its file is no more what it was."""
+    try:
+        found, image = _open(source, index, _read)
+        if found == key:
+            return prepare(image, shorter_side, interpolation)
+        reason = "the file has changed since the run began"
+    except Exception as error:  # as below
+        reason = why_unreadable(error)
+    raise InputError(
+        f"{source.pictures[index].key}: its pixels in the cache were damaged and it can't be decoded again ({reason}); "
+        "start the run anew"
+    )
+
+
 def _decode_missing(
-    source: Source, shorter_side: int, interpolation: str, space: Space, files: FileDigests, report: Report
+    source: Source, shorter_side: int, interpolation: str, spaces: Spaces, files: FileDigests, report: Report
 ) -> Prepared:
     total = len(source.pictures)
     skipped: list[SkippedFile] = []
 
-    def work(index: int) -> tuple[bytes, Pixels | None] | str:
+    def work(index: int) -> tuple[bytes, Pixels | None, Fingerprint | None] | str:
         try:
-            key, image = _open(source, index, files)
-            return key, None if key in space else prepare(image, shorter_side, interpolation)
+            key, image = _open(source, index, files.read)
+            if key in spaces:
+                return key, None, None
+            with large_ones_alone if image.width * image.height > _LARGE else nullcontext():
+                pixels = prepare(image, shorter_side, interpolation)
+            return key, pixels, leakage.fingerprint(pixels)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
-            return first_line(error)
+            return printable(why_unreadable(error))
 
-    keys = _unchanged(source, space, files)
+    large_ones_alone = threading.Lock()
+    keys = _unchanged(source, spaces, files)
     missing = [index for index in range(total) if index not in keys]
     try:
         for done, (index, result) in enumerate(_in_threads(work, missing), len(keys) + 1):
             if isinstance(result, str):
                 skipped.append(SkippedFile(path=source.pictures[index].key, reason=result))
             else:
-                key, pixels = result
+                key, pixels, recognised_by = result
                 keys[index] = key
-                if pixels is not None:
-                    space.append(as_keys([key]), [pixels])
+                if pixels is not None and recognised_by is not None:
+                    spaces.pictures.append(as_keys([key]), [pixels])
+                    spaces.fingerprints.append(as_keys([key]), [recognised_by])
             report("data", done, total, "pictures")
     finally:
         files.save()
@@ -114,21 +174,27 @@ def _decode_missing(
     return Prepared(readable, as_keys([keys[index] for index in readable]), skipped)
 
 
-def _unchanged(source: Source, space: Space, files: FileDigests) -> dict[int, bytes]:
-    """Keys of the pictures that are in ``space`` already and whose files need not be read to know that."""
+def _unchanged(source: Source, spaces: Spaces, files: FileDigests) -> dict[int, bytes]:
+    """Keys of the pictures that are in ``spaces`` already and whose files need not be read to know that."""
     if source.file is None:
         return {}
     found = {index: files.look(source.file(index)) for index in range(len(source.pictures))}
-    return {index: key for index, key in found.items() if key is not None and key in space}
+    return {index: key for index, key in found.items() if key is not None and key in spaces}
 
 
-def _open(source: Source, index: int, files: FileDigests) -> tuple[bytes, Image.Image]:
+def _open(source: Source, index: int, read: Callable[[Path, int], tuple[bytes, bytes]]) -> tuple[bytes, Image.Image]:
     """A picture's content key and the picture, from the same bytes."""
     if source.file is None:
         image = upright(source.open(index))
         return digest(image.mode.encode(), repr(image.size).encode(), image.tobytes()), image
-    key, content = files.read(source.file(index))
-    return key, Image.open(io.BytesIO(content))
+    key, content = read(source.file(index), _LARGEST_FILE)
+    return key, open_picture(content)
+
+
+def _read(path: Path, most: int) -> tuple[bytes, bytes]:
+    with open_regular(path) as file:
+        content = file.read(most)
+    return digest(content), content
 
 
 def memory_budget(cache_gb: float) -> int:

@@ -11,6 +11,8 @@ from typing import TextIO
 
 import torch
 
+from engine.csv_cells import path_cell, text_cell
+
 
 class PredictionsFile:
     """Writes predictions.csv row by row; use it with ``with``: it gets its name when it is complete, or is gone.
@@ -21,7 +23,7 @@ class PredictionsFile:
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}")
-        self._classes = classes
+        self._classes = [text_cell(name) for name in classes]
         self._file: TextIO | None = None
         self.problem = ""
 
@@ -29,7 +31,7 @@ class PredictionsFile:
         """One batch: ``labels`` (N,), ``probabilities`` (N, classes)."""
         rows = zip(paths, labels.tolist(), probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
         self._rows(
-            [path, self._classes[true], self._classes[predicted], *(f"{value:.6g}" for value in row)]
+            [path_cell(path), self._classes[true], self._classes[predicted], *(f"{value:.6g}" for value in row)]
             for path, true, predicted, row in rows
         )
 

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engine.models.architecture import Preprocessing
 from engine.models.split import Split
+from engine.training.memory import Fits, release
 from engine.training.precision import Precision
 
 _VERSION = "1"  # of what follows, since rows that another version computed are found again by the identity
@@ -28,14 +29,27 @@ class Prefix:
     batch's size: so a row does not depend, not in its last bit, on which others were missing with it.
     """
 
-    def __init__(self, module: nn.Module, precision: Precision, chunk: int = 0) -> None:
-        """``module`` gives a tuple of tensors, or one; ``chunk`` 0: as the device likes it."""
+    def __init__(self, module: nn.Module, precision: Precision, fits: Fits | None = None, chunk: int = 0) -> None:
+        """``module`` gives a tuple of tensors, or one; ``chunk`` 0: as the device likes it and ``fits`` allows."""
         self.module = _fast(module, precision)
         self._precision = precision
+        self._fits = fits
         self.chunk = chunk or (256 if precision.device.type == "cuda" else 32)
+        if fits:
+            self.chunk = fits.size("prefix", self.chunk)
 
     def __call__(self, *inputs: torch.Tensor) -> Rows:
-        """Each input (N, …) → rows (N, …) each, on the device."""
+        """Each input (N, …) → rows (N, …) each, on the device. Raises TrainingFailed where memory is too small."""
+        while True:
+            try:
+                return self._in_chunks(*inputs)
+            except Exception as error:
+                if self._fits is None:
+                    raise
+                self.chunk = self._fits.shrink("prefix", self.chunk, error)
+            release(self._precision.device)
+
+    def _in_chunks(self, *inputs: torch.Tensor) -> Rows:
         parts = [self._compute(*given) for given in zip(*(t.split(self.chunk) for t in inputs), strict=True)]
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 

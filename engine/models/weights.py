@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import safetensors
@@ -13,6 +14,10 @@ from engine.errors import InputError, first_line
 from engine.models import zoo
 from engine.progress import Report
 from engine.protocol import WeightsReport
+from engine.regular_files import open_regular
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_DEEPEST = 3  # tables within tables in which a state dict is looked for; a pickle may hold itself
 
 
 def load_weights(classifier: zoo.Classifier, weights: str, report: Report) -> WeightsReport:
@@ -36,8 +41,11 @@ def load_weights(classifier: zoo.Classifier, weights: str, report: Report) -> We
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors or a torch file. Nothing in the file is executed. Raises InputError."""
     try:
+        with open_regular(path) as file:
+            beginning = file.read(4)
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
+        _check_kind(path, beginning)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such weights file; check model.weights") from None
@@ -46,18 +54,51 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: refused, since it holds more than tensors and loading it could run code; "
             "save only the state dict, best as .safetensors"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a weights file ({first_line(error)})") from None
-    while isinstance(content, dict):
+    except OSError as error:
+        raise InputError(f"{path}: can't be read as weights ({error.strerror or first_line(error)})") from None
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle ends in any of Python's own
+        raise InputError(f"{path}: not a weights file, or damaged ({first_line(error)})") from None
+    state = _tensors_in(content)
+    if not state:
+        raise InputError(f"{path}: holds no state dict; save model.state_dict(), best as .safetensors")
+    return state
+
+
+def _tensors_in(content: object) -> dict[str, torch.Tensor]:
+    for _ in range(_DEEPEST):
+        if not isinstance(content, dict):
+            return {}
         inner = next((content[key] for key in ("state_dict", "model_state_dict", "model") if key in content), None)
         if not isinstance(inner, dict):
             break
         content = inner
     tensors = content.items() if isinstance(content, dict) else []
-    state = {_plain(key): tensor for key, tensor in tensors if isinstance(tensor, torch.Tensor)}
-    if not state:
-        raise InputError(f"{path}: holds no state dict; save model.state_dict(), best as .safetensors")
-    return state
+    return {_plain(key): tensor for key, tensor in tensors if isinstance(tensor, torch.Tensor)}
+
+
+def _check_kind(path: Path, beginning: bytes) -> None:
+    if not beginning.startswith((_ZIP, _PICKLE)):
+        raise InputError(f"{path}: not a weights file; save model.state_dict(), best as .safetensors")
+    if beginning.startswith(_ZIP):
+        _check_archive(path)
+
+
+def _check_archive(path: Path) -> None:
+    """Raises InputError for an archive that torch.save did not write: it never compresses, so nothing may unpack."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any("/code/" in entry.filename for entry in entries):
+        raise InputError(
+            f"{path}: refused, since it is a TorchScript program; save only the state dict, best as .safetensors"
+        )
+    size = sum(entry.file_size for entry in entries)
+    if size > path.stat().st_size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise InputError(
+            f"{path}: refused, since it would unpack to {size / 2**20:,.0f} MiB, which torch.save never writes; "
+            "save the state dict anew, best as .safetensors"
+        )
 
 
 def _plain(key: object) -> str:
@@ -67,13 +108,13 @@ def _plain(key: object) -> str:
 
 def _fit(classifier: zoo.Classifier, state: dict[str, torch.Tensor], source: str) -> WeightsReport:
     own = classifier.module.state_dict()
-    fitting = {key: tensor for key, tensor in state.items() if key in own and own[key].shape == tensor.shape}
+    fitting = {key: tensor for key, tensor in state.items() if key in own and _fits(tensor, own[key])}
     result = WeightsReport(
         source=source,
         loaded=len(fitting),
         missing=[key for key in own if key not in state and not _in_head(key, classifier.head)],
         unexpected=[key for key in state if key not in own],
-        mismatched=[key for key, tensor in state.items() if key in own and own[key].shape != tensor.shape],
+        mismatched=[key for key, tensor in state.items() if key in own and not _fits(tensor, own[key])],
     )
     if not fitting:
         raise InputError(
@@ -81,7 +122,18 @@ def _fit(classifier: zoo.Classifier, state: dict[str, torch.Tensor], source: str
             f'the model "{next(iter(own))}"); choose the model that these weights belong to'
         )
     classifier.module.load_state_dict(fitting, strict=False)
+    result.not_finite = [key for key, tensor in fitting.items() if not tensor.isfinite().all()]
     return result
+
+
+def _fits(tensor: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether a tensor can take the place of ``own``: of one shape, and both floats or both not."""
+    return (
+        tensor.shape == own.shape
+        and tensor.is_floating_point() == own.is_floating_point()
+        and not (tensor.is_complex() or tensor.is_quantized or tensor.is_meta)
+        and tensor.layout is torch.strided
+    )
 
 
 def _in_head(key: str, head: list[str]) -> bool:

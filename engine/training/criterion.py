@@ -27,6 +27,12 @@ class Criterion:
             loss = loss + self._aux_weight * self._cross_entropy(other, labels)
         return loss
 
+    def weight(self, labels: torch.Tensor) -> torch.Tensor:
+        """What a batch's mean is divided by, a scalar: the number of its pictures, or the sum of their weights."""
+        if self._class_weights is None:
+            return torch.tensor(float(len(labels)), device=labels.device)
+        return self._class_weights[labels].sum()
+
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(
             logits.float(), labels, weight=self._class_weights, label_smoothing=self._label_smoothing

@@ -19,6 +19,7 @@ from engine.models.prefix import Prefix, Rows, identity
 from engine.models.split import Split, bridge
 from engine.models.zoo import Classifier
 from engine.rundir import data_label
+from engine.training.memory import Fits
 from engine.training.precision import Precision
 from engine.training.rows import RowStore, on_device, row_bytes
 
@@ -66,6 +67,7 @@ class Feed:
         frozen_precision: Precision,
         tell: Tell,
         check: Callable[[], None],
+        fits: Fits,
     ) -> None:
         """``precision``: of what trains, and so of the inputs; ``frozen_precision``: of prefixes, and so of rows.
 
@@ -79,6 +81,7 @@ class Feed:
         self._precision = precision
         self._frozen_precision = frozen_precision
         self._tell = tell
+        self._fits = fits
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
         self._dataset = PictureDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
@@ -98,14 +101,14 @@ class Feed:
             over.rows.close()
         if split.kind == "none":
             return
-        prefix = Prefix(split.prefix, self._frozen_precision)
+        prefix = Prefix(split.prefix, self._frozen_precision, self._fits)
         rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._frozen_precision))
         self._source = _Source(split, prefix, rows)
         if before and before.rows and rows:
             before.rows.leave_memory()
             between = bridge(before.split, split)
             if between is not None and before.rows.bytes:
-                self._bridge = _Bridge(before.rows, Prefix(between, self._frozen_precision))
+                self._bridge = _Bridge(before.rows, Prefix(between, self._frozen_precision, self._fits))
 
     def close(self) -> None:
         """Let other runs have all that was computed."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from engine.data.loaders import shuffled_batches
-from engine.errors import Stopped
+from engine.errors import Stopped, TrainingFailed
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
@@ -18,10 +18,6 @@ from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
-
-
-class TrainingFailed(Exception):
-    """Training can't go on; the message says why and what to change."""
 
 
 def train(session: Session, report: Report) -> str:
@@ -140,14 +136,25 @@ class Underway:
 def survive(session: Session, result: StepResult) -> None:
     """Do what ``train.on_nan`` says after a step that was not finite. Raises TrainingFailed for "stop"."""
     what = f"the loss became {result.loss}" if not math.isfinite(result.loss) else "a gradient was not finite"
-    advice = 'lower optimizer.lr, keep optimizer.clip_norm on, or set train.precision = "fp32"'
+    at = f"at step {result.step}" + (f", first {result.origin}" if result.origin else "")
+    advice = _advice(session)
     on_nan = session.config.train.on_nan
     if on_nan == "skip":
-        session.warn("step_skipped", f"{what} at step {result.step}; the step was skipped; {advice}")
+        session.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
     elif on_nan == "rollback" and session.rollbacks < _MOST_ROLLBACKS and session.go_back():
-        session.warn("rolled_back", f"{what} at step {result.step}; went back to the last checkpoint; {advice}")
+        session.warn("rolled_back", f"{what} {at}; went back to the last checkpoint; {advice}")
     else:
-        raise TrainingFailed(f"{what} at step {result.step}; the weights before it are kept; {advice}")
+        raise TrainingFailed(f"{what} {at}; the weights before it are kept; {advice}")
+
+
+def _advice(session: Session) -> str:
+    optimizer = session.config.optimizer
+    changes = [f"lower optimizer.lr (it is {optimizer.lr:g})"]
+    if not optimizer.clip_norm:
+        changes.append("set optimizer.clip_norm = 1.0")
+    if session.precision.name != "fp32":
+        changes.append('set train.precision = "fp32"')
+    return " or ".join(changes)
 
 
 def validate(session: Session, criterion: Criterion, report: Report) -> tuple[float, float]:

@@ -43,7 +43,8 @@ from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter, Totals
-from engine.training.feed import Feed
+from engine.training.feed import Batch, Feed
+from engine.training.memory import Fits, Place, release
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
 from engine.training.randomness import put_back, random_state
@@ -71,6 +72,7 @@ class Session:
     frozen_precision: Precision
     report: Report = quiet
     past: Past = field(default_factory=Past)
+    fits: Fits = field(init=False)
     feed: Feed = field(init=False)
     writer: CheckpointWriter = field(init=False)
     split: Split = field(init=False)
@@ -85,11 +87,14 @@ class Session:
     changes: deque[CommandApplied] = field(default_factory=deque)
     paused: bool = False
     rollbacks: int = 0
+    commands_refused: bool = False
 
     def __post_init__(self) -> None:
         self.depths = optimizers.depths(self.classifier)
         self.scaler = self.precision.scaler()
         self.writer = CheckpointWriter(self.folder, self.log.sync)
+        network = self.classifier.name, self.classifier.preprocessing.image_size
+        self.fits = Fits(Place(*network, self.precision.name, self.frozen_precision.name, self.device), self.warn)
         self.feed = Feed(
             self.data,
             self.classifier,
@@ -98,6 +103,7 @@ class Session:
             self.frozen_precision,
             self.warn,
             self.control.check,
+            self.fits,
         )
         self.changes.extend(self.past.changes_after(0, 0))
         self._saved = time.monotonic()
@@ -110,6 +116,7 @@ class Session:
         """
         self.writer.finish()  # what is frozen stands in snapshots itself, not as a copy
         self.freezing.apply(rules)
+        self.fits.use(rules)
         if hasattr(self, "optimizer"):
             self.parked |= optimizers.named_state(self.optimizer)
         trainable = self.freezing.trainable
@@ -144,15 +151,27 @@ class Session:
         batches = self.feed.centres(members, size)
         self.classifier.module.eval()
         for number, batch in enumerate(batches, 1):
-            with torch.no_grad(), self.precision.autocast():
-                logits = self.split.suffix_eval(*batch.inputs)
+            logits = self._logits(batch)
             report(activity, number, batch_count(len(members), size), "batches")
             yield logits.float(), batch.labels
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        while True:
+            parts = self.fits.parts("eval", len(batch.labels))
+            try:
+                with torch.no_grad(), self.precision.autocast():
+                    outputs = [self.split.suffix_eval(*(tensor[part] for tensor in batch.inputs)) for part in parts]
+                return torch.cat(outputs) if len(parts) > 1 else outputs[0]
+            except Exception as error:
+                self.fits.shrink("eval", max(part.stop - part.start for part in parts), error)
+            release(self.device)
 
     def wanted(self) -> bool:
         """Whether ``obey`` has anything to do."""
         change_due = bool(self.changes) and self.changes[0].step <= self.step
-        return change_due or self._checkpoint_due or self.step < self.past.step or self.control.anything()
+        if change_due or self._checkpoint_due or self.step < self.past.step:
+            return True
+        return self.control.anything() or self._refuses_commands
 
     def obey(self) -> None:
         """Apply the commands that came, in order, and wait while the run is paused. Raises Stopped.
@@ -171,9 +190,17 @@ class Session:
         while True:
             for command in self.control.commands():
                 self._answer(command)
+            if self._refuses_commands:
+                self.commands_refused = True
+                self.warn("commands_refused", self.control.refused)
             if not self.paused:
                 return
             time.sleep(_PAUSE_POLL)
+
+    @property
+    def _refuses_commands(self) -> bool:
+        """Whether commands are refused and nobody was told."""
+        return bool(self.control.refused) and not self.commands_refused
 
     @property
     def _checkpoint_due(self) -> bool:

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from engine.training import optimizers
-from engine.training.criterion import Criterion, main_logits
+from engine.training.criterion import Criterion
 from engine.training.feed import Batch
+from engine.training.memory import release
+from engine.training.origin import find_origin
+from engine.training.passes import Before, fewest, forward_backward
 from engine.training.session import Session
 
 
 @dataclass(frozen=True)
 class Launched:
     """A step that the device may still be at. ``figures``: loss, right answers and norm of the gradients, on the host
-    when ``ready`` is."""
+    when ``ready`` is; ``origin`` repeats the step to find where a number first was not finite."""
 
     step: int
     count: int
     rates: dict[str, float]
     figures: torch.Tensor
     ready: torch.cuda.Event | None
+    before: Before
+    origin: Callable[[], str]
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped."""
+    """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped.
+
+    ``origin``: where a number first was not finite, if one was: "in …".
+    """
 
     step: int
     count: int
@@ -37,21 +47,31 @@ class StepResult:
     correct: int
     grad_norm: float
     finite: bool
+    origin: str = ""
 
 
 def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
-    """Forward, backward, clip, step. Weights stay as they are where the loss or a gradient is not finite."""
-    optimizer, scaler = session.optimizer, session.scaler
-    with session.precision.autocast():
-        outputs = session.split.suffix_train(*batch.inputs)
-    loss = criterion(outputs, batch.labels)
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    """Forward, backward, clip, step. Weights stay as they are where the loss or a gradient is not finite.
+
+    Where memory is too small for the batch it goes through in parts. Raises TrainingFailed where none would fit.
+    """
+    optimizer, scaler, module = session.optimizer, session.scaler, session.classifier.module
+    before, count = Before(module, session.device), len(batch.labels)
+    while True:
+        optimizer.zero_grad(set_to_none=True)
+        parts = session.fits.parts("train", count)
+        try:
+            loss, correct = forward_backward(session, batch, criterion, parts)
+            break
+        except Exception as error:
+            largest = max(part.stop - part.start for part in parts)
+            session.fits.shrink("train", largest, error, least=fewest(module))
+        before.put_back()
+        release(session.device)
     scaler.unscale_(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, session.config.optimizer.clip_norm or math.inf)
-    correct = (main_logits(outputs).detach().argmax(1) == batch.labels).sum()
-    figures = torch.stack([loss.detach().double(), correct.double(), norm.double()])
+    figures = torch.stack([loss.double(), correct.double(), norm.double()])
     # While the scaler looks for its scale, gradients that overflow are expected, and it skips such steps itself.
     if scaler.is_enabled():
         scaler.step(optimizer)
@@ -60,17 +80,20 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
     elif figures.isfinite().all():
         optimizer.step()
     scaler.update()
-    return _launched(session, len(batch.labels), figures)
+    origin = functools.partial(find_origin, session, batch, criterion, parts, before)
+    return _launched(session, count, figures, before, origin)
 
 
-def _launched(session: Session, count: int, figures: torch.Tensor) -> Launched:
+def _launched(
+    session: Session, count: int, figures: torch.Tensor, before: Before, origin: Callable[[], str]
+) -> Launched:
     rates = optimizers.rates(session.optimizer)
     if figures.device.type != "cuda":
-        return Launched(session.step, count, rates, figures, None)
+        return Launched(session.step, count, rates, figures, None, before, origin)
     figures = figures.to("cpu", non_blocking=True)
     ready = torch.cuda.Event()
     ready.record()
-    return Launched(session.step, count, rates, figures, ready)
+    return Launched(session.step, count, rates, figures, ready, before, origin)
 
 
 def read(session: Session, launched: Launched) -> StepResult:
@@ -79,4 +102,8 @@ def read(session: Session, launched: Launched) -> StepResult:
         launched.ready.synchronize()
     loss, correct, norm = launched.figures.tolist()
     sound = math.isfinite(loss) and (math.isfinite(norm) or session.scaler.is_enabled())
-    return StepResult(launched.step, launched.count, launched.rates, loss, int(correct), norm, sound)
+    origin = ""
+    if not sound:
+        origin = launched.origin()
+        launched.before.put_back_statistics()
+    return StepResult(launched.step, launched.count, launched.rates, loss, int(correct), norm, sound, origin)

@@ -618,7 +618,7 @@ def test_files_that_have_not_changed_are_known(tmp_path: Path, monkeypatch: pyte
     later(monkeypatch)
     files = FileDigests(tmp_path)
     assert files.look(file) is None
-    assert files.read(file) == (digest(b"first"), b"first")
+    assert files.read(file, 100) == (digest(b"first"), b"first")
     files.save()
     assert FileDigests(tmp_path).look(file) == digest(b"first")
     shutil.copy2(file, tmp_path / "copy")
@@ -635,7 +635,7 @@ def test_a_file_that_just_changed_is_not_taken_as_known(tmp_path: Path):
         file.write_bytes(content)
         before = file.stat()
         files = FileDigests(tmp_path)
-        assert files.read(file)[0] == digest(content)
+        assert files.read(file, 100)[0] == digest(content)
         files.save()
         file.write_bytes(b"other")
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -651,7 +651,7 @@ def test_two_processes_remember_files_together(tmp_path: Path, monkeypatch: pyte
     def remember(some: list[Path]) -> None:
         for path in some:
             files = FileDigests(tmp_path / "cache")
-            files.read(path)
+            files.read(path, 100)
             files.save()
 
     for process in [start(remember, paths[:12]), start(remember, paths[8:])]:
@@ -666,13 +666,13 @@ def test_a_damaged_memory_of_files_is_forgotten(damage: str, tmp_path: Path, mon
     file.write_bytes(b"content")
     later(monkeypatch)
     files = FileDigests(tmp_path)
-    files.read(file)
+    files.read(file, 100)
     files.save()
     memory = tmp_path / "digests" / "files"
     whole = memory.read_bytes()
     memory.write_bytes({"cut": whole[:-5], "garbage": random.Random(0).randbytes(len(whole)), "empty": b""}[damage])
     files = FileDigests(tmp_path)
     assert files.look(file) is None
-    files.read(file)
+    files.read(file, 100)
     files.save()
     assert FileDigests(tmp_path).look(file) == digest(b"content")

@@ -6,6 +6,7 @@ import csv
 import gzip
 import multiprocessing
 import os
+import resource
 import struct
 import sys
 import threading
@@ -22,12 +23,13 @@ from PIL import Image, ImageFile
 from engine.cache.digests import FileDigests, as_keys, digest
 from engine.cache.folder import CACHE
 from engine.config import DataConfig, RunConfig
+from engine.csv_cells import text_cell
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
-from engine.data.pictures import centre_crop, prepare, to_rgb
+from engine.data.pictures import Pixels, centre_crop, prepare, to_rgb
 from engine.data.prepare import Data, prepare_data
 from engine.data.sources import open_source
 from engine.data.splits import split
-from engine.data.store import PictureStore, decode_all, pictures_space
+from engine.data.store import PictureStore, Spaces, decode_all, fingerprints_space, pictures_space
 from engine.data.views import Views
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
@@ -41,7 +43,19 @@ ORANGE = (230, 120, 20)
 
 
 def no_problem(code: str, sentence: str) -> None:
-    raise AssertionError(f"{code}: {sentence}")
+    """Fails where the cache does; what the data are like is another matter."""
+    if code.startswith("cache"):
+        raise AssertionError(f"{code}: {sentence}")
+
+
+def spaces_in(root: Path, side: int = 36, interpolation: str = "bilinear") -> Spaces:
+    return Spaces(
+        pictures_space(root, side, interpolation, "pictures", no_problem), fingerprints_space(root, "pictures")
+    )
+
+
+def no_again(index: int) -> Pixels:
+    raise AssertionError(f"picture {index} should be in the cache")
 
 
 def prepared(config: RunConfig, tmp_path: Path) -> tuple[Data, DataReady, Path]:
@@ -283,19 +297,20 @@ def test_the_smallest_class_keeps_a_training_picture(tmp_path: Path):
 
 @pytest.fixture
 def store(pictures: Path, cache: Path) -> PictureStore:
-    space = pictures_space(cache, 36, "bilinear", "pictures", no_problem)
+    spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(pictures)))
-    return PictureStore(space, decode_all(source, 36, "bilinear", space, FileDigests(cache), quiet).keys)
+    keys = decode_all(source, 36, "bilinear", spaces, FileDigests(cache), quiet).keys
+    return PictureStore(spaces.pictures, keys, no_again)
 
 
 def prepared_again(root: Path, cache: Path) -> tuple[PictureStore, list[int]]:
     """The pictures below ``root`` as a new process would have them, and what was reported done."""
     done: list[int] = []
-    space = pictures_space(cache, 36, "bilinear", root.name, no_problem)
+    spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(root)))
-    found = decode_all(source, 36, "bilinear", space, FileDigests(cache), lambda *report: done.append(report[1]))
+    found = decode_all(source, 36, "bilinear", spaces, FileDigests(cache), lambda *report: done.append(report[1]))
     assert found.skipped == []
-    return PictureStore(space, found.keys), done
+    return PictureStore(spaces.pictures, found.keys, no_again), done
 
 
 @pytest.fixture
@@ -348,13 +363,13 @@ def test_a_second_run_over_unchanged_files_opens_none_of_them(tmp_path: Path, mo
 def test_pictures_without_files_are_found_by_their_pixels(tmp_path: Path):
     source = open_source(DataConfig(source="digits"))
     few = replace(source, pictures=source.pictures[:20])
-    space = pictures_space(tmp_path, 36, "bilinear", "digits", no_problem)
-    first = decode_all(few, 36, "bilinear", space, FileDigests(tmp_path), quiet)
+    spaces = spaces_in(tmp_path)
+    first = decode_all(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
     assert len(set(first.keys.tolist())) == 20
-    rows = len(space)
-    again = decode_all(few, 36, "bilinear", space, FileDigests(tmp_path), quiet)
+    rows = len(spaces.pictures)
+    again = decode_all(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
     assert again.keys.tolist() == first.keys.tolist()
-    assert len(space) == rows
+    assert len(spaces.pictures) == rows
 
 
 def test_pictures_of_another_size_or_interpolation_are_others(tmp_path: Path):
@@ -380,13 +395,13 @@ def test_two_runs_on_the_same_pictures_decode_them_once(tmp_path: Path):
     def slow() -> None:
         def report(_activity: str, done: int, _total: int, _unit: str) -> None:
             if done == 30:
-                space.publish()
-                tell.send(len(space))
+                spaces.pictures.publish()
+                tell.send(len(spaces.pictures))
                 threading.Event().wait()
 
-        space = pictures_space(tmp_path / "cache", 36, "bilinear", "photos", no_problem)
+        spaces = spaces_in(tmp_path / "cache")
         source = open_source(DataConfig(path=str(root)))
-        decode_all(source, 36, "bilinear", space, FileDigests(tmp_path / "cache"), report)
+        decode_all(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
 
     first = processes.Process(target=slow)
     first.start()
@@ -398,13 +413,13 @@ def test_two_runs_on_the_same_pictures_decode_them_once(tmp_path: Path):
         if len(seen) == 3:
             first.kill()
 
-    space = pictures_space(tmp_path / "cache", 36, "bilinear", "photos", no_problem)
+    spaces = spaces_in(tmp_path / "cache")
     source = open_source(DataConfig(path=str(root)))
-    found = decode_all(source, 36, "bilinear", space, FileDigests(tmp_path / "cache"), report)
+    found = decode_all(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
     first.join()
     assert len(found.readable) == 60
     assert seen[:3] == [0, 0, 0]
-    assert len(space) == 60
+    assert len(spaces.pictures) == 60
 
 
 def test_a_run_without_a_usable_cache_says_so_and_goes_on(
@@ -416,8 +431,10 @@ def test_a_run_without_a_usable_cache_says_so_and_goes_on(
     assert (status, len(state.epochs)) == (0, 1)
     warnings = [event for event in EventTail(folder).poll() if isinstance(event, Warning)]
     about_cache = [warning.message for warning in warnings if warning.code == "cache_unusable"]
-    assert len(about_cache) == 1
-    assert "TLTUI_CACHE" in about_cache[0]
+    folders = [f"{tmp_path}/cache/pictures/", f"{tmp_path}/cache/features/"]
+    for message, below in zip(about_cache, folders, strict=True):
+        assert message.startswith(below)
+        assert "TLTUI_CACHE" in message
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(tmp_path: Path):
@@ -473,3 +490,38 @@ def test_every_picture_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
     assert sorted(map(len, batches)) == [16, 17]
     assert sorted(index for batch in batches for index in batch) == list(range(33))
     assert batches != shuffled_batches(range(33), 32, 0, epoch=2)
+
+
+def test_a_picture_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(tmp_path / "cache"))
+        data, *_ = prepared(config(data={"path": str(root)}), tmp_path)
+        whole = [data.store[index] for index in range(len(data.store))]
+        again, *_ = prepared(config(data={"path": str(root)}), tmp_path)
+        for rows in (tmp_path / "cache" / "pictures").glob("*/*.bin"):
+            os.truncate(rows, 100)
+    assert all(np.array_equal(again.store[index], pixels) for index, pixels in enumerate(whole))
+    path = root / again.pictures[0].key
+    path.write_bytes((root / again.pictures[1].key).read_bytes())
+    with pytest.raises(InputError, match=r"can't be decoded again \(the file has changed since the run began\)"):
+        again.store[0]
+
+
+def test_tables_hold_nothing_that_a_spreadsheet_would_run(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_pictures(tmp_path / "data", 10)
+    (root / "red").rename(root / "=cmd|' /C calc'!A0")
+    *_, splits = prepared(config(data={"path": str(root)}), tmp_path)
+    rows = list(csv.reader(splits.read_text().splitlines()))
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    named = [row for row in rows if "calc" in row[1]]
+    assert named
+    assert all((root / row[0]).is_file() for row in named)  # the path still leads there
+    assert text_cell("-1.5") == "-1.5"
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (60_000, 2)])
+def test_extremely_long_pictures_take_little_memory(size: tuple[int, int]):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert max(prepare(Image.new("RGB", size), 256, "bicubic").shape) == 512
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB

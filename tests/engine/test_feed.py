@@ -49,8 +49,8 @@ def count(run: Session) -> Counted:
     source = run.feed._source
     assert source is not None
     source.prefix.chunk = 1  # else the last chunks are filled up
-    counted = Counted(source.prefix._module)
-    source.prefix._module = counted
+    counted = Counted(source.prefix.module)
+    source.prefix.module = counted
     return counted
 
 

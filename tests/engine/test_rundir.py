@@ -122,3 +122,36 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_atomically(target, "not bytes")  # type: ignore[arg-type]
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_commands_that_others_could_have_written_are_not_taken(folder: RunFolder):
+    send(folder, Pause(id="a"))
+    folder.commands.chmod(0o666)
+    tail = CommandTail(folder)
+    assert list(tail.poll()) == []
+    assert "can be written by others" in tail.refused
+    folder.commands.chmod(0o600)
+    assert [command.id for command in tail.poll() if isinstance(command, Pause)] == ["a"]
+    assert not tail.refused
+
+
+def test_a_link_in_place_of_the_commands_is_neither_read_nor_written(folder: RunFolder, tmp_path: Path):
+    (tmp_path / "elsewhere").write_text("")
+    folder.commands.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="no command can be written"):
+        send(folder, Pause(id="a"))
+    tail = CommandTail(folder)
+    assert list(tail.poll()) == []
+    assert "no regular file" in tail.refused
+    assert (tmp_path / "elsewhere").read_text() == ""
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o277, 0o777])
+def test_a_runs_folder_is_private_whatever_the_umask(mask: int, tmp_path: Path, config: Callable[..., RunConfig]):
+    (tmp_path / "runs").mkdir(mode=0o777)
+    before = os.umask(mask)
+    try:
+        made = create(tmp_path / "runs", config())
+    finally:
+        os.umask(before)
+    assert made.path.stat().st_mode & 0o777 == 0o700

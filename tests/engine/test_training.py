@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.config import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig, with_setting
-from engine.errors import InputError, Stopped
+from engine.errors import InputError, Stopped, TrainingFailed
 from engine.models import zoo
 from engine.progress import quiet
 from engine.protocol import (
@@ -31,7 +31,7 @@ from engine.protocol import (
 from engine.rundir import EventTail, new_command_id, send
 from engine.training import checkpoints, optimizers, schedules
 from engine.training.criterion import Criterion, balanced_weights
-from engine.training.loop import TrainingFailed, train
+from engine.training.loop import train
 from engine.training.precision import choose_precision
 from engine.training.session import Session
 from tests.conftest import TINY, Engine, Sessions
@@ -246,7 +246,7 @@ def test_numbers_that_explode_stop_the_run_and_leave_finite_weights(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(exploding(config, "stop"))
-    with pytest.raises(TrainingFailed, match=r"at step \d+; .* lower optimizer\.lr"):
+    with pytest.raises(TrainingFailed, match=r"at step \d+, first in .*; .* lower optimizer\.lr"):
         train(run, quiet)
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from folded_runs import training
 from textual.pilot import Pilot
 
 from engine import protocol as p
-from engine.config import load, with_setting
+from engine.config import RunConfig, load, with_setting
+from engine.rundir import EventTail, RunFolder, new_command_id, send
+from engine.state import fold_all
 from tltui.app import TltuiApp
+from tltui.runs import start
 from tltui.screens.commands import Actions
 from tltui.screens.help import Help
 from tltui.screens.home import Home
@@ -227,6 +231,35 @@ def test_stopping_asks_and_the_safe_answer_comes_first(tmp_path: Path):
         await until(pilot, lambda: any(isinstance(command, p.Stop) for command in run.commands()))
 
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_row_or_its_curves(tmp_path: Path, config: Callable[..., RunConfig]):
+    """Two stops and two goings on of a real engine."""
+    folder, _ = start(tmp_path / "runs", config(train={"epochs": 2000}))
+    asked_to_stop(folder)
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        await until(pilot, lambda: "stopped" in text_of(app), 60)
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, Workbench) and "training" in text_of(app), 60)
+        await asyncio.to_thread(asked_to_stop, folder)
+        await until(pilot, lambda: "stopped" in text_of(app), 60)
+        await pilot.press("r")
+        await until(pilot, lambda: "training" in text_of(app), 60)
+        await asyncio.to_thread(asked_to_stop, folder)
+        await until(pilot, lambda: "stopped" in text_of(app), 60)
+
+    drive(lambda: app_on(tmp_path), test)
+    state = fold_all(EventTail(folder).poll())
+    assert [step.step for step in state.steps] == list(range(1, len(state.steps) + 1))
+
+
+def asked_to_stop(folder: RunFolder) -> None:
+    """The next engine that looks, or the one that trains, stops after its first step."""
+    trained = len([event for event in EventTail(folder).poll() if isinstance(event, p.Step)])
+    while len([event for event in EventTail(folder).poll() if isinstance(event, p.Step)]) == trained:
+        time.sleep(0.05)
+    send(folder, p.Stop(id=new_command_id()))
 
 
 def test_leaving_asks_once_while_a_run_trains_and_lets_it_train(tmp_path: Path):

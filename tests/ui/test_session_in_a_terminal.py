@@ -11,8 +11,9 @@ import psutil
 import pytest
 from pseudo_terminal import Terminal
 
+from engine.lock import is_locked
 from engine.protocol import CommandApplied, Set
-from engine.rundir import EventTail, RunFolder, is_locked
+from engine.rundir import EventTail, RunFolder
 from tltui import runs
 
 Open = Callable[..., Terminal]

@@ -28,7 +28,7 @@ from tltui.run_rows import RunRow, row_of, row_of_waiting
 from tltui.runs import RunSummary
 from tltui.screens.dialogs import Confirm
 from tltui.settings_draft import defaults
-from tltui.status import is_alive
+from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.runs_table import RunsTable
@@ -49,6 +49,7 @@ class Home(Screen[None]):
         Binding("t", "demo", "try the demo: handwritten digits, no download", id="home.demo"),
         Binding("y", "copy", "a new run with the settings of this one", id="home.copy"),
         Binding("b", "back", "back to the draft", id="home.back"),
+        Binding("r", "resume", "go on with this run", id="home.resume"),
         Binding("p", "pause", "pause this run, or resume it", id="home.pause"),
         Binding("s", "stop", "stop this run, with a checkpoint", id="home.stop"),
         Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
@@ -116,6 +117,8 @@ class Home(Screen[None]):
         row = self.row
         if action in ("pause", "stop"):
             return row is not None and is_alive(row.status)
+        if action == "resume":
+            return row is not None and row.status in RESUMABLE
         if action in ("open", "copy", "delete"):
             return row is not None
         return action != "back" or self.left_draft is not None
@@ -154,6 +157,16 @@ class Home(Screen[None]):
     def action_back(self) -> None:
         """Back to the draft that was left."""
         self.post_message(self.DraftWanted(self.left_draft or defaults()))
+
+    def action_resume(self) -> None:
+        """Go on with the run under the cursor, and show it."""
+        if following := self._following():
+            try:
+                following.go_on()
+            except InputError as error:
+                self.notify(str(error), severity="error", markup=False)
+                return
+            self.post_message(self.RunChosen(self._folder))
 
     def action_pause(self) -> None:
         """Pause or resume the run under the cursor."""

@@ -32,7 +32,7 @@ from tltui.screens.layers_pane import LayersPane
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
-from tltui.status import is_alive
+from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.choice import in_brackets
 from tltui.widgets.config_form import ConfigForm
 from tltui.widgets.confusion import Confusion
@@ -59,7 +59,7 @@ class Workbench(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]  # noqa: RUF012
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r,f9", "run", "run with these settings", id="workbench.run"),
+        Binding("r,f9", "run", "run with these settings, or go on with a run", id="workbench.run"),
         Binding("p", "pause", "pause, or resume", id="workbench.pause"),
         Binding("s", "stop", "stop, with a checkpoint", id="workbench.stop"),
         Binding("k", "checkpoint", "write a checkpoint now", id="workbench.checkpoint"),
@@ -295,12 +295,17 @@ class Workbench(Screen[None]):
         """Steering where there is something to steer, editing where there is a draft."""
         if action in ("pause", "stop", "checkpoint"):
             return self.following is not None and is_alive(self.following.status)
-        if action in ("run", "load", "copy_from"):
+        if action == "run":
+            return self.following is None or self.following.status in RESUMABLE
+        if action in ("load", "copy_from"):
             return self.following is None
         return action != "copy" or self.following is not None
 
     def action_run(self) -> None:
-        """Run the draft, or go to what stands in the way."""
+        """Run the draft, or go to what stands in the way; go on with a run that ended before it was completed."""
+        if self.following is not None:
+            self._go_on(self.following)
+            return
         try:
             config = self._setup.form.config()
         except InputError as error:
@@ -308,6 +313,14 @@ class Workbench(Screen[None]):
             self._open_form(self._setup.form.focus_first_problem)
             return
         self.post_message(self.RunWanted(config, self))
+
+    def _go_on(self, following: Following) -> None:
+        try:
+            following.go_on()
+        except InputError as error:
+            self.notify(str(error), severity="error", markup=False)
+        else:
+            self.notify("an engine goes on with it from its last checkpoint", timeout=3)
 
     def action_pause(self) -> None:
         """Pause, or resume."""
@@ -320,7 +333,7 @@ class Workbench(Screen[None]):
         """Ask, then stop."""
         question = Confirm(
             "Stop training?",
-            "A checkpoint is written and the best one is kept. The run can't go on afterwards.",
+            "A checkpoint is written; r goes on from there.",
             {"no": "Go on training", "yes": "Stop"},
         )
         if await self.app.push_screen_wait(question) == "yes" and self.following is not None:

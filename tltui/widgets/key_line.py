@@ -20,6 +20,7 @@ WORDS: dict[str, str] = {
     "layers.next": "next",
     "layers.end_search": "end search",
     "home.open": "open",
+    "home.resume": "go on",
     "home.new": "new",
     "home.demo": "demo",
     "home.copy": "new like this",
