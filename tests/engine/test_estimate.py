@@ -135,3 +135,9 @@ def test_epochs_take_what_was_estimated(model: str, stage: str, config: Configs,
         ratios[plan] = expected.epoch_seconds / seconds
         print(f"{model}, {plan}: {expected.epoch_seconds:.3f} s estimated, {seconds:.3f} s taken")  # noqa: T201
     assert all(0.75 < ratio < 1.25 for ratio in ratios.values()), ratios
+
+
+@pytest.mark.slow
+def test_a_profile_is_measured_once(config: Configs):
+    run = config(data={"image_size": 0})
+    assert asked_for("timm/test_resnet", run) == asked_for("timm/test_resnet", run)
