@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -16,7 +19,7 @@ from engine.config import HeadConfig, RunConfig
 from engine.estimate import LoopCosts, Profile, estimate, read_plan
 from engine.models import zoo
 from engine.models.freeze import Freezing
-from engine.models.profile import measure_network, profile
+from engine.models.profile import measure_network
 from engine.models.split import split
 from engine.models.structure import describe
 from engine.protocol import DataReady, Epoch
@@ -102,6 +105,13 @@ def test_augmented_views_are_cached_each(config: Configs):
     assert cached["standard"] == 8 * cached["none"]
 
 
+def asked_for(model: str, run: RunConfig) -> Profile:
+    """The profile as the app has it measured: in a process of its own."""
+    options = ["--classes", "3", "--image-size", str(run.data.image_size), "--batch-size", str(run.train.batch_size)]
+    command = [sys.executable, "-m", "tltui", "inspect", model, "--profile", "--json", "--device", "cpu", *options]
+    return msgspec.json.decode(subprocess.run(command, check=True, capture_output=True).stdout, type=Profile)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "stage"), [("resnet18", "layer4"), ("efficientnet_lite0", "blocks.6")])
 def test_epochs_take_what_was_estimated(model: str, stage: str, config: Configs, engine: Engine, tmp_path: Path):
@@ -114,7 +124,7 @@ def test_epochs_take_what_was_estimated(model: str, stage: str, config: Configs,
         run = config(
             data=data, model={"name": model}, freeze={"rules": rules}, train={"epochs": 10 if plan == "head" else 4}
         )
-        known = profile(model, 3, 128, run.head, run.train)
+        known = asked_for(model, run)
         folder, _, status = engine.run(run)
         assert status == 0
         events = list(EventTail(folder).poll())
@@ -125,3 +135,9 @@ def test_epochs_take_what_was_estimated(model: str, stage: str, config: Configs,
         ratios[plan] = expected.epoch_seconds / seconds
         print(f"{model}, {plan}: {expected.epoch_seconds:.3f} s estimated, {seconds:.3f} s taken")  # noqa: T201
     assert all(0.75 < ratio < 1.25 for ratio in ratios.values()), ratios
+
+
+@pytest.mark.slow
+def test_a_profile_is_measured_once(config: Configs):
+    run = config(data={"image_size": 0})
+    assert asked_for("timm/test_resnet", run) == asked_for("timm/test_resnet", run)
