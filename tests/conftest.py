@@ -109,12 +109,17 @@ def session(tmp_path: Path) -> Iterator[Sessions]:
     """A training session in this process; signal handlers are put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
 
+    made: list[Session] = []
+
     def make(config: RunConfig) -> Session:
         folder = create(tmp_path / "runs", config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
-        return prepare(folder, EventLog(folder), Control(folder), config, precision, precision, quiet)
+        made.append(prepare(folder, EventLog(folder), Control(folder), config, precision, precision, quiet))
+        return made[-1]
 
     yield make
+    for one in made:
+        one.feed.close()
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -21,6 +21,7 @@ from tests.faults.short_run import log_problems, short_config
 from tests.faults.writes import fail_at_writes
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_costs_neither_the_run_nor_what_was_written_before(tmp_path: Path):
     report = fail_at_writes(tmp_path, most=3, seed=0)
     assert report.problems == []

@@ -67,7 +67,9 @@ class Terminal:
 
     def read(self, seconds: float) -> bytes:
         """Take in what comes next, if anything does within ``seconds``."""
-        if not select.select([self.master], [], [], seconds)[0]:
+        waiting = select.poll()  # select itself takes no descriptor beyond 1,023
+        waiting.register(self.master, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
             return b""
         try:
             came = os.read(self.master, 65536)

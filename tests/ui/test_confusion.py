@@ -26,7 +26,10 @@ def evaluated(confusion: list[list[int]], classes: list[str] | None = None) -> p
         balanced_accuracy=0.9,
         macro_f1=0.9,
         classes=classes or [f"class {at}" for at in range(len(confusion))],
-        per_class=[],
+        per_class=[
+            p.ClassMetrics(label=f"class {at}", precision=0.0, recall=0.0, f1=0.0, support=0)
+            for at in range(len(confusion))
+        ],
         confusion=confusion,
         images_per_second=100.0,
     )
