@@ -67,7 +67,7 @@ def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) 
         marker=appearance["marker"],
         theme=appearance["theme"],
     )
-    if run is not None:
+    if run is not None and status != terminal.HUNG_UP:
         from engine.lock import is_locked
 
         if is_locked(run):

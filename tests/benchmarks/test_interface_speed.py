@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 
-from engine.protocol import Evaluated
+from engine.protocol import ClassMetrics, Evaluated
 from engine.state import fold, fold_all
 from tests.ui.folded_runs import beginning, training
 from tests.ui.networks import large_network
@@ -118,7 +118,7 @@ def moves_in_a_matrix(classes: int) -> float:
         balanced_accuracy=0.9,
         macro_f1=0.9,
         classes=[f"class {at}" for at in range(classes)],
-        per_class=[],
+        per_class=[ClassMetrics(f"class {at}", 0.9, 0.9, 0.9, 45) for at in range(classes)],
         confusion=confusion,
         images_per_second=100.0,
     )
