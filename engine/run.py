@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from contextlib import nullcontext
@@ -55,9 +56,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) ->
     report = _reporter(log, control)
     environment.set_up_processor()
 
-    def warn(code: str, message: str) -> None:
-        log.write(Warning(code=code, message=message))
-
+    warn = functools.partial(_warn, log)
     checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
     config = from_tables(checkpoints.load_trainer(checkpoint).settings) if checkpoint else folder.load_config()
     device = environment.choose_device(config.train.device)
@@ -115,9 +114,7 @@ def prepare(
     """
     past = past or Past()
 
-    def warn(code: str, message: str) -> None:
-        log.write(Warning(code=code, message=message))
-
+    warn = functools.partial(_warn, log)
     source = open_source(config.data)
     if past.classes not in (None, source.classes):
         raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
@@ -218,6 +215,10 @@ def _warnings(session: Session, weights: WeightsReport) -> list[Event]:
         message = "layers without pretrained weights are frozen and stay random; train them or load weights"
         found.append(Warning(code="random_layers_frozen", message=message))
     return found
+
+
+def _warn(log: EventLog, code: str, message: str) -> None:
+    log.write(Warning(code=code, message=message))
 
 
 def _finished(

@@ -101,6 +101,15 @@ def engine(tmp_path: Path) -> Engine:
     return Engine(tmp_path / "runs")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other make a busy machine slower, not faster."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 Sessions = Callable[[RunConfig], Session]
 
 

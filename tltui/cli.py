@@ -16,13 +16,13 @@ from engine.printable import printable
 from tltui import json_output
 from tltui.options import (
     app_options,
-    detach_option,
     headless_option,
     json_option,
     run_argument,
     run_names,
     runs_dir_option,
     set_option,
+    showing_options,
 )
 from tltui.showing import open_app, show_run, shows_app
 
@@ -67,11 +67,7 @@ def cli(ctx: click.Context, runs_dir: str | None, **appearance: Any) -> None:  #
 
 @cli.command()
 @set_option
-@detach_option
-@headless_option
-@json_option
-@app_options
-@runs_dir_option
+@showing_options
 @click.pass_context
 def demo(ctx: click.Context, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 (click's, see _train)
     """Fine-tune a pretrained network on handwritten digits; nothing to prepare, no download.
@@ -113,11 +109,7 @@ def new(data: str | None, model: str | None, output: str) -> None:
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @set_option
-@detach_option
-@headless_option
-@json_option
-@app_options
-@runs_dir_option
+@showing_options
 @click.pass_context
 def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Train as CONFIG says. Ctrl-C and SIGTERM stop in order; a lost terminal leaves the run alive.
@@ -161,11 +153,7 @@ def attach(
 
 @cli.command()
 @run_argument
-@detach_option
-@headless_option
-@json_option
-@app_options
-@runs_dir_option
+@showing_options
 @click.pass_context
 def resume(
     ctx: click.Context,

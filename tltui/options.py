@@ -56,3 +56,10 @@ def app_options(function: Function) -> Function:
 
 
 run_argument = click.argument("run", shell_complete=run_names)
+
+
+def showing_options(function: Function) -> Function:
+    """How a command that starts a run shows it, and where runs are kept."""
+    for option in (runs_dir_option, app_options, json_option, headless_option, detach_option):
+        function = option(function)
+    return function

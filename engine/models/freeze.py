@@ -37,6 +37,7 @@ class Freezing:
         self._head = head
         self._norm_stats = norm_stats
         self._modes: dict[str, bool] = {}
+        self.moving: list[Any] = []  # the layers whose batch statistics move with each step of training
         self.digests: dict[str, str] = {}  # SHA-256 of every frozen tensor, from when it was frozen
         self._checks = 0
         self._changed: set[str] = set()
@@ -51,6 +52,7 @@ class Freezing:
             if not decisions[name].trains:
                 parameter.grad = None  # an optimizer steps on whatever gradient it finds
         self._modes = self._training_modes(modules, {path: decisions[path].trains for path in modules})
+        self.moving = [layer for path, layer in modules.items() if keeps_batch_statistics(layer) and self._modes[path]]
         frozen = self.frozen()
         self.digests = {name: self.digests.get(name) or _digest(tensor) for name, tensor in frozen.items()}
 

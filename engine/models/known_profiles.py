@@ -5,18 +5,16 @@ Imports no torch.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from engine.cache.folder import PROFILES, cache_root, private_folder
+from engine.cache import memo
+from engine.cache.folder import PROFILES
 from engine.config import HeadConfig, TrainConfig
 from engine.environment import processor_name, versions
-from engine.rundir import write_atomically
 
 _VERSION = 1  # of what is measured and how it is kept
 Kind = TypeVar("Kind", bound=msgspec.Struct)
@@ -34,22 +32,16 @@ def loop(train: TrainConfig) -> str:
 
 def look(what: str, kind: type[Kind]) -> Kind | None:
     """What was measured of ``what``, if it was, with these libraries and devices."""
-    try:
-        return msgspec.json.decode(_path(what).read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return memo.look(PROFILES, _identity(what), kind)
 
 
 def remember(what: str, measured: msgspec.Struct) -> None:
-    """Keep what was measured for next time; not being able to is no error."""
-    with suppress(OSError):
-        private_folder(cache_root(), PROFILES)
-        write_atomically(_path(what), msgspec.json.encode(measured))
+    """Keep what was measured for next time."""
+    memo.remember(PROFILES, _identity(what), measured)
 
 
-def _path(what: str) -> Path:
-    identity = f"{_VERSION} {versions()} {processor_name()} {_cards()} {what}"
-    return cache_root() / PROFILES / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
+def _identity(what: str) -> str:
+    return f"{_VERSION} {versions()} {processor_name()} {_cards()} {what}"
 
 
 def _cards() -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from engine.models.cutting import CannotCut, boundary, computed_once, part, row_
 from engine.models.freeze import Freezing
 from engine.models.tracing import PICTURE, observe, operation, text, trace
 from engine.models.zoo import Classifier
+from engine.randomness import same_randomness
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def split(classifier: Classifier, freezing: Freezing) -> Split:
     Neither the state of the network nor that of random number generators changes.
     """
     try:
-        with _same_randomness(_like(classifier).device):
+        with same_randomness(_like(classifier).device):
             return _first_that_works(classifier, freezing)
     finally:
         freezing.train_mode()
@@ -303,17 +303,3 @@ def _seed(device: torch.device) -> None:
     torch.default_generator.manual_seed(0)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(0)
-
-
-@contextlib.contextmanager
-def _same_randomness(device: torch.device) -> Iterator[None]:
-    """Random number generators come out as they went in."""
-    state = torch.get_rng_state()
-    module = None if device.type == "cpu" else torch.get_device_module(device)
-    device_state = module.get_rng_state() if module else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        if module:
-            module.set_rng_state(device_state)

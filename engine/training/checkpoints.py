@@ -21,9 +21,9 @@ from torch import nn
 from engine.errors import first_line
 from engine.models.freeze import FrozenMemory
 from engine.protocol import Epoch
+from engine.randomness import RandomState
 from engine.rundir import RunFolder, sync_folder
 from engine.training.optimizers import NamedState
-from engine.training.randomness import RandomState
 
 MODEL = "model.safetensors"
 _OPTIMIZER = "optimizer.safetensors"

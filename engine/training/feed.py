@@ -95,20 +95,27 @@ class Feed:
 
         What was computed for the boundary before stays in the cache, and is what deeper ones are computed from.
         """
-        before, over = self._source, self._bridge
+        before = self._source
+        if self._bridge:
+            self._bridge.rows.close()
         self._source, self._bridge = None, None
-        if over:
-            over.rows.close()
-        if split.kind == "none":
-            return
-        prefix = Prefix(split.prefix, self._frozen_precision, self._fits)
-        rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._frozen_precision))
-        self._source = _Source(split, prefix, rows)
-        if before and before.rows and rows:
-            before.rows.leave_memory()
-            between = bridge(before.split, split)
-            if between is not None and before.rows.bytes:
-                self._bridge = _Bridge(before.rows, Prefix(between, self._frozen_precision, self._fits))
+        if split.kind != "none":
+            prefix = Prefix(split.prefix, self._frozen_precision, self._fits)
+            rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._frozen_precision))
+            self._source = _Source(split, prefix, rows)
+        if before and before.rows:
+            self._bridge = self._bridge_from(before.split, before.rows)
+
+    def _bridge_from(self, split: Split, rows: RowStore) -> _Bridge | None:
+        """What goes on from the rows of the boundary before; where nothing does, they are let go."""
+        between = None
+        if self._source and self._source.rows and rows.bytes:
+            between = bridge(split, self._source.split)
+        if between is None:
+            rows.close()
+            return None
+        rows.leave_memory()
+        return _Bridge(rows, Prefix(between, self._frozen_precision, self._fits))
 
     def close(self) -> None:
         """Let other runs have all that was computed."""

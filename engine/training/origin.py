@@ -25,7 +25,7 @@ def find_origin(session: Session, batch: Batch, criterion: Criterion, parts: Seq
     broken = next((name for name, p in module.named_parameters() if not _is_finite(p)), None)
     if broken:
         return f"in the weights of {broken} themselves"
-    now = Before(module, session.device)
+    now = Before(session.freezing, session.device)
     before.put_back()
     try:
         return _watched(module, lambda: forward_backward(session, batch, criterion, parts)[0])

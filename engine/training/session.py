@@ -39,6 +39,7 @@ from engine.protocol import (
     Stop,
     Warning,
 )
+from engine.randomness import put_back, random_state
 from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
@@ -47,7 +48,6 @@ from engine.training.feed import Batch, Feed
 from engine.training.memory import Fits, Place, release
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
-from engine.training.randomness import put_back, random_state
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
 _BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epoch, too
@@ -129,9 +129,7 @@ class Session:
 
     def cut(self) -> None:
         """Divide the network anew into what is computed once for each picture and what trains."""
-        self.freezing.train_mode()
         self.split = split(self.classifier, self.freezing)
-        self.freezing.train_mode()
         self.feed.use(self.split, self.freezing.digests)
         if self.split.why:
             self.warn("not_cut", f"frozen layers are computed again in each epoch: {self.split.why}")

@@ -55,8 +55,8 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
 
     Where memory is too small for the batch it goes through in parts. Raises TrainingFailed where none would fit.
     """
-    optimizer, scaler, module = session.optimizer, session.scaler, session.classifier.module
-    before, count = Before(module, session.device), len(batch.labels)
+    optimizer, scaler = session.optimizer, session.scaler
+    before, count = Before(session.freezing, session.device), len(batch.labels)
     while True:
         optimizer.zero_grad(set_to_none=True)
         parts = session.fits.parts("train", count)
@@ -65,7 +65,7 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
             break
         except Exception as error:
             largest = max(part.stop - part.start for part in parts)
-            session.fits.shrink("train", largest, error, least=fewest(module))
+            session.fits.shrink("train", largest, error, least=fewest(session.freezing))
         before.put_back()
         release(session.device)
     scaler.unscale_(optimizer)

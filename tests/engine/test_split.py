@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,6 +19,8 @@ from engine.models import zoo
 from engine.models.architecture import Preprocessing
 from engine.models.split import Split, bridge
 from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 HEAD_ONLY = ["freeze *", "train head"]
 NETWORKS = [
@@ -33,15 +34,6 @@ NETWORKS = [
     ("swin_t", 64, "last stage"),
     ("timm/vit_tiny_patch16_224", 32, "last stage"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other make a busy machine slower, not faster."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("name", "size", "kind"), NETWORKS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from engine.models import torchvision_zoo
 from engine.models.split import bridge
 from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]
 
 # Sides of pictures in pixels: small ones where the network takes them, 0 for the only one that it takes.
 SIZES = {
@@ -107,15 +107,6 @@ NETWORKS = {name: SIZES.get(name, 32 if name.startswith("vit_") else 64) for nam
     f"timm/{name}": size for name, size in TIMM.items()
 }
 IN_DOUBLE = {"resnet18": 64, "densenet121": 32, "swin_t": 64, "vit_b_16": 32, "timm/convnext_atto": 64}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other make a busy machine slower, not faster."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
