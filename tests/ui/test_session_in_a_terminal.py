@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,6 +73,9 @@ def test_a_session_from_the_first_key_to_the_end_of_the_run(tltui: Open, runs_di
     (folder,) = runs.folders(runs_dir)
     assert engine_of(folder) == warm
     app.wait_for(lambda: "step " in app.text)
+    # The demo is over within seconds; this session watches it for longer.
+    steer = [sys.executable, "-m", "tltui", "steer", folder.id, "train.epochs=1000", "--runs-dir", str(runs_dir)]
+    subprocess.run(steer, check=True, capture_output=True)
 
     app.press("\x1bOQ")  # F2: the layers
     app.press("1")
