@@ -99,7 +99,7 @@ def test_a_session_from_the_first_key_to_the_end_of_the_run(tltui: Open, runs_di
 
     app = tltui("attach", "last")
     app.wait_for("‖ paused")
-    assert "○ blocks" in app.text
+    app.wait_for("○ blocks")
     app.press("p")
     app.wait_for("● training")
     app.close()
