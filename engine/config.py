@@ -284,6 +284,14 @@ def with_setting(config: RunConfig, key: str, value: object) -> RunConfig:
     return from_tables(tables)
 
 
+def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
+    """``with_setting`` for a run that has begun. Raises InputError, too, for what can't change any more."""
+    changed = with_setting(config, key, value)
+    if not is_live(key):
+        raise InputError(f"{key} can't change once a run has begun; start a new run with it")
+    return changed
+
+
 def to_toml(config: RunConfig, *, comments: bool = True) -> str:
     """The complete config as TOML, each setting with its help, its range and its default as a comment."""
     document = tomlkit.document()

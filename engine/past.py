@@ -1,7 +1,8 @@
 """What a run's log tells already when an engine takes the run up again.
 
 Steps after the last checkpoint are computed again, silently: what was told stays told, and the changes that commands
-made are made again at the steps at which they were made.
+made are made again at the steps at which they were made. A run that failed at a number that was not finite tries
+those steps another time, with all changes made before the first of them.
 """
 
 from __future__ import annotations
@@ -10,23 +11,29 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from engine import protocol as p
 
 
 @dataclass
 class Past:
-    """``step``, ``epoch``: the last that were told; ``changes``: settings changed by commands, in order; ``answered``:
-    how often each command, or raw line, had an answer."""
+    """``step``, ``epoch``: the last that were told; ``settled``: the last that is computed as it was told; ``failed``:
+    whether numbers exploded at the last; ``changes``: settings changed by commands, in order; ``answered``: how often
+    each command, or raw line, had an answer."""
 
     begun: bool = False
     completed: bool = False
     step: int = 0
+    settled: int = 0
     epoch: int = 0
+    failed: bool = False
     changes: list[p.CommandApplied] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
     classes: list[str] | None = None
     model_ready: bool = False
     warnings: set[tuple[str, str]] = field(default_factory=set)
+    _exploded: bool = False
 
     @classmethod
     def of(cls, events: Iterable[p.AnyEvent]) -> Past:
@@ -40,15 +47,12 @@ class Past:
         self.begun = True
         match event:
             case p.Step():
-                self.step = event.step
+                self.step = self.settled = event.step
+                self._exploded = event.nonfinite is not None or event.grad_norm is None
             case p.Epoch():
                 self.epoch = event.epoch
-            case p.CommandApplied():
-                self.answered[key(event.command)] += 1
-                if isinstance(event.command, p.Set):
-                    self.changes.append(event)
-            case p.CommandRejected():
-                self.answered[key(event.command)] += 1
+            case p.CommandApplied() | p.CommandRejected():
+                self._take_in_answer(event)
             case p.DataReady():
                 self.classes = event.classes
             case p.ModelReady():
@@ -57,6 +61,22 @@ class Past:
                 self.warnings.add((event.code, event.message))
             case p.RunFinished():
                 self.completed = event.status == "completed"
+                self.failed = event.status == "failed" and self._exploded
+            case p.Resumed():
+                self._exploded = False
+                if self.failed:
+                    self.try_again_from(event.step)
+
+    def _take_in_answer(self, answer: p.CommandApplied | p.CommandRejected) -> None:
+        self.answered[key(answer.command)] += 1
+        if isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set):
+            self.changes.append(answer)
+            self.settled = max(self.settled, answer.step)
+
+    def try_again_from(self, step: int) -> None:
+        """Let the steps after ``step`` go otherwise than they went until the run failed."""
+        self.failed, self.settled = False, step
+        self.changes = [msgspec.structs.replace(change, step=min(change.step, step)) for change in self.changes]
 
     def told(self, event: p.Event) -> bool:
         """Whether ``event`` stands in the log already, seen from a run that goes on."""

@@ -113,6 +113,10 @@ def prepare(
     ``checkpoint``: from where a run goes on whose log tells of ``past``; ``config`` then has the settings as of there.
     """
     past = past or Past()
+    begin_at = checkpoints.load_trainer(checkpoint).step if checkpoint else 0
+    tries_again = past.failed
+    if tries_again:
+        past.try_again_from(begin_at)
 
     warn = functools.partial(_warn, log)
     source = open_source(config.data)
@@ -157,6 +161,10 @@ def prepare(
     if past.begun:
         name = str(checkpoint.relative_to(folder.path)) if checkpoint else None
         log.write(Resumed(step=session.step, epoch=session.epoch, checkpoint=name, told=past.step))
+    if tries_again:
+        where = f"the checkpoint after step {begin_at}" if checkpoint else "the start"
+        message = f"steps from {where} to {past.step} are tried again, with the settings as they are now; "
+        warn("tries_again", message + "the log keeps their figures from before the run failed")
     return session
 
 

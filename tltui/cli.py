@@ -153,11 +153,13 @@ def attach(
 
 @cli.command()
 @run_argument
+@set_option
 @showing_options
 @click.pass_context
 def resume(
     ctx: click.Context,
     run: str,
+    changes: tuple[str, ...],
     detach: bool,
     headless: bool,
     as_json: bool,
@@ -167,14 +169,16 @@ def resume(
     """Go on with a run that was stopped, failed or lost its engine, as if nothing had happened.
 
     Exit status as for train, so that a job's script can say "resume" again and again: 0 also where the run is done.
+    A run that failed on a loss that was not finite tries that step again, with what --set changes.
 
     \b
     Example:  tltui resume last
+              tltui resume last --set optimizer.lr=1e-4
     """
     from tltui import runs
 
     folder = runs.find(runs.runs_folder(runs_dir), run)
-    process = runs.resume(folder)
+    process = runs.resume(folder, _overrides(changes))
     if process is None:
         click.echo(printable(f"run {folder.id} is completed"), err=True)
         return

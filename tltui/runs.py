@@ -7,18 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import platformdirs
 
-from engine.config import RunConfig
+from engine.config import RunConfig, parse_value, with_live_setting
 from engine.control import ENDING
 from engine.errors import InputError
 from engine.lock import is_locked
-from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished
-from engine.rundir import EventTail, RunFolder, create, send
+from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished, Set
+from engine.rundir import EventTail, RunFolder, create, new_command_id, send
 from engine.state import RunState, fold_all
 
 ENGINE = (sys.executable, "-m", "engine.worker")
@@ -95,11 +95,22 @@ def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[by
     return folder, start_engine(folder)
 
 
-def resume(folder: RunFolder) -> subprocess.Popen[bytes] | None:
-    """Start an engine that goes on with a run; None where it is completed. Raises InputError where one is at work."""
+def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
+    """Start an engine that goes on with a run, with other settings than before; None where it is completed.
+
+    Raises InputError where an engine is at work, and for a setting that can't change.
+    """
     if is_locked(folder):
         raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
-    return None if read(folder, steps=False).status == "completed" else start_engine(folder)
+    if read(folder, steps=False).status == "completed":
+        return None
+    config = folder.load_config()
+    commands = [Set(id=new_command_id(), key=key, value=parse_value(text)) for key, text in (changes or {}).items()]
+    for command in commands:
+        config = with_live_setting(config, command.key, command.value)
+    for command in commands:
+        send(folder, command)
+    return start_engine(folder)
 
 
 def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:

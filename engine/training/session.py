@@ -167,7 +167,7 @@ class Session:
     def wanted(self) -> bool:
         """Whether ``obey`` has anything to do."""
         change_due = bool(self.changes) and self.changes[0].step <= self.step
-        if change_due or self._checkpoint_due or self.step < self.past.step:
+        if change_due or self._checkpoint_due or self.step < self.past.settled:
             return True
         return self.control.anything() or self._refuses_commands
 
@@ -181,8 +181,8 @@ class Session:
             self._apply(self.changes.popleft().command)
         if self._checkpoint_due:
             self.save(best=False)
-        if self.step < self.past.step:
-            self.report("catch_up", self.step, self.past.step, "steps")
+        if self.step < self.past.settled:
+            self.report("catch_up", self.step, self.past.settled, "steps")
             return
         self.past.caught_up()
         while True:
@@ -243,9 +243,7 @@ class Session:
             raise InputError("the run is not paused" if paused else "the run is already paused")
 
     def _set(self, key: str, value: Any) -> None:  # noqa: ANN401 (whatever the sender wrote; the schema decides)
-        changed = settings.with_setting(self.config, key, value)
-        if not settings.is_live(key):
-            raise InputError(f"{key} can't change while the run trains; start a new run with it")
+        changed = settings.with_live_setting(self.config, key, value)
         if key == "train.epochs" and changed.train.epochs < self.epoch:
             raise InputError(f"train.epochs = {value} is less than the {self.epoch} epochs that are done")
         if key == "freeze.rules":

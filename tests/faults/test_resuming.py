@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.protocol import AnyEvent, CommandApplied, Pause, Resumed, RunFinished, Set, Step, Warning
+from engine.protocol import AnyEvent, CommandApplied, Pause, Resumed, RunFinished, SaveCheckpoint, Set, Step, Warning
 from engine.rundir import EventTail, RunFolder, create, new_command_id, send
 from engine.state import fold_all
 from engine.training.criterion import Criterion
@@ -60,8 +61,8 @@ def events(folder: RunFolder, kind: type) -> list:
     return [event for event in EventTail(folder).poll() if isinstance(event, kind)]
 
 
-def end(folder: RunFolder) -> Outcome:
-    assert Life(folder, script()).wait() == 0, folder.log.read_text()
+def end(folder: RunFolder, asked: Script | None = None) -> Outcome:
+    assert Life(folder, script() if asked is None else asked).wait() == 0, folder.log.read_text()
     assert log_problems(folder) == []
     return Outcome.of(folder)
 
@@ -127,6 +128,47 @@ def test_a_run_that_is_killed_while_it_catches_up_still_ends_the_same(folder: Ru
     for _ in range(2):
         live(folder, lambda event: isinstance(event, Resumed), script()).kill()
     assert not expected.difference(end(folder))
+
+
+def explode(folder: RunFolder) -> int:
+    """A run whose rate was raised until its numbers exploded, and the rate lowered again; gives its last step."""
+    asked: Script = [
+        (3, SaveCheckpoint(id="checkpoint")),
+        (5, Set(id="clip", key="optimizer.clip_norm", value=0.25)),
+        (6, Set(id="rate", key="optimizer.lr", value=50.0)),
+    ]
+    assert Life(folder, asked, fault=overflow_at_high_rates).wait() == 1
+    assert "lower optimizer.lr" in events(folder, RunFinished)[-1].reason
+    send(folder, Set(id="lower", key="optimizer.lr", value=0.004))
+    return max(one.step for one in events(folder, Step))
+
+
+def overflow_at_high_rates(_folder: RunFolder) -> None:
+    """As weights do that have become too large."""
+    from engine.training import loop
+
+    launch = loop.launch
+
+    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+        scale = math.inf if session.config.optimizer.lr > 1 else 1.0
+        return launch(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
+
+    loop.launch = overflowing
+
+
+def test_a_run_whose_numbers_exploded_goes_on_from_its_checkpoint_with_another_rate(folder: RunFolder, root: Path):
+    failed_at = explode(folder)
+    outcome = end(folder, [])
+    assert all(one["nonfinite"] is None for one in outcome.steps if one["step"] != failed_at)
+    assert [(one.command.id, one.step) for one in events(folder, CommandApplied)][-1] == ("lower", 5)
+    assert RunFolder(folder.path).load_config().optimizer.lr == 0.01  # what the run was made with
+    assert "step 5 to" in next(one.message for one in events(folder, Warning) if one.code == "tries_again")
+
+    killed = create(root / "runs", short_config(root))
+    assert explode(killed) == failed_at
+    for _ in range(2):
+        live(killed, lambda event: isinstance(event, CommandApplied | Resumed), []).kill()
+    assert not outcome.difference(end(killed, []))
 
 
 def test_commands_that_came_while_no_engine_lived_are_applied_once(folder: RunFolder):
