@@ -188,24 +188,37 @@ class Warning(Event, tag="warning"):
 
 
 class ClassMetrics(msgspec.Struct):
-    """Figures of one class; ``support`` is its number of pictures."""
+    """Figures of one class; ``support`` is its number of pictures. ``roc_auc`` and ``average_precision`` are those of
+    its probability against all other classes, null where all pictures, or none, are of the class."""
 
     label: str
     precision: float
     recall: float
     f1: float
     support: Count
+    roc_auc: float | None = None
+    average_precision: float | None = None
+
+
+class ReliabilityBin(msgspec.Struct):
+    """Answers of about the same confidence: how many, their mean confidence, and the share that is right."""
+
+    count: Count
+    confidence: float
+    accuracy: float
 
 
 class Evaluated(Event, tag="evaluated"):
     """The best checkpoint on one split.
 
-    ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts pictures.
+    ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts pictures. ``top5`` is null with
+    five classes or fewer; ``roc_auc`` and ``average_precision`` are means over the classes that have them; ``ece`` is
+    the expected calibration error over ``reliability``'s bins. Shares are of 1.
     """
 
     split: str
     count: Count
-    loss: float | None
+    log_loss: float | None
     accuracy: float
     accuracy_interval: tuple[float, float]
     balanced_accuracy: float
@@ -214,6 +227,12 @@ class Evaluated(Event, tag="evaluated"):
     per_class: list[ClassMetrics]
     confusion: list[list[Count]]
     images_per_second: float
+    top5: float | None = None
+    weighted_f1: float | None = None
+    roc_auc: float | None = None
+    average_precision: float | None = None
+    ece: float | None = None
+    reliability: list[ReliabilityBin] = []
     nonfinite: NonFinite | None = None
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from engine import environment
-from engine.config import RunConfig, from_tables
+from engine.config import RunConfig
 from engine.control import Control
 from engine.data.loaders import batch_count
 from engine.data.prepare import prepare_data
@@ -58,7 +58,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) ->
 
     warn = functools.partial(_warn, log)
     checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
-    config = from_tables(checkpoints.load_trainer(checkpoint).settings) if checkpoint else folder.load_config()
+    config = checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
     device = environment.choose_device(config.train.device)
     precision, frozen_precision = choose_precision(
         config.train.precision, device, config.model.name, config.data.image_size
@@ -178,7 +178,9 @@ def evaluate_best(session: Session, report: Report) -> None:
     for split in splits:
         last = split == splits[-1]
         with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
-            evaluated = evaluate(data, split, session.answers(split, report, "evaluate"), predictions)
+            paths = (data.pictures[i].key for i in data.splits[split])
+            answers = session.answers(split, report, "evaluate")
+            evaluated = evaluate(data.classes, split, answers, paths, predictions)
         if predictions and predictions.problem:
             session.warn("not_written", predictions.problem)
         write_evaluation(session.folder, evaluated, session.warn)

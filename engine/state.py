@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from engine import protocol as p
+from engine.steps import Steps
 
 
 @dataclass
@@ -29,7 +30,7 @@ class RunState:
     cached: int = 0
     epochs_planned: int = 0
     progress: p.Progress | None = None
-    steps: list[p.Step] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
     epochs: list[p.Epoch] = field(default_factory=list)
     checkpoints: dict[str, p.Checkpoint] = field(default_factory=dict)
     evaluations: dict[str, p.Evaluated] = field(default_factory=dict)

@@ -255,6 +255,29 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
 
 
 @cli.command()
+@run_argument
+@click.option("--data", metavar="DIR", help="Other pictures: a folder for each class, or train/ val/ test/ with those.")
+@click.option("--split", type=click.Choice(["val", "test"]), default=None, help="  [default: test where there is one]")
+@click.option("--device", default="auto", show_default=True, help="As train.device.")
+@json_option
+@runs_dir_option
+def evaluate(run: str, data: str | None, split: str | None, device: str, as_json: bool, runs_dir: str | None) -> None:
+    """Evaluate a run's best checkpoint once more, on its own pictures or on others.
+
+    \b
+    Example:  tltui evaluate last --data ~/new-photos
+    """
+    from pathlib import Path
+
+    from tltui import runs
+    from tltui.evaluating import print_evaluation
+
+    folder = runs.find(runs.runs_folder(runs_dir), run)
+    other = Path(data).expanduser() if data else None
+    print_evaluation(_console(), folder, split or "", other, device, as_json=as_json)
+
+
+@cli.command()
 @click.argument("model")
 @click.option("--classes", default=1000, show_default=True, type=click.IntRange(2), help="Outputs of the new head.")
 @click.option("--image-size", default=0, metavar="PX", help="Side of the pictures; 0: what the weights expect.")

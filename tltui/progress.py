@@ -13,7 +13,7 @@ from tltui.glyphs import bytes as bytes_text
 from tltui.glyphs import duration, number, safe
 from tltui.tables import evaluation, frozen_line
 
-_ACTIVITIES = {
+ACTIVITIES = {
     "download": "downloading weights",
     "data": "reading pictures",
     "catch_up": "computing again what was told before",
@@ -58,7 +58,7 @@ class PlainProgress:
                 self.__enter__()  # it rests after an engine's last words
                 self._line(f"run {event.run} on {event.device} ({event.device_name}), {event.precision}")
             case p.Progress():
-                activity = _ACTIVITIES.get(event.activity, safe(event.activity, 20))
+                activity = ACTIVITIES.get(event.activity, safe(event.activity, 20))
                 self._move(activity, event.done, event.total, _amount(event))
             case p.DataReady():
                 self._data(event)

@@ -64,59 +64,63 @@ def prepare_data(
     split lacks a class ("class_missing").
     """
     start = time.monotonic()
+    data, skipped, fingerprints = read_pictures(source, config, preprocessing, report, on_problem)
+    splits = split(data.pictures, config.data, config.train.seed)
+    data.splits.update(keep_splits(folder.splits, splits, data.pictures, source.classes, on_problem))
+    check_classes(data.splits, data.pictures, source.classes)
+    _look_for_leaks(data, fingerprints, on_problem)
+    _look_for_classes(data, on_problem)
+    return data, DataReady(
+        classes=data.classes,
+        counts={name: len(members) for name, members in data.splits.items()},
+        class_counts={name: data.class_counts(name) for name in data.splits},
+        skipped=skipped,
+        seconds=time.monotonic() - start,
+    )
+
+
+def read_pictures(
+    source: Source,
+    config: RunConfig,
+    preprocessing: Preprocessing,
+    report: Report,
+    on_problem: Callable[[str, str], None],
+) -> tuple[Data, list[SkippedFile], Space]:
+    """Decode all of ``source`` that the cache does not have: the data, not yet split; what was skipped; fingerprints.
+
+    Raises InputError where too much can't be read.
+    """
     side, interpolation = preprocessing.resize_size, preprocessing.interpolation
     root = cache_root()
     label = data_label(config)
     spaces = Spaces(pictures_space(root, side, interpolation, label, on_problem), fingerprints_space(root, label))
     readable, keys, skipped = decode_all(source, side, interpolation, spaces, FileDigests(root), report)
     _check_skipped(skipped, len(source.pictures))
-    pictures = [source.pictures[index] for index in readable]
-    splits = split(pictures, config.data, config.train.seed)
-    splits = keep_splits(folder.splits, splits, pictures, source.classes, on_problem)
-    check_classes(splits, pictures, source.classes)
-    _look_for_leaks(splits, pictures, keys, spaces.fingerprints, on_problem)
-    _look_for_classes(splits, pictures, source.classes, on_problem)
 
     def again(index: int) -> Pixels:
         return decode_again(source, readable[index], keys[index].item(), side, interpolation)
 
-    data = Data(source.classes, pictures, keys, PictureStore(spaces.pictures, keys, again), splits)
-    return data, DataReady(
-        classes=data.classes,
-        counts={name: len(members) for name, members in splits.items()},
-        class_counts={name: data.class_counts(name) for name in splits},
-        skipped=skipped,
-        seconds=time.monotonic() - start,
-    )
+    pictures = [source.pictures[index] for index in readable]
+    data = Data(source.classes, pictures, keys, PictureStore(spaces.pictures, keys, again), {})
+    return data, skipped, spaces.fingerprints
 
 
-def _look_for_leaks(
-    splits: dict[str, list[int]],
-    pictures: list[Picture],
-    keys: Keys,
-    fingerprints: Space,
-    on_problem: Callable[[str, str], None],
-) -> None:
+def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Callable[[str, str], None]) -> None:
     try:
-        rows = np.stack(fingerprints.read(keys))
+        rows = np.stack(fingerprints.read(data.keys))
     except KeyError:  # damaged underneath; the next run makes them anew
         return
     fingerprints.close()
-    if leaks := leakage.find_leaks(splits, keys, rows):
-        on_problem("leakage", leakage.sentence(leaks, splits, pictures))
+    if leaks := leakage.find_leaks(data.splits, data.keys, rows):
+        on_problem("leakage", leakage.sentence(leaks, data.splits, data.pictures))
 
 
-def _look_for_classes(
-    splits: dict[str, list[int]],
-    pictures: list[Picture],
-    classes: list[str],
-    on_problem: Callable[[str, str], None],
-) -> None:
-    missing = classes_missing(splits, pictures, classes)
+def _look_for_classes(data: Data, on_problem: Callable[[str, str], None]) -> None:
+    missing = classes_missing(data.splits, data.pictures, data.classes)
     if missing:
-        per_class = Counter(classes[picture.label] for picture in pictures)
+        per_class = Counter(data.classes[picture.label] for picture in data.pictures)
         parts = [
-            f"{name} has no picture of {len(absent)} of {len(classes)} classes, e.g. of "
+            f"{name} has no picture of {len(absent)} of {len(data.classes)} classes, e.g. of "
             f'"{absent[0]}" ({per_class[absent[0]]} in all)'
             for name, absent in missing.items()
         ]

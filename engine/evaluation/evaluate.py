@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,39 +12,55 @@ import msgspec
 import torch
 
 from engine.data.prepare import Data
-from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class
+from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class, weighted_f1
 from engine.evaluation.predictions import PredictionsFile
+from engine.evaluation.scores import mean_of
 from engine.protocol import Baseline, Evaluated, finite
 from engine.rundir import RunFolder, write_or_warn
 
 Answers = tuple[torch.Tensor, torch.Tensor]  # logits (N, classes) in fp32 and labels (N,), of one batch
 
 
-def evaluate(data: Data, split: str, answers: Iterable[Answers], predictions: PredictionsFile | None) -> Evaluated:
-    """Figures of a classifier's ``answers`` to one split of ``data``; each goes to ``predictions``, too."""
+def evaluate(
+    classes: list[str],
+    split: str,
+    answers: Iterable[Answers],
+    paths: Iterable[str],
+    predictions: PredictionsFile | None = None,
+) -> Evaluated:
+    """Figures of a classifier's ``answers`` to the pictures of a split at ``paths``; they go to ``predictions``, too.
+
+    Takes no more memory for many pictures than for few, but for the first hundred thousand's probabilities.
+    """
     start = time.monotonic()
-    members = data.splits[split]
-    tally = Tally(len(data.classes))
+    tally = Tally(len(classes))
+    names = iter(paths)
     for logits, labels in answers:
         if predictions:
-            paths = [data.pictures[i].key for i in members[tally.count : tally.count + len(labels)]]
-            predictions.write(paths, labels, logits.softmax(1))
+            predictions.write(list(itertools.islice(names, len(labels))), labels, logits.softmax(1))
         tally.add(logits, labels)
-    loss, nonfinite = finite(tally.loss / tally.count)
-    classes = per_class(tally, data.classes)
+    seconds = time.monotonic() - start
+    log_loss, nonfinite = finite(tally.loss / tally.count)
+    figures = per_class(tally, classes)
     return Evaluated(
         split=split,
         count=tally.count,
-        loss=loss,
+        log_loss=log_loss,
         nonfinite=nonfinite,
         accuracy=tally.correct / tally.count,
         accuracy_interval=accuracy_interval(tally.correct, tally.count),
         balanced_accuracy=balanced_accuracy(tally),
-        macro_f1=fmean(one.f1 for one in classes),
-        classes=data.classes,
-        per_class=classes,
+        macro_f1=fmean(one.f1 for one in figures),
+        weighted_f1=weighted_f1(figures),
+        top5=tally.in_top5 / tally.count if len(classes) > 5 else None,
+        roc_auc=mean_of([one.roc_auc for one in figures if one.roc_auc is not None]),
+        average_precision=mean_of([one.average_precision for one in figures if one.average_precision is not None]),
+        ece=tally.calibration.error if tally.sound else None,
+        reliability=tally.calibration.bins,
+        classes=classes,
+        per_class=figures,
         confusion=tally.confusion.tolist(),
-        images_per_second=round(tally.count / (time.monotonic() - start), 1),
+        images_per_second=round(tally.count / seconds, 1),
     )
 
 

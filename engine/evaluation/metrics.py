@@ -5,27 +5,45 @@ scikit-learn and SciPy take a second to import and are not needed before the end
 
 from __future__ import annotations
 
+import math
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.evaluation.scores import Calibration, Scores, rank
 from engine.protocol import ClassMetrics
 
 
 class Tally:
-    """``confusion[true, predicted]`` counts pictures; ``loss`` sums their cross-entropy."""
+    """``confusion[true, predicted]`` counts pictures, ``in_top5`` those whose class is among the five likeliest;
+    ``loss`` sums their cross-entropy."""
 
     def __init__(self, classes: int) -> None:
         self.confusion: npt.NDArray[np.int64] = np.zeros((classes, classes), dtype=np.int64)
         self.loss = 0.0
+        self.in_top5 = 0
+        self.scores = Scores(classes)
+        self.calibration = Calibration()
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Count one batch: logits (N, classes), labels (N,)."""
-        pairs = (labels.cpu().numpy(), logits.argmax(1).cpu().numpy())
-        np.add.at(self.confusion, pairs, 1)
+        true = labels.cpu().numpy()
+        np.add.at(self.confusion, (true, logits.argmax(1).cpu().numpy()), 1)
         self.loss += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        likeliest = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        self.in_top5 += int((likeliest == labels[:, None]).any(1).sum())
+        if self.sound:
+            probabilities = logits.softmax(1).cpu().numpy()
+            self.scores.add(probabilities, true)
+            self.calibration.add(probabilities, true)
+
+    @property
+    def sound(self) -> bool:
+        """Whether all answers so far were finite; else their probabilities mean nothing."""
+        return math.isfinite(self.loss)
 
     @property
     def count(self) -> int:
@@ -54,8 +72,14 @@ def balanced_accuracy(tally: Tally) -> float:
     return float(balanced_accuracy_score(true, predicted, sample_weight=weight))
 
 
+def weighted_f1(classes: list[ClassMetrics]) -> float:
+    """The mean of the classes' F1, each weighted by its pictures."""
+    return fmean([one.f1 for one in classes], [one.support for one in classes])
+
+
 def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
-    """Precision, recall and F1 of each class; 0 where a class was never predicted or never occurs."""
+    """Precision, recall and F1 of each class, 0 where a class was never predicted or never occurs; how well its
+    probability ranks the pictures."""
     from sklearn.metrics import precision_recall_fscore_support
 
     true, predicted, weight = _as_weighted_pairs(tally)
@@ -66,9 +90,10 @@ def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
         sample_weight=weight,
         zero_division=0.0,  # pyright: ignore[reportArgumentType] (a number or a word)
     )
+    ranks = [rank(ranking) for ranking in tally.scores.rankings()] if tally.sound else [None] * len(classes)
     return [
-        ClassMetrics(label=label, precision=float(p), recall=float(r), f1=float(f), support=int(s))
-        for label, p, r, f, s in zip(classes, *figures, strict=True)
+        ClassMetrics(label, float(p), float(r), float(f), int(s), *(ranked or (None, None)))
+        for label, p, r, f, s, ranked in zip(classes, *figures, ranks, strict=True)
     ]
 
 

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from engine.config import RunConfig, from_tables
 from engine.errors import first_line
 from engine.models.freeze import FrozenMemory
 from engine.protocol import Epoch
@@ -241,6 +242,11 @@ def load_weights(checkpoint: Path, module: nn.Module, *, leave: Container[str] =
 def load_trainer(checkpoint: Path) -> TrainerState:
     """What ``save`` was given, but for tensors."""
     return msgspec.json.decode((checkpoint / _TRAINER).read_bytes(), type=TrainerState)
+
+
+def settings(checkpoint: Path) -> RunConfig:
+    """Those in force when it was made. Raises InputError where another version wrote them."""
+    return from_tables(load_trainer(checkpoint).settings)
 
 
 def load_optimizer(checkpoint: Path) -> NamedState:

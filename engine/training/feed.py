@@ -212,7 +212,7 @@ class Feed:
         return Batch(rows, self._labels[on_device([view.picture for view in views], self._labels.device)])
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
-        trained = len(self._data.splits["train"])
+        trained = len(self._data.splits.get("train", []))
         expected = trained * self._views.count + len(self._data.pictures) - trained
         device = self._precision.device
         if device.type == "cuda":

@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 from engine import config as settings
 from engine.config import RunConfig
 from engine.control import Control
-from engine.data.loaders import batch_count
 from engine.data.prepare import Data
 from engine.errors import InputError, Stopped
+from engine.evaluation.answers import answers
 from engine.models.freeze import Freezing
 from engine.models.split import Split, split
 from engine.models.zoo import Classifier
@@ -44,8 +44,8 @@ from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter, Totals
-from engine.training.feed import Batch, Feed
-from engine.training.memory import Fits, Place, release
+from engine.training.feed import Feed
+from engine.training.memory import Fits, Place
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
 
@@ -145,24 +145,13 @@ class Session:
 
     def answers(self, name: str, report: Report, activity: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Logits (N, classes) in fp32 and labels (N,) of each batch of a split, on the device, in evaluation mode."""
-        members, size = self.data.splits[name], self.config.train.batch_size
-        batches = self.feed.centres(members, size)
         self.classifier.module.eval()
-        for number, batch in enumerate(batches, 1):
-            logits = self._logits(batch)
-            report(activity, number, batch_count(len(members), size), "batches")
-            yield logits.float(), batch.labels
+        members, size = self.data.splits[name], self.config.train.batch_size
 
-    def _logits(self, batch: Batch) -> torch.Tensor:
-        while True:
-            parts = self.fits.parts("eval", len(batch.labels))
-            try:
-                with torch.no_grad(), self.precision.autocast():
-                    outputs = [self.split.suffix_eval(*(tensor[part] for tensor in batch.inputs)) for part in parts]
-                return torch.cat(outputs) if len(parts) > 1 else outputs[0]
-            except Exception as error:
-                self.fits.shrink("eval", max(part.stop - part.start for part in parts), error)
-            release(self.device)
+        def tell_batches(done: int, total: int) -> None:
+            report(activity, done, total, "batches")
+
+        return answers(self.split, self.feed, members, size, self.precision, self.fits, tell_batches)
 
     def wanted(self) -> bool:
         """Whether ``obey`` has anything to do."""

@@ -112,7 +112,7 @@ def moves_in_a_matrix(classes: int) -> float:
     evaluated = Evaluated(
         split="test",
         count=45 * classes,
-        loss=0.3,
+        log_loss=0.3,
         accuracy=0.9,
         accuracy_interval=(0.8, 0.95),
         balanced_accuracy=0.9,

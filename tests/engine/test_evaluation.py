@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 from sklearn.metrics import precision_recall_fscore_support as scores
 
 from engine.config import RunConfig
-from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class
+from engine.evaluation.evaluate import evaluate
+from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class, weighted_f1
+from engine.evaluation.scores import Calibration
 from tests.conftest import Engine
 
 
@@ -37,6 +51,79 @@ def test_streamed_figures_equal_those_of_all_predictions_at_once(classes: int):
     assert figures == pytest.approx(np.array(scores(labels, predicted, labels=range(classes), zero_division=0.0)))
     probabilities = torch.tensor(logits).softmax(1).numpy()
     assert tally.loss / tally.count == pytest.approx(log_loss(labels, probabilities, labels=range(classes)))
+
+
+@pytest.mark.parametrize(("classes", "count", "close"), [(2, 500, 1e-9), (7, 500, 1e-9), (3, 250_000, 2e-4)])
+def test_rankings_equal_those_of_all_probabilities_at_once(classes: int, count: int, close: float):
+    """``close``: beyond 200,000 pictures probabilities are counted in bins."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, classes, count)
+    logits = random.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
+    probabilities = torch.tensor(logits, dtype=torch.float32).softmax(1).numpy()
+    tally = Tally(classes)
+    for at in range(0, count, 5000):
+        tally.add(torch.tensor(logits[at : at + 5000], dtype=torch.float32), torch.tensor(labels[at : at + 5000]))
+    figures = per_class(tally, [str(label) for label in range(classes)])
+    assert tally.scores.exact == (count <= 200_000)
+    for label, one in enumerate(figures):
+        is_class = labels == label
+        assert one.roc_auc == pytest.approx(roc_auc_score(is_class, probabilities[:, label]), abs=close)
+        average = average_precision_score(is_class, probabilities[:, label])
+        assert one.average_precision == pytest.approx(average, abs=close)
+    weighted = f1_score(labels, probabilities.argmax(1), average="weighted")
+    assert weighted_f1(figures) == pytest.approx(weighted)
+    in_top5 = top_k_accuracy_score(labels, probabilities, k=min(5, classes), normalize=False) if classes > 5 else count
+    assert tally.in_top5 == in_top5
+
+
+def test_calibration_is_the_gap_between_confidence_and_accuracy():
+    random = np.random.default_rng(1)
+    probabilities = torch.tensor(3 * random.normal(size=(1000, 4)), dtype=torch.float32).softmax(1).numpy()
+    labels = random.integers(0, 4, 1000)
+    calibration = Calibration()
+    calibration.add(probabilities, labels)
+    confidence, right = probabilities.max(1).astype(float), probabilities.argmax(1) == labels
+    gap = 0.0
+    for low in np.arange(15) / 15:
+        inside = (confidence > low) & (confidence <= low + 1 / 15 + 1e-12)
+        gap += abs(right[inside].sum() - confidence[inside].sum()) / 1000
+    assert calibration.error == pytest.approx(gap)
+    assert sum(one.count for one in calibration.bins) == 1000
+    assert [one.confidence for one in calibration.bins] == sorted(one.confidence for one in calibration.bins)
+
+
+def test_answers_that_are_not_finite_have_no_ranking():
+    answers = [(torch.full((2, 3), math.nan), torch.tensor([0, 1]))]
+    evaluated = evaluate(["a", "b", "c"], "test", answers, ["1", "2"])
+    assert evaluated.nonfinite == "nan"
+    assert (evaluated.log_loss, evaluated.roc_auc, evaluated.ece) == (None, None, None)
+
+
+MILLION = """
+import resource, sys, torch
+from engine.evaluation.evaluate import evaluate
+from engine.evaluation.predictions import PredictionsFile
+from pathlib import Path
+count, classes = int(sys.argv[1]), 10
+names = [str(label) for label in range(classes)]
+def answers():
+    random = torch.Generator().manual_seed(0)
+    for start in range(0, count, 500):
+        labels = torch.randint(classes, (500,), generator=random)
+        yield torch.randn(500, classes, generator=random) + torch.nn.functional.one_hot(labels, classes), labels
+with PredictionsFile(Path(sys.argv[2]), names) as predictions:
+    assert evaluate(names, "test", answers(), (f"{i}.png" for i in range(count)), predictions).count == count
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_million_pictures_take_the_memory_of_ten_thousand(tmp_path: Path):
+    peaks = [
+        int(subprocess.check_output([sys.executable, "-c", MILLION, count, str(tmp_path / "predictions.csv")]))
+        for count in ("10000", "1000000")
+    ]
+    assert peaks[1] < 1.1 * peaks[0], peaks
 
 
 def test_the_interval_is_sound_at_the_edges():

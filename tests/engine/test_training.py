@@ -166,7 +166,7 @@ def test_commands_change_rate_clipping_and_epochs(session: Sessions, config: Cal
     ("key", "value", "says"),
     [
         ("optimizer.lr", -1, "0 < x"),
-        ("optimizer.name", "sgd", "can't change while the run trains"),
+        ("optimizer.name", "sgd", "can't change once a run has begun"),
         ("optimizer.speed", 1, "is not a setting"),
         ("train.epochs", 0, "1 ≤ x"),
     ],

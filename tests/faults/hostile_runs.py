@@ -86,7 +86,8 @@ RUNS: dict[str, Spoil] = {
     "negative numbers": appended({**STEP, "step": -5, "seq": -1}),
     "a confusion matrix that fits no classes": appended(
         {
-            "type": "evaluated", "split": "test", "count": 1, "loss": 0.1, "accuracy": 1.0, "accuracy_interval": [0, 1],
+            "type": "evaluated", "split": "test", "count": 1, "log_loss": 0.1, "accuracy": 1.0,
+            "accuracy_interval": [0, 1],
             "balanced_accuracy": 1.0, "macro_f1": 1.0, "classes": ["a", "b"], "per_class": [],
             "confusion": [[1], [2, 3]], "images_per_second": 1.0,
         }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 
 from engine import protocol as p
 from engine.state import RunState
+from engine.steps import Steps
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
 from tltui.plotting.horizon import planned_steps, steps_per_epoch
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
-from tltui.plotting.series import Feed, Series, smoothed
+from tltui.plotting.series import Feed, Series, StepFeed, smoothed
 
 # More rates than this are not told apart in a few rows; the fastest and the slowest say where the others lie.
 RATES_SHOWN = 3
@@ -56,14 +58,12 @@ class History:
 
     def __init__(self, state: RunState) -> None:
         self.state = state
-        self._steps: dict[str, Feed[p.Step]] = {}
+        self._steps: dict[str, StepFeed] = {}
         self._epochs: dict[str, Feed[p.Epoch]] = {}
-        self._rates: set[str] = set()
-        self._rates_seen = 0
 
     def steps(self, name: str) -> Series:
         """A field of the steps."""
-        return self._steps.setdefault(name, Feed(attrgetter(name))).follow(self.state.steps)
+        return self._steps.setdefault(name, StepFeed()).follow(self.state.steps, partial(Steps.numbers, name=name))
 
     def epochs(self, name: str) -> Series:
         """A field of the epochs."""
@@ -71,20 +71,16 @@ class History:
 
     def rates(self) -> dict[str, Series]:
         """The learning rate of each parameter group, the fastest first; at most ``RATES_SHOWN`` of them."""
-        self._rates.update(*map(attrgetter("lr"), self.state.steps[self._rates_seen :]))
-        self._rates_seen = len(self.state.steps)
         latest = self.state.steps[-1].lr if self.state.steps else {}
-        groups = sorted(self._rates, key=lambda group: (-latest.get(group, 0.0), group))
+        groups = sorted(self.state.steps.groups, key=lambda group: (-latest.get(group, 0.0), group))
         if len(groups) > RATES_SHOWN:
             groups = [*groups[: RATES_SHOWN - 1], groups[-1]]
         return {
-            group: self._steps.setdefault(f"lr {group}", Feed(_rate_of(group))).follow(self.state.steps)
+            group: self._steps.setdefault(f"lr {group}", StepFeed()).follow(
+                self.state.steps, partial(Steps.rates, group=group)
+            )
             for group in groups
         }
-
-
-def _rate_of(group: str) -> Callable[[p.Step], float | None]:
-    return lambda step: step.lr.get(group)
 
 
 def phases(state: RunState) -> list[tuple[int, str]]:

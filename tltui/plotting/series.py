@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from engine.steps import Steps
 
 # Full blocks of this many values are summed up once; what a plot column covers is then a few blocks and two ends.
 BLOCK = 128
@@ -28,12 +31,12 @@ class Series:
     """Values at rising steps. A range of any length is cut in buckets whose extremes are those of the values."""
 
     def __init__(self) -> None:
-        self.xs: list[int] = []
-        self.ys: list[float] = []
+        self.xs = array("q")
+        self.ys = array("d")
         self.generation = 0
-        self._lows: list[float] = []
-        self._highs: list[float] = []
-        self._sums: list[float] = []
+        self._lows = array("d")
+        self._highs = array("d")
+        self._sums = array("d")
         self._views: dict[tuple[float, float, int], _View] = {}
 
     @property
@@ -43,15 +46,15 @@ class Series:
 
     def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
         """Append values. Steps that were taken back and are repeated replace what stood there."""
-        if not isinstance(xs, range) and sorted(xs) != xs:
+        if not isinstance(xs, range) and any(after < before for before, after in pairwise(xs)):
             cut = next(at for at, (before, after) in enumerate(pairwise(xs), start=1) if after < before)
             self.extend(xs[:cut], ys[:cut])
             self.extend(xs[cut:], ys[cut:])
             return
         if xs and self.xs and xs[0] <= self.xs[-1]:
             self._rewind(xs[0])
-        self.xs += xs
-        self.ys += ys
+        self.xs.extend(xs)
+        self.ys.extend(ys)
         for start in range(len(self._lows) * BLOCK, len(self.ys) - BLOCK + 1, BLOCK):
             block = self.ys[start : start + BLOCK]
             self._lows.append(min(block))
@@ -78,10 +81,10 @@ class Series:
         if first >= last:
             values = self.ys[start:end]
             return min(values), max(values), sum(values)
-        ends = self.ys[start : first * BLOCK] + self.ys[last * BLOCK : end]
+        ends = [*self.ys[start : first * BLOCK], *self.ys[last * BLOCK : end]]
         return (
-            min(self._lows[first:last] + ends),
-            max(self._highs[first:last] + ends),
+            min([*self._lows[first:last], *ends]),
+            max([*self._highs[first:last], *ends]),
             sum(self._sums[first:last]) + sum(ends),
         )
 
@@ -161,14 +164,29 @@ class Feed(Generic[T]):
         self._taken = len(events)
         if not new:
             return self.series
-        xs: Sequence[int] = range(new[0].step, new[-1].step + 1)
-        if len(xs) != len(new):  # epochs, or steps that were taken back: steps count by one
-            xs = [event.step for event in new]
-        ys = list(map(self._read, new))
-        try:
-            sum(ys)  # type: ignore[arg-type]  # fails on None, ten times faster than a search for it
-        except TypeError:
-            xs = [x for x, y in zip(xs, ys, strict=True) if y is not None]
-            ys = [y for y in ys if y is not None]
-        self.series.extend(xs, cast("list[float]", ys))
+        found = [(event.step, value) for event in new if (value := self._read(event)) is not None]
+        self.series.extend([step for step, _ in found], [value for _, value in found])
+        return self.series
+
+
+class StepFeed:
+    """A series that follows a run's steps, column by column."""
+
+    def __init__(self) -> None:
+        self.series = Series()
+        self._taken = 0
+
+    def follow(self, steps: Steps, column: Callable[..., Sequence[float]]) -> Series:
+        """The series with whatever came since the last call; ``column(steps, start=…)`` gives the values."""
+        if self._taken == len(steps):
+            return self.series
+        places, values = steps.places(self._taken), column(steps, start=self._taken)
+        self._taken = len(steps)
+        xs: Sequence[int] = range(places[0], places[-1] + 1)
+        if len(xs) != len(places):  # steps that were taken back: steps count by one
+            xs = places
+        if math.isnan(sum(values)):  # ten times faster than a search for what is missing
+            there = [(x, y) for x, y in zip(xs, values, strict=True) if not math.isnan(y)]
+            xs, values = [x for x, _ in there], [y for _, y in there]
+        self.series.extend(xs, values)
         return self.series

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,27 +12,42 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
-from engine.protocol import Evaluated
+from engine.protocol import ClassMetrics, Evaluated
 from engine.state import RunState
 from tltui.glyphs import Glyphs, safe
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.confusion_matrix import ConfusionMatrix
+from tltui.widgets.reliability import reliability_lines
+
+# What a table's columns are called, and what they are sorted by.
+_COLUMNS: dict[str, Callable[[ClassMetrics], Any]] = {
+    "class": lambda of: of.label,
+    "precision": lambda of: of.precision,
+    "recall": lambda of: of.recall,
+    "f1": lambda of: of.f1,
+    "auc": lambda of: -1.0 if of.roc_auc is None else of.roc_auc,
+    "pictures": lambda of: of.support,
+}
 
 
-class EvaluatePane(Vertical):
-    """One split at a time; a low terminal shows the matrix and the classes in turn."""
+class EvaluatePane(Vertical, can_focus=True):
+    """One split at a time: matrix and classes, in a low terminal in turn; or how far confidence can be believed."""
 
     DEFAULT_CSS = """
     EvaluatePane > #accuracy { height: auto; padding: 0 1; }
     EvaluatePane > #classes { height: 1fr; background: transparent; scrollbar-size-vertical: 1; }
     EvaluatePane > Confusion { height: 2fr; margin: 1 0 0 0; }
-    EvaluatePane > #classes, EvaluatePane > Confusion { display: none; }
+    EvaluatePane > #reliability { height: 1fr; padding: 1; overflow: hidden; }
+    EvaluatePane > #classes, EvaluatePane > Confusion, EvaluatePane > #reliability { display: none; }
     EvaluatePane.-evaluated > #classes, EvaluatePane.-evaluated > Confusion { display: block; }
+    EvaluatePane.-evaluated.-reliability > #reliability { display: block; }
+    EvaluatePane.-evaluated.-reliability > #classes, EvaluatePane.-evaluated.-reliability > Confusion { display: none; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "next_split", "another split", id="evaluate.split"),
-        Binding("x", "other_view", "matrix or classes", id="evaluate.view"),
+        Binding("x", "other_view", "matrix, classes, calibration", id="evaluate.view"),
+        Binding("o", "order", "sort the classes", id="evaluate.order"),
     ]
 
     def __init__(self, glyphs: Glyphs) -> None:
@@ -39,18 +55,21 @@ class EvaluatePane(Vertical):
         self._glyphs = glyphs
         self._state: RunState | None = None
         self._split = ""
+        self._order = 3  # f1, the worst first
         self._shown: Evaluated | None = None
         self._accuracy = Static(id="accuracy")
         self._class_table: DataTable[Text | str] = DataTable(cursor_type="row", id="classes")
         self._confusion = Confusion(glyphs=glyphs)
+        self._reliability = Static(id="reliability", markup=False)
 
     def compose(self) -> ComposeResult:
         yield self._accuracy
         yield self._confusion
         yield self._class_table
+        yield self._reliability
 
     def on_mount(self) -> None:
-        self._class_table.add_columns("class", "precision", "recall", "f1", "pictures")
+        self._name_columns()
         self._accuracy.update("The best checkpoint is evaluated when the run ends.")
 
     def show(self, state: RunState) -> None:
@@ -67,22 +86,41 @@ class EvaluatePane(Vertical):
         self.add_class("-evaluated")
         self._accuracy.update(Content("\n").join(_accuracy(state, evaluated, self._glyphs)))
         self._confusion.show(evaluated)
+        self._fill_classes(evaluated)
+        self._draw_reliability()
+
+    def _name_columns(self) -> None:
+        mark = self._glyphs.expanded
+        names = [f"{name} {mark}" if at == self._order else name for at, name in enumerate(_COLUMNS)]
+        self._class_table.clear(columns=True)
+        self._class_table.add_columns(*names)
+
+    def _fill_classes(self, evaluated: Evaluated) -> None:
         self._class_table.clear()
-        for of in sorted(evaluated.per_class, key=lambda of: of.f1):
-            figures = (f"{of.precision:.1%}", f"{of.recall:.1%}", f"{of.f1:.1%}", f"{of.support:,}")
+        for of in sorted(evaluated.per_class, key=_COLUMNS[list(_COLUMNS)[self._order]]):
+            figures = (f"{of.precision:.1%}", f"{of.recall:.1%}", f"{of.f1:.1%}", _share(of.roc_auc), f"{of.support:,}")
             self._class_table.add_row(Text(safe(of.label, 40)), *figures)
+
+    def _draw_reliability(self) -> None:
+        if self._shown is not None:
+            width = self._reliability.content_size.width or self.size.width
+            self._reliability.update(Content("\n".join(reliability_lines(self._shown, width, self._glyphs))))
+
+    def on_resize(self) -> None:
+        self._draw_reliability()
 
     def focus_matrix(self) -> None:
         """Put the focus on what can be moved in."""
         if self._shown is not None:
             matrix = self._confusion.query_one(ConfusionMatrix)
-            (matrix if matrix.is_on_screen else self._class_table).focus()
+            in_view = (matrix, self._class_table)
+            next((one for one in in_view if one.is_on_screen), self).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is nothing to turn over before the evaluation."""
         if action == "next_split":
             return self._state is not None and len(self._state.evaluations) > 1
-        return action != "other_view" or (self._shown is not None and self.screen.has_class("-low"))
+        return action not in ("other_view", "order") or self._shown is not None
 
     def action_next_split(self) -> None:
         """Show the next of the splits that were evaluated."""
@@ -92,15 +130,29 @@ class EvaluatePane(Vertical):
             self.show(self._state)
 
     def action_other_view(self) -> None:
-        """Show the classes instead of the matrix, or the matrix again."""
-        self.toggle_class("-classes", "-matrix")
+        """Show the next of matrix, classes and calibration; the first two are one where there is room for both."""
+        views = (
+            ["-matrix", "-classes", "-reliability"] if self.screen.has_class("-low") else ["-matrix", "-reliability"]
+        )
+        now = next((at for at, view in enumerate(views) if self.has_class(view)), 0)
+        self.remove_class("-matrix", "-classes", "-reliability")
+        self.add_class(views[(now + 1) % len(views)])
+        self.call_after_refresh(self._draw_reliability)
         self.call_after_refresh(self.focus_matrix)
+
+    def action_order(self) -> None:
+        """Sort the classes by the next column, the worst or the smallest first."""
+        if self._shown is not None:
+            self._order = (self._order + 1) % len(_COLUMNS)
+            self._name_columns()
+            self._fill_classes(self._shown)
 
 
 def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Content]:
     low, high = evaluated.accuracy_interval
     dot = f" {glyphs.separator} "
     simple = [of for of in state.baselines if of.split == evaluated.split]
+    weighted = "" if evaluated.weighted_f1 is None else f"{dot}weighted f1 {evaluated.weighted_f1:.1%}"
     compared = "".join(f"{dot}{safe(of.name)} {of.accuracy:.1%}" for of in simple)
     return [
         Content.assemble(
@@ -110,6 +162,19 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
         ),
         Content(
             f"{evaluated.count:,} pictures{dot}balanced {evaluated.balanced_accuracy:.1%}{dot}"
-            f"macro f1 {evaluated.macro_f1:.1%}{compared}"
+            f"macro f1 {evaluated.macro_f1:.1%}{weighted}{compared}"
         ),
+        Content(dot.join(_more(evaluated))),
     ]
+
+
+def _more(of: Evaluated) -> list[str]:
+    found = [f"top-5 {of.top5:.1%}"] if of.top5 is not None else []
+    found += [f"auc {of.roc_auc:.3f}"] if of.roc_auc is not None else []
+    found += [f"ap {of.average_precision:.3f}"] if of.average_precision is not None else []
+    found += [f"log loss {of.log_loss:.3f}"] if of.log_loss is not None else []
+    return [*found, f"ece {of.ece:.1%}"] if of.ece is not None else found
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,74 @@
+"""The evaluation of a run: its figures, its classes in any order, and how far confidence can be believed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from app_runs import text_of, until
+from still_life import app, evaluated
+from textual.pilot import Pilot
+
+from tltui.glyphs import ASCII, UNICODE
+from tltui.widgets.reliability import reliability_lines
+
+Test = Callable[[Pilot[int]], Awaitable[None]]
+
+
+def drive(tmp_path: Path, size: tuple[int, int], test: Test) -> None:
+    async def main() -> None:
+        opened = app(tmp_path, run="c0de-flowers-resnet18")
+        async with opened.run_test(size=size) as pilot:
+            await until(pilot, lambda: "completed" in text_of(opened))
+            await pilot.press("f5")
+            await until(pilot, lambda: "92.0%" in text_of(opened))
+            await test(pilot)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("size", "views"), [((80, 24), 3), ((120, 40), 2)])
+def test_views_take_turns_and_come_back(size: tuple[int, int], views: int, tmp_path: Path):
+    async def test(pilot: Pilot[int]) -> None:
+        assert "auc 0.984 · ap 0.951 · log loss 0.210 · ece 3.1%" in text_of(pilot.app)
+        seen = []
+        for _ in range(views):
+            text = text_of(pilot.app)
+            seen.append(("taken for" in text, "precision" in text, "expected calibration error 3.1%" in text))
+            await pilot.press("x")
+            await pilot.pause()
+        turns = [(True, False, False), (False, True, False)] if views == 3 else [(True, True, False)]
+        assert seen == [*turns, (False, False, True)]
+        assert "taken for" in text_of(pilot.app)
+
+    drive(tmp_path, size, test)
+
+
+def test_classes_are_sorted_by_each_column_in_turn(tmp_path: Path):
+    def first(text: str) -> str:
+        lines = text.splitlines()
+        at = next(i for i, line in enumerate(lines) if "precision" in line)
+        return lines[at + 1].split("│")[-2].split()[0]
+
+    async def test(pilot: Pilot[int]) -> None:
+        found = []
+        for _ in range(6):
+            found.append(first(text_of(pilot.app)))
+            await pilot.press("o")
+            await pilot.pause()
+        by_f1, by_auc, _by_pictures, by_name, by_precision, by_recall = found
+        assert (by_f1, by_auc, by_name, by_precision, by_recall) == ("rose", "rose", "daisy", "rose", "tulip")
+
+    drive(tmp_path, (120, 40), test)
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+@pytest.mark.parametrize("width", [40, 74, 200])
+def test_bars_end_where_the_answers_are_right_and_fit(width: int, glyphs: object):
+    lines = reliability_lines(evaluated(), width, glyphs)  # type: ignore[arg-type]
+    assert all(len(line) <= max(width, 46) for line in lines[:-1])
+    low, *_, high = lines[1:5]
+    assert low.count(glyphs.bar_full) < high.count(glyphs.bar_full)  # type: ignore[attr-defined]
+    assert lines[-1] == "expected calibration error 3.1%, on the whole underconfident by 1.0%"
