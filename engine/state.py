@@ -124,10 +124,19 @@ def _command_applied(state: RunState, event: p.CommandApplied) -> None:
             state.status = "paused"
         case p.Resume():
             state.status = "training"
-        case p.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
-            state.rules = rules
+        case p.Set(key="freeze.rules"):
+            rules = rules_set(event)
+            state.rules = state.rules if rules is None else rules
         case p.Set(key="train.epochs", value=int(epochs)):
             state.epochs_planned = epochs
+
+
+def rules_set(event: p.CommandApplied) -> list[str] | None:
+    """The freeze rules that a command put in force, None where it was about something else."""
+    match event.command:
+        case p.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
+            return rules
+    return None
 
 
 def _command_rejected(state: RunState, event: p.CommandRejected) -> None:

@@ -348,7 +348,7 @@ def _finished_run(runs: Path) -> Path:
         {"type": "epoch", "epoch": 1, "step": 1, "train_loss": 1.0, "train_accuracy": 1.0, "val_loss": 1.0,
          "val_accuracy": 1.0, "seconds": 1.0, "frozen_digest": "d", "frozen_unchanged": True},
         {"type": "evaluated", "split": "test", "count": 1, "log_loss": 0.1, "accuracy": 1.0,
-            "accuracy_interval": [0, 1],
+         "accuracy_interval": [0, 1],
          "balanced_accuracy": 1.0, "macro_f1": 1.0, "classes": ["a", "b"], "per_class": [figures] * 2,
          "confusion": [[1, 0], [0, 1]], "images_per_second": 1.0},
         {"type": "run_finished", "status": "completed", "reason": "done", "seconds": 1.0, "exit_code": 0},

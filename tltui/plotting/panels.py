@@ -9,7 +9,7 @@ from functools import partial
 from operator import attrgetter
 
 from engine import protocol as p
-from engine.state import RunState
+from engine.state import RunState, rules_set
 from engine.steps import Steps
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
@@ -88,11 +88,11 @@ def phases(state: RunState) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     before = state.model.rules if state.model else []
     for answer in state.answers.values():
-        match answer:
-            case p.CommandApplied(step=step, command=p.Set(key="freeze.rules", value=rules)):
-                added = [rule for rule in rules if rule not in before] or rules[-1:] or ["train *"]
-                found.append((step, ", ".join(added)))
-                before = rules
+        rules = rules_set(answer) if isinstance(answer, p.CommandApplied) else None
+        if rules is not None:
+            added = [rule for rule in rules if rule not in before] or rules[-1:] or ["train *"]
+            found.append((answer.step, ", ".join(added)))
+            before = rules
     return found
 
 

@@ -15,6 +15,8 @@ from engine.steps import Steps
 BLOCK = 128
 # A plot asks for two widths (columns and half columns); a resize or a zoom for two more.
 VIEWS = 4
+# Beyond this, sums and the ends of axes would be infinite.
+LARGEST = 1e290
 
 
 class Bucket(NamedTuple):
@@ -53,6 +55,8 @@ class Series:
             return
         if xs and self.xs and xs[0] <= self.xs[-1]:
             self._rewind(xs[0])
+        if ys and (max(ys) > LARGEST or min(ys) < -LARGEST):
+            ys = [min(max(y, -LARGEST), LARGEST) for y in ys]
         self.xs.extend(xs)
         self.ys.extend(ys)
         for start in range(len(self._lows) * BLOCK, len(self.ys) - BLOCK + 1, BLOCK):
