@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -10,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from engine.protocol import ClassMetrics, Evaluated
@@ -47,8 +49,15 @@ class EvaluatePane(Vertical, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "next_split", "another split", id="evaluate.split"),
         Binding("x", "other_view", "matrix, classes, calibration", id="evaluate.view"),
+        Binding("m", "mistakes", "look at the mistakes", id="evaluate.mistakes"),
         Binding("o", "order", "sort the classes", id="evaluate.order"),
     ]
+
+    @dataclass
+    class MistakesWanted(Message):
+        """The pictures that were taken for another class are wanted; ``classes`` are the run's."""
+
+        classes: list[str]
 
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(id="evaluate", classes="-matrix")
@@ -120,7 +129,7 @@ class EvaluatePane(Vertical, can_focus=True):
         """There is nothing to turn over before the evaluation."""
         if action == "next_split":
             return self._state is not None and len(self._state.evaluations) > 1
-        return action not in ("other_view", "order") or self._shown is not None
+        return action not in ("other_view", "order", "mistakes") or self._shown is not None
 
     def action_next_split(self) -> None:
         """Show the next of the splits that were evaluated."""
@@ -139,6 +148,11 @@ class EvaluatePane(Vertical, can_focus=True):
         self.add_class(views[(now + 1) % len(views)])
         self.call_after_refresh(self._draw_reliability)
         self.call_after_refresh(self.focus_matrix)
+
+    def action_mistakes(self) -> None:
+        """Have the mistakes shown, picture by picture."""
+        if self._shown is not None:
+            self.post_message(self.MistakesWanted(self._shown.classes))
 
     def action_order(self) -> None:
         """Sort the classes by the next column, the worst or the smallest first."""

@@ -92,6 +92,11 @@ class LayersPane(Vertical):
         if self.editor is not None:
             self._tree.show(self.editor, self.editor.changed_since(applied) if applied is not None else frozenset())
 
+    @property
+    def cursor_path(self) -> str:
+        """The layer under the cursor; "" is the network itself."""
+        return self._tree.path
+
     def focus_tree(self) -> None:
         """Put the cursor on the layers."""
         self._tree.focus()

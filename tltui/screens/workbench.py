@@ -23,12 +23,12 @@ from engine.errors import InputError
 from engine.estimate import Profile, estimate
 from tltui.engine_queries import EngineQueries, ProfileOf
 from tltui.following import Following
-from tltui.glyphs import Glyphs, safe
+from tltui.glyphs import Glyphs
 from tltui.picture_folder import expected_splits
-from tltui.predictions import pictures_of
-from tltui.screens.dialogs import Choose, Confirm
+from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
@@ -72,6 +72,7 @@ class Workbench(Screen[None]):
         Binding("f3", "show_tab('setup')", "show the settings", id="workbench.setup"),
         Binding("f4", "show_tab('train')", "show the curves", id="workbench.train"),
         Binding("f5", "show_tab('evaluate')", "show the evaluation", id="workbench.evaluate"),
+        Binding("b", "browse", "look through the pictures of a class", id="workbench.browse"),
         Binding("right_square_bracket", "next_tab(1)", "next tab", id="workbench.next_tab"),
         Binding("left_square_bracket", "next_tab(-1)", "previous tab", id="workbench.previous_tab"),
         Binding("tab", "next", "next field or pane", id="workbench.next", show=False),
@@ -113,6 +114,7 @@ class Workbench(Screen[None]):
         super().__init__()
         self.following = following
         self._view: RunView | None = None
+        self._pictures: RunPictures | None = None
         self._queries = queries
         self._profile: tuple[ProfileOf, Profile] | None = None
         self._glyphs = glyphs
@@ -243,6 +245,7 @@ class Workbench(Screen[None]):
         self.workers.cancel_group(self, "profile")  # measuring would take from training
         self._progress.display = True
         self._view = RunView(following, self._layers, self._setup.form)
+        self._pictures = RunPictures(self, following, lambda: self._layers.cursor_path, self._glyphs)
         self._switch_to("train")
         self._look()
         self._draw()
@@ -262,12 +265,22 @@ class Workbench(Screen[None]):
 
     @on(Confusion.CellChosen)
     def _pictures_wanted(self, event: Confusion.CellChosen) -> None:
-        pictures = pictures_of(self.following.folder.predictions, event.true, event.predicted) if self.following else []
-        if pictures:
-            title = f"{safe(event.true, 24)} taken for {safe(event.predicted, 24)}: {len(pictures)} pictures"
-            self.app.push_screen(Choose(title, [(str(at), path) for at, path in enumerate(pictures)]))
-        else:
-            self.notify("no picture of this split is listed in predictions.csv", timeout=3)
+        if self._pictures is not None:
+            self._pictures.of_cell(event.true, event.predicted)
+
+    @on(EvaluatePane.MistakesWanted)
+    def _mistakes_wanted(self, event: EvaluatePane.MistakesWanted) -> None:
+        if self._pictures is not None:
+            self._pictures.mistakes(event.classes)
+
+    def action_browse(self) -> None:
+        """Look through the pictures of a class."""
+        if self._pictures is not None:
+            self._pictures.browse()
+
+    async def on_unmount(self) -> None:
+        if self._pictures is not None:
+            await self._pictures.close()
 
     def _look(self) -> None:
         if self.following is None or self._view is None or self.app.screen is not self:
@@ -293,6 +306,8 @@ class Workbench(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Steering where there is something to steer, editing where there is a draft."""
+        if action == "browse":
+            return self.following is not None and self.following.state.data is not None
         if action in ("pause", "stop", "checkpoint"):
             return self.following is not None and is_alive(self.following.status)
         if action == "run":

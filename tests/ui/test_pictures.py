@@ -1,0 +1,86 @@
+"""Pictures in the terminal, from a real run by a real process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from app_runs import text_of, until
+from textual.pilot import Pilot
+
+from engine.config import RunConfig
+from engine.rundir import RunFolder
+from tests.conftest import COLOURS, Engine
+from tltui.app import TltuiApp
+from tltui.engine_queries import EngineQueries
+from tltui.predictions import mistakes, pictures_in, pictures_of
+from tltui.widgets.picture_view import kind_of
+
+CLASSES = sorted(COLOURS)
+Test = Callable[[Pilot[int]], Awaitable[None]]
+
+
+@pytest.fixture
+def run(engine: Engine, config: Callable[..., RunConfig]) -> RunFolder:
+    folder, _, status = engine.run(config())
+    assert status == 0
+    return folder
+
+
+def drive(run: RunFolder, size: tuple[int, int], test: Test) -> None:
+    async def main() -> None:
+        app = TltuiApp(run.path.parent, open_run=run, queries=EngineQueries(), config_dir=run.path / "config")
+        async with app.run_test(size=size) as pilot:
+            await until(pilot, lambda: "completed" in text_of(app))
+            await test(pilot)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_the_pictures_of_a_class_are_looked_through(size: tuple[int, int], run: RunFolder):
+    async def test(pilot: Pilot[int]) -> None:
+        await pilot.press("b")
+        await until(pilot, lambda: "Pictures of which class?" in text_of(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "▀▀▀" in text_of(pilot.app))
+        assert f"{CLASSES[0]}: " in text_of(pilot.app)
+        before = pilot.app.export_screenshot()
+        await pilot.press("down")
+        await until(pilot, lambda: "▀▀▀" in text_of(pilot.app) and pilot.app.export_screenshot() != before)
+        await pilot.press("g")
+        await until(pilot, lambda: f"Grad-CAM for {CLASSES[0]}" in text_of(pilot.app) and "▀▀▀" in text_of(pilot.app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "▀▀▀" not in text_of(pilot.app))
+
+    drive(run, size, test)
+
+
+def test_tables_give_what_was_asked_for(run: RunFolder):
+    label = CLASSES[0]
+    assert {one.true for one in pictures_in(run.splits, label)} == {label}
+    by_cell = [pictures_of(run.predictions, true, predicted) for true in CLASSES for predicted in CLASSES]
+    assert sum(map(len, by_cell)) == len(run.predictions.read_text().splitlines()) - 1
+    wrong = [one for cell in by_cell for one in cell if one.true != one.predicted]
+    found = mistakes(run.predictions, CLASSES)
+    assert sorted(found) == sorted(wrong)
+    assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
+    assert all(one.probability > 1 / len(CLASSES) for one in found)
+    assert mistakes(run.path / "nowhere.csv", CLASSES) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "kind"),
+    [
+        ({"TERM": "xterm-256color"}, "blocks"),
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, "blocks"),
+        ({"TERM": "screen.xterm-kitty"}, "blocks"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "sixel"),
+        ({}, "blocks"),
+    ],
+)
+def test_graphics_are_sent_only_to_terminals_that_are_known_for_them(environment: dict[str, str], kind: str):
+    assert kind_of(environment) == kind
