@@ -61,8 +61,8 @@ def card(trained: Trained, about: About, format_name: str, compared: Comparison)
 
 def _figures(trained: Trained) -> str:
     figures = trained.state.evaluations.values()
-    if not figures:
-        return "The run has not been evaluated."
+    if not figures or not trained.best:
+        return "These weights have not been evaluated."
     rows = [
         "| split | pictures | accuracy | 95 % interval | balanced | macro F1 |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -111,7 +111,7 @@ def _preprocessing(about: About) -> str:
 def _training(trained: Trained) -> str:
     config, state = trained.config, trained.state
     best = state.best
-    rules = "\n".join(f"- {_text(rule)}" for rule in state.rules or config.freeze.rules) or "- all layers train"
+    rules = "\n".join(f"- {_text(rule)}" for rule in config.freeze.rules) or "- all layers train"
     counts = state.parameters
     trains = f" {counts.trainable:,} of {counts.total:,} parameters train." if counts else ""
     weights = _text(config.model.weights if config.model.weights in ("default", "none") else "a file")
@@ -126,5 +126,6 @@ def _training(trained: Trained) -> str:
 
 
 def _text(name: str) -> str:
-    """A name that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&$-])", r"\\\1", printable(name))
+    """A name that Markdown shows as it is, also at the beginning of a line."""
+    inside = re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", printable(name))
+    return re.sub(r"^(\s*\d*)([-#+=.)])", r"\1\\\2", inside)

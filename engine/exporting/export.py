@@ -6,12 +6,14 @@ import datetime
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
 
 from engine.data import pictures
 from engine.environment import installed_version, versions
+from engine.errors import InputError, first_line
 from engine.exporting import onnx_file
 from engine.exporting.about import About
 from engine.exporting.card import card
@@ -53,7 +55,7 @@ def export(run: RunFolder, format_name: str, output: Path | None, report: Report
     form = FORMATS[format_name]
     with whole_folder(target) as folder:
         report("export", 0, 0, "")
-        form.write(folder / form.FILE, trained, about)
+        _write(form, folder / form.FILE, trained, about)
         again = form.load_again(folder / form.FILE, trained)
         checkpoint = answer_with(trained.classifier.module, trained.classifier.preprocessing, torch.device("cpu"))
         compared = compare(checkpoint, again, samples, report)
@@ -63,6 +65,15 @@ def export(run: RunFolder, format_name: str, output: Path | None, report: Report
         size = sum(path.stat().st_size for path in folder.glob("model.*"))
     opset = onnx_file.OPSET if format_name == "onnx" else None
     return Exported(str(target), str(target / form.FILE), size, trained.checkpoint, opset, compared)
+
+
+def _write(form: Any, path: Path, trained: Trained, about: About) -> None:  # noqa: ANN401 (a module of formats)
+    try:
+        form.write(path, trained, about)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # each library has errors of its own for a full disk
+        raise InputError(f"{path.name} can't be written ({first_line(error)}); make room, or choose -o") from error
 
 
 def _about(trained: Trained, format_name: str) -> About:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine.config import RunConfig
+from engine.config import RunConfig, from_tables
 from engine.data.loaders import Normalize
 from engine.environment import choose_device
 from engine.errors import InputError, first_line
@@ -25,7 +25,10 @@ Answer = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's network with the weights of its best epoch; ``checkpoint`` names the folder they come from."""
+    """A run's network with the weights of its ``best`` epoch, or else of its last checkpoint.
+
+    ``checkpoint`` names the folder they come from; ``config`` is what was in force then.
+    """
 
     folder: RunFolder
     state: RunState
@@ -33,6 +36,7 @@ class Trained:
     classes: list[str]
     classifier: zoo.Classifier
     checkpoint: str
+    best: bool
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,21 @@ def answer_with(module: nn.Module, preprocessing: Preprocessing, device: torch.d
 
 def load_trained(folder: RunFolder) -> Trained:
     """The network of a run that has a checkpoint, also of one that still trains. Raises InputError."""
-    config = folder.load_config()
     state = fold_all(EventTail(folder, steps=False).poll())
     if state.data is None:
         raise InputError(f"run {folder.id} has not read its data yet; wait for its first checkpoint")
-    checkpoint = _sound_checkpoint(folder)
     classes = state.data.classes
-    classifier = zoo.build(config.model.name, len(classes), config.head, config.data.image_size)
+    checkpoint, best = _sound_checkpoint(folder)
     try:
+        config = from_tables(checkpoints.load_trainer(checkpoint).settings)
+        classifier = zoo.build(config.model.name, len(classes), config.head, config.data.image_size)
         checkpoints.load_weights(checkpoint, classifier.module)
-    except Exception as error:  # torch and safetensors have errors of their own for what does not fit
-        raise InputError(f"{checkpoint}: is no checkpoint of {config.model.name} ({first_line(error)})") from None
+    except InputError:
+        raise
+    except Exception as error:  # torch, safetensors and msgspec have errors of their own for what does not fit
+        raise InputError(f"{checkpoint}: is no checkpoint of this run ({first_line(error)}); train it anew") from None
     classifier.module.eval()
-    return Trained(folder, state, config, classes, classifier, checkpoint.name)
+    return Trained(folder, state, config, classes, classifier, checkpoint.name, best)
 
 
 def open_run(folder: RunFolder) -> Opened:
@@ -93,8 +99,11 @@ def open_run(folder: RunFolder) -> Opened:
     return Opened(trained.classes, how, answer_with(trained.classifier.module, how, choose_device("auto")))
 
 
-def _sound_checkpoint(folder: RunFolder) -> Path:
-    """The best checkpoint, or the last where that is damaged. Nothing is followed out of the run's folder."""
+def _sound_checkpoint(folder: RunFolder) -> tuple[Path, bool]:
+    """The best checkpoint, or the last where that is damaged, and whether it is the best.
+
+    Nothing is followed out of the run's folder. Raises InputError.
+    """
     problem = "none was written yet; `tltui steer RUN checkpoint` asks for one"
     for link in (checkpoints.BEST, checkpoints.LAST):
         path = folder.checkpoints / (folder.checkpoints / link).resolve().name
@@ -103,5 +112,5 @@ def _sound_checkpoint(folder: RunFolder) -> Path:
         odd = any(file.is_symlink() or not file.is_file() for file in path.iterdir())
         problem = "it holds more than plain files" if odd else checkpoints.damage(path)
         if not problem:
-            return path
+            return path, link == checkpoints.BEST
     raise InputError(f"run {folder.id} has no checkpoint that can be used: {problem}")
