@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -33,7 +34,9 @@ def program(trained: Trained) -> torch.export.ExportedProgram:
 
 def write(path: Path, trained: Trained, about: About) -> None:
     """Write the program. Raises InputError and OSError."""
-    torch.export.save(program(trained), path, extra_files={f"{abouts.KEY}.json": abouts.encode(about)})
+    content = io.BytesIO()  # torch's own writer of files ends the process where the disk is full
+    torch.export.save(program(trained), content, extra_files={f"{abouts.KEY}.json": abouts.encode(about)})
+    path.write_bytes(content.getbuffer())
 
 
 def load_again(path: Path, _trained: Trained) -> Answer:

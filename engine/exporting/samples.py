@@ -15,6 +15,7 @@ from engine.data.decoding import decode, open_one, read_file
 from engine.data.pictures import centre_crop
 from engine.data.source import Source
 from engine.data.sources import open_source
+from engine.data.torchvision_source import is_here
 from engine.errors import InputError
 from engine.exporting.network import Trained
 from engine.models.architecture import Preprocessing
@@ -36,9 +37,11 @@ class Samples:
 
 def sample_pictures(trained: Trained, report: Report) -> Samples:
     """At most 32 of the pictures that the run did not train on, or noise where its data are gone."""
-    how = trained.classifier.preprocessing
+    how, data = trained.classifier.preprocessing, trained.config.data
+    if data.source == "torchvision" and not is_here(data.name, data.path):
+        return _noise(how, f"{data.name} would have to be downloaded")
     try:
-        source = open_source(trained.config.data)
+        source = open_source(data)
     except InputError as error:
         return _noise(how, str(error))
     split, members = _held_out(trained.folder, source)

@@ -157,6 +157,16 @@ def test_a_missing_extra_is_one_sentence(run: RunFolder, photos: Path, tmp_path:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("form", ["safetensors", "onnx", "pt2"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(form: str, run: RunFolder, tmp_path: Path):
+    command = f'ulimit -f 600; exec "$0" -m tltui export {run.path} --format {form} -o {tmp_path}/home'  # 600 KiB
+    done = subprocess.run(["bash", "-c", command, sys.executable], check=False, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "can't be written" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_export_that_is_interrupted_leaves_nothing(number: int, run: RunFolder, tmp_path: Path):
     process = subprocess.Popen(
