@@ -53,7 +53,7 @@ def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_j
     click.echo(
         safe(
             f"loaded again and compared with {exported.checkpoint} on {compared.pictures}: largest difference "
-            f"{compared.probability:.1e} in a probability, {compared.logits:.1e} in a logit"
+            f"{compared.probability:.1e} in a probability, {compared.logits:.1e} of the largest logit"
         )
     )
 

@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3  # of a probability; fp32 sums in another order differ by a th
 
 @dataclass(frozen=True)
 class Comparison:
-    """Largest differences between two networks' answers; ``logits`` relative to the largest logit of all."""
+    """Largest differences between two networks' answers to ``pictures``; ``logits`` relative to the largest logit."""
 
     probability: float
     logits: float

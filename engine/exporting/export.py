@@ -6,7 +6,6 @@ import datetime
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -18,7 +17,7 @@ from engine.exporting import onnx_file
 from engine.exporting.about import About
 from engine.exporting.card import card
 from engine.exporting.comparison import Comparison, compare
-from engine.exporting.formats import FORMATS
+from engine.exporting.formats import FORMATS, Format
 from engine.exporting.network import Trained, answer_with, load_trained
 from engine.exporting.place import destination, whole_folder
 from engine.exporting.samples import sample_pictures
@@ -67,7 +66,7 @@ def export(run: RunFolder, format_name: str, output: Path | None, report: Report
     return Exported(str(target), str(target / form.FILE), size, trained.checkpoint, opset, compared)
 
 
-def _write(form: Any, path: Path, trained: Trained, about: About) -> None:  # noqa: ANN401 (a module of formats)
+def _write(form: Format, path: Path, trained: Trained, about: About) -> None:
     try:
         form.write(path, trained, about)
     except (InputError, OSError):
@@ -77,8 +76,7 @@ def _write(form: Any, path: Path, trained: Trained, about: About) -> None:  # no
 
 
 def _about(trained: Trained, format_name: str) -> About:
-    libraries = ("safetensors",) if format_name == "safetensors" else ("onnx", "onnxscript", "onnxruntime")
-    more = {name: installed_version(name) for name in libraries} if format_name != "pt2" else {}
+    libraries = {"safetensors": ["safetensors"], "onnx": ["onnx", "onnxscript", "onnxruntime"], "pt2": []}[format_name]
     return About(
         run=trained.folder.id,
         model=trained.config.model.name,
@@ -86,5 +84,5 @@ def _about(trained: Trained, format_name: str) -> About:
         hidden=trained.config.head.hidden,
         preprocessing=trained.classifier.preprocessing,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        versions=versions() | more,
+        versions=versions() | {name: installed_version(name) for name in libraries},
     )

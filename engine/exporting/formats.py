@@ -1,33 +1,53 @@
-"""The formats, each a module with the same functions."""
+"""The formats: each is a module."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Protocol
 
 from engine.errors import InputError
 from engine.exporting import onnx_file, pt2_file, safetensors_file
-from engine.exporting.network import Opened
+from engine.exporting.about import About
+from engine.exporting.network import Answer, Opened, Trained
 from engine.regular_files import open_regular
 
-FORMATS: dict[str, Any] = {"safetensors": safetensors_file, "onnx": onnx_file, "pt2": pt2_file}
-_SUFFIXES: dict[str, ModuleType] = {Path(module.FILE).suffix: module for module in FORMATS.values()}
+
+class Format(Protocol):
+    """Writes a network to a file, and loads the file as others will. Both raise InputError."""
+
+    @property
+    def FILE(self) -> str: ...
+
+    def write(self, path: Path, trained: Trained, about: About, /) -> None: ...
+
+    def load_again(self, path: Path, trained: Trained, /) -> Answer: ...
+
+
+FORMATS: dict[str, Format] = {"safetensors": safetensors_file, "onnx": onnx_file, "pt2": pt2_file}
+_OPENERS: dict[str, Callable[[Path], Opened]] = {
+    Path(safetensors_file.FILE).suffix: safetensors_file.open_export,
+    Path(onnx_file.FILE).suffix: onnx_file.open_export,
+}
 
 
 def export_file(path: Path) -> Path | None:
     """The file of an export that ``path`` means, itself or the folder that holds it; None if it means none."""
-    if path.suffix in _SUFFIXES and path.is_file():
+    names = [form.FILE for form in FORMATS.values()]
+    if path.suffix in {Path(name).suffix for name in names} and path.is_file():
         return path
-    return next((path / module.FILE for module in FORMATS.values() if (path / module.FILE).is_file()), None)
+    return next((path / name for name in names if (path / name).is_file()), None)
 
 
 def open_export(path: Path) -> Opened:
-    """An export as a network that answers. Nothing in the file is executed. Raises InputError."""
+    """A file of ours, or so it says, as a network that answers. Nothing in it is executed. Raises InputError."""
     try:
         open_regular(path).close()
     except OSError as error:
         raise InputError(f"{path}: can't be read as an export ({error.strerror})") from None
-    module: Any = _SUFFIXES[path.suffix]
-    about = module.read_about(path)
-    return Opened(about.classes, about.preprocessing, module.open_export(path, about))
+    if path.suffix not in _OPENERS:  # torch.export.load unpickles and evaluates what it finds
+        raise InputError(
+            f"{path}: refused, since loading a .pt2 file can run code that is in it; predict with the run, or with an "
+            "export in onnx or safetensors"
+        )
+    return _OPENERS[path.suffix](path)

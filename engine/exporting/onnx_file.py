@@ -15,7 +15,7 @@ from engine.errors import InputError, first_line
 from engine.exporting import about as abouts
 from engine.exporting import pt2_file
 from engine.exporting.about import About
-from engine.exporting.network import Answer, Trained
+from engine.exporting.network import Answer, Opened, Trained
 
 FILE = "model.onnx"
 OPSET = 18
@@ -60,14 +60,10 @@ def load_again(path: Path, _trained: Trained) -> Answer:
     return _answer(_session(path))
 
 
-def read_about(path: Path) -> About:
-    """What the file says of itself. Raises InputError."""
-    return abouts.decode(_session(path).get_modelmeta().custom_metadata_map.get(abouts.KEY), path)
-
-
-def open_export(path: Path, about: About) -> Answer:
+def open_export(path: Path) -> Opened:
     """The file as onnxruntime runs it, with its own operations alone. Raises InputError where it does not fit."""
     session = _session(path)
+    about = abouts.decode(session.get_modelmeta().custom_metadata_map.get(abouts.KEY), path)
     side = about.preprocessing.image_size
     answer = _answer(session)
     try:
@@ -78,7 +74,7 @@ def open_export(path: Path, about: About) -> Answer:
         raise InputError(
             f"{path}: gives {tuple(shape)} for 2 pictures and {len(about.classes)} classes; export it anew"
         )
-    return answer
+    return Opened(about.classes, about.preprocessing, answer)
 
 
 def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)

@@ -48,16 +48,3 @@ def load_again(path: Path, _trained: Trained) -> Answer:
             return module(pictures)
 
     return answer
-
-
-def read_about(path: Path) -> About:
-    """Raises InputError: torch.export.load unpickles and evaluates what it finds, so no file is trusted."""
-    raise InputError(
-        f"{path}: refused, since loading a .pt2 file can run code that is in it; predict with the run, or with an "
-        "export in onnx or safetensors"
-    )
-
-
-def open_export(path: Path, about: About) -> Answer:
-    """Raises InputError as ``read_about``."""
-    raise AssertionError(path, about)

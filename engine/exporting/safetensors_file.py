@@ -14,7 +14,7 @@ from engine.environment import choose_device
 from engine.errors import InputError, first_line
 from engine.exporting import about as abouts
 from engine.exporting.about import About
-from engine.exporting.network import Answer, Trained, answer_with
+from engine.exporting.network import Answer, Opened, Trained, answer_with
 from engine.exporting.plain import plain_network
 from engine.models import zoo
 from engine.training.checkpoints import plain
@@ -41,18 +41,9 @@ def load_again(path: Path, trained: Trained) -> Answer:
     return answer_with(network.module, trained.classifier.preprocessing, torch.device("cpu"))
 
 
-def read_about(path: Path) -> About:
-    """What the file says of itself. Raises InputError."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a safetensors file, or damaged ({first_line(error)})") from None
-    return abouts.decode(metadata.get(abouts.KEY), path)
-
-
-def open_export(path: Path, about: About) -> Answer:
+def open_export(path: Path) -> Opened:
     """The file's weights in the network that it names. Raises InputError where they don't fit."""
+    about = _read_about(path)
     try:
         head = HeadConfig(hidden=about.hidden)
         arguments = (about.model, len(about.classes), head, about.preprocessing.image_size)
@@ -65,4 +56,14 @@ def open_export(path: Path, about: About) -> Answer:
         classifier.module.load_state_dict(state)
     except (OSError, RuntimeError, ValidationError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: can't be loaded ({first_line(error)}); export it anew") from None
-    return answer_with(classifier.module, about.preprocessing, choose_device("auto"))
+    answer = answer_with(classifier.module, about.preprocessing, choose_device("auto"))
+    return Opened(about.classes, about.preprocessing, answer)
+
+
+def _read_about(path: Path) -> About:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a safetensors file, or damaged ({first_line(error)})") from None
+    return abouts.decode(metadata.get(abouts.KEY), path)

@@ -54,6 +54,38 @@ def tltui(
     )
 
 
+def bare_environment(folder: Path, *packages: str) -> Path:
+    """A fresh environment with nothing but these packages in the versions of here; returns its Python."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    wanted = [f"{name}=={version(name).partition('+')[0]}" for name in packages]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+    return python
+
+
+def run_the_cards_code(python: Path, export: Path, pictures: list[Path]) -> dict[str, tuple[str, float]]:
+    """Path to class and probability, as the code in the card prints them when it is run alone."""
+    code = re.search(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
+    assert code
+    (export / "predict.py").write_text(code[1])
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    arguments = [python, "predict.py", *pictures]
+    output = subprocess.run(arguments, check=True, capture_output=True, text=True, cwd=export, env=environment).stdout
+    rows = [line.split("\t") for line in output.splitlines()]
+    return {path: (label, float(probability)) for path, label, probability in rows}
+
+
+def predictions_agree(run: RunFolder, export: Path, python: Path) -> bool:
+    """Whether the card's code says of all pictures of ``run`` what ``tltui predict`` says."""
+    pictures = sorted(Path(run.load_config().data.path).glob("*/*.png"))
+    ours = json.loads(tltui(run, "predict", "last", *pictures, "--json").stdout)
+    theirs = run_the_cards_code(python, export, pictures)
+    labels = {answer["path"]: answer["label"] for answer in ours}
+    return labels == {path: label for path, (label, _) in theirs.items()} and all(
+        theirs[answer["path"]][1] == pytest.approx(answer["probability"], abs=1e-5) for answer in ours
+    )
+
+
 @pytest.mark.parametrize("form", ["safetensors", "onnx", "pt2"])
 def test_a_run_is_exported_and_the_largest_difference_told(form: str, run: RunFolder, tmp_path: Path):
     done = tltui(run, "export", "last", "--format", form, "-o", tmp_path / "home")
@@ -65,21 +97,18 @@ def test_a_run_is_exported_and_the_largest_difference_told(form: str, run: RunFo
     found = re.search(r"largest difference (\S+) in a probability", compared)
     assert found
     assert float(found[1]) < 1e-5
-    again = tltui(run, "export", "last", "--format", form, "-o", tmp_path / "home")
-    assert again.returncode == 2
-    assert b"exists already" in again.stderr
-    asked = json.loads(tltui(run, "export", "last", "--format", form, "--json").stdout)
-    assert asked["file"] == str(run.exports / form / f"model.{form}")
-    assert asked["comparison"]["probability"] < 1e-5
+    assert predictions_agree(run, tmp_path / "home", Path(sys.executable))
 
 
 def test_predictions_are_a_json_list_with_errors_for_unreadable_files(run: RunFolder, photos: Path, tmp_path: Path):
-    tltui(run, "export", "last", "--format", "safetensors", "-o", tmp_path / "home")
+    exported = json.loads(tltui(run, "export", "last", "--format", "safetensors", "--json").stdout)
+    assert exported["file"] == str(run.exports / "safetensors" / "model.safetensors")
+    assert exported["comparison"]["probability"] < 1e-5
     broken = tmp_path / "\x1b[2Jbroken.png"
     broken.write_bytes(b"no picture")
     asked = [photos / "red", photos / "green" / "00.png", broken]
     documents = []
-    for network in ("last", run.id[:4], run.path, tmp_path / "home", tmp_path / "home" / "model.safetensors"):
+    for network in (run.id[:4], exported["folder"], exported["file"]):
         done = tltui(run, "predict", network, *asked, "--json")
         assert done.returncode == 0, done.stderr
         assert re.fullmatch(rb"17 pictures in [\d.]+ s, [\d,.]+ pictures/s, 1 unreadable\n", done.stderr)
@@ -91,7 +120,7 @@ def test_predictions_are_a_json_list_with_errors_for_unreadable_files(run: RunFo
         str(photos / "green" / "00.png"),
     ]
     assert set(error) == {"path", "error"}
-    assert all(document == documents[0] for document in documents)
+    assert documents[1:] == documents[:1] * 2
     shown = tltui(run, "predict", "last", *asked)
     assert shown.returncode == 0
     assert b"\x1b" not in shown.stdout
@@ -114,18 +143,14 @@ def test_paths_come_from_standard_input(between: bytes, run: RunFolder, photos: 
     [
         (("predict", "last", "nowhere.png"), "there is no such file"),
         (("predict", "last", "runs"), "there are no pictures"),
-        (("predict", "nobody", "photos"), 'there is no run "nobody"'),
         (("predict", "stranger.pt2", "photos"), "loading a .pt2 file can run code"),
-        (("predict", "stranger.safetensors", "photos"), "not a safetensors file"),
-        (("predict", "last"), "Missing argument"),
         (("export", "nobody", "--format", "pt2"), 'there is no run "nobody"'),
         (("export", "last"), "Missing option '--format'"),
         (("export", "last", "--format", "pt2", "-o", "photos"), "exists already"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], says: str, run: RunFolder, photos: Path):
-    for name in ("stranger.pt2", "stranger.safetensors"):
-        (photos.parent / name).write_bytes(b"PK\x03\x04 strange")
+    (photos.parent / "stranger.pt2").write_bytes(b"PK\x03\x04 strange")
     done = tltui(run, *arguments)
     assert done.returncode == 2
     assert done.stdout == b""
@@ -141,14 +166,13 @@ def test_where_nothing_can_be_read_the_status_says_so(run: RunFolder, tmp_path: 
 
 
 def test_a_missing_extra_is_one_sentence(run: RunFolder, photos: Path, tmp_path: Path):
-    made = tltui(run, "export", "last", "--format", "onnx", "-o", tmp_path / "home")
-    assert made.returncode == 0, made.stderr
+    (tmp_path / "model.onnx").touch()
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime" / "__init__.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     for arguments in (
         ("export", "last", "--format", "onnx", "-o", tmp_path / "new"),
-        ("predict", tmp_path / "home", photos),
+        ("predict", tmp_path / "model.onnx", photos),
     ):
         done = tltui(run, *arguments, PYTHONPATH=path)
         assert done.returncode == 2
@@ -181,27 +205,6 @@ def test_an_export_that_is_interrupted_leaves_nothing(number: int, run: RunFolde
     assert not list(tmp_path.iterdir())
 
 
-def bare_environment(folder: Path, *packages: str) -> Path:
-    """A fresh environment with nothing but these packages in the versions of here; returns its Python."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    wanted = [f"{name}=={version(name).partition('+')[0]}" for name in packages]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
-    return python
-
-
-def run_the_cards_code(python: Path, export: Path, pictures: list[Path]) -> dict[str, tuple[str, float]]:
-    """Path to class and probability, as the code in the card prints them when it is run alone."""
-    code = re.search(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
-    assert code
-    (export / "predict.py").write_text(code[1])
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    arguments = [python, "predict.py", *pictures]
-    output = subprocess.run(arguments, check=True, capture_output=True, text=True, cwd=export, env=environment).stdout
-    rows = [line.split("\t") for line in output.splitlines()]
-    return {path: (label, float(probability)) for path, label, probability in rows}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
@@ -209,14 +212,7 @@ def run_the_cards_code(python: Path, export: Path, pictures: list[Path]) -> dict
     [("onnx", ("onnxruntime", "numpy", "pillow")), ("safetensors", ("torch", "torchvision", "timm"))],
 )
 def test_an_export_predicts_the_same_where_there_is_no_tltui(
-    form: str, packages: tuple[str, ...], run: RunFolder, photos: Path, tmp_path: Path
+    form: str, packages: tuple[str, ...], run: RunFolder, tmp_path: Path
 ):
     assert tltui(run, "export", "last", "--format", form, "-o", tmp_path / "home").returncode == 0
-    pictures = sorted(photos.glob("*/*.png"))
-    ours = json.loads(tltui(run, "predict", "last", *pictures, "--json").stdout)
-    theirs = run_the_cards_code(bare_environment(tmp_path / "bare", *packages), tmp_path / "home", pictures)
-    assert len(theirs) == len(ours) == 48
-    for answer in ours:
-        label, probability = theirs[answer["path"]]
-        assert label == answer["label"]
-        assert probability == pytest.approx(answer["probability"], abs=1e-5)
+    assert predictions_agree(run, tmp_path / "home", bare_environment(tmp_path / "bare", *packages))
