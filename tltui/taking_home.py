@@ -101,7 +101,7 @@ def _paths(given: Sequence[str]) -> Iterator[Path]:
             listed = sys.stdin.buffer.read()
             lines = listed.split(b"\0" if b"\0" in listed else b"\n")
             yield from (Path(os.fsdecode(line)) for line in lines if line)
-        elif not Path(name).exists():
+        elif not os.path.exists(name):
             raise InputError(f"{name}: there is no such file or folder; check the path")
         else:
             yield Path(name)

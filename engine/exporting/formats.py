@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -34,9 +35,10 @@ _OPENERS: dict[str, Callable[[Path], Opened]] = {
 def export_file(path: Path) -> Path | None:
     """The file of an export that ``path`` means, itself or the folder that holds it; None if it means none."""
     names = [form.FILE for form in FORMATS.values()]
-    if path.suffix in {Path(name).suffix for name in names} and path.is_file():
+    # os.path.isfile says no, and raises nothing, also where a name is too long for a file.
+    if path.suffix in {Path(name).suffix for name in names} and os.path.isfile(path):
         return path
-    return next((path / name for name in names if (path / name).is_file()), None)
+    return next((path / name for name in names if os.path.isfile(path / name)), None)
 
 
 def open_export(path: Path) -> Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,10 +12,10 @@ import torch
 
 from engine.data.decoding import decode, in_threads, read_file
 from engine.data.folders import picture_files
+from engine.data.loaders import middle
 from engine.data.pictures import open_picture, why_unreadable
 from engine.errors import InputError
 from engine.exporting.network import Opened
-from engine.exporting.samples import as_seen
 from engine.printable import name_of, printable
 from engine.progress import Report
 
@@ -40,7 +41,7 @@ class Unreadable(msgspec.Struct):
 
 def pictures_at(paths: Iterable[Path]) -> list[Path]:
     """The files among ``paths``, and in folders, at any depth, those named like pictures."""
-    return [file for path in paths for file in (picture_files(path) if path.is_dir() else [path])]
+    return [file for path in paths for file in (picture_files(path) if os.path.isdir(path) else [path])]
 
 
 def predict(network: Opened, paths: Sequence[Path], report: Report) -> Iterator[Predicted | Unreadable]:
@@ -50,7 +51,7 @@ def predict(network: Opened, paths: Sequence[Path], report: Report) -> Iterator[
     def seen(path: Path) -> torch.Tensor | str:
         try:
             _, content = read_file(path)
-            return as_seen(decode(open_picture(content), how.resize_size, how.interpolation), how)
+            return middle(decode(open_picture(content), how.resize_size, how.interpolation), how.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 

@@ -130,11 +130,12 @@ def test_predictions_are_a_json_list_with_errors_for_unreadable_files(run: RunFo
 
 @pytest.mark.parametrize("between", [b"\n", b"\0"])
 def test_paths_come_from_standard_input(between: bytes, run: RunFolder, photos: Path):
-    names = [str(photos / "red" / "00.png"), "nowhere.png", str(photos / "blue")]
+    names = [str(photos / "red" / "00.png"), "nowhere.png", str(photos / "blue"), "x" * 300]
     done = tltui(run, "predict", "last", "-", "--json", given=between.join(map(str.encode, names)) + between)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    assert len(answers) == 18
+    assert len(answers) == 19
+    assert answers[-1]["error"] == "file name too long"
     assert answers[1] == {"path": "nowhere.png", "error": "no such file or directory"}
 
 
