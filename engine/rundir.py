@@ -70,6 +70,10 @@ class RunFolder:
         return self.path / "evaluation"
 
     @property
+    def exports(self) -> Path:
+        return self.path / "export"
+
+    @property
     def predictions(self) -> Path:
         return self.path / "predictions.csv"
 

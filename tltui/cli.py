@@ -335,6 +335,51 @@ def inspect(
 
 
 @cli.command()
+@run_argument
+@click.option(
+    "--format", "format_name", required=True, type=click.Choice(["safetensors", "onnx", "pt2"]), help="Kind of file."
+)
+@click.option(
+    "-o", "output", type=click.Path(path_type=Path), metavar="DIR", help="A new folder.  [default: the run's export/]"
+)
+@json_option
+@runs_dir_option
+def export(run: str, format_name: str, output: Path | None, as_json: bool, runs_dir: str | None) -> None:
+    """Write a run's network for others to load, with preprocessing, classes and a model card.
+
+    The file is loaded again and compared with the checkpoint on pictures of the run.
+
+    \b
+    Example:  tltui export last --format safetensors
+              tltui export last --format onnx -o flowers-onnx
+    """
+    from tltui import runs
+    from tltui.taking_home import export_run
+
+    export_run(runs.find(runs.runs_folder(runs_dir), run), format_name, output, as_json=as_json)
+
+
+@cli.command()
+@click.argument("network", metavar="RUN|EXPORT", shell_complete=run_names)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@json_option
+@runs_dir_option
+@click.pass_context
+def predict(ctx: click.Context, network: str, paths: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None:
+    """Tell the classes of pictures. PATH is a picture, a folder of them, or "-" for a list of paths on standard input.
+
+    Exit status 1 where none of them can be read.
+
+    \b
+    Example:  tltui predict last holiday/ --json
+              find . -name '*.jpg' | tltui predict flowers-onnx -
+    """
+    from tltui.taking_home import predict_pictures
+
+    ctx.exit(predict_pictures(network, paths, runs_dir, as_json=as_json))
+
+
+@cli.command()
 @click.argument("pattern", default="")
 @json_option
 def models(pattern: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from engine.data.pictures import centre_crop
+from engine.data.pictures import Pixels, centre_crop
 from engine.data.store import PictureStore
 from engine.data.views import CENTRE, View, Views
 from engine.environment import usable_cores
@@ -38,10 +38,15 @@ class PictureDataset(Dataset[torch.Tensor]):
     def _picture(self, index: int, number: int) -> torch.Tensor:
         pixels = self._store[index]
         if self._augment is None or number == CENTRE:
-            return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, self._side))).permute(2, 0, 1)
+            return middle(pixels, self._side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._views.random_seed(self._keys[index], number))
             return self._augment(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def middle(pixels: Pixels, side: int) -> torch.Tensor:
+    """What a network sees of a prepared picture where nothing is augmented: uint8 (3, side, side)."""
+    return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, side))).permute(2, 0, 1)
 
 
 def augmentation(name: str, side: int) -> v2.Transform | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +77,8 @@ def keep_splits(
     if not found:
         write_or_warn(path, wanted.encode(), warn)
         return splits
-    rows = csv.DictReader(io.StringIO(found, newline=""))
-    known = {row["path"]: row["split"] for row in rows}
-    split_of = [known.get(path_cell(picture.key)) for picture in pictures]
-    kept = {name: [i for i, where in enumerate(split_of) if where == name] for name in SPLITS}
+    known = read_splits(found)
+    kept = members_of(known, pictures)
     there = sum(map(len, kept.values()))
     warn(
         "data_changed",
@@ -88,6 +86,17 @@ def keep_splits(
         f"what came is left out, the others stay in their splits ({path.name})",
     )
     return {name: members for name, members in kept.items() if members}
+
+
+def read_splits(table: str) -> dict[str, str]:
+    """The split of each path, from the content of a splits.csv. Raises KeyError for another table."""
+    return {row["path"]: row["split"] for row in csv.DictReader(io.StringIO(table, newline=""))}
+
+
+def members_of(known: Mapping[str, str], pictures: Sequence[Picture]) -> dict[str, list[int]]:
+    """Each split's positions in ``pictures``, where ``known`` is the split of each path."""
+    split_of = [known.get(path_cell(picture.key)) for picture in pictures]
+    return {name: [i for i, where in enumerate(split_of) if where == name] for name in SPLITS}
 
 
 def _table(splits: dict[str, list[int]], pictures: Sequence[Picture], classes: Sequence[str]) -> str:

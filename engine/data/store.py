@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import PIL
 import psutil
-from PIL import Image
 
 from engine.cache.digests import FileDigests, as_keys, digest
 from engine.cache.rows import Keys
 from engine.cache.space import Space
 from engine.data import leakage
+from engine.data.decoding import decode, in_threads, open_one, read_file
 from engine.data.leakage import Fingerprint
-from engine.data.pictures import VERSION, Pixels, open_picture, prepare, upright, why_unreadable
+from engine.data.pictures import VERSION, Pixels, prepare, why_unreadable
 from engine.data.source import Source
-from engine.environment import usable_cores
 from engine.errors import InputError
 from engine.printable import printable
 from engine.progress import Report
 from engine.protocol import SkippedFile
-from engine.regular_files import open_regular
 
-Result = TypeVar("Result")
-
-_AHEAD = 256  # pictures in the hands of the threads, so that they have work while rows are written
-_LARGE = (
-    2**25
-)  # pixels from which on pictures are decoded one at a time, so that not all cores need such memory at once
-_LARGEST_FILE = 2 * 2**30  # bytes; what Pillow decodes at all fits, also uncompressed
 _WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same pictures
 
 
@@ -123,7 +110,7 @@ def decode_all(
 def decode_again(source: Source, index: int, key: bytes, shorter_side: int, interpolation: str) -> Pixels:
     """A picture that was decoded before. Raises InputError where its file is no more what it was."""
     try:
-        found, image = _open(source, index, _read)
+        found, image = open_one(source, index, read_file)
         if found == key:
             return prepare(image, shorter_side, interpolation)
         reason = "the file has changed since the run began"
@@ -143,20 +130,18 @@ def _decode_missing(
 
     def work(index: int) -> tuple[bytes, Pixels | None, Fingerprint | None] | str:
         try:
-            key, image = _open(source, index, files.read)
+            key, image = open_one(source, index, files.read)
             if key in spaces:
                 return key, None, None
-            with large_ones_alone if image.width * image.height > _LARGE else nullcontext():
-                pixels = prepare(image, shorter_side, interpolation)
+            pixels = decode(image, shorter_side, interpolation)
             return key, pixels, leakage.fingerprint(pixels)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
-    large_ones_alone = threading.Lock()
     keys = _unchanged(source, spaces, files)
     missing = [index for index in range(total) if index not in keys]
     try:
-        for done, (index, result) in enumerate(_in_threads(work, missing), len(keys) + 1):
+        for done, (index, result) in enumerate(in_threads(work, missing), len(keys) + 1):
             if isinstance(result, str):
                 skipped.append(SkippedFile(path=source.pictures[index].key, reason=result))
             else:
@@ -182,38 +167,6 @@ def _unchanged(source: Source, spaces: Spaces, files: FileDigests) -> dict[int, 
     return {index: key for index, key in found.items() if key is not None and key in spaces}
 
 
-def _open(source: Source, index: int, read: Callable[[Path, int], tuple[bytes, bytes]]) -> tuple[bytes, Image.Image]:
-    """A picture's content key and the picture, from the same bytes."""
-    if source.file is None:
-        image = upright(source.open(index))
-        return digest(image.mode.encode(), repr(image.size).encode(), image.tobytes()), image
-    key, content = read(source.file(index), _LARGEST_FILE)
-    return key, open_picture(content)
-
-
-def _read(path: Path, most: int) -> tuple[bytes, bytes]:
-    with open_regular(path) as file:
-        content = file.read(most)
-    return digest(content), content
-
-
 def memory_budget(cache_gb: float) -> int:
     """Bytes for caches: what the config says, or a quarter of the memory that is free now."""
     return int(cache_gb * 2**30) if cache_gb else psutil.virtual_memory().available // 4
-
-
-def _in_threads(work: Callable[[int], Result], items: Sequence[int]) -> Iterator[tuple[int, Result]]:
-    """Results in order. PIL decodes and resizes outside the interpreter's lock, so threads are enough."""
-    waiting: deque[tuple[int, Future[Result]]] = deque()
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > _AHEAD:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

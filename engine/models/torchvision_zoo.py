@@ -56,15 +56,17 @@ def architecture(name: str) -> Architecture:
     )
 
 
-def _build(name: str, image_size: int) -> nn.Module:
-    options: dict[str, object] = {}
+def options(name: str, image_size: int) -> dict[str, object]:
+    """What torchvision's builder has to be told besides the name, so that the network is the one of the weights."""
     if name in AUX_WEIGHTS:
         # The weights were ported from TensorFlow and expect its input scaling, which the builders switch on only
         # when they load weights themselves. The slow truncated-normal start is for training from nothing.
-        options = {"aux_logits": True, "transform_input": True, "init_weights": False}
-    elif name.startswith("vit_"):
-        options = {"image_size": image_size}
-    return models.get_model(name, weights=None, **options)
+        return {"aux_logits": True, "transform_input": True, "init_weights": False}
+    return {"image_size": image_size} if name.startswith("vit_") else {}
+
+
+def _build(name: str, image_size: int) -> nn.Module:
+    return models.get_model(name, weights=None, **options(name, image_size))
 
 
 def _head_paths(module: nn.Module) -> list[str]:

@@ -268,10 +268,10 @@ def _free_name(checkpoints: Path, step: int) -> str:
 
 
 def _write(path: Path, snapshot: Snapshot) -> None:
-    save_file({key: _plain(tensor) for key, tensor in snapshot.weights.items()}, path / MODEL)
+    save_file({key: plain(tensor) for key, tensor in snapshot.weights.items()}, path / MODEL)
     tensors, numbers = {}, {}
     for name, values in snapshot.optimizer.items():
-        tensors |= {f"{name}/{key}": _plain(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
+        tensors |= {f"{name}/{key}": plain(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
         numbers[name] = {key: value for key, value in values.items() if not isinstance(value, torch.Tensor)}
     save_file(tensors, path / _OPTIMIZER)
     trainer = msgspec.structs.replace(snapshot.trainer, numbers=numbers)
@@ -288,6 +288,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """On the processor, contiguous, and no view of another tensor, as safetensors wants it."""
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the processor, contiguous, and no view of another tensor, as safetensors wants it."""
     return tensor.detach().to("cpu", copy=True).contiguous()

@@ -27,8 +27,9 @@ from engine.csv_cells import text_cell
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
 from engine.data.pictures import Pixels, centre_crop, prepare, to_rgb
 from engine.data.prepare import Data, prepare_data
+from engine.data.source import Picture
 from engine.data.sources import open_source
-from engine.data.splits import split
+from engine.data.splits import keep_splits, split
 from engine.data.store import PictureStore, Spaces, decode_all, fingerprints_space, pictures_space
 from engine.data.views import Views
 from engine.errors import InputError
@@ -529,3 +530,19 @@ def test_extremely_long_pictures_take_little_memory(size: tuple[int, int]):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert max(prepare(Image.new("RGB", size), 256, "bicubic").shape) == 512
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_pictures_stay_in_the_split_that_splits_csv_has_them_in(tmp_path: Path):
+    began = [Picture(f"{number}.png", 0, "") for number in range(3)]
+    warnings: list[str] = []
+
+    def warn(code: str, _message: str) -> None:
+        warnings.append(code)
+
+    def keep(splits: dict[str, list[int]], pictures: list[Picture]) -> dict[str, list[int]]:
+        return keep_splits(tmp_path / "splits.csv", splits, pictures, ["cat"], warn)
+
+    assert keep({"train": [0, 1], "val": [2]}, began) == {"train": [0, 1], "val": [2]}
+    came = [Picture("new.png", 0, ""), *began[1:]]
+    assert keep({"train": [0, 2], "val": [1]}, came) == {"train": [1], "val": [2]}
+    assert warnings == ["data_changed"]

@@ -1,0 +1,1 @@
+"""Taking a trained network home: files that others can load, and predictions."""

@@ -1,0 +1,131 @@
+"""The model card: what an export is, how good it is, how to load it."""
+
+from __future__ import annotations
+
+import re
+
+from engine.exporting import onnx_file
+from engine.exporting.about import About
+from engine.exporting.comparison import Comparison
+from engine.exporting.network import Trained
+from engine.exporting.plain import plain_network
+from engine.exporting.snippets import snippet
+from engine.printable import printable
+from engine.protocol import Evaluated
+from engine.rundir import data_label
+
+_MOST_CLASSES = 100  # named in the card; export.json has them all
+_NEEDS = {
+    "safetensors": "`pip install {library} safetensors`",
+    "onnx": "`pip install onnxruntime pillow`",
+    "pt2": "`pip install torch pillow numpy`",
+}
+_CONTENT = {
+    "safetensors": "The weights are those of the plain network of its library.",
+    "onnx": f"Opset {onnx_file.OPSET}. Input `{onnx_file.INPUT}`: uint8 (N, 3, {{side}}, {{side}}), RGB, for any N. "
+    f"Output `{onnx_file.OUTPUT}`: float32 (N, {{classes}}). Mean and standard deviation are part of it.",
+    "pt2": "A program of torch.export. Input: uint8 (N, 3, {side}, {side}), RGB, for any N, on the processor. Output: "
+    "logits, float32 (N, {classes}). Mean and standard deviation are part of it. Loading a .pt2 file can run code "
+    "that is in it: load only one that you wrote or whose writer you trust.",
+}
+
+
+def card(trained: Trained, about: About, format_name: str, compared: Comparison) -> str:
+    """Markdown, with all names from outside escaped."""
+    plain = plain_network(trained.classifier, len(trained.classes))
+    content = _CONTENT[format_name].format(side=about.preprocessing.image_size, classes=len(about.classes))
+    parts = [
+        f"# {_text(about.model)} on {_text(data_label(trained.config))}",
+        f"Made by tltui from the run {_text(about.run)} ({_text(trained.checkpoint)}) at {about.created}. {content}",
+        "## Load it",
+        f"{_NEEDS[format_name].format(library=plain.library)}, then, in this folder, "
+        "`python predict.py PICTURE…` with this as `predict.py`:",
+        f"```python\n{snippet(format_name, plain)}```",
+        "## Figures",
+        _figures(trained),
+        f"Loaded again and compared with the checkpoint on {_text(compared.pictures)}: probabilities differ by at "
+        f"most {compared.probability:.1e}.",
+        "## Data",
+        _data(trained),
+        "## Classes",
+        _classes(about.classes),
+        "## Preprocessing",
+        _preprocessing(about),
+        "## Training",
+        _training(trained),
+        "## Versions",
+        ", ".join(f"{_text(name)} {_text(version)}" for name, version in about.versions.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(trained: Trained) -> str:
+    figures = trained.state.evaluations.values()
+    if not figures or not trained.best:
+        return "These weights have not been evaluated."
+    rows = [
+        "| split | pictures | accuracy | 95 % interval | balanced | macro F1 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*rows, *map(_figures_row, figures)])
+
+
+def _figures_row(one: Evaluated) -> str:
+    low, high = one.accuracy_interval
+    cells = (
+        _text(one.split), f"{one.count:,}", f"{one.accuracy:.1%}", f"{low:.1%} – {high:.1%}",
+        f"{one.balanced_accuracy:.1%}", f"{one.macro_f1:.3f}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _data(trained: Trained) -> str:
+    data = trained.state.data
+    assert data is not None
+    counts = ", ".join(f"{count:,} {_text(split)}" for split, count in data.counts.items())
+    skipped = f" {len(data.skipped)} files could not be read." if data.skipped else ""
+    return f"{_text(data_label(trained.config))} ({trained.config.data.source}): {counts} pictures.{skipped}"
+
+
+def _classes(classes: list[str]) -> str:
+    lines = [f"{number}. {_text(name)}" for number, name in enumerate(classes[:_MOST_CLASSES])]
+    more = [f"… and {len(classes) - _MOST_CLASSES} more, see export.json"] if len(classes) > _MOST_CLASSES else []
+    return "In the order of the outputs:\n\n" + "\n".join([*lines, *more])
+
+
+def _preprocessing(about: About) -> str:
+    how = about.preprocessing
+    steps = [
+        "the picture upright, as its EXIF data say, in RGB; transparency over white, 16 bits scaled to 8; of what is "
+        "wider or higher than 2 : 1 the middle",
+        f"its shorter side resized to {how.resize_size} pixels with Pillow's {how.interpolation} filter, antialiased",
+        f"the square of {how.image_size} pixels in its middle",
+        f"channels in the order red, green, blue; values divided by 255, less mean {list(how.mean)}, divided by "
+        f"standard deviation {list(how.std)}",
+    ]
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    beside = "`pictures.py` does all but the last step exactly as training did; the numbers are in `export.json`."
+    return f"{beside}\n\n{numbered}"
+
+
+def _training(trained: Trained) -> str:
+    config, state = trained.config, trained.state
+    best = state.best
+    rules = "\n".join(f"- {_text(rule)}" for rule in config.freeze.rules) or "- all layers train"
+    counts = state.parameters
+    trains = f" {counts.trainable:,} of {counts.total:,} parameters train." if counts else ""
+    weights = _text(config.model.weights if config.model.weights in ("default", "none") else "a file")
+    lines = [
+        f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
+        + (f", the best was {best.epoch}" if best else "")
+        + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch {config.train.batch_size}, "
+        f"augmentation {config.data.augment}, seed {config.train.seed}.",
+        f"Freeze plan, the last rule that covers a layer decides:{trains}\n\n{rules}",
+    ]
+    return "\n\n".join(lines)
+
+
+def _text(name: str) -> str:
+    """A name that Markdown shows as it is, also at the beginning of a line."""
+    inside = re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", printable(name))
+    return re.sub(r"^(\s*\d*)([-#+=.)])", r"\1\\\2", inside)

@@ -1,0 +1,255 @@
+"""Exports of a real run, in all formats, and predictions with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from engine.config import HeadConfig, from_tables
+from engine.errors import InputError
+from engine.exporting import about as abouts
+from engine.exporting.card import card
+from engine.exporting.comparison import Comparison, compare
+from engine.exporting.export import Exported, export
+from engine.exporting.formats import FORMATS, open_export
+from engine.exporting.network import load_trained, open_run
+from engine.exporting.place import whole_folder
+from engine.exporting.plain import plain_network
+from engine.exporting.predict import Predicted, Unreadable, pictures_at, predict
+from engine.exporting.samples import Samples, sample_pictures
+from engine.models import zoo
+from engine.printable import name_of
+from engine.progress import quiet
+from engine.rundir import RunFolder
+from tests.conftest import TINY, Engine, make_pictures
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A short run with a hidden layer in its head; a class has a name that Markdown and terminals would obey."""
+    folder = tmp_path_factory.mktemp("trained")
+    photos = make_pictures(folder / "photos")
+    (photos / "blue").rename(photos / "*blue*\x1b[2J")
+    tables = {
+        "data": {"path": str(photos), "image_size": 32, "val_fraction": 0.25, "test_fraction": 0.25},
+        "model": TINY,
+        "head": {"hidden": [16]},
+        "freeze": {"rules": []},
+        "optimizer": {"lr": 0.01, "backbone_lr_factor": 1.0},
+        "train": {"epochs": 6, "batch_size": 8, "device": "cpu"},
+    }
+    made, _, status = Engine(folder / "runs").run(from_tables(tables))
+    assert status == 0, made.log.read_text()
+    return made
+
+
+@pytest.fixture(scope="module", params=list(FORMATS))
+def exported(run: RunFolder, request: pytest.FixtureRequest) -> Exported:
+    if request.param == "onnx":
+        pytest.importorskip("onnxruntime")
+    return export(run, request.param, None, quiet)
+
+
+def test_an_export_answers_as_the_checkpoint_on_pictures_of_the_run(exported: Exported):
+    assert exported.comparison.probability < 1e-5
+    assert exported.comparison.logits < 1e-5
+    assert "pictures of the run (test)" in exported.comparison.pictures
+
+
+def test_an_export_is_a_private_folder_with_all_that_is_needed(run: RunFolder, exported: Exported):
+    folder = Path(exported.folder)
+    assert folder.parent == run.exports
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
+    assert {path.name for path in folder.iterdir()} == {
+        Path(exported.file).name, "README.md", "export.json", "pictures.py",
+    }  # fmt: skip
+    assert not [path for path in run.exports.iterdir() if path.name.startswith(".")]
+    about = json.loads((folder / "export.json").read_text())
+    assert about["classes"] == [r"*blue*\x1b[2J", "green", "red"]
+    assert about["preprocessing"]["resize_size"] == 34
+
+
+def test_the_card_tells_what_it_is_and_obeys_no_name(exported: Exported):
+    text = (Path(exported.folder) / "README.md").read_text()
+    assert r"0. \*blue\*\\x1b\[2J" in text
+    assert "\x1b" not in text
+    for part in ("95 % interval", "24 train, 12 val, 12 test", "all layers train", "bilinear", "torch 2", "```python"):
+        assert part in text
+    assert ("Opset 18" in text) == (exported.opset == 18)
+
+
+def test_predictions_are_those_of_the_run_whatever_predicts(run: RunFolder, exported: Exported):
+    with run.predictions.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    root = Path(run.load_config().data.path)
+    keys = {name_of(path.relative_to(root)): path for path in pictures_at([root])}
+    paths = [keys[row["path"]] for row in rows]
+    networks = [open_run(run)]
+    if not exported.file.endswith(".pt2"):
+        networks.append(open_export(Path(exported.file)))
+    for network in networks:
+        for row, answer in zip(rows, predict(network, paths, quiet), strict=True):
+            assert isinstance(answer, Predicted)
+            assert answer.label == row["predicted"]
+            assert answer.probability == pytest.approx(float(row[row["predicted"]]), abs=1e-4)
+            assert answer.top[0] == (answer.label, answer.probability)
+            assert sum(share for _, share in answer.top) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_deep_and_broken_pictures_are_read_as_in_training(run: RunFolder, tmp_path: Path):
+    grey = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a16.png")
+    Image.fromarray((grey / 257).round().astype(np.uint8)).save(tmp_path / "b8.png")
+    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    (tmp_path / "d.png").write_bytes((tmp_path / "b8.png").read_bytes()[:90])
+    (tmp_path / "e.png").touch()
+    os.mkfifo(tmp_path / "f.png")
+    deep, plain, *broken = predict(open_run(run), pictures_at([tmp_path]), quiet)
+    assert isinstance(deep, Predicted)
+    assert isinstance(plain, Predicted)
+    assert deep.top == plain.top
+    for answer, reason in zip(broken, ("no picture", "", "empty", "a pipe"), strict=True):
+        assert isinstance(answer, Unreadable)
+        assert reason in answer.error
+
+
+def test_answers_that_differ_are_no_export():
+    samples = Samples(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), "3 pictures")
+
+    def answer(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(pictures), 2)
+
+    assert compare(answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 pictures")
+    for other in (1.0, float("nan")):
+        with pytest.raises(InputError, match="answers otherwise"):
+            compare(answer, lambda pictures, other=other: answer(pictures) + torch.tensor([0.0, other]), samples, quiet)
+
+
+def test_a_run_whose_pictures_are_gone_is_compared_on_noise(run: RunFolder):
+    photos = Path(run.load_config().data.path)
+    photos.rename(photos.with_name("elsewhere"))
+    try:
+        samples = sample_pictures(load_trained(run), quiet)
+    finally:
+        photos.with_name("elsewhere").rename(photos)
+    assert "noise" in samples.said
+
+
+def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "old").touch()
+
+    def stop_half_way() -> None:
+        with whole_folder(tmp_path / "export") as folder:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_half_way()
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert (tmp_path / "export" / "old").exists()
+    with whole_folder(tmp_path / "export") as folder:
+        (folder / "new").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/new"]
+
+
+def test_nothing_is_written_where_something_is_or_where_a_link_leads(run: RunFolder, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="exists already"):
+        export(run, "safetensors", tmp_path / "mine", quiet)
+    other = RunFolder(tmp_path / "other")
+    other.path.mkdir()
+    other.exports.symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match="is a link"):
+        export(other, "safetensors", None, quiet)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_last_and_the_card_says_so(run: RunFolder, tmp_path: Path):
+    copy = RunFolder(tmp_path / run.id)
+    shutil.copytree(run.path, copy.path, symlinks=True)
+    best = copy.checkpoints / (copy.checkpoints / "best").resolve().name
+    last = copy.checkpoints / "step-99999999"
+    shutil.copytree(best, last)
+    (copy.checkpoints / "last").unlink()
+    (copy.checkpoints / "last").symlink_to(last.name)
+    (best / "model.safetensors").write_bytes(b"damaged")
+    trained = load_trained(copy)
+    assert trained.checkpoint == last.name
+    exported = export(copy, "safetensors", None, quiet)
+    assert "have not been evaluated" in (Path(exported.folder) / "README.md").read_text()
+    (last / "trainer.json").unlink()
+    with pytest.raises(InputError, match="no checkpoint that can be used"):
+        load_trained(copy)
+
+
+def test_files_of_others_are_refused_with_a_reason(run: RunFolder, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(InputError, match="is no export"):
+        open_export(run.checkpoints / "best" / "model.safetensors")
+    path.write_bytes(b"\xff" * 100)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        open_export(path)
+    state = load_file(run.checkpoints / "best" / "model.safetensors")
+    trained = load_trained(run)
+    made = export(run, "safetensors", tmp_path / "made", quiet)
+    about = json.loads((Path(made.folder) / "export.json").read_text())
+    for change in (
+        {"hidden": [10**9]}, {"classes": ["one"]}, {"model": "resnet18"}, {"model": 1},
+        {"preprocessing": about["preprocessing"] | {"resize_size": 10**7}},
+        {"preprocessing": about["preprocessing"] | {"interpolation": "__class__"}},
+    ):  # fmt: skip
+        save_file(state, path, {abouts.KEY: json.dumps(about | change)})
+        with pytest.raises(InputError, match=r"export it anew|not those of|can't be used"):
+            open_export(path)
+    (tmp_path / "model.pt2").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="can run code"):
+        open_export(tmp_path / "model.pt2")
+    assert trained.classes == open_export(Path(made.file)).classes
+
+
+def test_an_onnx_file_of_others_is_refused(tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x09broken")
+    with pytest.raises(InputError, match="not an ONNX file"):
+        open_export(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("hidden", [[], [8]])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet", "timm/test_vit", "timm/test_convnext"],
+)
+def test_the_code_in_the_card_builds_the_network_that_was_trained(name: str, hidden: list[int]):
+    import timm
+    import torchvision
+
+    classifier = zoo.build(name, 5, HeadConfig(hidden=hidden))
+    plain = plain_network(classifier, 5)
+    namespace = {"torch": torch, "timm": timm, "torchvision": torchvision}
+    exec("\n".join(plain.code), namespace)
+    built: torch.nn.Module = namespace["network"]  # pyright: ignore[reportAssignmentType]
+    for module in (built, plain.module):
+        shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
+        assert shapes == {key: tensor.shape for key, tensor in classifier.module.state_dict().items()}
+
+
+def test_the_card_names_only_so_many_classes(run: RunFolder):
+    trained = load_trained(run)
+    made = abouts.About(
+        run="r", model="resnet18", classes=[f"class {n}" for n in range(1000)], hidden=[], created="now", versions={},
+        preprocessing=trained.classifier.preprocessing,
+    )  # fmt: skip
+    text = card(trained, made, "pt2", Comparison(0.0, 0.0, "pictures"))
+    assert "99. class 99\n… and 900 more" in text

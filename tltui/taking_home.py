@@ -1,0 +1,132 @@
+"""``tltui export`` and ``tltui predict``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from engine.environment import check_libraries
+from engine.errors import InputError
+from engine.progress import Report
+from engine.rundir import RunFolder
+from tltui import json_output, runs
+from tltui.glyphs import bytes as bytes_text
+from tltui.glyphs import safe
+
+if TYPE_CHECKING:
+    from engine.exporting.network import Opened
+    from engine.exporting.predict import Predicted, Unreadable
+
+_ACTIVITIES = {
+    "checkpoint": "reading the checkpoint",
+    "data": "reading pictures",
+    "export": "exporting",
+    "compare": "comparing",
+    "predict": "predicting",
+}
+
+
+def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_json: bool) -> None:
+    """Export a run and say what came of it. Raises InputError."""
+    check_libraries()
+    from engine.exporting.export import export
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing half-written stays behind
+    with _progress() as report:
+        exported = export(folder, format_name, output, report)
+    if as_json:
+        click.echo(json_output.as_json(exported))
+        return
+    opset = f", opset {exported.opset}" if exported.opset else ""
+    click.echo(safe(f"wrote {exported.file} ({bytes_text(exported.bytes)}{opset}), with its card in README.md"))
+    compared = exported.comparison
+    click.echo(
+        safe(
+            f"loaded again and compared with {exported.checkpoint} on {compared.pictures}: largest difference "
+            f"{compared.probability:.1e} in a probability, {compared.logits:.1e} of the largest logit"
+        )
+    )
+
+
+def predict_pictures(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
+    """Predict the classes of the pictures at ``paths``; returns the exit status. Raises InputError."""
+    check_libraries()
+    from engine.exporting.predict import Predicted, pictures_at, predict
+
+    files = pictures_at(_paths(paths))
+    if not files:
+        raise InputError("there are no pictures in what was given; name files, or folders that hold some")
+    with _progress() as report:
+        opened = _open(network, runs_dir, report)
+        began = time.monotonic()
+        answers: list[Predicted | Unreadable] = []
+        for answer in predict(opened, files, report):
+            answers.append(answer)
+            if not as_json:
+                click.echo(_line(answer))
+        seconds = time.monotonic() - began
+    if as_json:
+        click.echo(json_output.as_json(answers))
+    read = sum(isinstance(answer, Predicted) for answer in answers)
+    unreadable = f", {len(answers) - read:,} unreadable" if read < len(answers) else ""
+    click.echo(f"{read:,} pictures in {seconds:.1f} s, {read / seconds:,.1f} pictures/s{unreadable}", err=True)
+    return 0 if read else 1
+
+
+def _open(network: str, runs_dir: str | None, report: Report) -> Opened:
+    from engine.environment import set_up_processor
+    from engine.exporting.formats import export_file, open_export
+    from engine.exporting.network import open_run
+
+    set_up_processor()
+    report("checkpoint", 0, 0, "")
+    file = export_file(Path(network).expanduser())
+    return open_export(file) if file else open_run(runs.find(runs.runs_folder(runs_dir), network))
+
+
+def _paths(given: Sequence[str]) -> Iterator[Path]:
+    """What was named; "-" stands for the paths on standard input, one a line or with zero bytes between them."""
+    for name in given:
+        if name == "-":
+            listed = sys.stdin.buffer.read()
+            lines = listed.split(b"\0" if b"\0" in listed else b"\n")
+            yield from (Path(os.fsdecode(line)) for line in lines if line)
+        elif not os.path.exists(name):
+            raise InputError(f"{name}: there is no such file or folder; check the path")
+        else:
+            yield Path(name)
+
+
+def _line(answer: Predicted | Unreadable) -> str:
+    from engine.exporting.predict import Predicted
+
+    if not isinstance(answer, Predicted):
+        return safe(f"{answer.path}  can't be read: {answer.error}")
+    others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
+    return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar on standard error, where that is a terminal."""
+    console = Console(stderr=True, markup=False, highlight=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn())
+    shown = console.is_terminal
+    together = sys.stdout.isatty()  # then lines go above the bar; else rich would take them from standard output
+    with Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=together) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(activity: str, done: int, total: int, unit: str) -> None:
+            bar.update(task, description=_ACTIVITIES[activity], completed=done, total=total or None)
+
+        yield report
