@@ -50,9 +50,9 @@ class Looking:
 
     @cached_property
     def _trained(self):  # noqa: ANN202 (torch is imported by then)
-        from engine.evaluation.again import open_trained
+        from engine.trained import load_trained
 
-        return open_trained(self._folder)
+        return load_trained(self._folder)
 
     def _with_heat(self, image: Image.Image, layer: str, label: str) -> Image.Image:
         import numpy as np

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 
 from engine.rundir import RunFolder
 from tltui import json_output
 from tltui.glyphs import safe
-from tltui.progress import ACTIVITIES
 from tltui.tables import evaluation
+from tltui.working import working
 
 
 def print_evaluation(
@@ -25,21 +24,16 @@ def print_evaluation(
     from engine.environment import check_libraries, set_up_processor
 
     check_libraries()
-    from engine.evaluation.again import evaluate_again, open_trained
+    from engine.evaluation.again import evaluate_again
+    from engine.trained import load_trained
+
+    def tell(_code: str, message: str) -> None:
+        click.echo(f"warning: {safe(message, 1000)}", err=True)
 
     set_up_processor()
-    errors = Console(stderr=True, markup=False, highlight=False)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def report(activity: str, done: int, total: int, _unit: str) -> None:
-            bar.update(task, description=ACTIVITIES.get(activity, activity), completed=done, total=total or None)
-
-        def tell(_code: str, message: str) -> None:
-            click.echo(f"warning: {safe(message, 1000)}", err=True)
-
-        trained = open_trained(folder)
-        evaluated = evaluate_again(trained, split, data, device, report, tell)
+    with working() as report:
+        report("checkpoint", 0, 0, "")
+        evaluated = evaluate_again(load_trained(folder), split, data, device, report, tell)
     if as_json:
         figures = msgspec.to_builtins(evaluated)
         click.echo(json_output.as_json({key: figures[key] for key in figures if key not in ("type", "seq", "time")}))

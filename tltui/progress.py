@@ -19,6 +19,10 @@ ACTIVITIES = {
     "catch_up": "computing again what was told before",
     "validate": "validating",
     "evaluate": "evaluating",
+    "checkpoint": "reading the checkpoint",
+    "export": "exporting",
+    "compare": "comparing",
+    "predict": "predicting",
 }
 
 

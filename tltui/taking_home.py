@@ -7,13 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from engine.environment import check_libraries
 from engine.errors import InputError
@@ -22,18 +19,11 @@ from engine.rundir import RunFolder
 from tltui import json_output, runs
 from tltui.glyphs import bytes as bytes_text
 from tltui.glyphs import safe
+from tltui.working import working
 
 if TYPE_CHECKING:
     from engine.exporting.network import Opened
     from engine.exporting.predict import Predicted, Unreadable
-
-_ACTIVITIES = {
-    "checkpoint": "reading the checkpoint",
-    "data": "reading pictures",
-    "export": "exporting",
-    "compare": "comparing",
-    "predict": "predicting",
-}
 
 
 def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_json: bool) -> None:
@@ -42,7 +32,7 @@ def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_j
     from engine.exporting.export import export
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing half-written stays behind
-    with _progress() as report:
+    with working() as report:
         exported = export(folder, format_name, output, report)
     if as_json:
         click.echo(json_output.as_json(exported))
@@ -66,7 +56,7 @@ def predict_pictures(network: str, paths: Sequence[str], runs_dir: str | None, *
     files = pictures_at(_paths(paths))
     if not files:
         raise InputError("there are no pictures in what was given; name files, or folders that hold some")
-    with _progress() as report:
+    with working() as report:
         opened = _open(network, runs_dir, report)
         began = time.monotonic()
         answers: list[Predicted | Unreadable] = []
@@ -114,19 +104,3 @@ def _line(answer: Predicted | Unreadable) -> str:
         return safe(f"{answer.path}  can't be read: {answer.error}")
     others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
     return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """A bar on standard error, where that is a terminal."""
-    console = Console(stderr=True, markup=False, highlight=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn())
-    shown = console.is_terminal
-    together = sys.stdout.isatty()  # then lines go above the bar; else rich would take them from standard output
-    with Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=together) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def report(activity: str, done: int, total: int, unit: str) -> None:
-            bar.update(task, description=_ACTIVITIES[activity], completed=done, total=total or None)
-
-        yield report

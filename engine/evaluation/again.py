@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine import environment
@@ -15,44 +14,18 @@ from engine.data.sources import folder_source, open_source
 from engine.errors import InputError
 from engine.evaluation.answers import answers
 from engine.evaluation.evaluate import evaluate
-from engine.models import zoo
 from engine.models.freeze import Freezing
 from engine.models.split import split
 from engine.printable import printable
 from engine.progress import Report
-from engine.protocol import DataReady, Evaluated
-from engine.rundir import EventTail, RunFolder
-from engine.training import checkpoints
+from engine.protocol import Evaluated
+from engine.trained import Trained
 from engine.training.feed import Feed
 from engine.training.memory import Fits, Place
 from engine.training.precision import Precision, choose_precision
 
 _ALL = "all"  # the split of pictures that have none
 Tell = Callable[[str, str], None]  # takes a warning's code and message
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run's network with the weights of its best epoch, and the settings that it had then."""
-
-    folder: RunFolder
-    config: RunConfig
-    classes: list[str]
-    classifier: zoo.Classifier
-
-
-def open_trained(folder: RunFolder) -> Trained:
-    """Raises InputError where the run has no checkpoint that can be used."""
-    ready = next((event for event in EventTail(folder, steps=False).poll() if isinstance(event, DataReady)), None)
-    best = folder.checkpoints / checkpoints.BEST
-    if ready is None or not best.is_dir():
-        raise InputError(f"run {folder.id} has no checkpoint yet; one is written after each epoch")
-    if problem := checkpoints.damage(best.resolve()):
-        raise InputError(f"{best}: is damaged ({problem}); `tltui resume {folder.id[:4]}` goes on from a sound one")
-    config = checkpoints.settings(best)
-    classifier = zoo.build(config.model.name, len(ready.classes), config.head, config.data.image_size)
-    checkpoints.load_weights(best, classifier.module)
-    return Trained(folder, config, ready.classes, classifier)
 
 
 def evaluate_again(
@@ -62,6 +35,8 @@ def evaluate_again(
 
     ``wanted``: "val", "test" or "": test where there is one. ``device`` as train.device. Raises InputError.
     """
+    if not trained.best:
+        tell("best_lost", f"the best epoch's weights can't be used; those of {trained.checkpoint} are evaluated")
     config = with_setting(trained.config, "train.device", device)
     where = environment.choose_device(device)
     precision, frozen_precision = choose_precision(

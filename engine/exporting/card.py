@@ -7,12 +7,12 @@ import re
 from engine.exporting import onnx_file
 from engine.exporting.about import About
 from engine.exporting.comparison import Comparison
-from engine.exporting.network import Trained
 from engine.exporting.plain import plain_network
 from engine.exporting.snippets import snippet
 from engine.printable import printable
 from engine.protocol import Evaluated
 from engine.rundir import data_label
+from engine.trained import Trained
 
 _MOST_CLASSES = 100  # named in the card; export.json has them all
 _NEEDS = {

@@ -18,11 +18,12 @@ from engine.exporting.about import About
 from engine.exporting.card import card
 from engine.exporting.comparison import Comparison, compare
 from engine.exporting.formats import FORMATS, Format
-from engine.exporting.network import Trained, answer_with, load_trained
+from engine.exporting.network import answer_with
 from engine.exporting.place import destination, whole_folder
 from engine.exporting.samples import sample_pictures
 from engine.progress import Report
 from engine.rundir import RunFolder
+from engine.trained import Trained, load_trained
 
 CARD, ABOUT, PICTURES = "README.md", "export.json", "pictures.py"
 

@@ -10,8 +10,9 @@ from typing import Protocol
 from engine.errors import InputError
 from engine.exporting import onnx_file, pt2_file, safetensors_file
 from engine.exporting.about import About
-from engine.exporting.network import Answer, Opened, Trained
+from engine.exporting.network import Answer, Opened
 from engine.regular_files import open_regular
+from engine.trained import Trained
 
 
 class Format(Protocol):

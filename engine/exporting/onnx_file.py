@@ -15,7 +15,8 @@ from engine.errors import InputError, first_line
 from engine.exporting import about as abouts
 from engine.exporting import pt2_file
 from engine.exporting.about import About
-from engine.exporting.network import Answer, Opened, Trained
+from engine.exporting.network import Answer, Opened
+from engine.trained import Trained
 
 FILE = "model.onnx"
 OPSET = 18

@@ -10,7 +10,8 @@ import torch
 from engine.errors import InputError, first_line
 from engine.exporting import about as abouts
 from engine.exporting.about import About
-from engine.exporting.network import Answer, FromPixels, Trained
+from engine.exporting.network import Answer, FromPixels
+from engine.trained import Trained
 
 FILE = "model.pt2"
 

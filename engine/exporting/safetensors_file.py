@@ -14,9 +14,10 @@ from engine.environment import choose_device
 from engine.errors import InputError, first_line
 from engine.exporting import about as abouts
 from engine.exporting.about import About
-from engine.exporting.network import Answer, Opened, Trained, answer_with
+from engine.exporting.network import Answer, Opened, answer_with
 from engine.exporting.plain import plain_network
 from engine.models import zoo
+from engine.trained import Trained
 from engine.training.checkpoints import plain
 
 FILE = "model.safetensors"

@@ -16,11 +16,11 @@ from engine.data.sources import open_source
 from engine.data.splits import members_of, read_splits
 from engine.data.torchvision_source import is_here
 from engine.errors import InputError
-from engine.exporting.network import Trained
 from engine.models.architecture import Preprocessing
 from engine.progress import Report
 from engine.regular_files import open_regular
 from engine.rundir import RunFolder
+from engine.trained import Trained
 
 _MOST = 32
 

@@ -22,7 +22,7 @@ from engine.exporting.card import card
 from engine.exporting.comparison import Comparison, compare
 from engine.exporting.export import Exported, export
 from engine.exporting.formats import FORMATS, open_export
-from engine.exporting.network import load_trained, open_run
+from engine.exporting.network import open_run
 from engine.exporting.place import whole_folder
 from engine.exporting.plain import plain_network
 from engine.exporting.predict import Predicted, Unreadable, pictures_at, predict
@@ -31,6 +31,7 @@ from engine.models import zoo
 from engine.printable import name_of
 from engine.progress import quiet
 from engine.rundir import RunFolder
+from engine.trained import load_trained
 from tests.conftest import TINY, Engine, make_pictures
 
 
