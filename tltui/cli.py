@@ -278,6 +278,27 @@ def evaluate(run: str, data: str | None, split: str | None, device: str, as_json
 
 
 @cli.command()
+@run_argument
+@click.option("-o", "output", metavar="FILE", help="In .html or .md.  [default: report.html in the run's folder]")
+@runs_dir_option
+def report(run: str, output: str | None, runs_dir: str | None) -> None:
+    """Write one self-contained file about a run: figures, curves, freeze plan, mistakes, how to reproduce it.
+
+    \b
+    Example:  tltui report last -o report.html
+    """
+    from pathlib import Path
+
+    from tltui import runs
+    from tltui.report.command import write_report
+
+    folder = runs.find(runs.runs_folder(runs_dir), run)
+    file = Path(output).expanduser() if output else folder.path / "report.html"
+    write_report(folder, file)
+    click.echo(printable(f"wrote {file}"))
+
+
+@cli.command()
 @click.argument("model")
 @click.option("--classes", default=1000, show_default=True, type=click.IntRange(2), help="Outputs of the new head.")
 @click.option("--image-size", default=0, metavar="PX", help="Side of the pictures; 0: what the weights expect.")

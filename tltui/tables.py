@@ -42,7 +42,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
         f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
         f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} pictures",
     )
-    parts: list[RenderableType] = [line, Text(more_figures(evaluated))]
+    parts: list[RenderableType] = [line, Text("  ".join(more_figures(evaluated)))]
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
@@ -54,12 +54,12 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     return Group(*parts)
 
 
-def more_figures(evaluated: Evaluated) -> str:
-    """The figures besides accuracy that there are, in one line."""
+def more_figures(evaluated: Evaluated) -> list[str]:
+    """The figures besides accuracy that there are."""
     of = evaluated
     shares = [("top-5", of.top5), ("weighted F1", of.weighted_f1), ("ROC-AUC", of.roc_auc)]
     shares += [("average precision", of.average_precision), ("log loss", of.log_loss), ("calibration error", of.ece)]
-    return "  ".join(f"{name} {figure:.3f}" for name, figure in shares if figure is not None)
+    return [f"{name} {figure:.3f}" for name, figure in shares if figure is not None]
 
 
 def _class_table(evaluated: Evaluated) -> Table:

@@ -1,0 +1,1 @@
+"""``tltui report``: one self-contained file about a run."""

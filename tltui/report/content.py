@@ -1,0 +1,184 @@
+"""What there is to say about a run."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Iterator
+
+from engine.config import RunConfig, settings, to_toml
+from engine.errors import InputError
+from engine.protocol import Evaluated, restore
+from engine.rundir import RunFolder
+from engine.state import RunState
+from tltui.glyphs import number
+from tltui.looking import Looking
+from tltui.plotting.panels import phases
+from tltui.predictions import Pictured, mistakes
+from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
+from tltui.tables import frozen_line, more_figures
+from tltui.widgets.confusion import worst_pairs
+
+_MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
+_MOST_PAIRS = 30
+_MOST_PICTURES = 24
+_MOST_POINTS = 1000
+_THUMBNAIL = (160, 160)  # pixels
+
+
+def content(folder: RunFolder, state: RunState, status: str) -> Iterator[Part]:
+    """The parts of the report, in their order."""
+    config = folder.load_config()
+    yield from _summary(folder, config, state, status)
+    for evaluated in state.evaluations.values():
+        yield from _evaluation(evaluated)
+    yield from _curves(state)
+    yield from _freezing(state)
+    yield from _mistakes(folder, state)
+    if state.warnings:
+        yield Heading("Warnings")
+        yield Table(("code", "what"), [(warning.code, warning.message) for warning in state.warnings])
+    yield from _settings(folder, config, state)
+
+
+def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str) -> Iterator[Part]:
+    yield Heading(f"Run {folder.id}")
+    facts = [("state", status)]
+    if state.finished:
+        facts.append(("how it ended", state.finished.reason))
+        facts.append(("time", str(datetime.timedelta(seconds=round(state.finished.seconds)))))
+    facts.append(("model", config.model.name))
+    facts.append(("data", config.data.path or config.data.name or config.data.source))
+    if state.data:
+        counts = ", ".join(f"{count:,} {name}" for name, count in state.data.counts.items())
+        facts.append(("pictures", f"{counts}; {len(state.data.skipped)} skipped; {len(state.data.classes)} classes"))
+    if state.started:
+        began = datetime.datetime.fromtimestamp(state.started.time).astimezone()
+        facts.append(("began", began.isoformat(" ", "seconds")))
+        facts.append(("device", f"{state.started.device} ({state.started.device_name}), {state.started.precision}"))
+    if best := state.best:
+        facts.append(("best epoch", f"{best.epoch} of {len(state.epochs)}: val accuracy {best.val_accuracy:.1%}"))
+    yield Table(("", ""), facts)
+
+
+def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
+    low, high = evaluated.accuracy_interval
+    yield Heading(f"{evaluated.split} accuracy {evaluated.accuracy:.1%}")
+    yield Paragraph(
+        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} pictures, balanced accuracy "
+        f"{evaluated.balanced_accuracy:.1%}, macro F1 {evaluated.macro_f1:.3f}, {', '.join(more_figures(evaluated))}."
+    )
+    yield Table(
+        ("class", "precision", "recall", "F1", "ROC-AUC", "pictures"),
+        [
+            (
+                of.label,
+                f"{of.precision:.3f}",
+                f"{of.recall:.3f}",
+                f"{of.f1:.3f}",
+                _figure(of.roc_auc),
+                f"{of.support:,}",
+            )
+            for of in evaluated.per_class
+        ],
+    )
+    classes = evaluated.classes
+    if len(classes) > _MOST_CLASSES:
+        yield Paragraph("The most frequent confusions:")
+        pairs = worst_pairs(evaluated, _MOST_PAIRS)
+        yield Table(("true", "predicted", "pictures"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
+        return
+    rows, shades = [], []
+    for at, row in enumerate(evaluated.confusion):
+        rows.append([classes[at], *(f"{count:,}" if count else "" for count in row)])
+        shares = [count / max(1, sum(row)) for count in row]
+        shades.append([0.0, *(share if at == column else -share for column, share in enumerate(shares))])
+    yield Paragraph("Rows are true classes, columns predicted ones:")
+    yield Table(("", *classes), rows, shades)
+
+
+def _curves(state: RunState) -> Iterator[Part]:
+    if not state.epochs:
+        return
+    yield Heading("Curves")
+    per_epoch = state.model.steps_per_epoch if state.model and state.model.steps_per_epoch else 1
+    every = max(1, len(state.steps) // _MOST_POINTS)
+    steps = [(step.step / per_epoch, step.loss) for step in state.steps[::every]]
+    yield Chart(
+        "loss",
+        [
+            Line("train", [(x, y) for x, y in steps if y is not None]),
+            Line("val", [(e.epoch, e.val_loss) for e in state.epochs if e.val_loss is not None], dots=True),
+        ],
+    )
+    yield Chart(
+        "accuracy",
+        [
+            Line("train", [(epoch.epoch, epoch.train_accuracy) for epoch in state.epochs]),
+            Line("val", [(epoch.epoch, epoch.val_accuracy) for epoch in state.epochs], dots=True),
+        ],
+    )
+    yield Table(
+        ("epoch", "train loss", "train accuracy", "val loss", "val accuracy", "seconds"),
+        [
+            (
+                str(e.epoch), f"{restore(e.train_loss, None):.4f}", f"{e.train_accuracy:.1%}",
+                f"{restore(e.val_loss, None):.4f}", f"{e.val_accuracy:.1%}", f"{e.seconds:.1f}",
+            )
+            for e in state.epochs
+        ],
+    )  # fmt: skip
+
+
+def _freezing(state: RunState) -> Iterator[Part]:
+    yield Heading("What trained")
+    if counts := state.parameters:
+        share = counts.trainable / max(1, counts.total)
+        train = f"{number(counts.trainable)} of {number(counts.total)} parameters train ({share:.1%})"
+        yield Paragraph(f"{train}; rules: {', '.join(state.rules) or 'none, everything trains'}.")
+    if changes := phases(state):
+        yield Table(("after step", "plan"), [(f"{step:,}", rule) for step, rule in changes])
+    if state.finished:
+        yield Paragraph(frozen_line(state.finished.frozen))
+
+
+def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
+    found = mistakes(folder.predictions, state.data.classes if state.data else [])
+    if found:
+        yield Heading("Mistakes, the surest first")
+        yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_PICTURES])))
+
+
+async def _thumbnails(folder: RunFolder, found: list[Pictured]) -> list[Thumbnail]:
+    looking = Looking(folder.path)
+    pictures = []
+    try:
+        for one in found:
+            caption = f"{one.path}: {one.true}, taken for {one.predicted}, {one.probability:.1%} sure"
+            try:
+                pictures.append(Thumbnail(await looking.look(one.path, _THUMBNAIL), caption))
+            except InputError as error:
+                pictures.append(Thumbnail(b"", f"{caption} ({error})"))
+    finally:
+        await looking.close()
+    return pictures
+
+
+def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator[Part]:
+    yield Heading("How to reproduce it")
+    values = config.model_dump()
+    changed = []
+    for key, field in settings():
+        section, name = key.split(".")
+        if values[section][name] != field.get_default(call_default_factory=True):
+            changed.append((key, str(values[section][name])))
+    yield Paragraph("What is not as by default:")
+    yield Table(("setting", "value"), changed)
+    versions = state.started.versions if state.started else {}
+    yield Paragraph(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
+    yield Paragraph("Save what follows as run.toml; then: tltui train run.toml")
+    yield Code(to_toml(config, comments=False))
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
