@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from engine import protocol as p
 
 
+@dataclass(frozen=True, slots=True)
+class StageChanges:
+    """How far the weights of each stage that trains were from the start after ``step``, relative to their norm."""
+
+    step: int
+    stages: dict[str, float]
+
+
 @dataclass
 class RunState:
     """A run as its events tell it so far.
@@ -30,6 +38,8 @@ class RunState:
     epochs_planned: int = 0
     progress: p.Progress | None = None
     steps: list[p.Step] = field(default_factory=list)
+    layers: p.Layers | None = None
+    changes: list[StageChanges] = field(default_factory=list)
     epochs: list[p.Epoch] = field(default_factory=list)
     checkpoints: dict[str, p.Checkpoint] = field(default_factory=dict)
     evaluations: dict[str, p.Evaluated] = field(default_factory=dict)
@@ -110,6 +120,11 @@ def _step(state: RunState, event: p.Step) -> None:
     state.progress = None
 
 
+def _layers(state: RunState, event: p.Layers) -> None:
+    state.layers = event  # the latest alone in full: each holds figures of hundreds of layers
+    state.changes.append(StageChanges(event.step, event.stages))
+
+
 def _epoch(state: RunState, event: p.Epoch) -> None:
     state.epochs.append(event)
     state.progress = None
@@ -168,6 +183,7 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.Resumed: _resumed,
     p.Boundary: _boundary,
     p.Step: _step,
+    p.Layers: _layers,
     p.Epoch: _epoch,
     p.CommandApplied: _command_applied,
     p.CommandRejected: _command_rejected,

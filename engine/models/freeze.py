@@ -54,12 +54,12 @@ class Freezing:
         self._modes = self._training_modes(modules, {path: decisions[path].trains for path in modules})
         self.moving = [layer for path, layer in modules.items() if keeps_batch_statistics(layer) and self._modes[path]]
         frozen = self.frozen()
-        self.digests = {name: self.digests.get(name) or _digest(tensor) for name, tensor in frozen.items()}
+        self.digests = {name: self.digests.get(name) or sha256(tensor) for name, tensor in frozen.items()}
 
     def adopt(self) -> bool:
         """Take the frozen tensors as they are now for what they have to stay; returns whether any is another."""
         before = self.digests
-        self.digests = {name: _digest(tensor) for name, tensor in self.frozen().items()}
+        self.digests = {name: sha256(tensor) for name, tensor in self.frozen().items()}
         return self.digests != before
 
     def _training_modes(self, modules: dict[str, nn.Module], decided: dict[str, bool]) -> dict[str, bool]:
@@ -98,7 +98,7 @@ class Freezing:
         frozen = self.frozen()
         whole = hashlib.sha256()
         for name in sorted(frozen):
-            digest = _digest(frozen[name])
+            digest = sha256(frozen[name])
             if digest != self.digests[name]:
                 self._changed.add(name)
             whole.update(f"{name} {digest}\n".encode())
@@ -130,6 +130,7 @@ class Freezing:
         return frozen
 
 
-def _digest(tensor: torch.Tensor) -> str:
+def sha256(tensor: torch.Tensor) -> str:
+    """Of a tensor's values, bit for bit."""
     content: Any = tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(content).hexdigest()

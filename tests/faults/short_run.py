@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from engine.config import RunConfig, from_tables
 from engine.past import key
-from engine.protocol import AnyEvent, CommandApplied, CommandRejected, Epoch, SaveCheckpoint, Set, Step
+from engine.protocol import AnyEvent, CommandApplied, CommandRejected, Epoch, Layers, SaveCheckpoint, Set, Step
 from engine.rundir import EventTail, RunFolder
 from tests.conftest import TINY, make_pictures
 from tests.faults.lives import Script
@@ -61,6 +61,7 @@ class Outcome:
     optimizer: dict[str, bytes]
     steps: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
+    layers: list[dict[str, Any]]
     answers: list[tuple[str, str, int]]
     predictions: bytes
 
@@ -74,6 +75,7 @@ class Outcome:
             optimizer=_tensors(last / "optimizer.safetensors"),
             steps=[_without(event, "seq", "time", "images_per_second") for event in events if isinstance(event, Step)],
             epochs=[_without(event, "seq", "time", "seconds") for event in events if isinstance(event, Epoch)],
+            layers=[_without(event, "seq", "time") for event in events if isinstance(event, Layers)],
             answers=[
                 (type(event).__name__, key(event.command), event.step)
                 for event in events

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from folded_runs import a_run, an_epoch, beginning, new_plan, through_a_log, training
+from folded_runs import a_look, a_run, an_epoch, beginning, new_plan, through_a_log, training
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
@@ -309,3 +309,15 @@ def test_a_panel_that_is_asked_for_is_shown_even_where_another_has_to_go():
     assert "gradient norm" in "".join(shown(state, "3", "4", size=(80, 18)))
     assert "loss" not in "".join(line[:8] for line in shown(state, "3", "4", size=(80, 18)))
     assert "loss" in "".join(line[:8] for line in shown(state, "3", "4", "1", size=(80, 18)))
+
+
+def test_the_change_of_weights_is_a_line_for_each_stage():
+    looks = [a_look(step, step // 40, step / 200) for step in (40, 80, 120, 160, 200)]
+    state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *looks])
+    assert next(series.ys for series in History(state).changes().values()) == pytest.approx(
+        [0.05, 0.1, 0.15, 0.2, 0.25]
+    )
+    screen = shown(state, "5", "1", "2")
+    assert screen[0].startswith("weight change")
+    assert all(any(stage in line for line in screen) for stage in ("head", "layer3", "layer4"))
+    assert "after the first epoch" in "".join(shown(a_run(), "5", "1", "2"))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import Generic
 
 from engine import protocol as p
-from engine.state import RunState
+from engine.state import RunState, StageChanges
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
 from tltui.plotting.horizon import planned_steps, steps_per_epoch
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
-from tltui.plotting.series import Feed, Series, smoothed
+from tltui.plotting.series import Feed, Series, T, smoothed
 
-# More rates than this are not told apart in a few rows; the fastest and the slowest say where the others lie.
-RATES_SHOWN = 3
-RATE_STYLES = ("train", "val", "best")
+# More lines than this are not told apart in a few rows; the highest and the lowest say where the others lie.
+LINES_SHOWN = 3
+LINE_STYLES = ("train", "val", "best")
 Points = list[tuple[float, float]]
 
 
@@ -48,7 +49,8 @@ LOSS = Panel("loss", ((LINE, "train", "train"), (POINT, "val", "val")), noisy=Tr
 ACCURACY = Panel("accuracy", ((LINE, "train", "train"), (POINT, "val", "val"), (BEST, "best", "best")), shares=True)
 RATE = Panel("learning rate", ())
 GRADIENT = Panel("gradient norm", ((LINE, "train", "train"),), noisy=True)
-PANELS = (LOSS, ACCURACY, RATE, GRADIENT)
+CHANGE = Panel("weight change", ())
+PANELS = (LOSS, ACCURACY, RATE, GRADIENT, CHANGE)
 
 
 class History:
@@ -58,8 +60,8 @@ class History:
         self.state = state
         self._steps: dict[str, Feed[p.Step]] = {}
         self._epochs: dict[str, Feed[p.Epoch]] = {}
-        self._rates: set[str] = set()
-        self._rates_seen = 0
+        self._rates = Lines[p.Step](attrgetter("lr"))
+        self._changes = Lines[StageChanges](attrgetter("stages"))
 
     def steps(self, name: str) -> Series:
         """A field of the steps."""
@@ -70,21 +72,35 @@ class History:
         return self._epochs.setdefault(name, Feed(attrgetter(name))).follow(self.state.epochs)
 
     def rates(self) -> dict[str, Series]:
-        """The learning rate of each parameter group, the fastest first; at most ``RATES_SHOWN`` of them."""
-        self._rates.update(*map(attrgetter("lr"), self.state.steps[self._rates_seen :]))
-        self._rates_seen = len(self.state.steps)
-        latest = self.state.steps[-1].lr if self.state.steps else {}
-        groups = sorted(self._rates, key=lambda group: (-latest.get(group, 0.0), group))
-        if len(groups) > RATES_SHOWN:
-            groups = [*groups[: RATES_SHOWN - 1], groups[-1]]
-        return {
-            group: self._steps.setdefault(f"lr {group}", Feed(_rate_of(group))).follow(self.state.steps)
-            for group in groups
-        }
+        """The learning rate of each parameter group."""
+        return self._rates.follow(self.state.steps)
+
+    def changes(self) -> dict[str, Series]:
+        """How far the weights of each stage have moved, relative to what they were."""
+        return self._changes.follow(self.state.changes)
 
 
-def _rate_of(group: str) -> Callable[[p.Step], float | None]:
-    return lambda step: step.lr.get(group)
+class Lines(Generic[T]):
+    """Series by name that follow a growing list of events, each with a value for some of the names."""
+
+    def __init__(self, values: Callable[[T], Mapping[str, float]]) -> None:
+        self._values = values
+        self._feeds: dict[str, Feed[T]] = {}
+        self._seen = 0
+
+    def follow(self, events: Sequence[T]) -> dict[str, Series]:
+        """The one with the highest value now first; at most ``LINES_SHOWN`` of them."""
+        for name in set().union(*map(self._values, events[self._seen :])) - self._feeds.keys():
+            self._feeds[name] = Feed(self._value_of(name))
+        self._seen = len(events)
+        latest = self._values(events[-1]) if events else {}
+        names = sorted(self._feeds, key=lambda name: (-latest.get(name, 0.0), name))
+        if len(names) > LINES_SHOWN:
+            names = [*names[: LINES_SHOWN - 1], names[-1]]
+        return {name: self._feeds[name].follow(events) for name in names}
+
+    def _value_of(self, name: str) -> Callable[[T], float | None]:
+        return lambda event: self._values(event).get(name)
 
 
 def phases(state: RunState) -> list[tuple[int, str]]:
@@ -147,10 +163,11 @@ def _curves(panel: Panel, history: History, view: View, span: tuple[float, float
         best = history.state.best
         if best is not None and span[0] <= best.step <= span[1]:
             found.append(Curve(BEST, "best", ((best.step, best.val_accuracy),)))
-    elif panel is RATE:
+    elif panel in (RATE, CHANGE):
+        lines = history.rates() if panel is RATE else history.changes()
         found = [
-            Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(group, 18))
-            for style, (group, series) in zip(RATE_STYLES, history.rates().items(), strict=False)
+            Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(name, 18))
+            for style, (name, series) in zip(LINE_STYLES, lines.items(), strict=False)
         ]
     else:
         found = _noisy(history.steps("grad_norm"), view, span, columns)

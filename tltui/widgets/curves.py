@@ -1,4 +1,4 @@
-"""Curves: loss, accuracy, learning rate and gradient norm of a run, drawn while it trains."""
+"""Curves: loss, accuracy, learning rate, gradient norm and more of a run, drawn while it trains."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ class Curves(Widget, can_focus=True):
         Binding("2", "panel(1)", "show or hide accuracy", id="curves.accuracy", show=False),
         Binding("3", "panel(2)", "show or hide learning rate", id="curves.rate", show=False),
         Binding("4", "panel(3)", "show or hide gradient norm", id="curves.gradient", show=False),
+        Binding("5", "panel(4)", "show or hide weight change", id="curves.change", show=False),
         Binding("m", "smooth", "smoothing", id="curves.smooth"),
         Binding("l", "log", "log scale", id="curves.log"),
         Binding("z", "zoom", "zoom on the last epochs", id="curves.zoom"),

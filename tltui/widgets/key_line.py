@@ -15,6 +15,7 @@ WORDS: dict[str, str] = {
     "layers.up_to_here": "up to here",
     "layers.head_only": "head only",
     "layers.all": "all",
+    "layers.figure": "figures",
     "layers.undo": "undo",
     "layers.find": "find",
     "layers.next": "next",
