@@ -36,20 +36,26 @@ class View:
 class Panel:
     """One plot. ``legend`` holds (look, style, name) of each curve.
 
-    ``shares``: its values are shares of one; ``noisy``: a value a step, so that smoothing helps.
+    ``shares``: its values are shares of one; ``orders``: they differ by orders of magnitude; ``noisy``: a value a step,
+    so that smoothing helps.
     """
 
     name: str
     legend: tuple[tuple[str, str, str], ...]
     shares: bool = False
+    orders: bool = False
     noisy: bool = False
+
+    def is_log(self, view: View) -> bool:
+        """Whether its values stand on a logarithmic axis."""
+        return self.orders or (view.log and not self.shares)
 
 
 LOSS = Panel("loss", ((LINE, "train", "train"), (POINT, "val", "val")), noisy=True)
 ACCURACY = Panel("accuracy", ((LINE, "train", "train"), (POINT, "val", "val"), (BEST, "best", "best")), shares=True)
 RATE = Panel("learning rate", ())
 GRADIENT = Panel("gradient norm", ((LINE, "train", "train"),), noisy=True)
-CHANGE = Panel("weight change", ())
+CHANGE = Panel("weight change", (), orders=True)
 PANELS = (LOSS, ACCURACY, RATE, GRADIENT, CHANGE)
 
 
@@ -151,7 +157,6 @@ def picture(
 
 
 def _curves(panel: Panel, history: History, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
-    log = view.log and not panel.shares
     if panel is LOSS:
         found = _noisy(history.steps("loss"), view, span, columns)
         found.append(Curve(POINT, "val", tuple(_extremes(history.epochs("val_loss"), span, columns))))
@@ -171,7 +176,7 @@ def _curves(panel: Panel, history: History, view: View, span: tuple[float, float
         ]
     else:
         found = _noisy(history.steps("grad_norm"), view, span, columns)
-    return [_logarithms(curve) for curve in found] if log else found
+    return [_logarithms(curve) for curve in found] if panel.is_log(view) else found
 
 
 def _noisy(series: Series, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
@@ -208,7 +213,7 @@ def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axi
     low, high, most = min(values), max(values), max(1, (rows - 1) // 2)
     if panel.shares:
         return axes.even(axes.percent(low, high, most), rows)
-    if view.log:
+    if panel.is_log(view):
         return axes.logarithmic(10**low, 10**high, most)
     return axes.even(axes.linear(low, high, most), rows)
 

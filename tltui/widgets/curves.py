@@ -130,7 +130,7 @@ class Curves(Widget, can_focus=True):
         self._redraw()
 
     def action_log(self) -> None:
-        """Logarithmic or linear; accuracies stay linear."""
+        """Logarithmic or linear; accuracies stay linear, what differs by orders of magnitude logarithmic."""
         self.view = View(self.view.smoothing, not self.view.log, self.view.epochs)
         self._redraw()
 
@@ -221,7 +221,7 @@ class Curves(Widget, can_focus=True):
         for look, style, name in panel.legend:
             row += [("  ", "axis"), (plot.samples(look, self._marker), style), (f" {name}", "axis")]
         notes = []
-        if self.view.log and not panel.shares:
+        if panel.is_log(self.view):
             notes.append("log")
         if self.view.epochs:
             notes.append("last epoch" if self.view.epochs == 1 else f"last {self.view.epochs} epochs")
