@@ -206,6 +206,21 @@ class Epoch(Event, tag="epoch"):
     nonfinite: NonFinite | None = None
 
 
+class Forgetting(Event, tag="forgetting"):
+    """How much of the pretrained network is left after an epoch, on so many validation ``pictures``.
+
+    ``cka``: linear CKA of what a stage gives and what it gave when the run began, 1 where it is the same up to rotation
+    and scale; stages that are computed once are left out. ``agreement``: share of pictures for which the original
+    classifier still has the same answer on the features as they are now; null where there is none.
+    """
+
+    epoch: Count
+    step: Count
+    pictures: Count
+    cka: dict[str, float]
+    agreement: float | None
+
+
 class Checkpoint(Event, tag="checkpoint"):
     """Weights and the trainer's state are on disk; ``path`` is relative to the run's folder."""
 
@@ -347,6 +362,7 @@ AnyEvent = (
     | Step
     | Layers
     | Epoch
+    | Forgetting
     | CommandApplied
     | CommandRejected
     | Checkpoint

@@ -46,7 +46,7 @@ from engine.training import checkpoints
 from engine.training.loop import train
 from engine.training.precision import Precision, choose_precision
 from engine.training.session import Session
-from engine.training.start import StartWeights, digest_of, parameters_of
+from engine.training.start import StartWeights, digest_of
 
 
 def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -> RunFinished:
@@ -176,17 +176,17 @@ def prepare(
 def _began_with(
     classifier: zoo.Classifier, weights: str, past: Past, report: Report, warn: Callable[[str, str], None]
 ) -> dict[str, torch.Tensor] | None:
-    """The parameters with which a run began that goes on now, made again as they were made then; None, and a warning,
-    where they would not be the same."""
+    """The state dict with which a run began that goes on now, made again as it was made then; None, and a warning,
+    where it would not be the same."""
     try:
         load_weights(classifier, weights, report)
     except InputError as error:
         reason = str(error)
     else:
         if digest_of(classifier.module) == past.began_with:
-            return parameters_of(classifier.module)
+            return {name: tensor.clone() for name, tensor in classifier.module.state_dict().items()}
         reason = "its weights file or PyTorch is another one now"
-    message = "how far layers have moved from where they began can't be told any more: "
+    message = "how far layers have moved and what they forget can't be told any more: "
     warn("start_unknown", message + reason)
     return None
 

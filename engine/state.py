@@ -41,6 +41,7 @@ class RunState:
     layers: p.Layers | None = None
     changes: list[StageChanges] = field(default_factory=list)
     epochs: list[p.Epoch] = field(default_factory=list)
+    forgetting: list[p.Forgetting] = field(default_factory=list)
     checkpoints: dict[str, p.Checkpoint] = field(default_factory=dict)
     evaluations: dict[str, p.Evaluated] = field(default_factory=dict)
     baselines: list[p.Baseline] = field(default_factory=list)
@@ -130,6 +131,10 @@ def _epoch(state: RunState, event: p.Epoch) -> None:
     state.progress = None
 
 
+def _forgetting(state: RunState, event: p.Forgetting) -> None:
+    state.forgetting.append(event)
+
+
 def _command_applied(state: RunState, event: p.CommandApplied) -> None:
     state.answers[event.command.id] = event
     state.parameters = event.parameters or state.parameters
@@ -185,6 +190,7 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.Step: _step,
     p.Layers: _layers,
     p.Epoch: _epoch,
+    p.Forgetting: _forgetting,
     p.CommandApplied: _command_applied,
     p.CommandRejected: _command_rejected,
     p.Checkpoint: _checkpoint,

@@ -33,7 +33,7 @@ class Freezing:
     """
 
     def __init__(self, module: nn.Module, head: list[str], norm_stats: str) -> None:
-        self._module = module
+        self.module = module
         self._head = head
         self._norm_stats = norm_stats
         self._modes: dict[str, bool] = {}
@@ -44,8 +44,8 @@ class Freezing:
 
     def apply(self, rules: Sequence[str]) -> None:
         """Put a plan in force. Raises InputError, and changes nothing, where the plan can't be used."""
-        modules = dict(self._module.named_modules())
-        parameters = dict(self._module.named_parameters())
+        modules = dict(self.module.named_modules())
+        parameters = dict(self.module.named_parameters())
         decisions = decide(rules, modules, parameters, self._head)
         for name, parameter in parameters.items():
             parameter.requires_grad_(decisions[name].trains)
@@ -76,17 +76,17 @@ class Freezing:
 
     def train_mode(self) -> None:
         """Put every layer in the mode that the plan gives it; call it before training, after each evaluation."""
-        for path, layer in self._module.named_modules():
+        for path, layer in self.module.named_modules():
             layer.training = self._modes[path]
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
-        return {name: p for name, p in self._module.named_parameters() if p.requires_grad}
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def counts(self) -> ParameterCounts:
         """Numbers of scalars, each tensor once."""
-        total = sum(p.numel() for p in self._module.parameters())
+        total = sum(p.numel() for p in self.module.parameters())
         trainable = sum(p.numel() for p in self.trainable.values())
         return ParameterCounts(total=total, trainable=trainable, frozen=total - trainable)
 
@@ -122,8 +122,8 @@ class Freezing:
 
     def frozen(self) -> dict[str, torch.Tensor]:
         """Every parameter and buffer that must not move, by name."""
-        frozen = {name: p.detach() for name, p in self._module.named_parameters() if not p.requires_grad}
-        for path, layer in self._module.named_modules():
+        frozen = {name: p.detach() for name, p in self.module.named_parameters() if not p.requires_grad}
+        for path, layer in self.module.named_modules():
             if not (keeps_batch_statistics(layer) and self._modes[path]):
                 prefix = f"{path}." if path else ""
                 frozen |= {prefix + name: b for name, b in layer.named_buffers(recurse=False)}

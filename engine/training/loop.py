@@ -14,6 +14,7 @@ from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
 from engine.training.checkpoints import Totals
 from engine.training.criterion import Criterion, balanced_weights
+from engine.training.forgetting import Forgetting
 from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
 
@@ -34,11 +35,13 @@ def train(session: Session, report: Report) -> str:
 def _train_epochs(session: Session, report: Report) -> str:
     criterion = make_criterion(session)
     cached = session.feed.cached
+    forgetting = Forgetting(session)
     while (reason := why_over(session)) is None:
         started = time.monotonic() - session.totals.seconds
         train_epoch(session, criterion, started)
         session.rollbacks = 0 if session.totals.sound else session.rollbacks
         val_loss, val_accuracy = validate(session, criterion, report)
+        forgetting.tell()
         session.epoch += 1
         write_epoch(session, session.totals, val_loss, val_accuracy, time.monotonic() - started)
         session.totals = Totals()

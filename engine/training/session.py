@@ -123,7 +123,7 @@ class Session:
         if hasattr(self, "optimizer"):
             self.parked |= optimizers.named_state(self.optimizer)
         trainable = self.freezing.trainable
-        self.start.keep(trainable)
+        self.start.keep(self.freezing)
         self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
         optimizers.restore_state(self.optimizer, self.parked)
         self.parked = {name: state for name, state in self.parked.items() if name not in trainable}

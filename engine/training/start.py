@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
-from engine.models.freeze import sha256
+from engine.models.freeze import Freezing, sha256
 
 
 class StartWeights:
-    """The first values of all parameters that have trained so far, by name, each beside its parameter; those of others
-    are the parameters themselves.
+    """The first values of all that has trained so far, by name, each beside what it is now: of ``weights``, and of the
+    ``statistics`` of batches. What never trained is itself what it was.
 
     ``known`` is False in a run that goes on where nobody can tell any more; then nothing is kept.
     """
@@ -21,6 +21,7 @@ class StartWeights:
     def __init__(self, *, known: bool = True) -> None:
         self.known = known
         self.weights: dict[str, torch.Tensor] = {}
+        self.statistics: dict[str, torch.Tensor] = {}
 
     @classmethod
     def left_behind(cls, began_with: Mapping[str, torch.Tensor] | None, module: nn.Module) -> StartWeights:
@@ -28,22 +29,29 @@ class StartWeights:
         if began_with is None:
             return cls(known=False)
         start = cls()
-        for name, parameter in module.named_parameters():
-            first = torch.empty_like(parameter, requires_grad=False).copy_(began_with[name])
-            if not torch.equal(first, parameter):
-                start.weights[name] = first
+        start.weights = _others(began_with, module.named_parameters())
+        start.statistics = _others(began_with, module.named_buffers())
         return start
 
-    def keep(self, trainable: Mapping[str, nn.Parameter]) -> None:
-        """Remember what is going to train; what never trained before is still as it was at the start."""
-        for name, parameter in trainable.items():
-            if self.known and name not in self.weights:
-                self.weights[name] = parameter.detach().clone()
+    def keep(self, freezing: Freezing) -> None:
+        """Remember what is going to move; what never did before is still as it was at the start."""
+        if not self.known:
+            return
+        moving = {id(buffer) for layer in freezing.moving for buffer in layer.buffers(recurse=False)}
+        buffers = {name: buffer for name, buffer in freezing.module.named_buffers() if id(buffer) in moving}
+        for kept, now in ((self.weights, freezing.trainable), (self.statistics, buffers)):
+            kept |= {name: tensor.detach().clone() for name, tensor in now.items() if name not in kept}
 
 
-def parameters_of(module: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of every parameter, by name."""
-    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+def _others(
+    began_with: Mapping[str, torch.Tensor], tensors: Iterable[tuple[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """The first values of those of ``tensors`` that have others now."""
+    found = {}
+    for name, tensor in tensors:
+        if name in began_with and not torch.equal(first := torch.empty_like(tensor).copy_(began_with[name]), tensor):
+            found[name] = first
+    return found
 
 
 def digest_of(module: nn.Module) -> str:
