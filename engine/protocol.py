@@ -209,8 +209,8 @@ class Epoch(Event, tag="epoch"):
 class Forgetting(Event, tag="forgetting"):
     """How much of the pretrained network is left after an epoch, on so many validation ``pictures``.
 
-    ``cka``: linear CKA of what a stage gives and what it gave when the run began, 1 where it is the same up to rotation
-    and scale; stages that are computed once are left out. ``agreement``: share of pictures for which the original
+    ``cka``: linear CKA of what a stage gives and what it gave when the run began, from 1, the same up to rotation and
+    scale, to 0; stages that are computed once are left out. ``agreement``: share of pictures for which the original
     classifier still has the same answer on the features as they are now; null where there is none.
     """
 

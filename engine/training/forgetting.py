@@ -17,7 +17,7 @@ from engine.training.session import Session
 
 _PICTURES = 128  # enough for two digits of CKA, and a small part of an epoch
 _FEWEST = 8
-_FAST = 0.25  # what CKA may fall by within one epoch without a warning
+_FAST = 0.5  # what CKA may fall by within one epoch without a warning
 
 
 @dataclass(frozen=True)

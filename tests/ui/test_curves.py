@@ -321,3 +321,24 @@ def test_the_change_of_weights_is_a_line_for_each_stage():
     assert screen[0].startswith("weight change")
     assert all(any(stage in line for line in screen) for stage in ("head", "layer3", "layer4"))
     assert "after the first epoch" in "".join(shown(a_run(), "5", "1", "2"))
+
+
+def test_forgetting_is_a_line_for_each_stage_and_a_point_for_each_share_of_answers():
+    told = [
+        p.Forgetting(
+            epoch=epoch, step=40 * epoch, pictures=128, cka={"layer4": 1 - epoch / 10, "layer3": 0.99}, agreement=0.3
+        )
+        for epoch in range(1, 6)
+    ]
+    state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *told])
+    assert History(state).similarities()["layer4"].ys == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
+    screen = shown(state, "6", "1", "2")
+    assert screen[0].startswith("forgetting  ⠒⠒ CKA  ● same answers")
+    assert all(any(stage in line for line in screen) for stage in ("layer3", "layer4"))
+    assert sum(line.count("●") for line in screen[1:]) == 5
+
+
+def test_a_name_at_the_end_of_a_run_is_not_cut_off():
+    looks = [a_look(step, step // 40) for step in (40, 400)]
+    state = fold_all([*beginning(10, 40), *training(range(1, 401), 40), *looks])
+    assert all(any(stage in line for line in shown(state, "5", "1", "2")) for stage in ("head", "layer3", "layer4"))

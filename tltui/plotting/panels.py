@@ -56,7 +56,8 @@ ACCURACY = Panel("accuracy", ((LINE, "train", "train"), (POINT, "val", "val"), (
 RATE = Panel("learning rate", ())
 GRADIENT = Panel("gradient norm", ((LINE, "train", "train"),), noisy=True)
 CHANGE = Panel("weight change", (), orders=True)
-PANELS = (LOSS, ACCURACY, RATE, GRADIENT, CHANGE)
+FORGETTING = Panel("forgetting", ((LINE, "train", "CKA"), (POINT, "val", "same answers")), shares=True)
+PANELS = (LOSS, ACCURACY, RATE, GRADIENT, CHANGE, FORGETTING)
 
 
 class History:
@@ -68,6 +69,8 @@ class History:
         self._epochs: dict[str, Feed[p.Epoch]] = {}
         self._rates = Lines[p.Step](attrgetter("lr"))
         self._changes = Lines[StageChanges](attrgetter("stages"))
+        self._similarities = Lines[p.Forgetting](attrgetter("cka"))
+        self._agreement = Feed[p.Forgetting](attrgetter("agreement"))
 
     def steps(self, name: str) -> Series:
         """A field of the steps."""
@@ -84,6 +87,14 @@ class History:
     def changes(self) -> dict[str, Series]:
         """How far the weights of each stage have moved, relative to what they were."""
         return self._changes.follow(self.state.changes)
+
+    def similarities(self) -> dict[str, Series]:
+        """How alike the features of each stage are to the pretrained ones (CKA)."""
+        return self._similarities.follow(self.state.forgetting)
+
+    def agreement(self) -> Series:
+        """How often the original classifier still gives its first answer."""
+        return self._agreement.follow(self.state.forgetting)
 
 
 class Lines(Generic[T]):
@@ -168,15 +179,23 @@ def _curves(panel: Panel, history: History, view: View, span: tuple[float, float
         best = history.state.best
         if best is not None and span[0] <= best.step <= span[1]:
             found.append(Curve(BEST, "best", ((best.step, best.val_accuracy),)))
-    elif panel in (RATE, CHANGE):
-        lines = history.rates() if panel is RATE else history.changes()
-        found = [
-            Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(name, 18))
-            for style, (name, series) in zip(LINE_STYLES, lines.items(), strict=False)
-        ]
+    elif panel is RATE:
+        found = _named(history.rates(), span, columns)
+    elif panel is CHANGE:
+        found = _named(history.changes(), span, columns)
+    elif panel is FORGETTING:
+        found = _named(history.similarities(), span, columns)
+        found.append(Curve(POINT, "val", tuple(_extremes(history.agreement(), span, columns))))
     else:
         found = _noisy(history.steps("grad_norm"), view, span, columns)
     return [_logarithms(curve) for curve in found] if panel.is_log(view) else found
+
+
+def _named(lines: Mapping[str, Series], span: tuple[float, float], columns: int) -> list[Curve]:
+    return [
+        Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(name, 18))
+        for style, (name, series) in zip(LINE_STYLES, lines.items(), strict=False)
+    ]
 
 
 def _noisy(series: Series, view: View, span: tuple[float, float], columns: int) -> list[Curve]:

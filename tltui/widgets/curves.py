@@ -76,6 +76,7 @@ class Curves(Widget, can_focus=True):
         Binding("3", "panel(2)", "show or hide learning rate", id="curves.rate", show=False),
         Binding("4", "panel(3)", "show or hide gradient norm", id="curves.gradient", show=False),
         Binding("5", "panel(4)", "show or hide weight change", id="curves.change", show=False),
+        Binding("6", "panel(5)", "show or hide forgetting", id="curves.forgetting", show=False),
         Binding("m", "smooth", "smoothing", id="curves.smooth"),
         Binding("l", "log", "log scale", id="curves.log"),
         Binding("z", "zoom", "zoom on the last epochs", id="curves.zoom"),
