@@ -15,6 +15,8 @@ from tltui.plotting.summary import rate_text
 WIDTH = 7
 """Of the longest text: <.001%, 8.3e-10."""
 
+_DEEPEST = 50  # levels of a network; a log from elsewhere may hold a path of any length
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -29,7 +31,7 @@ class _Whole:
     """All figures of a layer and of what it holds, as if it were one."""
 
     def __init__(self) -> None:
-        self._squares: dict[str, float] = defaultdict(float)
+        self._norms: dict[str, float] = defaultdict(float)
         self.start_known = True
         self.dead = 0
         self.units = 0
@@ -38,7 +40,7 @@ class _Whole:
         """Norms of parts that have nothing in common add up as squares."""
         self.start_known = self.start_known and layer.start is not None
         for name in layer.__struct_fields__:
-            self._squares[name] += (getattr(layer, name) or 0.0) ** 2
+            self._norms[name] = math.hypot(self._norms[name], getattr(layer, name) or 0.0)
 
     def add_units(self, units: DeadUnits) -> None:
         """Units of one more activation."""
@@ -48,11 +50,11 @@ class _Whole:
     @property
     def has_weights(self) -> bool:
         """Whether anything in it trains or has trained."""
-        return bool(self._squares)
+        return bool(self._norms)
 
     def norm(self, name: str) -> float:
         """Of one kind of figure."""
-        return math.sqrt(self._squares[name])
+        return self._norms[name]
 
 
 def _change(whole: _Whole) -> str:
@@ -122,11 +124,11 @@ def percent(share: float) -> str:
 
 def short(number: float) -> str:
     """Two digits, "0" for exactly nothing: 12, 0.83, 8.3e-5."""
-    if number == 0:
-        return "0"
+    if number == 0 or not math.isfinite(number):
+        return f"{number:.0f}"
     return f"{number:.2g}" if 1e-3 <= number < 99.5 else rate_text(number)
 
 
 def _with_all_above(path: str) -> list[str]:
-    parts = path.split(".") if path else []
+    parts = path.split(".")[:_DEEPEST] if path else []
     return [".".join(parts[:count]) for count in range(len(parts) + 1)]

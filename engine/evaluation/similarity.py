@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -28,4 +30,4 @@ def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float | None:
     bias of its authors' code.
     """
     norms = float(one.norm() * other.norm())
-    return min(max(float((one * other).sum()) / norms, 0.0), 1.0) if norms else None
+    return min(max(float((one * other).sum()) / norms, 0.0), 1.0) if norms and math.isfinite(norms) else None

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from engine import protocol
 from engine.evaluation.similarity import gram, linear_cka
+from engine.models.split import Split
 from engine.models.stage_outputs import HEAD_INPUT, Outputs, Suffix, features, of_whole
 from engine.randomness import same_randomness
 from engine.training.session import Session
@@ -37,6 +38,7 @@ class Forgetting:
         count = min(_PICTURES, len(members))
         self._members = [members[at * len(members) // count] for at in range(count)]
         self._first: _Seen | None = None
+        self._suffix: tuple[Split, Suffix] | None = None
         self._before = session.past.forgetting.get(session.epoch)
 
     @torch.no_grad()
@@ -68,7 +70,9 @@ class Forgetting:
 
     def _as_it_is(self) -> Iterable[Outputs]:
         session = self._session
-        suffix = Suffix(session.split, session.classifier)
+        if self._suffix is None or self._suffix[0] is not session.split:
+            self._suffix = session.split, Suffix(session.split, session.classifier)
+        _, suffix = self._suffix
         for batch in session.feed.centres(self._members, session.config.train.batch_size):
             with session.precision.autocast():
                 outputs = suffix(batch.inputs)

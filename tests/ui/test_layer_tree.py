@@ -1,6 +1,7 @@
 """The layer tree, driven by keys."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,8 +13,9 @@ from textual.pilot import Pilot
 
 from engine.state import RunState, fold_all
 from tltui.glyphs import ASCII, UNICODE, Glyphs
-from tltui.layer_figures import LayersAtWork, percent, short
+from tltui.layer_figures import FIGURES, LayersAtWork, percent, short
 from tltui.plan_editor import PlanEditor
+from tltui.plotting.panels import CHANGE, History, View, picture
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_tree import LayerTree
 
@@ -416,6 +418,19 @@ def test_figures_have_two_digits_and_only_nothing_is_zero():
     assert [percent(x) for x in (0.0, 1e-9, 0.000123, 0.0345, 0.997, 12.5)] == [
         "0", "<.001%", "0.012%", "3.5%", "100%", "1250%",
     ]  # fmt: skip
-    assert [short(x) for x in (0.0, 1e-9, 0.00083, 0.0123, 12.34, 4567.0)] == [
-        "0", "1.0e-9", "8.3e-4", "0.012", "12", "4.6e3",
+    assert [short(x) for x in (0.0, 1e-9, 0.00083, 0.0123, 12.34, 4567.0, math.inf)] == [
+        "0", "1.0e-9", "8.3e-4", "0.012", "12", "4.6e3", "inf",
     ]  # fmt: skip
+
+
+def test_a_log_from_elsewhere_may_hold_any_number_and_any_path():
+    state = fold_all(through_a_log([a_look(40, 1, 1e300), a_look(80, 2)]))
+    assert state.layers
+    state.layers.layers["a." * 100_000] = state.layers.layers["fc"]
+    layers = LayersAtWork(state, state.layers)
+    assert layers.text(FIGURES[0], "a", frozen=False) == "25%"
+    huge = fold_all(through_a_log([a_look(40, 1, 1e305)]))
+    assert huge.layers
+    assert [LayersAtWork(huge, huge.layers).text(figure, "", frozen=False) for figure in FIGURES[:2]]
+    assert History(huge).changes()
+    assert picture(CHANGE, History(huge), View(), 80, 12) is None

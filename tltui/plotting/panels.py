@@ -225,7 +225,7 @@ def _extremes(series: Series, span: tuple[float, float], columns: int) -> Points
 
 
 def _logarithms(curve: Curve) -> Curve:
-    return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if y > 0))
+    return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if 1e-300 < y < 1e300))
 
 
 def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axis:
