@@ -31,7 +31,7 @@ class _Whole:
     """All figures of a layer and of what it holds, as if it were one."""
 
     def __init__(self) -> None:
-        self._norms: dict[str, float] = defaultdict(float)
+        self._norms: dict[str, float] = {}
         self.start_known = True
         self.dead = 0
         self.units = 0
@@ -40,7 +40,7 @@ class _Whole:
         """Norms of parts that have nothing in common add up as squares."""
         self.start_known = self.start_known and layer.start is not None
         for name in layer.__struct_fields__:
-            self._norms[name] = math.hypot(self._norms[name], getattr(layer, name) or 0.0)
+            self._norms[name] = math.hypot(self.norm(name), getattr(layer, name) or 0.0)
 
     def add_units(self, units: DeadUnits) -> None:
         """Units of one more activation."""
@@ -54,7 +54,7 @@ class _Whole:
 
     def norm(self, name: str) -> float:
         """Of one kind of figure."""
-        return self._norms[name]
+        return self._norms.get(name, 0.0)
 
 
 def _change(whole: _Whole) -> str:
@@ -107,10 +107,10 @@ class LayersAtWork:
         What is frozen has exactly 0 once the engine has proven, bit by bit, that nothing frozen has changed; but it
         keeps the change from when it trained.
         """
-        known = path in self._wholes
-        if figure.zero and frozen and not (known and figure.text is _change):
+        whole = self._wholes.get(path) or _Whole()
+        if figure.zero and frozen and not (whole.has_weights and figure.text is _change):
             return "0" if self._proven else ""
-        return figure.text(self._wholes[path]) if known else ""
+        return figure.text(whole)
 
 
 def percent(share: float) -> str:

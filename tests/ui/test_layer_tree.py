@@ -404,6 +404,13 @@ def test_what_is_frozen_shows_zero_only_where_it_is_proven():
     drive(test, rules=LAST_STAGE, size=(60, 14))
 
 
+def test_an_activation_has_dead_units_and_nothing_else():
+    layers = at_work()
+    assert [layers.text(figure, "layer4.0.relu", frozen=False) for figure in FIGURES] == ["", "", "", "25%"]
+    assert [layers.text(figure, "layer4.0.relu", frozen=True) for figure in FIGURES] == ["0", "0", "0", "25%"]
+    assert [layers.text(figure, "layer2", frozen=False) for figure in FIGURES] == ["", "", "", ""]
+
+
 def test_figures_follow_the_run_while_they_are_shown():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
         app.layers.show_at_work(at_work())
