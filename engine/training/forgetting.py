@@ -126,9 +126,8 @@ def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> prot
 
 
 def _advice(session: Session, event: protocol.Forgetting, stage: str, before: float) -> str:
-    optimizer = session.config.optimizer
+    factor = session.config.optimizer.backbone_lr_factor
     return (
-        f"in epoch {event.epoch} the features of {stage} moved far from the pretrained ones (CKA {before:.2f} → "
-        f"{event.cka[stage]:.2f}); if validation does not gain from it, lower optimizer.backbone_lr_factor (it is "
-        f"{optimizer.backbone_lr_factor:g}), freeze up to {stage}, or train the head alone for an epoch first"
+        f"epoch {event.epoch} took {stage} far from its pretrained features (CKA {before:.2f} → {event.cka[stage]:.2f}); "
+        f"lower optimizer.backbone_lr_factor (it is {factor:g}), freeze up to {stage} or train the head alone at first"
     )
