@@ -126,8 +126,8 @@ def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> prot
 
 
 def _advice(session: Session, event: protocol.Forgetting, stage: str, before: float) -> str:
-    factor = session.config.optimizer.backbone_lr_factor
+    factor, cka = session.config.optimizer.backbone_lr_factor, event.cka[stage]
     return (
-        f"epoch {event.epoch} took {stage} far from its pretrained features (CKA {before:.2f} → {event.cka[stage]:.2f}); "
+        f"epoch {event.epoch} took {stage} far from its pretrained features (CKA {before:.2f} → {cka:.2f}); "
         f"lower optimizer.backbone_lr_factor (it is {factor:g}), freeze up to {stage} or train the head alone at first"
     )
