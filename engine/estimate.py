@@ -21,9 +21,9 @@ _TOO_MUCH = 2**60
 # How many times the largest output frozen layers take to compute: input and output, copies of them in the layouts that
 # the libraries' kernels want, and what the allocator keeps. Found with resnet18 (6.3) and efficientnet_lite0 (8.7).
 _ROOM_TO_COMPUTE = 7
-# Bytes that a parameter in training has beside itself: its gradient and what the optimizer remembers; and a copy of
-# itself and of that memory for the checkpoint that is being written.
-_TRAINING_BYTES = {"adamw": 24, "adam": 24, "sgd": 16, "rmsprop": 20}
+# Bytes that a parameter in training has beside itself: its gradient, what it was at the start, and what the optimizer
+# remembers; and a copy of itself and of that memory for the checkpoint that is being written.
+_TRAINING_BYTES = {"adamw": 28, "adam": 28, "sgd": 20, "rmsprop": 24}
 
 
 class Operation(msgspec.Struct, frozen=True):

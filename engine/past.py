@@ -15,24 +15,30 @@ import msgspec
 
 from engine import protocol as p
 
+# Events that come in the order of a number of theirs, each number once.
+_COUNTED: dict[type[p.Event], str] = {p.Step: "step", p.Layers: "step", p.Epoch: "epoch", p.Forgetting: "epoch"}
+
 
 @dataclass
 class Past:
-    """``step``, ``epoch``: the last that were told; ``settled``: the last that is computed as it was told; ``failed``:
-    whether numbers exploded at the last; ``changes``: settings changed by commands, in order; ``answered``: how often
-    each command, or raw line, had an answer."""
+    """``step``: the last that was told; ``settled``: the last that is computed as it was told; ``failed``: whether
+    numbers exploded at the last; ``changes``: settings changed by commands, in order; ``answered``: how often each
+    command, or raw line, had an answer; ``began_with``: the digest of the first weights;
+    ``forgetting``: what was told of it, by epoch."""
 
     begun: bool = False
     completed: bool = False
     step: int = 0
     settled: int = 0
-    epoch: int = 0
     failed: bool = False
     changes: list[p.CommandApplied] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
     classes: list[str] | None = None
     model_ready: bool = False
+    began_with: str = ""
+    forgetting: dict[int, p.Forgetting] = field(default_factory=dict)
     warnings: set[tuple[str, str]] = field(default_factory=set)
+    _reached: dict[type[p.Event], int] = field(default_factory=dict)
     _exploded: bool = False
 
     @classmethod
@@ -45,20 +51,14 @@ class Past:
 
     def _take_in(self, event: p.AnyEvent) -> None:
         self.begun = True
+        if type(event) in _COUNTED:
+            self._reached[type(event)] = getattr(event, _COUNTED[type(event)])
         match event:
             case p.Step():
                 self.step = self.settled = event.step
                 self._exploded = event.nonfinite is not None or event.grad_norm is None
-            case p.Epoch():
-                self.epoch = event.epoch
             case p.CommandApplied() | p.CommandRejected():
                 self._take_in_answer(event)
-            case p.DataReady():
-                self.classes = event.classes
-            case p.ModelReady():
-                self.model_ready = True
-            case p.Warning():
-                self.warnings.add((event.code, event.message))
             case p.RunFinished():
                 self.completed = event.status == "completed"
                 self.failed = event.status == "failed" and self._exploded
@@ -66,6 +66,20 @@ class Past:
                 self._exploded = False
                 if self.failed:
                     self.try_again_from(event.step)
+            case _:
+                self._take_in_fact(event)
+
+    def _take_in_fact(self, event: p.AnyEvent) -> None:
+        match event:
+            case p.DataReady():
+                self.classes = event.classes
+            case p.ModelReady():
+                self.model_ready = True
+                self.began_with = event.weights.digest
+            case p.Forgetting():
+                self.forgetting[event.epoch] = event
+            case p.Warning():
+                self.warnings.add((event.code, event.message))
 
     def _take_in_answer(self, answer: p.CommandApplied | p.CommandRejected) -> None:
         self.answered[key(answer.command)] += 1
@@ -80,11 +94,9 @@ class Past:
 
     def told(self, event: p.Event) -> bool:
         """Whether ``event`` stands in the log already, seen from a run that goes on."""
+        if type(event) in _COUNTED:
+            return getattr(event, _COUNTED[type(event)]) <= self._reached.get(type(event), 0)
         match event:
-            case p.Step():
-                return event.step <= self.step
-            case p.Epoch():
-                return event.epoch <= self.epoch
             case p.DataReady():
                 return self.classes is not None
             case p.ModelReady():

@@ -96,6 +96,7 @@ class WeightsReport(msgspec.Struct):
     """Where the weights came from and which keys of the file did and did not fit.
 
     ``mismatched``: of another shape or kind of number. ``not_finite``: loaded, with NaN or infinity in them.
+    ``digest``: SHA-256 over every parameter that a run began with, those of the new head included.
     """
 
     source: str
@@ -104,6 +105,7 @@ class WeightsReport(msgspec.Struct):
     unexpected: list[str] = []
     mismatched: list[str] = []
     not_finite: list[str] = []
+    digest: str = ""
 
 
 class ModelReady(Event, tag="model_ready"):
@@ -152,6 +154,39 @@ class Step(Event, tag="step", gc=False):  # hundreds of thousands live at once, 
     nonfinite: NonFinite | None = None
 
 
+class LayerFigures(msgspec.Struct):
+    """Euclidean norms over the parameters of one layer, those below it left out, that train or have trained.
+
+    ``start``: of the weights that the run began with, ``moved``: of how far they are from there now (both null where
+    nobody knows any more what they were); ``weight``: of the weights; ``gradient``: before clipping, ``update``: of the
+    change by this one step, both exactly 0 where the layer is frozen.
+    """
+
+    start: float | None
+    moved: float | None
+    weight: float
+    gradient: float
+    update: float
+
+
+class DeadUnits(msgspec.Struct):
+    """Of the ``units`` (channels) that an activation gave, those that were 0 everywhere in each picture of a step."""
+
+    dead: Count
+    units: Count
+
+
+class Layers(Event, tag="layers"):
+    """Layers at work, as seen at one step: ``layers`` by path, but for those that never trained; ``dead`` by path of
+    the activation; ``stages``: relative change of the weights since the start, by stage."""
+
+    step: Count
+    epoch: Count
+    layers: dict[str, LayerFigures]
+    dead: dict[str, DeadUnits]
+    stages: dict[str, float]
+
+
 class Epoch(Event, tag="epoch"):
     """A pass over the training pictures and its validation; accuracies are shares of 1, ``seconds`` include both.
 
@@ -169,6 +204,21 @@ class Epoch(Event, tag="epoch"):
     frozen_digest: str
     frozen_unchanged: bool
     nonfinite: NonFinite | None = None
+
+
+class Forgetting(Event, tag="forgetting"):
+    """How much of the pretrained network is left after an epoch, on so many validation ``pictures``.
+
+    ``cka``: linear CKA of what a stage gives and what it gave when the run began, from 1, the same up to rotation and
+    scale, to 0; stages that are computed once are left out. ``agreement``: share of pictures for which the original
+    classifier still has the same answer on the features as they are now; null where there is none.
+    """
+
+    epoch: Count
+    step: Count
+    pictures: Count
+    cka: dict[str, float]
+    agreement: float | None
 
 
 class Checkpoint(Event, tag="checkpoint"):
@@ -329,7 +379,9 @@ AnyEvent = (
     | Resumed
     | Boundary
     | Step
+    | Layers
     | Epoch
+    | Forgetting
     | CommandApplied
     | CommandRejected
     | Checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,6 @@ import torch
 from engine import environment
 from engine.config import RunConfig
 from engine.control import Control
-from engine.data.loaders import batch_count
 from engine.data.prepare import prepare_data
 from engine.data.sources import open_source
 from engine.errors import InputError, Stopped, TrainingFailed
@@ -46,6 +46,7 @@ from engine.training import checkpoints
 from engine.training.loop import train
 from engine.training.precision import Precision, choose_precision
 from engine.training.session import Session
+from engine.training.start import StartWeights, digest_of
 
 
 def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -> RunFinished:
@@ -130,16 +131,20 @@ def prepare(
     classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
     data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report, warn)
     log.write(data_ready)
+    began_with = None
     if checkpoint:
+        began_with = _began_with(classifier, config.model.weights, past, report, warn)
         checkpoints.load_weights(checkpoint, classifier.module)
         weights = WeightsReport(source=str(checkpoint))
     else:
         weights = load_weights(classifier, config.model.weights, report)
+        weights.digest = digest_of(classifier.module)
     control.check()
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    start = StartWeights.left_behind(began_with, classifier.module) if checkpoint else StartWeights()
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     session = Session(
-        folder, log, control, config, classifier, freezing, data, precision, frozen_precision, report, past
+        folder, log, control, config, classifier, freezing, data, precision, frozen_precision, report, past, start
     )
     log.write(
         ModelReady(
@@ -148,7 +153,7 @@ def prepare(
             head=classifier.head,
             input_size=classifier.preprocessing.image_size,
             rules=config.freeze.rules,
-            steps_per_epoch=batch_count(len(data.splits["train"]), config.train.batch_size),
+            steps_per_epoch=session.steps_per_epoch,
             weights=weights,
             boundary=session.boundary,
             cached=session.feed.cached,
@@ -166,6 +171,24 @@ def prepare(
         message = f"steps from {where} to {past.step} are tried again, with the settings as they are now; "
         warn("tries_again", message + "the log keeps their figures from before the run failed")
     return session
+
+
+def _began_with(
+    classifier: zoo.Classifier, weights: str, past: Past, report: Report, warn: Callable[[str, str], None]
+) -> dict[str, torch.Tensor] | None:
+    """The state dict with which a run began that goes on now, made again as it was made then; None, and a warning,
+    where it would not be the same."""
+    try:
+        load_weights(classifier, weights, report)
+    except InputError as error:
+        reason = str(error)
+    else:
+        if digest_of(classifier.module) == past.began_with:
+            return {name: tensor.clone() for name, tensor in classifier.module.state_dict().items()}
+        reason = "its weights file or PyTorch is another one now"
+    message = "how far layers have moved and what they forget can't be told any more: "
+    warn("start_unknown", message + reason)
+    return None
 
 
 def evaluate_best(session: Session, report: Report) -> None:

@@ -9,6 +9,14 @@ from engine import protocol as p
 from engine.steps import Steps
 
 
+@dataclass(frozen=True, slots=True)
+class StageChanges:
+    """How far the weights of each stage that trains were from the start after ``step``, relative to their norm."""
+
+    step: int
+    stages: dict[str, float]
+
+
 @dataclass
 class RunState:
     """A run as its events tell it so far.
@@ -31,7 +39,10 @@ class RunState:
     epochs_planned: int = 0
     progress: p.Progress | None = None
     steps: Steps = field(default_factory=Steps)
+    layers: p.Layers | None = None
+    changes: list[StageChanges] = field(default_factory=list)
     epochs: list[p.Epoch] = field(default_factory=list)
+    forgetting: list[p.Forgetting] = field(default_factory=list)
     checkpoints: dict[str, p.Checkpoint] = field(default_factory=dict)
     evaluations: dict[str, p.Evaluated] = field(default_factory=dict)
     baselines: list[p.Baseline] = field(default_factory=list)
@@ -111,9 +122,18 @@ def _step(state: RunState, event: p.Step) -> None:
     state.progress = None
 
 
+def _layers(state: RunState, event: p.Layers) -> None:
+    state.layers = event  # the latest alone in full: each holds figures of hundreds of layers
+    state.changes.append(StageChanges(event.step, event.stages))
+
+
 def _epoch(state: RunState, event: p.Epoch) -> None:
     state.epochs.append(event)
     state.progress = None
+
+
+def _forgetting(state: RunState, event: p.Forgetting) -> None:
+    state.forgetting.append(event)
 
 
 def _command_applied(state: RunState, event: p.CommandApplied) -> None:
@@ -178,7 +198,9 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.Resumed: _resumed,
     p.Boundary: _boundary,
     p.Step: _step,
+    p.Layers: _layers,
     p.Epoch: _epoch,
+    p.Forgetting: _forgetting,
     p.CommandApplied: _command_applied,
     p.CommandRejected: _command_rejected,
     p.Checkpoint: _checkpoint,

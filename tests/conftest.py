@@ -17,6 +17,7 @@ from PIL import Image
 from engine.cache.folder import CACHE
 from engine.config import RunConfig, from_tables
 from engine.control import Control
+from engine.models import zoo
 from engine.progress import quiet
 from engine.run import prepare
 from engine.rundir import EventLog, EventTail, RunFolder, create
@@ -39,6 +40,14 @@ def make_pictures(root: Path, per_class: int = 16, side: int = 40, names: tuple[
             pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number:02}.png")
     return root
+
+
+def make_weights(path: Path, name: str = TINY["name"]) -> Path:
+    """Weights as a pretrained network has them, with its original classifier; they are the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(zoo.architecture(name).build(32).state_dict(), path)
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,7 +33,7 @@ class Freezing:
     """
 
     def __init__(self, module: nn.Module, head: list[str], norm_stats: str) -> None:
-        self._module = module
+        self.module = module
         self._head = head
         self._norm_stats = norm_stats
         self._modes: dict[str, bool] = {}
@@ -44,8 +44,8 @@ class Freezing:
 
     def apply(self, rules: Sequence[str]) -> None:
         """Put a plan in force. Raises InputError, and changes nothing, where the plan can't be used."""
-        modules = dict(self._module.named_modules())
-        parameters = dict(self._module.named_parameters())
+        modules = dict(self.module.named_modules())
+        parameters = dict(self.module.named_parameters())
         decisions = decide(rules, modules, parameters, self._head)
         for name, parameter in parameters.items():
             parameter.requires_grad_(decisions[name].trains)
@@ -54,12 +54,12 @@ class Freezing:
         self._modes = self._training_modes(modules, {path: decisions[path].trains for path in modules})
         self.moving = [layer for path, layer in modules.items() if keeps_batch_statistics(layer) and self._modes[path]]
         frozen = self.frozen()
-        self.digests = {name: self.digests.get(name) or _digest(tensor) for name, tensor in frozen.items()}
+        self.digests = {name: self.digests.get(name) or sha256(tensor) for name, tensor in frozen.items()}
 
     def adopt(self) -> bool:
         """Take the frozen tensors as they are now for what they have to stay; returns whether any is another."""
         before = self.digests
-        self.digests = {name: _digest(tensor) for name, tensor in self.frozen().items()}
+        self.digests = {name: sha256(tensor) for name, tensor in self.frozen().items()}
         return self.digests != before
 
     def _training_modes(self, modules: dict[str, nn.Module], decided: dict[str, bool]) -> dict[str, bool]:
@@ -76,17 +76,17 @@ class Freezing:
 
     def train_mode(self) -> None:
         """Put every layer in the mode that the plan gives it; call it before training, after each evaluation."""
-        for path, layer in self._module.named_modules():
+        for path, layer in self.module.named_modules():
             layer.training = self._modes[path]
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
-        return {name: p for name, p in self._module.named_parameters() if p.requires_grad}
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def counts(self) -> ParameterCounts:
         """Numbers of scalars, each tensor once."""
-        total = sum(p.numel() for p in self._module.parameters())
+        total = sum(p.numel() for p in self.module.parameters())
         trainable = sum(p.numel() for p in self.trainable.values())
         return ParameterCounts(total=total, trainable=trainable, frozen=total - trainable)
 
@@ -98,7 +98,7 @@ class Freezing:
         frozen = self.frozen()
         whole = hashlib.sha256()
         for name in sorted(frozen):
-            digest = _digest(frozen[name])
+            digest = sha256(frozen[name])
             if digest != self.digests[name]:
                 self._changed.add(name)
             whole.update(f"{name} {digest}\n".encode())
@@ -122,14 +122,15 @@ class Freezing:
 
     def frozen(self) -> dict[str, torch.Tensor]:
         """Every parameter and buffer that must not move, by name."""
-        frozen = {name: p.detach() for name, p in self._module.named_parameters() if not p.requires_grad}
-        for path, layer in self._module.named_modules():
+        frozen = {name: p.detach() for name, p in self.module.named_parameters() if not p.requires_grad}
+        for path, layer in self.module.named_modules():
             if not (keeps_batch_statistics(layer) and self._modes[path]):
                 prefix = f"{path}." if path else ""
                 frozen |= {prefix + name: b for name, b in layer.named_buffers(recurse=False)}
         return frozen
 
 
-def _digest(tensor: torch.Tensor) -> str:
+def sha256(tensor: torch.Tensor) -> str:
+    """Of a tensor's values, bit for bit."""
     content: Any = tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(content).hexdigest()

@@ -29,11 +29,16 @@ def load_weights(classifier: zoo.Classifier, weights: str, report: Report) -> We
     if weights == "none":
         return WeightsReport(source="none")
     if weights != "default":
-        return _fit(classifier, read_state_dict(Path(weights)), source=weights)
+        state = read_state_dict(Path(weights))
+        result = _fit(classifier, state, source=weights)
+        if f"{classifier.head[0]}.weight" in [*result.mismatched, *result.unexpected]:
+            classifier.original_head = _head_of(state, classifier.head[0])
+        return result
     pretrained = zoo.architecture(classifier.name).pretrained
     if pretrained is None:
         raise InputError(f'{classifier.name} has no pretrained weights; set model.weights to a file or to "none"')
     state = pretrained.load(classifier.preprocessing.image_size, report)
+    classifier.original_head = _head_of(state, classifier.head[0])
     state = {key: tensor for key, tensor in state.items() if not _in_head(key, classifier.head)}
     return _fit(classifier, state, source=str(pretrained.path()))
 
@@ -134,6 +139,10 @@ def _fits(tensor: torch.Tensor, own: torch.Tensor) -> bool:
         and not (tensor.is_complex() or tensor.is_quantized or tensor.is_meta)
         and tensor.layout is torch.strided
     )
+
+
+def _head_of(state: dict[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(f"{path}."): tensor for key, tensor in state.items() if key.startswith(f"{path}.")}
 
 
 def _in_head(key: str, head: list[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ class Classifier:
     """A network with its new head.
 
     ``head`` holds the paths of the new layers, the classifier first, then the last layers of auxiliary heads;
-    ``aux_weight`` is the weight of each auxiliary head's loss beside the classifier's.
+    ``aux_weight`` is the weight of each auxiliary head's loss beside the classifier's. ``original_head``: "weight" and
+    "bias" of the pretrained classifier that gave way to the new one, where weights were loaded that have one.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Classifier:
     head: list[str]
     aux_weight: float
     preprocessing: Preprocessing
+    original_head: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def architecture(name: str) -> Architecture:

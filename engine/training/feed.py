@@ -137,8 +137,12 @@ class Feed:
 
     def centres(self, members: Sequence[int], batch_size: int) -> Iterator[Batch]:
         """Pictures by their positions, in order, without augmentation."""
-        starts = range(0, len(members), batch_size)
-        return self._batches([[View(i, CENTRE) for i in members[at : at + batch_size]] for at in starts])
+        return self._batches(_centres(members, batch_size))
+
+    def pictures(self, members: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
+        """Normalized pictures (N, 3, S, S) by their positions, in order, whatever is kept of them."""
+        for pictures in self._pictures(_centres(members, batch_size)):
+            yield self._normalize(pictures)
 
     def _batches(self, batches: list[list[View]]) -> Iterator[Batch]:
         source = self._source
@@ -238,6 +242,10 @@ class Feed:
         rows = RowStore(like, space, budget, expected)
         rows.missing(self._keys)  # so that one sees from the start how much is there
         return rows
+
+
+def _centres(members: Sequence[int], batch_size: int) -> list[list[View]]:
+    return [[View(i, CENTRE) for i in members[at : at + batch_size]] for at in range(0, len(members), batch_size)]
 
 
 def _disk_limit() -> int:

@@ -14,6 +14,7 @@ from engine.protocol import Epoch, Step, finite
 from engine.training import optimizers, schedules
 from engine.training.checkpoints import Totals
 from engine.training.criterion import Criterion, balanced_weights
+from engine.training.forgetting import Forgetting
 from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
 
@@ -34,11 +35,13 @@ def train(session: Session, report: Report) -> str:
 def _train_epochs(session: Session, report: Report) -> str:
     criterion = make_criterion(session)
     cached = session.feed.cached
+    forgetting = Forgetting(session)
     while (reason := why_over(session)) is None:
         started = time.monotonic() - session.totals.seconds
         train_epoch(session, criterion, started)
         session.rollbacks = 0 if session.totals.sound else session.rollbacks
         val_loss, val_accuracy = validate(session, criterion, report)
+        forgetting.tell()
         session.epoch += 1
         write_epoch(session, session.totals, val_loss, val_accuracy, time.monotonic() - started)
         session.totals = Totals()
@@ -69,7 +72,7 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
     batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
     session.freezing.train_mode()
     while totals.done < len(batches):
-        for result in train_batches(session, batches[totals.done :], len(batches), criterion):
+        for result in train_batches(session, batches[totals.done :], criterion):
             totals.done += 1
             totals.seconds = time.monotonic() - started
             if result.finite:
@@ -81,9 +84,7 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
                 survive(session, result)
 
 
-def train_batches(
-    session: Session, batches: list[list[int]], steps_per_epoch: int, criterion: Criterion
-) -> Iterator[StepResult]:
+def train_batches(session: Session, batches: list[list[int]], criterion: Criterion) -> Iterator[StepResult]:
     """A step for each of ``batches``, until they are done or the freeze plan asks for inputs of another place.
 
     All that was launched is read and told before a command is obeyed or Stopped raised.
@@ -99,7 +100,8 @@ def train_batches(
                 if session.split is not split:
                     return
             config = session.config
-            factor = schedules.factor(config.schedule, session.step, steps_per_epoch, config.train.epochs)
+            epochs = config.train.epochs
+            factor = schedules.factor(config.schedule, session.step, session.steps_per_epoch, epochs)
             optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
             session.step += 1
             steps.add(launch(session, batch, criterion))
@@ -177,7 +179,7 @@ def make_criterion(session: Session) -> Criterion:
 
 
 def write_step(session: Session, result: StepResult, images_per_second: float) -> None:
-    """Tell of a step."""
+    """Tell of a step, and of the layers where they were looked at in it."""
     loss, nonfinite = finite(result.loss)
     session.log.write(
         Step(
@@ -190,6 +192,8 @@ def write_step(session: Session, result: StepResult, images_per_second: float) -
             images_per_second=round(images_per_second, 1),
         )
     )
+    if result.layers:
+        session.log.write(result.layers)
 
 
 def write_epoch(session: Session, totals: Totals, val_loss: float, val_accuracy: float, seconds: float) -> None:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from engine import config as settings
 from engine.config import RunConfig
 from engine.control import Control
+from engine.data.loaders import batch_count
 from engine.data.prepare import Data
 from engine.errors import InputError, Stopped
 from engine.evaluation.answers import answers
@@ -48,6 +49,7 @@ from engine.training.feed import Feed
 from engine.training.memory import Fits, Place
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
+from engine.training.start import StartWeights
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
 _BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epoch, too
@@ -58,7 +60,8 @@ class Session:
     """A run in training.
 
     ``step`` and ``epoch`` count what is done, ``totals`` are those of the epoch under way; ``parked`` is the
-    optimizer's memory of parameters that are frozen now; ``changes``: an earlier engine's, to be made again.
+    optimizer's memory of parameters that are frozen now; ``changes``: an earlier engine's, to be made again; ``start``:
+    what weights were before they trained.
     """
 
     folder: RunFolder
@@ -72,6 +75,7 @@ class Session:
     frozen_precision: Precision
     report: Report = quiet
     past: Past = field(default_factory=Past)
+    start: StartWeights = field(default_factory=StartWeights)
     fits: Fits = field(init=False)
     feed: Feed = field(init=False)
     writer: CheckpointWriter = field(init=False)
@@ -120,6 +124,7 @@ class Session:
         if hasattr(self, "optimizer"):
             self.parked |= optimizers.named_state(self.optimizer)
         trainable = self.freezing.trainable
+        self.start.keep(self.freezing)
         self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
         optimizers.restore_state(self.optimizer, self.parked)
         self.parked = {name: state for name, state in self.parked.items() if name not in trainable}
@@ -318,6 +323,11 @@ class Session:
     def device(self) -> torch.device:
         """Where the network and its inputs are."""
         return self.precision.device
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that the training pictures make."""
+        return batch_count(len(self.data.splits["train"]), self.config.train.batch_size)
 
     @property
     def best(self) -> Epoch | None:

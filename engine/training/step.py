@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from engine.protocol import Layers
 from engine.training import optimizers
 from engine.training.criterion import Criterion
 from engine.training.feed import Batch
+from engine.training.layers import Look, is_due
 from engine.training.memory import release
 from engine.training.origin import find_origin
 from engine.training.passes import Before, fewest, forward_backward
@@ -21,8 +24,9 @@ from engine.training.session import Session
 
 @dataclass(frozen=True)
 class Launched:
-    """A step that the device may still be at. ``figures``: loss, right answers and norm of the gradients, on the host
-    when ``ready`` is; ``origin`` repeats the step to find where a number first was not finite."""
+    """A step that the device may still be at. ``figures``: loss, right answers and norm of the gradients, then those of
+    the ``look`` at the layers if there was one, on the host when ``ready`` is; ``origin`` repeats the step to find
+    where a number first was not finite."""
 
     step: int
     count: int
@@ -31,13 +35,14 @@ class Launched:
     ready: torch.cuda.Event | None
     before: Before
     origin: Callable[[], str]
+    look: Look | None
 
 
 @dataclass(frozen=True)
 class StepResult:
     """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped.
 
-    ``origin``: where a number first was not finite, if one was: "in …".
+    ``origin``: where a number first was not finite, if one was: "in …". ``layers``: where they were looked at.
     """
 
     step: int
@@ -48,6 +53,7 @@ class StepResult:
     grad_norm: float
     finite: bool
     origin: str = ""
+    layers: Layers | None = None
 
 
 def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
@@ -55,13 +61,15 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
 
     Where memory is too small for the batch it goes through in parts. Raises TrainingFailed where none would fit.
     """
+    look = Look(session) if is_due(session.step, session.steps_per_epoch) else None
     optimizer, scaler = session.optimizer, session.scaler
     before, count = Before(session.freezing, session.device), len(batch.labels)
     while True:
         optimizer.zero_grad(set_to_none=True)
         parts = session.fits.parts("train", count)
         try:
-            loss, correct = forward_backward(session, batch, criterion, parts)
+            with look.activations() if look else nullcontext():
+                loss, correct = forward_backward(session, batch, criterion, parts)
             break
         except Exception as error:
             largest = max(part.stop - part.start for part in parts)
@@ -69,6 +77,8 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
         before.put_back()
         release(session.device)
     scaler.unscale_(optimizer)
+    if look:
+        look.before_update()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, session.config.optimizer.clip_norm or math.inf)
     figures = torch.stack([loss.double(), correct.double(), norm.double()])
@@ -80,30 +90,32 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
     elif figures.isfinite().all():
         optimizer.step()
     scaler.update()
+    if look:
+        figures = torch.cat([figures, look.after_update(len(parts))])
+    figures, ready = _on_their_way(figures)
     origin = functools.partial(find_origin, session, batch, criterion, parts, before)
-    return _launched(session, count, figures, before, origin)
+    return Launched(session.step, count, optimizers.rates(optimizer), figures, ready, before, origin, look)
 
 
-def _launched(
-    session: Session, count: int, figures: torch.Tensor, before: Before, origin: Callable[[], str]
-) -> Launched:
-    rates = optimizers.rates(session.optimizer)
+def _on_their_way(figures: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """The figures on the host, and when they will be there, if they are not yet."""
     if figures.device.type != "cuda":
-        return Launched(session.step, count, rates, figures, None, before, origin)
+        return figures, None
     figures = figures.to("cpu", non_blocking=True)
     ready = torch.cuda.Event()
     ready.record()
-    return Launched(session.step, count, rates, figures, ready, before, origin)
+    return figures, ready
 
 
 def read(session: Session, launched: Launched) -> StepResult:
     """The figures of a step; waits until the device has done it."""
     if launched.ready:
         launched.ready.synchronize()
-    loss, correct, norm = launched.figures.tolist()
+    loss, correct, norm, *of_layers = launched.figures.tolist()
     sound = math.isfinite(loss) and (math.isfinite(norm) or session.scaler.is_enabled())
     origin = ""
     if not sound:
         origin = launched.origin()
         launched.before.put_back_statistics()
-    return StepResult(launched.step, launched.count, launched.rates, loss, int(correct), norm, sound, origin)
+    layers = launched.look.event(launched.step, session.epoch + 1, of_layers) if launched.look else None
+    return StepResult(launched.step, launched.count, launched.rates, loss, int(correct), norm, sound, origin, layers)

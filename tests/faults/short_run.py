@@ -12,9 +12,19 @@ from safetensors.numpy import load_file
 
 from engine.config import RunConfig, from_tables
 from engine.past import key
-from engine.protocol import AnyEvent, CommandApplied, CommandRejected, Epoch, SaveCheckpoint, Set, Step
+from engine.protocol import (
+    AnyEvent,
+    CommandApplied,
+    CommandRejected,
+    Epoch,
+    Forgetting,
+    Layers,
+    SaveCheckpoint,
+    Set,
+    Step,
+)
 from engine.rundir import EventTail, RunFolder
-from tests.conftest import TINY, make_pictures
+from tests.conftest import TINY, make_pictures, make_weights
 from tests.faults.lives import Script
 
 STEPS = 15
@@ -25,13 +35,14 @@ def short_config(root: Path) -> RunConfig:
     pictures = root / "pictures"
     if not pictures.exists():
         make_pictures(pictures, 20)
+        make_weights(root / "weights.pt")
     return from_tables(
         {
             "data": {
                 "path": str(pictures), "image_size": 32, "val_fraction": 0.15, "test_fraction": 0.15,
                 "augment": "standard", "views": 2, "workers": 0,
             },
-            "model": dict(TINY),
+            "model": {**TINY, "weights": str(root / "weights.pt")},
             "head": {"hidden": [16], "dropout": 0.3},
             "freeze": {"rules": ["freeze *", "train layer4", "train head"]},
             "optimizer": {"lr": 0.01, "clip_norm": 0.5},
@@ -61,6 +72,8 @@ class Outcome:
     optimizer: dict[str, bytes]
     steps: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
+    layers: list[dict[str, Any]]
+    forgetting: list[dict[str, Any]]
     answers: list[tuple[str, str, int]]
     predictions: bytes
 
@@ -74,6 +87,8 @@ class Outcome:
             optimizer=_tensors(last / "optimizer.safetensors"),
             steps=[_without(event, "seq", "time", "images_per_second") for event in events if isinstance(event, Step)],
             epochs=[_without(event, "seq", "time", "seconds") for event in events if isinstance(event, Epoch)],
+            layers=[_without(event, "seq", "time") for event in events if isinstance(event, Layers)],
+            forgetting=[_without(event, "seq", "time") for event in events if isinstance(event, Forgetting)],
             answers=[
                 (type(event).__name__, key(event.command), event.step)
                 for event in events

@@ -92,3 +92,24 @@ def a_run(done: int = 300, steps_per_epoch: int = 40, epochs: int = 10) -> RunSt
     events = [*beginning(epochs, steps_per_epoch), *training(range(1, done + 1), steps_per_epoch)]
     events.insert(3 + 123, new_plan(120, ["freeze *", "train head", "train layer4"]))
     return fold_all(through_a_log(events))
+
+
+def a_look(step: int, epoch: int, size: float = 1.0) -> p.Layers:
+    """At a ResNet-18 whose last stage and head train; layer3 did so before. ``size``: of all that moves."""
+
+    def layer(moved: float, gradient: float) -> p.LayerFigures:
+        moved, gradient = size * moved, size * gradient
+        return p.LayerFigures(start=4.0, moved=moved, weight=4.0, gradient=gradient, update=gradient / 1000)
+
+    return p.Layers(
+        step=step,
+        epoch=epoch,
+        layers={
+            "layer3.0.conv1": layer(0.2, 0.0),
+            "layer4.0.conv1": layer(0.03, 0.3),
+            "layer4.0.conv2": layer(0.04, 0.4),
+            "fc": layer(1.0, 2.0),
+        },
+        dead={"layer4.0.relu": p.DeadUnits(256, 1024), "layer4.1.relu": p.DeadUnits(0, 1024)},
+        stages={"layer3": size * 0.05, "layer4": size * 0.0125, "head": size * 0.25},
+    )

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from folded_runs import a_run, an_epoch, beginning, new_plan, through_a_log, training
+from folded_runs import a_look, a_run, an_epoch, beginning, new_plan, through_a_log, training
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
@@ -309,3 +309,36 @@ def test_a_panel_that_is_asked_for_is_shown_even_where_another_has_to_go():
     assert "gradient norm" in "".join(shown(state, "3", "4", size=(80, 18)))
     assert "loss" not in "".join(line[:8] for line in shown(state, "3", "4", size=(80, 18)))
     assert "loss" in "".join(line[:8] for line in shown(state, "3", "4", "1", size=(80, 18)))
+
+
+def test_the_change_of_weights_is_a_line_for_each_stage():
+    looks = [a_look(step, step // 40, step / 200) for step in (40, 80, 120, 160, 200)]
+    state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *looks])
+    assert next(series.ys for series in History(state).changes().values()) == pytest.approx(
+        [0.05, 0.1, 0.15, 0.2, 0.25]
+    )
+    screen = shown(state, "5", "1", "2")
+    assert screen[0].startswith("weight change")
+    assert all(any(stage in line for line in screen) for stage in ("head", "layer3", "layer4"))
+    assert "after the first epoch" in "".join(shown(a_run(), "5", "1", "2"))
+
+
+def test_forgetting_is_a_line_for_each_stage_and_a_point_for_each_share_of_answers():
+    told = [
+        p.Forgetting(
+            epoch=epoch, step=40 * epoch, pictures=128, cka={"layer4": 1 - epoch / 10, "layer3": 0.99}, agreement=0.3
+        )
+        for epoch in range(1, 6)
+    ]
+    state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *told])
+    assert History(state).similarities()["layer4"].ys == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
+    screen = shown(state, "6", "1", "2")
+    assert screen[0].startswith("forgetting  ⠒⠒ CKA  ● same answers")
+    assert all(any(stage in line for line in screen) for stage in ("layer3", "layer4"))
+    assert sum(line.count("●") for line in screen[1:]) == 5
+
+
+def test_a_name_at_the_end_of_a_run_is_not_cut_off():
+    looks = [a_look(step, step // 40) for step in (40, 400)]
+    state = fold_all([*beginning(10, 40), *training(range(1, 401), 40), *looks])
+    assert all(any(stage in line for line in shown(state, "5", "1", "2")) for stage in ("head", "layer3", "layer4"))

@@ -1,16 +1,21 @@
 """The layer tree, driven by keys."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
+from folded_runs import a_look, an_epoch, through_a_log
 from networks import Model, network, resnet18
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from engine.state import RunState, fold_all
 from tltui.glyphs import ASCII, UNICODE, Glyphs
+from tltui.layer_figures import FIGURES, LayersAtWork, percent, short
 from tltui.plan_editor import PlanEditor
+from tltui.plotting.panels import CHANGE, History, View, picture
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_tree import LayerTree
 
@@ -27,6 +32,7 @@ class TreeApp(App[None]):
         self.plans: list[list[str]] = []
         self.refusals: list[str] = []
         self.highlighted: list[tuple[str, str]] = []
+        self.figures: list[str] = []
 
     def compose(self) -> ComposeResult:
         self.layers.show(self.editor)
@@ -43,6 +49,9 @@ class TreeApp(App[None]):
 
     def on_layer_tree_highlighted(self, message: LayerTree.Highlighted) -> None:
         self.highlighted.append((message.path, message.why))
+
+    def on_layer_tree_figure_shown(self, message: LayerTree.FigureShown) -> None:
+        self.figures.append(message.title)
 
     def lines(self) -> list[str]:
         """The tree as one sees it, without what is empty."""
@@ -336,3 +345,99 @@ def test_a_click_goes_to_a_layer_and_one_on_its_sign_opens_it():
         assert len(app.lines()) == 13
 
     drive(test, size=(60, 15))
+
+
+LAST_STAGE = ["freeze *", "train layer4", "train head"]
+
+
+def at_work(*, unchanged: bool = True, size: float = 1.0) -> LayersAtWork:
+    """What layers did in a run, whose frozen ones were proven to be as they were, or not."""
+    epoch = an_epoch(1, 40, 0.5)
+    epoch.frozen_unchanged = unchanged
+    state: RunState = fold_all(through_a_log([a_look(40, 1, size), epoch]))
+    assert state.layers
+    return LayersAtWork(state, state.layers)
+
+
+@pytest.mark.parametrize("width", [38, 60, 80, 120])
+def test_a_key_says_what_layers_do_in_the_last_column(width: int):
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        parameters = app.lines()
+        await pilot.press("v")
+        assert app.lines() == parameters, "before a run's first figures there is nothing else to say"
+        app.layers.show_at_work(at_work())
+        columns = []
+        for _ in range(4):
+            await pilot.press("v")
+            columns.append([line.split()[-1] for line in app.lines()])
+            assert all(cell_len(line) <= width for line in app.lines())
+        change, gradient, update, dead = columns
+        # the network, conv1, bn1, relu, maxpool, layer1, layer2, layer3, layer4, avgpool, fc
+        assert [change[at] for at in (0, 1, 2, 5, 6, 7, 8, 10)] == ["13%", "0", "0", "0", "0", "5%", "0.88%", "25%"]
+        assert [gradient[at] for at in (0, 1, 5, 7, 8, 10)] == ["2.1", "0", "0", "0", "0.5", "2"]
+        assert [update[at] for at in (1, 7, 8, 10)] == ["0", "0", "8.8e-5", "5.0e-4"]
+        assert [dead[at] for at in (0, 8)] == ["12%", "12%"]
+        assert "%" not in "".join(dead[1:8])
+        assert not any(cell in ("0", "0%") for cell in (*change[3:5], *gradient[3:5]))
+        await pilot.press("v")
+        assert app.lines() == parameters
+        assert app.figures[1:5] == [
+            "weight change since the start, step 40",
+            "gradient norm, step 40",
+            "update / weights, step 40",
+            "dead units, step 40",
+        ]
+
+    drive(test, rules=LAST_STAGE, size=(width, 14))
+
+
+def test_what_is_frozen_shows_zero_only_where_it_is_proven():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        app.layers.show_at_work(at_work(unchanged=False))
+        await pilot.press("v")
+        assert not app.lines()[1].endswith(" 0")
+        app.layers.show_at_work(at_work())
+        assert app.lines()[1].endswith(" 0")
+        app.layers.show(app.editor, {"conv1"})
+        assert " 0 " not in app.lines()[1], "the engine has not frozen it yet"
+
+    drive(test, rules=LAST_STAGE, size=(60, 14))
+
+
+def test_an_activation_has_dead_units_and_nothing_else():
+    layers = at_work()
+    assert [layers.text(figure, "layer4.0.relu", frozen=False) for figure in FIGURES] == ["", "", "", "25%"]
+    assert [layers.text(figure, "layer4.0.relu", frozen=True) for figure in FIGURES] == ["0", "0", "0", "25%"]
+    assert [layers.text(figure, "layer2", frozen=False) for figure in FIGURES] == ["", "", "", ""]
+
+
+def test_figures_follow_the_run_while_they_are_shown():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        app.layers.show_at_work(at_work())
+        await pilot.press("v")
+        app.layers.show_at_work(at_work(size=2.0))
+        assert app.lines()[-1].endswith("50%")
+
+    drive(test, rules=LAST_STAGE, size=(60, 14))
+
+
+def test_figures_have_two_digits_and_only_nothing_is_zero():
+    assert [percent(x) for x in (0.0, 1e-9, 0.000123, 0.0345, 0.997, 12.5)] == [
+        "0", "<.001%", "0.012%", "3.5%", "100%", "1250%",
+    ]  # fmt: skip
+    assert [short(x) for x in (0.0, 1e-9, 0.00083, 0.0123, 12.34, 4567.0, math.inf)] == [
+        "0", "1.0e-9", "8.3e-4", "0.012", "12", "4.6e3", "inf",
+    ]  # fmt: skip
+
+
+def test_a_log_from_elsewhere_may_hold_any_number_and_any_path():
+    state = fold_all(through_a_log([a_look(40, 1, 1e300), a_look(80, 2)]))
+    assert state.layers
+    state.layers.layers["a." * 100_000] = state.layers.layers["fc"]
+    layers = LayersAtWork(state, state.layers)
+    assert layers.text(FIGURES[0], "a", frozen=False) == "25%"
+    huge = fold_all(through_a_log([a_look(40, 1, 1e305)]))
+    assert huge.layers
+    assert [LayersAtWork(huge, huge.layers).text(figure, "", frozen=False) for figure in FIGURES[:2]]
+    assert History(huge).changes()
+    assert picture(CHANGE, History(huge), View(), 80, 12) is None

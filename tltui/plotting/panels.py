@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
+from typing import Generic
 
 from engine import protocol as p
-from engine.state import RunState, rules_set
+from engine.state import RunState, StageChanges, rules_set
 from engine.steps import Steps
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
 from tltui.plotting.horizon import planned_steps, steps_per_epoch
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
-from tltui.plotting.series import Feed, Series, StepFeed, smoothed
+from tltui.plotting.series import Feed, Series, StepFeed, T, smoothed
 
-# More rates than this are not told apart in a few rows; the fastest and the slowest say where the others lie.
-RATES_SHOWN = 3
-RATE_STYLES = ("train", "val", "best")
+# More lines than this are not told apart in a few rows; the highest and the lowest say where the others lie.
+LINES_SHOWN = 3
+LINE_STYLES = ("train", "val", "best")
 Points = list[tuple[float, float]]
 
 
@@ -37,20 +38,28 @@ class View:
 class Panel:
     """One plot. ``legend`` holds (look, style, name) of each curve.
 
-    ``shares``: its values are shares of one; ``noisy``: a value a step, so that smoothing helps.
+    ``shares``: its values are shares of one; ``orders``: they differ by orders of magnitude; ``noisy``: a value a step,
+    so that smoothing helps.
     """
 
     name: str
     legend: tuple[tuple[str, str, str], ...]
     shares: bool = False
+    orders: bool = False
     noisy: bool = False
+
+    def is_log(self, view: View) -> bool:
+        """Whether its values stand on a logarithmic axis."""
+        return self.orders or (view.log and not self.shares)
 
 
 LOSS = Panel("loss", ((LINE, "train", "train"), (POINT, "val", "val")), noisy=True)
 ACCURACY = Panel("accuracy", ((LINE, "train", "train"), (POINT, "val", "val"), (BEST, "best", "best")), shares=True)
 RATE = Panel("learning rate", ())
 GRADIENT = Panel("gradient norm", ((LINE, "train", "train"),), noisy=True)
-PANELS = (LOSS, ACCURACY, RATE, GRADIENT)
+CHANGE = Panel("weight change", (), orders=True)
+FORGETTING = Panel("forgetting", ((LINE, "train", "CKA"), (POINT, "val", "same answers")), shares=True)
+PANELS = (LOSS, ACCURACY, RATE, GRADIENT, CHANGE, FORGETTING)
 
 
 class History:
@@ -60,6 +69,9 @@ class History:
         self.state = state
         self._steps: dict[str, StepFeed] = {}
         self._epochs: dict[str, Feed[p.Epoch]] = {}
+        self._changes = Lines[StageChanges](attrgetter("stages"))
+        self._similarities = Lines[p.Forgetting](attrgetter("cka"))
+        self._agreement = Feed[p.Forgetting](attrgetter("agreement"))
 
     def steps(self, name: str) -> Series:
         """A field of the steps."""
@@ -70,17 +82,50 @@ class History:
         return self._epochs.setdefault(name, Feed(attrgetter(name))).follow(self.state.epochs)
 
     def rates(self) -> dict[str, Series]:
-        """The learning rate of each parameter group, the fastest first; at most ``RATES_SHOWN`` of them."""
-        latest = self.state.steps[-1].lr if self.state.steps else {}
-        groups = sorted(self.state.steps.groups, key=lambda group: (-latest.get(group, 0.0), group))
-        if len(groups) > RATES_SHOWN:
-            groups = [*groups[: RATES_SHOWN - 1], groups[-1]]
+        """The learning rate of each parameter group."""
+        steps = self.state.steps
         return {
-            group: self._steps.setdefault(f"lr {group}", StepFeed()).follow(
-                self.state.steps, partial(Steps.rates, group=group)
-            )
-            for group in groups
+            group: self._steps.setdefault(f"lr {group}", StepFeed()).follow(steps, partial(Steps.rates, group=group))
+            for group in _highest(steps.groups, steps[-1].lr if steps else {})
         }
+
+    def changes(self) -> dict[str, Series]:
+        """How far the weights of each stage have moved, relative to what they were."""
+        return self._changes.follow(self.state.changes)
+
+    def similarities(self) -> dict[str, Series]:
+        """How alike the features of each stage are to the pretrained ones (CKA)."""
+        return self._similarities.follow(self.state.forgetting)
+
+    def agreement(self) -> Series:
+        """How often the original classifier still gives its first answer."""
+        return self._agreement.follow(self.state.forgetting)
+
+
+class Lines(Generic[T]):
+    """Series by name that follow a growing list of events, each with a value for some of the names."""
+
+    def __init__(self, values: Callable[[T], Mapping[str, float]]) -> None:
+        self._values = values
+        self._feeds: dict[str, Feed[T]] = {}
+        self._seen = 0
+
+    def follow(self, events: Sequence[T]) -> dict[str, Series]:
+        """The one with the highest value now first; at most ``LINES_SHOWN`` of them."""
+        for name in set().union(*map(self._values, events[self._seen :])) - self._feeds.keys():
+            self._feeds[name] = Feed(self._value_of(name))
+        self._seen = len(events)
+        latest = self._values(events[-1]) if events else {}
+        return {name: self._feeds[name].follow(events) for name in _highest(self._feeds, latest)}
+
+    def _value_of(self, name: str) -> Callable[[T], float | None]:
+        return lambda event: self._values(event).get(name)
+
+
+def _highest(names: Iterable[str], latest: Mapping[str, float]) -> list[str]:
+    """The names with the highest values first; at most ``LINES_SHOWN``, the lowest among them."""
+    found = sorted(names, key=lambda name: (-latest.get(name, 0.0), name))
+    return [*found[: LINES_SHOWN - 1], found[-1]] if len(found) > LINES_SHOWN else found
 
 
 def phases(state: RunState) -> list[tuple[int, str]]:
@@ -131,7 +176,6 @@ def picture(
 
 
 def _curves(panel: Panel, history: History, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
-    log = view.log and not panel.shares
     if panel is LOSS:
         found = _noisy(history.steps("loss"), view, span, columns)
         found.append(Curve(POINT, "val", tuple(_extremes(history.epochs("val_loss"), span, columns))))
@@ -144,13 +188,22 @@ def _curves(panel: Panel, history: History, view: View, span: tuple[float, float
         if best is not None and span[0] <= best.step <= span[1]:
             found.append(Curve(BEST, "best", ((best.step, best.val_accuracy),)))
     elif panel is RATE:
-        found = [
-            Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(group, 18))
-            for style, (group, series) in zip(RATE_STYLES, history.rates().items(), strict=False)
-        ]
+        found = _named(history.rates(), span, columns)
+    elif panel is CHANGE:
+        found = _named(history.changes(), span, columns)
+    elif panel is FORGETTING:
+        found = _named(history.similarities(), span, columns)
+        found.append(Curve(POINT, "val", tuple(_extremes(history.agreement(), span, columns))))
     else:
         found = _noisy(history.steps("grad_norm"), view, span, columns)
-    return [_logarithms(curve) for curve in found] if log else found
+    return [_logarithms(curve) for curve in found] if panel.is_log(view) else found
+
+
+def _named(lines: Mapping[str, Series], span: tuple[float, float], columns: int) -> list[Curve]:
+    return [
+        Curve(LINE, style, tuple(_extremes(series, span, columns)), name=safe(name, 18))
+        for style, (name, series) in zip(LINE_STYLES, lines.items(), strict=False)
+    ]
 
 
 def _noisy(series: Series, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
@@ -180,14 +233,14 @@ def _extremes(series: Series, span: tuple[float, float], columns: int) -> Points
 
 
 def _logarithms(curve: Curve) -> Curve:
-    return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if y > 0))
+    return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if 1e-300 < y < 1e300))
 
 
 def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axis:
     low, high, most = min(values), max(values), max(1, (rows - 1) // 2)
     if panel.shares:
         return axes.even(axes.percent(low, high, most), rows)
-    if view.log:
+    if panel.is_log(view):
         return axes.logarithmic(10**low, 10**high, most)
     return axes.even(axes.linear(low, high, most), rows)
 

@@ -110,7 +110,7 @@ def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[
     for text in picture.labels:
         side = "left" if text.x <= middle else "right"
         words = "".join(character if cell_len(character) == 1 else "?" for character in text.text)
-        plotext.text(words, text.x, text.y, color=codes[text.style], alignment=side)
+        plotext.text(words, min(text.x, picture.x.high), text.y, color=codes[text.style], alignment=side)
     return plotext.build()
 
 

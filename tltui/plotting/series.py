@@ -148,7 +148,8 @@ def smoothed(buckets: Sequence[Bucket], span: float) -> list[tuple[int, float]]:
 class HasStep(Protocol):
     """A step or an epoch of a run."""
 
-    step: int
+    @property
+    def step(self) -> int: ...
 
 
 T = TypeVar("T", bound=HasStep)

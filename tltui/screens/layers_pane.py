@@ -17,6 +17,7 @@ from engine.config import FreezeConfig
 from engine.errors import InputError
 from tltui.engine_queries import EngineQueries, TreeOf
 from tltui.glyphs import Glyphs, safe
+from tltui.layer_figures import LayersAtWork
 from tltui.plan_editor import PlanEditor
 from tltui.widgets.layer_tree import LayerTree
 
@@ -97,6 +98,10 @@ class LayersPane(Vertical):
         """The layer under the cursor; "" is the network itself."""
         return self._tree.path
 
+    def show_at_work(self, at_work: LayersAtWork) -> None:
+        """Show what layers do in a run."""
+        self._tree.show_at_work(at_work)
+
     def focus_tree(self) -> None:
         """Put the cursor on the layers."""
         self._tree.focus()
@@ -120,6 +125,11 @@ class LayersPane(Vertical):
     def _edited(self, event: LayerTree.PlanChanged) -> None:
         event.stop()
         self.post_message(self.PlanEdited(event.rules))
+
+    @on(LayerTree.FigureShown)
+    def _figure_shown(self, event: LayerTree.FigureShown) -> None:
+        event.stop()
+        self.border_subtitle = Content(event.title)
 
     @on(LayerTree.Refused)
     def _refused(self, event: LayerTree.Refused) -> None:

@@ -13,6 +13,7 @@ from engine.errors import InputError
 from engine.rundir import data_label
 from tltui.following import Answer, Following
 from tltui.glyphs import Glyphs, safe
+from tltui.layer_figures import LayersAtWork
 from tltui.screens.layers_pane import LayersPane
 from tltui.settings_draft import FIELDS, SettingsDraft
 from tltui.status import status_mark
@@ -30,6 +31,7 @@ class RunView:
         self._layers = layers
         self._form = form
         self._has_tree = False
+        self._looked_at: tuple[int, int] | None = None
         self._answers = 0
         form.load(following.config.model_dump())
         form.set_mode("live")
@@ -53,6 +55,7 @@ class RunView:
     def show(self) -> None:
         """Show what is new."""
         self._show_tree()
+        self._show_layers()
         for answer in self._following.answers():
             self._show_answer(answer)
         if len(self._following.state.answers) != self._answers:
@@ -67,6 +70,12 @@ class RunView:
         if model is not None:
             self._has_tree = True
             self._layers.show_model(model, self._following.state.rules)
+
+    def _show_layers(self) -> None:
+        state = self._following.state
+        if state.layers is not None and (newest := (state.layers.seq, len(state.epochs))) != self._looked_at:
+            self._looked_at = newest
+            self._layers.show_at_work(LayersAtWork(state, state.layers))
 
     def _show_answer(self, answer: Answer) -> None:
         if answer.refused:

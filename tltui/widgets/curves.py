@@ -1,4 +1,4 @@
-"""Curves: loss, accuracy, learning rate and gradient norm of a run, drawn while it trains."""
+"""Curves: loss, accuracy, learning rate, gradient norm and more of a run, drawn while it trains."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ class Curves(Widget, can_focus=True):
         Binding("2", "panel(1)", "show or hide accuracy", id="curves.accuracy", show=False),
         Binding("3", "panel(2)", "show or hide learning rate", id="curves.rate", show=False),
         Binding("4", "panel(3)", "show or hide gradient norm", id="curves.gradient", show=False),
+        Binding("5", "panel(4)", "show or hide weight change", id="curves.change", show=False),
+        Binding("6", "panel(5)", "show or hide forgetting", id="curves.forgetting", show=False),
         Binding("m", "smooth", "smoothing", id="curves.smooth"),
         Binding("l", "log", "log scale", id="curves.log"),
         Binding("z", "zoom", "zoom on the last epochs", id="curves.zoom"),
@@ -129,7 +131,7 @@ class Curves(Widget, can_focus=True):
         self._redraw()
 
     def action_log(self) -> None:
-        """Logarithmic or linear; accuracies stay linear."""
+        """Logarithmic or linear; accuracies stay linear, what differs by orders of magnitude logarithmic."""
         self.view = View(self.view.smoothing, not self.view.log, self.view.epochs)
         self._redraw()
 
@@ -220,7 +222,7 @@ class Curves(Widget, can_focus=True):
         for look, style, name in panel.legend:
             row += [("  ", "axis"), (plot.samples(look, self._marker), style), (f" {name}", "axis")]
         notes = []
-        if self.view.log and not panel.shares:
+        if panel.is_log(self.view):
             notes.append("log")
         if self.view.epochs:
             notes.append("last epoch" if self.view.epochs == 1 else f"last {self.view.epochs} epochs")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from tltui.glyphs import Glyphs, number, safe
+from tltui.glyphs import Glyphs, safe
 from tltui.network import Row
 
 INDENT = 2
@@ -44,8 +44,9 @@ class Columns:
     glyphs: Glyphs
 
     @classmethod
-    def fit(cls, rows: Iterable[Row], width: int, glyphs: Glyphs) -> Columns:
-        """Columns for all ``rows``, open or not, so that nothing moves when a layer is opened.
+    def fit(cls, rows: Iterable[Row], width: int, glyphs: Glyphs, count: int) -> Columns:
+        """Columns for all ``rows``, open or not, so that nothing moves when a layer is opened; ``count``: the width of
+        the last.
 
         The network's own name does not count: it may be long, and stands alone in its column.
         """
@@ -54,19 +55,17 @@ class Columns:
         ends = {row.path: _start(row, mark) + cell_len(safe(row.name)) for row in rows if row.parent is not None}
         first = max((ends[row.path] for row in rows if row.depth == 1), default=0)
         wanted = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
-        count = max(cell_len(number(row.parameters)) for row in rows)
         free = max(0, width - _GAP - count - 1 - mark)
         longest = max(ends.values(), default=0)
         name = min(longest + _GAP, max(min(first, _LONGEST_FIRST) + 1, free - wanted))
         return cls(width, name, min(max(0, free - name), wanted), count, glyphs)
 
-    def cells(self, row: Row, icon: str, state: str, pending: str) -> Cells:
+    def cells(self, row: Row, icon: str, state: str, count: str, pending: str) -> Cells:
         """The texts of one row."""
         mark = cell_len(self.glyphs.pending)
         start, end = _start(row, mark), self.name + self.detail
         name = safe(row.name, max(1, end - start), self.glyphs.ellipsis)
         detail_start = min(max(self.name, start + cell_len(name) + 1), end)
-        count = number(row.parameters) if row.parameters else ""
         rest = self.width - end - _GAP - self.count
         return Cells(
             icon=set_cell_size(icon, _ICON),

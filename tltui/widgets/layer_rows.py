@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -15,7 +16,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tltui.glyphs import Glyphs
+from tltui.glyphs import Glyphs, number
+from tltui.layer_figures import WIDTH, Figure, LayersAtWork
 from tltui.network import Row
 from tltui.open_layers import OpenLayers
 from tltui.plan_editor import PlanEditor, State
@@ -33,6 +35,7 @@ class _Look:
     pending: bool
     found: bool
     under_cursor: bool
+    count: str
 
 
 class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
@@ -101,6 +104,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         self._found: Collection[str] = frozenset()
         self._opened_in_passing: list[str] = []
         self._columns: Columns | None = None
+        self._at_work: tuple[LayersAtWork, Figure] | None = None
         self._drawn: dict[str, _Look] = {}
         self._styles: dict[str, Style] = {}
         self._unfitted = False
@@ -114,6 +118,14 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             self._layers = OpenLayers(editor.network.rows)
             self._columns, self._unfitted = None, True
             self._fit_depth()
+        self.repaint()
+
+    def show_at_work(self, at_work: tuple[LayersAtWork, Figure] | None) -> None:
+        """Say in the last column what layers do; None: how many parameters they have."""
+        if (at_work is None) != (self._at_work is None):
+            self._columns = None
+            self.refresh()
+        self._at_work = at_work
         self.repaint()
 
     def mark_found(self, paths: Collection[str]) -> None:
@@ -237,7 +249,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         glyphs = self._glyphs
         icon = "" if not row.children else glyphs.expanded if look.is_open else glyphs.collapsed
         signs = {"trainable": glyphs.trainable, "frozen": glyphs.frozen, "mixed": glyphs.mixed, "none": ""}
-        cells = columns.cells(row, icon, signs[look.state], glyphs.pending if look.pending else "")
+        cells = columns.cells(row, icon, signs[look.state], look.count, glyphs.pending if look.pending else "")
 
         def part(name: str) -> Style:
             """On the cursor's bar only the bar's own colours are sure to be legible."""
@@ -266,18 +278,30 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
     def _look(self, path: str) -> _Look:
         assert self._editor is not None
         assert self._layers is not None
+        state = self._editor.state(path)
         return _Look(
-            state=self._editor.state(path),
+            state=state,
             is_open=self._layers.is_open(path),
             pending=path in self._pending,
             found=path in self._found,
             under_cursor=path == self.path,
+            count=self._count(path, state),
         )
+
+    def _count(self, path: str, state: State) -> str:
+        """The last column."""
+        assert self._editor is not None
+        if self._at_work is not None:
+            layers, figure = self._at_work
+            return layers.text(figure, path, frozen=state == "frozen" and path not in self._pending)
+        parameters = self._editor.network.rows[path].parameters
+        return number(parameters) if parameters else ""
 
     def _fitted_columns(self) -> Columns:
         if self._columns is None:
             rows = self._editor.network.rows.values() if self._editor else ()
-            self._columns = Columns.fit(rows, self.scrollable_content_region.width, self._glyphs)
+            count = WIDTH if self._at_work else max(cell_len(number(row.parameters)) for row in rows)
+            self._columns = Columns.fit(rows, self.scrollable_content_region.width, self._glyphs, count)
         return self._columns
 
     def _fit_depth(self) -> None:

@@ -16,6 +16,7 @@ from textual.widgets import Static
 
 from engine.errors import InputError
 from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.layer_figures import FIGURES, Figure, LayersAtWork
 from tltui.plan_editor import PlanEditor
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
@@ -37,6 +38,7 @@ class LayerTree(Vertical):
         Binding("1", "last_stages(1)", "train the last stage", show=False, id="layers.last_stage"),
         Binding("2", "last_stages(2)", "train the last two stages", show=False, id="layers.last_two_stages"),
         Binding("3", "last_stages(3)", "train the last three stages", show=False, id="layers.last_three_stages"),
+        Binding("v", "next_figure", "parameters, or what layers do", id="layers.figure"),
         Binding("u", "undo", "undo", id="layers.undo"),
         Binding("U", "redo", "redo", show=False, id="layers.redo"),
         Binding("slash", "search", "find a layer", key_display="/", id="layers.find"),
@@ -76,12 +78,20 @@ class LayerTree(Vertical):
         path: str
         why: str
 
+    @dataclass
+    class FigureShown(Message):
+        """What the last column says now; "" for parameters."""
+
+        title: str
+
     def __init__(self, glyphs: Glyphs = UNICODE, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._glyphs = glyphs
         self._editor: PlanEditor | None = None
         self._pending: Collection[str] = frozenset()
         self._found: list[str] = []
+        self._at_work: LayersAtWork | None = None
+        self._figure: Figure | None = None
         self._explained: tuple[str, str] | None = None
         self._rows = LayerRows(glyphs)
         self._why = Static(classes="why")
@@ -103,6 +113,13 @@ class LayerTree(Vertical):
         self._rows.show(editor, self._pending)
         self._explain()
 
+    def show_at_work(self, at_work: LayersAtWork) -> None:
+        """Show what layers do in a run; a key chooses what of it."""
+        is_first, self._at_work = self._at_work is None, at_work
+        if is_first:
+            self.refresh_bindings()
+        self._show_figure()
+
     def focus(self, scroll_visible: bool = True) -> Self:
         """Put the focus on the rows."""
         self._rows.focus(scroll_visible)
@@ -114,7 +131,9 @@ class LayerTree(Vertical):
         return self._rows.path
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape is left to others unless there is a search to end."""
+        """Escape is left to others unless there is a search to end; before a run's first figures there are none."""
+        if action == "next_figure":
+            return self._at_work is not None
         if action in ("end_search", "next_found", "previous_found"):
             return self.has_class("-searching")
         return self._editor is not None
@@ -138,6 +157,12 @@ class LayerTree(Vertical):
     def action_last_stages(self, count: int) -> None:
         """Train the last stages and the head."""
         self._edit(lambda editor: editor.last_stages(count), "exactly these stages train already")
+
+    def action_next_figure(self) -> None:
+        """Say the next thing about layers in the last column, after the last one their parameters again."""
+        choices = [None, *FIGURES]
+        self._figure = choices[(choices.index(self._figure) + 1) % len(choices)]
+        self._show_figure()
 
     def action_undo(self) -> None:
         """Take the last edit back."""
@@ -232,6 +257,11 @@ class LayerTree(Vertical):
         self._rows.repaint()
         self._explain()
         self.post_message(self.PlanChanged(editor.rules))
+
+    def _show_figure(self) -> None:
+        shown = (self._at_work, self._figure) if self._at_work and self._figure else None
+        self._rows.show_at_work(shown)
+        self.post_message(self.FigureShown(shown[0].title(shown[1]) if shown else ""))
 
     def _explain(self) -> None:
         """Say what the layer under the cursor does, and by which rule."""
