@@ -176,7 +176,7 @@ class TrainConfig(Section):
 class LogConfig(Section):
     """What is written besides the run's folder."""
 
-    tensorboard: Literal[False] = Field(default=False, description="TensorBoard event files; for now only false")
+    tensorboard: bool = Field(default=False, description="TensorBoard event files in the run's tensorboard/")
 
 
 class RunConfig(Section):

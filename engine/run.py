@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import torch
 
-from engine import environment
+from engine import environment, tensorboard
 from engine.config import RunConfig
 from engine.control import Control
 from engine.data.prepare import prepare_data
@@ -60,6 +60,8 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) ->
     warn = functools.partial(_warn, log)
     checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
     config = checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
+    if config.log.tensorboard:
+        log.listeners.append(tensorboard.writer(folder, warn))
     device = environment.choose_device(config.train.device)
     precision, frozen_precision = choose_precision(
         config.train.precision, device, config.model.name, config.data.image_size

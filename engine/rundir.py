@@ -158,6 +158,8 @@ class EventLog:
             with suppress(OSError):  # of a disk that is full there will be more to say
                 sync_folder(folder.path)
         self._told = told
+        self.listeners: list[Callable[[Event], None]] = []
+        """Given each event once it is written."""
         self._seq = _repair(self._fd)
         self._waiting = bytearray()
         self._complained = False
@@ -178,6 +180,8 @@ class EventLog:
                 self._flush()
             except OSError as error:
                 self._complain(error)
+            for listen in self.listeners:
+                listen(event)
 
     def sync(self) -> None:
         """Wait until everything written so far would survive a loss of power. Raises OSError where it would not."""

@@ -140,6 +140,16 @@ def _freezing(state: RunState) -> Iterator[Part]:
         yield Table(("after step", "plan"), [(f"{step:,}", rule) for step, rule in changes])
     if state.finished:
         yield Paragraph(frozen_line(state.finished.frozen))
+    if state.changes:
+        yield Paragraph("How far the weights of each stage have moved since the start, relative to their norm:")
+        yield Table(("stage", "change"), [(name, f"{share:.2%}") for name, share in state.changes[-1].stages.items()])
+    if state.forgetting:
+        last = state.forgetting[-1]
+        yield Paragraph("How alike the features of each stage are to the pretrained ones (linear CKA, 1: the same):")
+        yield Table(("stage", "CKA"), [(name, f"{value:.3f}") for name, value in last.cka.items()])
+        if last.agreement is not None:
+            kept = f"{last.agreement:.1%} of {last.pictures:,} validation pictures"
+            yield Paragraph(f"The original classifier still gives its first answer on {kept}.")
 
 
 def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
