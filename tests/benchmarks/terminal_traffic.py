@@ -24,8 +24,9 @@ from pathlib import Path
 
 import psutil
 
+from engine.lock import Lock
 from engine.protocol import CommandApplied, Pause, Stop
-from engine.rundir import CommandTail, EventLog, EventTail, Lock, RunFolder, new_command_id, send
+from engine.rundir import CommandTail, EventLog, EventTail, RunFolder, new_command_id, send
 from engine.state import RunState, fold
 from tests.benchmarks.test_interface_speed import curves_of
 from tests.ui.folded_runs import beginning, training
