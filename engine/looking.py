@@ -17,7 +17,8 @@ import msgspec
 from PIL import Image
 
 from engine.csv_cells import path_cell
-from engine.data.pictures import prepare, to_rgb, upright, why_unreadable
+from engine.data.decoding import decode, open_one, read_file
+from engine.data.pictures import to_rgb, upright, why_unreadable
 from engine.data.sources import open_source
 from engine.errors import InputError, first_line
 from engine.looks import Ask, Look
@@ -37,7 +38,7 @@ class Looking:
         if at is None:
             return Look(ask.id, error="this picture is not in the data any more")
         try:
-            image = self._source.open(at)
+            _, image = open_one(self._source, at, read_file)
             shown = to_rgb(upright(image)) if ask.label is None else self._with_heat(image, ask.layer, ask.label)
         except InputError as error:
             return Look(ask.id, error=str(error))
@@ -58,19 +59,17 @@ class Looking:
         import numpy as np
         import torch
 
-        from engine.data.loaders import Normalize
-        from engine.data.pictures import centre_crop
+        from engine.data.loaders import Normalize, middle
         from engine.evaluation.gradcam import grad_cam
 
         classes, classifier = self._trained.classes, self._trained.classifier
         if label not in classes:
             raise InputError("this class is none of the run's")
         seen = classifier.preprocessing
-        pixels = centre_crop(prepare(image, seen.resize_size, seen.interpolation), seen.image_size)
-        given = Normalize(seen, torch.device("cpu"))(
-            torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-        )
+        picture = middle(decode(image, seen.resize_size, seen.interpolation), seen.image_size)
+        given = Normalize(seen, torch.device("cpu"))(picture[None])
         heat = grad_cam(classifier.module, layer, given, classes.index(label)).numpy()[..., None]
+        pixels = picture.permute(1, 2, 0).numpy()
         glow = np.concatenate([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
         return Image.fromarray((pixels * (1 - 0.6 * heat) + glow * 0.6 * heat).astype(np.uint8))
 

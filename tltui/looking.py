@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,8 +18,8 @@ _LINE = 2**24  # bytes that an answer may have
 class Looking:
     """Starts the process with the first question; ``close`` ends it."""
 
-    def __init__(self, run: Path, command: Sequence[str] = (sys.executable, "-m", "engine.looking")) -> None:
-        self._command = (*command, str(run))
+    def __init__(self, run: Path) -> None:
+        self._command = (sys.executable, "-m", "engine.looking", str(run))
         self._process: asyncio.subprocess.Process | None = None
         self._asked = 0
 

@@ -13,7 +13,7 @@ from engine.data.source import Picture, Source
 from engine.data.sources import folder_source, open_source
 from engine.errors import InputError
 from engine.evaluation.answers import answers
-from engine.evaluation.evaluate import evaluate
+from engine.evaluation.evaluate import Answers, evaluate
 from engine.models.freeze import Freezing
 from engine.models.split import split
 from engine.printable import printable
@@ -93,7 +93,7 @@ def _answers(
     frozen_precision: Precision,
     report: Report,
     tell: Tell,
-) -> Iterator:
+) -> Iterator[Answers]:
     classifier = trained.classifier
     classifier.module.to(precision.device)
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)

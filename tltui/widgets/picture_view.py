@@ -46,9 +46,9 @@ class PictureView(Container):
     PictureView > .picture { width: auto; height: auto; }
     """
 
-    def __init__(self, kind: Kind | None = None, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._kind: Kind = kind or kind_of(os.environ)
+    def __init__(self) -> None:
+        super().__init__()
+        self._kind: Kind = kind_of(os.environ)
 
     def compose(self) -> ComposeResult:
         yield Static()
