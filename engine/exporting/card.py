@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from engine.exporting import onnx_file
 from engine.exporting.about import About
 from engine.exporting.comparison import Comparison
 from engine.exporting.plain import plain_network
 from engine.exporting.snippets import snippet
-from engine.printable import printable
+from engine.markdown import at_start
 from engine.protocol import Evaluated
 from engine.rundir import data_label
 from engine.trained import Trained
@@ -35,15 +33,16 @@ def card(trained: Trained, about: About, format_name: str, compared: Comparison)
     plain = plain_network(trained.classifier, len(trained.classes))
     content = _CONTENT[format_name].format(side=about.preprocessing.image_size, classes=len(about.classes))
     parts = [
-        f"# {_text(about.model)} on {_text(data_label(trained.config))}",
-        f"Made by tltui from the run {_text(about.run)} ({_text(trained.checkpoint)}) at {about.created}. {content}",
+        f"# {at_start(about.model)} on {at_start(data_label(trained.config))}",
+        f"Made by tltui from the run {at_start(about.run)} ({at_start(trained.checkpoint)}) at {about.created}. "
+        f"{content}",
         "## Load it",
         f"{_NEEDS[format_name].format(library=plain.library)}, then, in this folder, "
         "`python predict.py PICTURE…` with this as `predict.py`:",
         f"```python\n{snippet(format_name, plain)}```",
         "## Figures",
         _figures(trained),
-        f"Loaded again and compared with the checkpoint on {_text(compared.pictures)}: probabilities differ by at "
+        f"Loaded again and compared with the checkpoint on {at_start(compared.pictures)}: probabilities differ by at "
         f"most {compared.probability:.1e}.",
         "## Data",
         _data(trained),
@@ -54,7 +53,7 @@ def card(trained: Trained, about: About, format_name: str, compared: Comparison)
         "## Training",
         _training(trained),
         "## Versions",
-        ", ".join(f"{_text(name)} {_text(version)}" for name, version in about.versions.items()),
+        ", ".join(f"{at_start(name)} {at_start(version)}" for name, version in about.versions.items()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -73,7 +72,7 @@ def _figures(trained: Trained) -> str:
 def _figures_row(one: Evaluated) -> str:
     low, high = one.accuracy_interval
     cells = (
-        _text(one.split), f"{one.count:,}", f"{one.accuracy:.1%}", f"{low:.1%} – {high:.1%}",
+        at_start(one.split), f"{one.count:,}", f"{one.accuracy:.1%}", f"{low:.1%} – {high:.1%}",
         f"{one.balanced_accuracy:.1%}", f"{one.macro_f1:.3f}",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
@@ -82,13 +81,13 @@ def _figures_row(one: Evaluated) -> str:
 def _data(trained: Trained) -> str:
     data = trained.state.data
     assert data is not None
-    counts = ", ".join(f"{count:,} {_text(split)}" for split, count in data.counts.items())
+    counts = ", ".join(f"{count:,} {at_start(split)}" for split, count in data.counts.items())
     skipped = f" {len(data.skipped)} files could not be read." if data.skipped else ""
-    return f"{_text(data_label(trained.config))} ({trained.config.data.source}): {counts} pictures.{skipped}"
+    return f"{at_start(data_label(trained.config))} ({trained.config.data.source}): {counts} pictures.{skipped}"
 
 
 def _classes(classes: list[str]) -> str:
-    lines = [f"{number}. {_text(name)}" for number, name in enumerate(classes[:_MOST_CLASSES])]
+    lines = [f"{number}. {at_start(name)}" for number, name in enumerate(classes[:_MOST_CLASSES])]
     more = [f"… and {len(classes) - _MOST_CLASSES} more, see export.json"] if len(classes) > _MOST_CLASSES else []
     return "In the order of the outputs:\n\n" + "\n".join([*lines, *more])
 
@@ -111,10 +110,10 @@ def _preprocessing(about: About) -> str:
 def _training(trained: Trained) -> str:
     config, state = trained.config, trained.state
     best = state.best
-    rules = "\n".join(f"- {_text(rule)}" for rule in config.freeze.rules) or "- all layers train"
+    rules = "\n".join(f"- {at_start(rule)}" for rule in config.freeze.rules) or "- all layers train"
     counts = state.parameters
     trains = f" {counts.trainable:,} of {counts.total:,} parameters train." if counts else ""
-    weights = _text(config.model.weights if config.model.weights in ("default", "none") else "a file")
+    weights = at_start(config.model.weights if config.model.weights in ("default", "none") else "a file")
     lines = [
         f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
         + (f", the best was {best.epoch}" if best else "")
@@ -123,9 +122,3 @@ def _training(trained: Trained) -> str:
         f"Freeze plan, the last rule that covers a layer decides:{trains}\n\n{rules}",
     ]
     return "\n\n".join(lines)
-
-
-def _text(name: str) -> str:
-    """A name that Markdown shows as it is, also at the beginning of a line."""
-    inside = re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", printable(name))
-    return re.sub(r"^(\s*\d*)([-#+=.)])", r"\1\\\2", inside)

@@ -6,10 +6,8 @@ import base64
 import re
 from collections.abc import Iterable
 
-from engine.printable import printable
+from engine.markdown import inline
 from tltui.report.parts import Chart, Code, Heading, Paragraph, Part, Table, Thumbnails
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
 def page(parts: Iterable[Part]) -> str:
@@ -20,25 +18,21 @@ def page(parts: Iterable[Part]) -> str:
 def _part(part: Part, *, first: bool) -> str:
     match part:
         case Heading(text):
-            return f"{'#' if first else '##'} {_text(text)}\n"
+            return f"{'#' if first else '##'} {inline(text)}\n"
         case Paragraph(text):
-            return f"{_text(text)}\n"
+            return f"{inline(text)}\n"
         case Code(text):
             fence = "`" * (1 + max([2, *map(len, re.findall("`+", text))]))
             return f"{fence}toml\n{text.rstrip()}\n{fence}\n"
         case Table(columns, rows):
             lines = [columns, ["---"] * len(columns)]
-            head = [f"| {' | '.join(_text(cell) for cell in columns)} |", f"| {' | '.join(lines[1])} |"]
-            return "\n".join([*head, *(f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows)]) + "\n"
+            head = [f"| {' | '.join(inline(cell) for cell in columns)} |", f"| {' | '.join(lines[1])} |"]
+            return "\n".join([*head, *(f"| {' | '.join(inline(cell) for cell in row)} |" for row in rows)]) + "\n"
         case Chart():  # the table beside it has the figures
             return ""
         case Thumbnails(pictures):
-            return "\n".join(f"{_image(one.png)}\n{_text(one.caption)}\n" for one in pictures)
+            return "\n".join(f"{_image(one.png)}\n{inline(one.caption)}\n" for one in pictures)
 
 
 def _image(png: bytes) -> str:
     return f"![](data:image/png;base64,{base64.b64encode(png).decode()})\n" if png else ""
-
-
-def _text(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", printable(text)).replace("\n", " ")
