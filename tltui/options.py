@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from engine.errors import InputError
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -53,6 +55,15 @@ def app_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def overrides(changes: tuple[str, ...]) -> dict[str, str]:
+    """What ``--set`` changes, by key. Raises InputError."""
+    pairs = [change.partition("=") for change in changes]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--set {key}: write KEY=VALUE, e.g. --set train.epochs=20")
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 run_argument = click.argument("run", shell_complete=run_names)

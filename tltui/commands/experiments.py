@@ -1,0 +1,5 @@
+"""Commands that try things and compare them."""
+
+from __future__ import annotations
+
+COMMANDS = ()
