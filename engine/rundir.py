@@ -81,6 +81,23 @@ class RunFolder:
         """The config as it was validated when the run was made. Raises InputError."""
         return load(self.config)
 
+    def open_log(self) -> BinaryIO:
+        """engine.log, to append what the engine's process prints. Raises OSError where a link stands in its place."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        return os.fdopen(os.open(self.log, flags, 0o600), "ab")
+
+    def refuse_links(self) -> None:
+        """Raises InputError where the engine would write through a link: the folder may come from someone else."""
+        found = [path for path in (*self.path.glob("*"), *self.path.glob("*/*")) if path.is_symlink()]
+        for path in found:
+            # last and best name a checkpoint beside them.
+            if path.parent == self.checkpoints and os.path.basename(path.readlink()) == str(path.readlink()):
+                continue
+            raise InputError(
+                f"{path} is a link and may lead anywhere; put what it names in its place, or remove it, "
+                "before the run goes on"
+            )
+
 
 def create(runs: Path, config: RunConfig) -> RunFolder:
     """Make a new run's folder (mode 0700) below ``runs`` and write its run.toml. Raises InputError."""

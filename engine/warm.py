@@ -42,7 +42,7 @@ def wait_for_run() -> Path | None:
         return None
     path = Path(json.loads(line))
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before the engine can answer waits until it can
-    with open(os.devnull, "rb") as nothing, RunFolder(path).log.open("ab") as log:
+    with open(os.devnull, "rb") as nothing, RunFolder(path).open_log() as log:
         for opened, standard in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(opened.fileno(), standard)
     return path

@@ -33,6 +33,7 @@ def main(path: Path) -> int:
     start = time.monotonic()
     folder = RunFolder(path)
     try:
+        folder.refuse_links()
         lock = Lock(folder)
         past = Past.of(EventTail(folder).poll())
         if past.completed:

@@ -98,12 +98,13 @@ def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[by
 def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
     """Start an engine that goes on with a run, with other settings than before; None where it is completed.
 
-    Raises InputError where an engine is at work, and for a setting that can't change.
+    Raises InputError where an engine is at work or would write through a link, and for a setting that can't change.
     """
     if is_locked(folder):
         raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
     if read(folder, steps=False).status == "completed":
         return None
+    folder.refuse_links()
     config = folder.load_config()
     commands = [Set(id=new_command_id(), key=key, value=parse_value(text)) for key, text in (changes or {}).items()]
     for command in commands:
@@ -120,7 +121,7 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        with folder.log.open("ab") as log:
+        with folder.open_log() as log:
             return subprocess.Popen(
                 [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
+from types import FrameType
 
 # Seconds after which a process whose event loop hangs on a dead terminal is ended the hard way.
 PATIENCE = 2.0
@@ -42,15 +43,16 @@ def leave_on_signals(leave: Callable[[int], None]) -> None:
     terminal that is gone.
     """
     loop = asyncio.get_running_loop()
+
+    def leave_in_time(number: int, _frame: FrameType | None) -> None:
+        last_resort = threading.Timer(PATIENCE, os._exit, (128 + number,))
+        last_resort.daemon = True
+        last_resort.start()
+        loop.call_soon_threadsafe(leave, 128 + number)
+
     for number in (signal.SIGHUP, signal.SIGTERM):
-        loop.add_signal_handler(number, _leave_in_time, leave, 128 + number)
-
-
-def _leave_in_time(leave: Callable[[int], None], code: int) -> None:
-    last_resort = threading.Timer(PATIENCE, os._exit, (code,))
-    last_resort.daemon = True
-    last_resort.start()
-    leave(code)
+        # Not the loop's own handlers: those run in the loop, which may be what hangs.
+        signal.signal(number, leave_in_time)
 
 
 def input_is_gone() -> bool:

@@ -30,13 +30,20 @@ class Space:
     """
 
     def __init__(
-        self, root: Path, kind: str, identity: str, about: Mapping[str, Any], on_problem: Callable[[str, str], None]
+        self,
+        root: Path,
+        kind: str,
+        identity: str,
+        about: Mapping[str, Any],
+        on_problem: Callable[[str, str], None],
+        memory: int,
     ) -> None:
         """Open or begin a space.
 
         ``kind``: "pictures" or "features". ``identity``: a hex digest of everything that the rows depend on beside
         their keys. ``about``: the same in words, for `tltui cache` ("data", "model", "boundary" …). ``on_problem`` is
         given a code and a sentence where the folder is full ("cache_full") or fails ("cache_unusable"), each once.
+        ``memory``: bytes of rows that are kept there at most while the folder can't take them.
         """
         self._root = root
         self._folder = root / kind / identity
@@ -47,6 +54,7 @@ class Space:
         # Rows that no file holds; a row is in ``_where`` before it leaves this, so that readers need no lock.
         self._memory: dict[bytes, Row] = {}
         self._unpublished = 0
+        self._limit = memory
         self._published = time.monotonic()
         self._where: dict[bytes, int] = {}
         self._places = np.empty(0, _PLACE)
@@ -104,11 +112,21 @@ class Space:
         return rows  # pyright: ignore[reportReturnType] (each was set)
 
     def append(self, keys: Keys, rows: Sequence[Row]) -> None:
-        """Add rows (uint8, 1 to 4 axes, not empty); a key that is present is skipped. They can be read at once."""
+        """Add rows (uint8, 1 to 4 axes, not empty); a key that is present is skipped. They can be read at once.
+
+        Where neither the folder nor memory has room for a row, it is left out.
+        """
         with self._lock:
             for key, row in zip(keys.tolist(), rows, strict=True):
                 if row.dtype != np.uint8 or not row.size or not 1 <= row.ndim <= 4:
                     raise ValueError(f"a row of the cache is uint8 with 1 to 4 axes, not {row.dtype} {row.shape}")
+                if not self._keeps and self._unpublished + row.nbytes > self._limit:
+                    self._tell(
+                        "cache_memory_full",
+                        f"what can't be cached in {self._root} takes all of the memory that it may "
+                        f"({self._limit / 2**30:.1f} GiB, data.cache_gb); the rest is computed again in each epoch",
+                    )
+                    return
                 if key not in self._memory and key not in self._where:
                     self._memory[key] = np.array(row, order="C")
                     self._unpublished += row.nbytes

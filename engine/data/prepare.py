@@ -18,7 +18,15 @@ from engine.data import leakage
 from engine.data.pictures import Pixels
 from engine.data.source import Picture, Source
 from engine.data.splits import check_classes, classes_missing, keep_splits, split
-from engine.data.store import PictureStore, Spaces, decode_again, decode_all, fingerprints_space, pictures_space
+from engine.data.store import (
+    PictureStore,
+    Spaces,
+    decode_again,
+    decode_all,
+    fingerprints_space,
+    memory_budget,
+    pictures_space,
+)
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.progress import Report
@@ -93,7 +101,9 @@ def read_pictures(
     side, interpolation = preprocessing.resize_size, preprocessing.interpolation
     root = cache_root()
     label = data_label(config)
-    spaces = Spaces(pictures_space(root, side, interpolation, label, on_problem), fingerprints_space(root, label))
+    memory = memory_budget(config.data.cache_gb)
+    pictures = pictures_space(root, side, interpolation, label, on_problem, memory)
+    spaces = Spaces(pictures, fingerprints_space(root, label))
     readable, keys, skipped = decode_all(source, side, interpolation, spaces, FileDigests(root), report)
     _check_skipped(skipped, len(source.pictures))
 

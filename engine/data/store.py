@@ -24,6 +24,7 @@ from engine.printable import printable
 from engine.progress import Report
 from engine.protocol import SkippedFile
 
+_ALL = 2**63  # fingerprints take a hundred bytes each and are all needed: memory is no question
 _WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same pictures
 
 
@@ -66,13 +67,13 @@ class Prepared(NamedTuple):
 
 
 def pictures_space(
-    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Callable[[str, str], None]
+    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Callable[[str, str], None], memory: int
 ) -> Space:
     """The space of all pictures that are prepared in this way; ``data`` names one of the data sets in it."""
     # Another Pillow may bring another decoder and round otherwise.
     identity = digest(f"{VERSION} {PIL.__version__} {shorter_side} {interpolation}".encode())
     about = {"data": data, "pictures": f"{shorter_side} px, {interpolation}"}
-    return Space(root, "pictures", identity.hex(), about, on_problem)
+    return Space(root, "pictures", identity.hex(), about, on_problem, memory)
 
 
 def fingerprints_space(root: Path, data: str) -> Space:
@@ -80,7 +81,7 @@ def fingerprints_space(root: Path, data: str) -> Space:
     identity = digest(f"fingerprints {leakage.VERSION}".encode())
     about = {"data": data, "pictures": "fingerprints, to find copies"}
     # Where it can't be used, neither can the space of the pictures themselves, which says so.
-    return Space(root, "pictures", identity.hex(), about, lambda code, message: None)
+    return Space(root, "pictures", identity.hex(), about, lambda code, message: None, _ALL)
 
 
 def decode_all(

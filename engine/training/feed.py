@@ -238,7 +238,7 @@ class Feed:
             "boundary": split.label,
             "precision": self._frozen_precision.name,
         }
-        space = Space(cache_root(), "features", found_by, about, self._tell)
+        space = Space(cache_root(), "features", found_by, about, self._tell, memory_budget(self._config.data.cache_gb))
         rows = RowStore(like, space, budget, expected)
         rows.missing(self._keys)  # so that one sees from the start how much is there
         return rows

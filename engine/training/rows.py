@@ -38,12 +38,12 @@ class RowStore:
         return [at for at, name in enumerate(names) if name not in self._known]
 
     def put(self, names: Sequence[bytes], rows: Rows) -> None:
-        """Keep ``rows``, one for each of ``names``, where there is room for them."""
+        """Keep ``rows``, one for each of ``names``, those for which there is room."""
         flat = [layout.flat(tensor) for layout, tensor in zip(self._kept, rows, strict=True)]
         self._remember(names, flat)
         as_bytes = torch.cat([tensor.cpu().reshape(len(names), -1).view(torch.uint8) for tensor in flat], 1)
         self._space.append(as_keys(list(names)), list(as_bytes.numpy()))
-        self._known.update(names)
+        self._known.update(name for name in names if name in self._place or name in self._space)
 
     def publish(self) -> None:
         """Let other runs see what was computed here."""

@@ -60,12 +60,17 @@ class Problems(list[str]):
         self.append(code)
 
 
-def open_space(root: Path, identity: str = IDENTITY, problems: Problems | None = None) -> Space:
+def open_space(root: Path, identity: str = IDENTITY, problems: Problems | None = None, memory: int = 2**30) -> Space:
     def none_expected(code: str, sentence: str) -> None:
         raise AssertionError(f"{code}: {sentence}")
 
     return Space(
-        root, "features", identity, {"data": "photos", "model": "net"}, none_expected if problems is None else problems
+        root,
+        "features",
+        identity,
+        {"data": "photos", "model": "net"},
+        none_expected if problems is None else problems,
+        memory,
     )
 
 
@@ -598,7 +603,7 @@ def test_a_list_of_spaces_says_what_they_are(tmp_path: Path):
     space.publish()
     space.append(keys[30:], rows_of(keys[30:]))
     space.close()
-    Space(tmp_path, "features", IDENTITY, {"data": "flowers", "model": "net"}, Problems()).close()
+    Space(tmp_path, "features", IDENTITY, {"data": "flowers", "model": "net"}, Problems(), 0).close()
     (info,) = spaces(tmp_path)
     assert (info.kind, info.rows, info.in_use) == ("features", 70, False)
     assert info.about == {"data": ["flowers", "photos"], "model": ["net"]}

@@ -51,7 +51,7 @@ def no_problem(code: str, sentence: str) -> None:
 
 def spaces_in(root: Path, side: int = 36, interpolation: str = "bilinear") -> Spaces:
     return Spaces(
-        pictures_space(root, side, interpolation, "pictures", no_problem), fingerprints_space(root, "pictures")
+        pictures_space(root, side, interpolation, "pictures", no_problem, 2**30), fingerprints_space(root, "pictures")
     )
 
 
@@ -377,7 +377,7 @@ def test_pictures_without_files_are_found_by_their_pixels(tmp_path: Path):
 
 def test_pictures_of_another_size_or_interpolation_are_others(tmp_path: Path):
     spaces = [
-        pictures_space(tmp_path, side, interpolation, "photos", no_problem)
+        pictures_space(tmp_path, side, interpolation, "photos", no_problem, 2**30)
         for side in (36, 40)
         for interpolation in ("bilinear", "bicubic")
     ]

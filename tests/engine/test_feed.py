@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,6 +193,19 @@ def test_a_cache_that_is_damaged_while_training_costs_time_and_nothing_else(
     train(damaged, quiet)
     assert losses(damaged) == pytest.approx(losses(whole), rel=1e-5)
     assert "cache_unusable" in {warning.code for warning in told(damaged, Warning)}
+
+
+def test_where_neither_disk_nor_memory_has_room_rows_are_computed_again(
+    session: Sessions, config: Callable[..., RunConfig], own_cache: Path
+):
+    whole = session(config(train={"epochs": 2}))
+    train(whole, quiet)
+    shutil.rmtree(own_cache)
+    own_cache.write_text("no folder")
+    little = session(config(data={"cache_gb": 2e-5}, train={"epochs": 2}))
+    train(little, quiet)
+    assert losses(little) == pytest.approx(losses(whole), rel=1e-5)
+    assert {"cache_unusable", "cache_memory_full"} <= {warning.code for warning in told(little, Warning)}
 
 
 def test_two_runs_at_once_share_a_cache(engine: Engine, config: Callable[..., RunConfig]):

@@ -67,7 +67,8 @@ def _file(name: str, write: Callable[[Path], object]) -> Callable[[Path], Outcom
         write(folder / name)
         source = from_files(["a", "b"], [Picture(printable(name), 0, "")], lambda _index: folder / name)
         spaces = Spaces(
-            pictures_space(folder / "cache", 36, "bilinear", "x", _fail), fingerprints_space(folder / "cache", "x")
+            pictures_space(folder / "cache", 36, "bilinear", "x", _fail, 2**30),
+            fingerprints_space(folder / "cache", "x"),
         )
         found = decode_all(source, 36, "bilinear", spaces, FileDigests(folder / "cache"), quiet)
         if found.skipped:

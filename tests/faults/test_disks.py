@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import RunConfig
+from engine.errors import InputError
 from engine.protocol import Warning
 from engine.rundir import EventLog, EventTail, RunFolder, create
 from engine.training.session import Session
@@ -19,6 +20,7 @@ from engine.training.step import StepResult
 from tests.faults.lives import Life
 from tests.faults.short_run import log_problems, short_config
 from tests.faults.writes import fail_at_writes
+from tltui.runs import resume
 
 
 @pytest.mark.slow
@@ -93,3 +95,23 @@ def test_links_that_name_nothing_are_no_checkpoint(name: str, tmp_path: Path):
 
     (tmp_path / name).symlink_to("/etc")
     assert newest_sound(tmp_path, pytest.fail) is None
+
+
+@pytest.mark.parametrize("name", ["engine.log", "checkpoints", "evaluation", "tensorboard", "checkpoints/best"])
+def test_a_run_that_would_write_through_a_link_does_not_go_on(
+    name: str, tmp_path: Path, config: Callable[..., RunConfig]
+):
+    folder = create(tmp_path / "runs", config())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = folder.path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(elsewhere / "file" if name == "engine.log" else elsewhere)
+    with pytest.raises(InputError, match="is a link and may lead anywhere"):
+        resume(folder)
+    engine = subprocess.run(
+        [sys.executable, "-m", "engine.worker", str(folder.path)], capture_output=True, text=True, check=False
+    )
+    assert engine.returncode == 2
+    assert "is a link and may lead anywhere" in engine.stderr
+    assert list(elsewhere.iterdir()) == []

@@ -10,8 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from engine.protocol import AnyEvent, CommandApplied, Pause, Resumed, RunFinished, SaveCheckpoint, Set, Step, Warning
+from engine.models.prefix import Rows
+from engine.protocol import (
+    AnyEvent,
+    Checkpoint,
+    CommandApplied,
+    Pause,
+    Resumed,
+    RunFinished,
+    SaveCheckpoint,
+    Set,
+    Step,
+    Warning,
+)
 from engine.rundir import EventTail, RunFolder, create, new_command_id, send
 from engine.state import fold_all
 from engine.training.criterion import Criterion
@@ -93,6 +106,57 @@ def test_a_signal_is_obeyed_while_the_run_gets_ready(folder: RunFolder, expected
     assert life.wait(10) == 130
     assert "before training began" in events(folder, RunFinished)[-1].reason
     assert not expected.difference(end(folder))
+
+
+def test_a_signal_is_obeyed_while_frozen_layers_are_computed(folder: RunFolder, root: Path, expected: Outcome):
+    life = Life(folder, script(), fault=slow_to_compute, cache=root / "another-cache")
+    while not (folder.path / "computes").exists():
+        assert not life.over, folder.log.read_text()
+        time.sleep(0.01)
+    began = time.monotonic()
+    life.signal(signal.SIGTERM)
+    assert life.wait(20) == 130
+    assert time.monotonic() - began < 10
+    assert events(folder, Step) == []
+    assert not expected.difference(end(folder))
+
+
+def slow_to_compute(folder: RunFolder) -> None:
+    """As a large network on many pictures would be."""
+    from engine.models.prefix import Prefix
+
+    compute = Prefix.__call__
+
+    def slow(prefix: Prefix, *inputs: torch.Tensor) -> Rows:
+        (folder.path / "computes").touch()
+        time.sleep(0.5)
+        prefix.chunk = 1
+        return compute(prefix, *inputs)
+
+    Prefix.__call__ = slow
+
+
+def test_a_long_epoch_is_not_lost_with_its_engine(folder: RunFolder, expected: Outcome):
+    tail = EventTail(folder)
+    life = Life(folder, script(), fault=checkpoints_without_delay)
+    told: list[AnyEvent] = []
+    while not (saved := [event for event in told if isinstance(event, Checkpoint)]):
+        assert not life.over, folder.log.read_text()
+        told += tail.poll()
+        time.sleep(0.002)
+    life.kill()
+    assert saved[0].epoch == 0
+    assert saved[0].step < 3  # at which the script asks for one
+    assert not expected.difference(end(folder))
+    (resumed,) = events(folder, Resumed)
+    assert resumed.step >= saved[0].step
+
+
+def checkpoints_without_delay(_folder: RunFolder) -> None:
+    """As if five minutes had passed after each step."""
+    from engine.training import session
+
+    session._BETWEEN_CHECKPOINTS = 0.0
 
 
 def test_a_process_that_is_stuck_leaves_ten_seconds_after_a_signal(folder: RunFolder, expected: Outcome):

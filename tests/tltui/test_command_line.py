@@ -345,7 +345,7 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
     assert "nothing is cached" in tltui("cache").stdout
     row = [np.zeros(2_000_000, np.uint8)]
     about = {"data": "photos\x1b[2J", "model": "resnet18", "boundary": "layer4", "precision": "bf16"}
-    used = Space(root, "features", "ab" * 16, about, pytest.fail)
+    used = Space(root, "features", "ab" * 16, about, pytest.fail, 2**30)
     used.append(as_keys([digest(b"one")]), row)
     used.publish()
     unused = Space(root, "pictures", "cd" * 16, {"data": "flowers", "pictures": "256 px, bicubic"}, pytest.fail)
@@ -375,7 +375,7 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
 @pytest.mark.parametrize(("answer", "stays"), [("n", True), ("y", False)])
 def test_clearing_the_cache_asks_on_a_terminal(answer: str, stays: bool, tltui: CommandLine, tmp_path: Path):
     tltui.environment[CACHE] = str(tmp_path / "cache")
-    space = Space(tmp_path / "cache", "pictures", "cd" * 16, {"data": "flowers"}, pytest.fail)
+    space = Space(tmp_path / "cache", "pictures", "cd" * 16, {"data": "flowers"}, pytest.fail, 2**30)
     space.close()
     terminal, slave = pty.openpty()
     os.write(terminal, f"{answer}\n".encode())

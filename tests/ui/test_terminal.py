@@ -1,6 +1,7 @@
 """The app on a real terminal, and what it does when that goes away."""
 
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,26 @@ def test_an_app_that_is_told_to_end_leaves_the_terminal_as_it_was(terminal: Term
 def test_an_app_whose_terminal_is_closed_ends_within_seconds(terminal: Terminal):
     terminal.close()
     assert terminal.process.wait(3) == 128 + signal.SIGHUP
+
+
+def test_an_app_that_hangs_ends_within_seconds_of_a_signal():
+    code = (
+        "import asyncio\n"
+        "from tltui.terminal import leave_on_signals\n"
+        "async def hang():\n"
+        "    leave_on_signals(print)\n"
+        "    print('hangs', flush=True)\n"
+        "    while True: pass\n"
+        "asyncio.run(hang())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        try:
+            assert process.wait(3) == 128 + signal.SIGHUP
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("name", ["xterm-256color", "screen"])
