@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import nn
 from engine.errors import InputError, first_line
 from engine.models.architecture import Architecture, Preprocessing, Pretrained
 from engine.progress import Report, watched_download
+
+_SOME = 1000
+_AS_PRETRAINED: Mapping[str, Any] = {}
 
 
 def names() -> list[str]:
@@ -39,9 +43,11 @@ def architecture(name: str) -> Architecture:
         raise InputError(f'model.name = "timm/{name}": timm has no weights "{tag}" for {base}') from None
     settings = config.to_dict() if config else {}
     image_size = settings["input_size"][-1]
+    # Networks that were trained without labels (DINOv2, masked autoencoders) come without a classifier to replace.
+    head = {} if settings["num_classes"] else {"num_classes": _SOME}
     has_weights = bool(settings.get("hf_hub_id") or settings.get("url"))
     return Architecture(
-        build=functools.partial(_build, name),
+        build=functools.partial(_build, name, head=head),
         head_paths=functools.partial(_head_paths, settings.get("classifier") or ""),
         preprocessing=Preprocessing(
             image_size=image_size,
@@ -56,18 +62,20 @@ def architecture(name: str) -> Architecture:
     )
 
 
-def _build(name: str, image_size: int, *, pretrained: bool = False) -> nn.Module:
+def _build(
+    name: str, image_size: int, *, head: Mapping[str, Any] = _AS_PRETRAINED, pretrained: bool = False
+) -> nn.Module:
     import timm
 
     try:  # networks with position embeddings are built for one size; the others take any and know no such option
-        return timm.create_model(name, pretrained=pretrained, img_size=image_size)
+        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **head)
     except TypeError:
-        return timm.create_model(name, pretrained=pretrained)
+        return timm.create_model(name, pretrained=pretrained, **head)
 
 
 def _head_paths(classifier: str | tuple[str, ...], module: nn.Module) -> list[str]:
     wanted = (classifier,) if isinstance(classifier, str) else classifier
-    present = {path for path, _ in module.named_modules()}
+    present = {path for path, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
     paths = [path for path in wanted if path and path in present]
     if not paths:
         raise InputError("this timm model has no classifier to replace; choose another (see `tltui models`)")

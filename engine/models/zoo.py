@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,13 +65,22 @@ def build(
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
-    with _ParametersOnMeta() if on_meta else nullcontext():
-        module = found.build(preprocessing.image_size)
-        paths = found.head_paths(module)
-        head.replace(module, paths, classes, head_config)
+    module = (
+        _without_memory(found.build, preprocessing.image_size) if on_meta else found.build(preprocessing.image_size)
+    )
+    paths = found.head_paths(module)
+    head.replace(module, paths, classes, head_config)
     if on_meta:
         module = module.to("meta")
     return Classifier(name, module, paths, found.aux_weight, preprocessing)
+
+
+def _without_memory(build: Callable[[int], nn.Module], image_size: int) -> nn.Module:
+    try:
+        with _ParametersOnMeta():
+            return build(image_size)
+    except RuntimeError:  # a constructor that computes with its parameters
+        return build(image_size)
 
 
 def check_image_size(classifier: Classifier) -> None:

@@ -27,6 +27,7 @@ TIMM = """
     resnet18 resnetv2_50 vit_tiny_patch16_224 deit_tiny_distilled_patch16_224 swin_tiny_patch4_window7_224 convnext_atto
     mobilenetv3_small_050 efficientnet_b0 densenet121 vgg11 inception_v3 levit_128s mixer_s32_224 coatnet_nano_rw_224
     xcit_nano_12_p16_224 crossvit_tiny_240 beit_base_patch16_224 fastvit_t8 regnety_002 repvit_m0_9 dla34 nfnet_f0
+    vit_small_patch14_dinov2 eva02_tiny_patch14_224 vit_base_r50_s16_224
 """.split()
 NO_NETWORK = "http://127.0.0.1:9"  # nothing listens there
 

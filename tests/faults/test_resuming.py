@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from engine.protocol import (
     AnyEvent,
     Checkpoint,
     CommandApplied,
+    DataReady,
     Pause,
     Resumed,
     RunFinished,
@@ -30,7 +33,7 @@ from engine.state import fold_all
 from engine.training.criterion import Criterion
 from engine.training.feed import Batch
 from engine.training.session import Session
-from engine.training.step import Launched
+from engine.training.step import Launched, StepResult
 from tests.faults.kills import kill_again_and_again, uninterrupted
 from tests.faults.lives import Life, Script
 from tests.faults.short_run import STEPS, Outcome, log_problems, script, short_config
@@ -157,6 +160,50 @@ def checkpoints_without_delay(_folder: RunFolder) -> None:
     from engine.training import session
 
     session._BETWEEN_CHECKPOINTS = 0.0
+
+
+def test_pictures_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, expected: Outcome):
+    folder = create(tmp_path / "runs", short_config(tmp_path))
+    assert Life(folder, script(), fault=pictures_vanish).wait() == 0, folder.log.read_text()
+    assert not expected.difference(Outcome.of(folder))
+    assert not (tmp_path / "pictures").exists()
+
+
+def pictures_vanish(folder: RunFolder) -> None:
+    from engine.training import loop
+
+    write_step = loop.write_step
+
+    def vanish(session: Session, result: StepResult, images_per_second: float) -> None:
+        write_step(session, result, images_per_second)
+        if result.step == 1:
+            shutil.rmtree(folder.load_config().data.path)
+
+    loop.write_step = vanish
+
+
+def test_pictures_that_vanish_or_change_before_they_are_read_are_passed_over_by_name(tmp_path: Path):
+    folder = create(tmp_path / "runs", short_config(tmp_path))
+    assert Life(folder, [], fault=some_vanish, cache=tmp_path / "cache").wait() == 0, folder.log.read_text()
+    (ready,) = events(folder, DataReady)
+    gone, changed = ready.skipped
+    assert "no such file" in gone.reason
+    assert "no picture in a known format" in changed.reason
+
+
+def some_vanish(folder: RunFolder) -> None:
+    """Between the look into the folders and the reading."""
+    from engine import run
+
+    one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
+    prepare = run.prepare_data
+
+    def later(*arguments: Any) -> Any:  # noqa: ANN401
+        one.unlink()
+        another.write_text("no picture any more")
+        return prepare(*arguments)
+
+    run.prepare_data = later
 
 
 def test_a_process_that_is_stuck_leaves_ten_seconds_after_a_signal(folder: RunFolder, expected: Outcome):
