@@ -74,6 +74,13 @@ def steps(left: float, right: float, steps_per_epoch: int, most: int) -> Axis:
     return Axis(left, right, tuple(named))
 
 
+def epochs(last: int, most: int) -> Axis:
+    """The axis along ``last`` epochs, from 0, with at most about ``most`` labels."""
+    stride = int(max(1.0, _round_step(max(last, 1) / most)))
+    labels = [(float(at), _count(at)) for at in range(0, max(last, 1) + 1, stride)]
+    return Axis(0.0, float(max(last, 1)), ((0.0, "epoch 0"), *labels[1:]))
+
+
 def _intervals(low: float, high: float, step: float) -> int:
     return math.ceil(high / step - 1e-9) - math.floor(low / step + 1e-9)
 

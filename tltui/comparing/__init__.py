@@ -1,0 +1,1 @@
+"""``tltui compare``: what differs between runs, and whether it made a difference."""

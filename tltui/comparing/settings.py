@@ -1,0 +1,42 @@
+"""Which settings differ between runs, with what commands changed while they trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine import protocol as p
+from engine.config import RunConfig, settings, with_live_setting
+from engine.errors import InputError
+from engine.state import RunState
+from tltui.comparing.structs import Change, Difference, Setting
+
+
+def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
+    """The settings whose value, or whose history, is not the same in all runs, in the order of run.toml."""
+    changes = [_changes(config, state) for config, state in runs]
+    tables = [config.model_dump() for config, _ in runs]
+    found = []
+    for key, _ in settings():
+        section, name = key.split(".")
+        values = [
+            Setting(table[section][name], changed.get(key, [])) for table, changed in zip(tables, changes, strict=True)
+        ]
+        if any(value != values[0] for value in values):
+            found.append(Difference(key, values))
+    return found
+
+
+def _changes(config: RunConfig, state: RunState) -> dict[str, list[Change]]:
+    """What applied commands made of each setting. A log from elsewhere may tell of values that no setting can have."""
+    found: dict[str, list[Change]] = {}
+    for answer in state.answers.values():
+        if not (isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set)):
+            continue
+        key = answer.command.key
+        try:
+            config = with_live_setting(config, key, answer.command.value)
+        except InputError:
+            continue
+        section, name = key.split(".")
+        found.setdefault(key, []).append(Change(getattr(getattr(config, section), name), answer.step))
+    return found
