@@ -288,3 +288,10 @@ def test_weights_of_another_network_are_refused(tmp_path: Path):
     save_file({"some.weight": torch.ones(3)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="none of its 1 tensors fits timm/test_resnet"):
         load_weights(zoo.build("timm/test_resnet", 3, HeadConfig()), str(tmp_path / "other.safetensors"), quiet)
+
+
+@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/vit_base_r50_s16_224", pip_zoo.NAME])
+def test_describing_a_network_draws_no_random_numbers(name: str):
+    before = torch.get_rng_state()
+    zoo.build(name, CLASSES, HeadConfig(hidden=[4]), on_meta=True)
+    assert torch.equal(torch.get_rng_state(), before)
