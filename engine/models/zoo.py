@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,11 +67,12 @@ def build(
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
-    module = (
-        _without_memory(found.build, preprocessing.image_size) if on_meta else found.build(preprocessing.image_size)
-    )
-    paths = found.head_paths(module)
-    head.replace(module, paths, classes, head_config)
+    # A tree that is described draws no random numbers: whether it was known already must not change a run's head.
+    with torch.random.fork_rng(devices=[]) if on_meta else nullcontext():
+        build_it = functools.partial(_without_memory, found.build) if on_meta else found.build
+        module = build_it(preprocessing.image_size)
+        paths = found.head_paths(module)
+        head.replace(module, paths, classes, head_config)
     if on_meta:
         module = module.to("meta")
     return Classifier(name, module, paths, found.aux_weight, preprocessing)

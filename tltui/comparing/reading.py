@@ -24,11 +24,6 @@ class Comparing:
         self._tests: Tests | None = None
         self._tested: object = None
 
-    @property
-    def over(self) -> bool:
-        """Whether no run can come to anything new."""
-        return all(following.over for following in self._following)
-
     def look(self) -> Comparison:
         """The runs as they are now."""
         told = []

@@ -1,0 +1,81 @@
+"""``tltui compare``, as a real process, and its figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+
+from engine.config import RunConfig, to_toml
+from tests.tltui.test_command_line import CommandLine
+from tltui.comparing.mcnemar import Discordant, holm, p_value
+
+
+@pytest.fixture
+def tltui(tmp_path_factory: pytest.TempPathFactory, config: Callable[..., RunConfig]) -> CommandLine:
+    """With two runs on the same pictures, which are completed."""
+    command = CommandLine(tmp_path_factory.mktemp("compare"))
+    for rate in (0.01, 1e-5):
+        (command.folder / "run.toml").write_text(to_toml(config(optimizer={"lr": rate})))
+        assert command("train", "run.toml").returncode == 0
+    return command
+
+
+def rows(tltui: CommandLine) -> list[dict[str, str]]:
+    return json.loads(tltui("runs", "--json").stdout)
+
+
+def runs(tltui: CommandLine) -> list[str]:
+    return [row["run"] for row in rows(tltui)]
+
+
+def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tltui: CommandLine):
+    first, second = runs(tltui)
+    done = tltui("compare", first, second, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [run["run"] for run in found["runs"]] == [first, second]
+    assert [setting["key"] for setting in found["differing"]] == ["optimizer.lr"]
+    (test,) = found["mcnemar"]["tests"]
+    right = [predictions(Path(row["path"])) for row in rows(tltui)]
+    only_first = sum(a and not b for a, b in zip(*right, strict=True))
+    only_second = sum(b and not a for a, b in zip(*right, strict=True))
+    assert sorted((test["only_this"], test["only_best"])) == sorted((only_first, only_second))
+    text = tltui("compare", first, second)
+    assert text.returncode == 0
+    assert all(word in text.stdout for word in (first, second, "optimizer.lr", "McNemar"))
+
+
+def predictions(folder: Path) -> list[bool]:
+    """For each picture of a run whether its answer was right."""
+    rows = [line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()[1:]]
+    return [row[1] == row[2] for row in rows]
+
+
+def test_runs_that_lack_something_are_compared_as_far_as_they_go(tltui: CommandLine):
+    first, second = runs(tltui)
+    without, with_garbage = (Path(row["path"]) for row in rows(tltui))
+    (without / "predictions.csv").unlink()
+    with (with_garbage / "predictions.csv").open("ab") as file:
+        file.write(b"\x1b[31m\xff,a,b\n")
+    done = tltui("compare", first, second)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b[31m" not in done.stdout
+
+
+def test_one_run_alone_is_refused(tltui: CommandLine):
+    refused = tltui("compare", "last", runs(tltui)[0])
+    assert (refused.returncode, "at least two different runs" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("this", "other"), [(5, 12), (0, 3), (0, 0), (40, 40)])
+def test_the_test_is_the_exact_one(this: int, other: int):
+    expected = binomtest(this, this + other).pvalue if this + other else 1.0
+    assert p_value(Discordant(this, other)) == pytest.approx(expected)
+
+
+def test_many_tests_are_corrected():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
