@@ -15,7 +15,7 @@ from collections.abc import Callable, MutableMapping
 from types import FrameType
 
 # Seconds after which a process whose event loop hangs on a dead terminal is ended the hard way.
-PATIENCE = 2.0
+PATIENCE = 1.5
 # The exit status of an app whose terminal is gone: there is nobody left to tell anything.
 HUNG_UP = 128 + signal.SIGHUP
 

@@ -348,7 +348,7 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
     used = Space(root, "features", "ab" * 16, about, pytest.fail, 2**30)
     used.append(as_keys([digest(b"one")]), row)
     used.publish()
-    unused = Space(root, "pictures", "cd" * 16, {"data": "flowers", "pictures": "256 px, bicubic"}, pytest.fail)
+    unused = Space(root, "pictures", "cd" * 16, {"data": "flowers", "pictures": "256 px, bicubic"}, pytest.fail, 2**30)
     unused.append(as_keys([digest(b"one"), digest(b"two")]), row * 2)
     unused.close()
 
