@@ -102,8 +102,8 @@ def read_pictures(
     root = cache_root()
     label = data_label(config)
     memory = memory_budget(config.data.cache_gb)
-    pictures = pictures_space(root, side, interpolation, label, on_problem, memory)
-    spaces = Spaces(pictures, fingerprints_space(root, label))
+    prepared = pictures_space(root, side, interpolation, label, on_problem, memory)
+    spaces = Spaces(prepared, fingerprints_space(root, label))
     readable, keys, skipped = decode_all(source, side, interpolation, spaces, FileDigests(root), report)
     _check_skipped(skipped, len(source.pictures))
 

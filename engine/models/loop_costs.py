@@ -45,7 +45,7 @@ def measure_loop(batch_size: int, device: str) -> LoopCosts:
             }
         )
         folder = create(root / "runs", config)
-        with folder.log.open("wb") as log:
+        with folder.open_log() as log:
             engine = subprocess.Popen(
                 [sys.executable, "-m", "engine.worker", str(folder.path)],
                 env={**os.environ, "TLTUI_CACHE": str(root / "cache")},

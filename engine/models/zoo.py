@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -67,10 +66,10 @@ def build(
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
+    size = preprocessing.image_size
     # A tree that is described draws no random numbers: whether it was known already must not change a run's head.
     with torch.random.fork_rng(devices=[]) if on_meta else nullcontext():
-        build_it = functools.partial(_without_memory, found.build) if on_meta else found.build
-        module = build_it(preprocessing.image_size)
+        module = _without_memory(found.build, size) if on_meta else found.build(size)
         paths = found.head_paths(module)
         head.replace(module, paths, classes, head_config)
     if on_meta:

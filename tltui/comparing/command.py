@@ -10,8 +10,9 @@ import click
 
 from engine.rundir import RunFolder
 from tltui import json_output
+from tltui.comparing.comparison import compare
 from tltui.comparing.page import Layout, page
-from tltui.comparing.reading import Comparing
+from tltui.comparing.reading import read_runs
 from tltui.glyphs import ASCII, UNICODE
 
 _CHART = 14  # rows
@@ -25,7 +26,7 @@ _STYLES = {
 
 def print_comparison(console: Any, folders: Sequence[RunFolder], *, as_json: bool) -> None:  # noqa: ANN401 (rich's)
     """Compare runs as they are now. Raises InputError."""
-    comparison = Comparing(folders).look()
+    comparison = compare(read_runs(folders))
     if as_json:
         click.echo(json_output.as_json(comparison))
         return

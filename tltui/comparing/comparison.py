@@ -27,17 +27,17 @@ class Told:
     predictions: Path
 
 
-def compare(runs: Sequence[Told], known: Tests | None = None) -> Comparison:
-    """Everything that is compared. ``known``: tests that still hold; without, predictions are read and tested anew."""
+def compare(runs: Sequence[Told]) -> Comparison:
+    """Everything that is compared."""
     return Comparison(
         runs=[_compared(number, told) for number, told in enumerate(runs, start=1)],
         best=next(iter(_by_validation(runs)), None),
         differing=differences([(told.config, told.state) for told in runs]),
-        mcnemar=known or tests(runs),
+        mcnemar=_tests(runs),
     )
 
 
-def tests(runs: Sequence[Told]) -> Tests:
+def _tests(runs: Sequence[Told]) -> Tests:
     """McNemar's test of each run against the best one that has predictions.
 
     The best is chosen by validation accuracy: chosen by the pictures it is then tested on, it would look better than
