@@ -16,27 +16,27 @@ from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.protocol import Epoch, Step
 from engine.rundir import EventTail, RunFolder
-from engine.state import RunState, fold
 
 
 class Chart(Widget):
     """All steps of a run, whatever their number."""
 
-    def __init__(self, state: RunState, names: tuple[str, str]) -> None:
+    def __init__(self, steps: list[Step], epochs: list[Epoch], names: tuple[str, str]) -> None:
         super().__init__()
-        self.state = state
+        self.steps, self.epochs = steps, epochs
         self.names = names
 
     def render(self) -> Text:
-        if not self.state.steps:
+        if not self.steps:
             return Text()
         of_steps, of_epochs = self.names
         plotext.clear_figure()
         plotext.limit_size(False, False)
         plotext.plot_size(*self.size)
-        plotext.title(f"{of_steps} {self.state.steps[-1].step}")
-        for name, events in ((of_steps, self.state.steps), (of_epochs, self.state.epochs)):
+        plotext.title(f"{of_steps} {self.steps[-1].step}")
+        for name, events in ((of_steps, self.steps), (of_epochs, self.epochs)):
             points = [(event.step, getattr(event, name, None)) for event in events]
             points = [(step, value) for step, value in points if value is not None]
             if points:  # plotext fails on none
@@ -52,14 +52,15 @@ class PlainChart(App[None]):
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
-        self.state = RunState()
+        self.steps: list[Step] = []
+        self.epochs: list[Epoch] = []
         self.tail = EventTail(folder)
 
     def compose(self) -> ComposeResult:
         yield Static("first row", classes="chosen")
         yield Static("second row")
-        yield Chart(self.state, ("loss", "val_loss"))
-        yield Chart(self.state, ("grad_norm", "val_accuracy"))
+        yield Chart(self.steps, self.epochs, ("loss", "val_loss"))
+        yield Chart(self.steps, self.epochs, ("grad_norm", "val_accuracy"))
 
     def on_mount(self) -> None:
         self.set_interval(1 / 4, self.draw)
@@ -70,7 +71,10 @@ class PlainChart(App[None]):
 
     def draw(self) -> None:
         for event in self.tail.poll():
-            fold(self.state, event)
+            if isinstance(event, Step):
+                self.steps.append(event)
+            elif isinstance(event, Epoch):
+                self.epochs.append(event)
         for chart in self.query(Chart):
             chart.refresh()
 

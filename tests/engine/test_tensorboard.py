@@ -23,11 +23,11 @@ def test_its_files_hold_the_figures_of_the_log(engine: Engine, config: Callable[
     files = EventAccumulator(str(folder.path / "tensorboard"))
     files.Reload()
     losses = [(scalar.step, scalar.value) for scalar in files.Scalars("loss/train")]
-    assert losses == [(step.step, pytest.approx(step.loss)) for step in state.steps]
+    assert losses == [(step.step, pytest.approx(step.loss)) for step in state.steps.recent]
     shares = [(scalar.step, scalar.value) for scalar in files.Scalars("accuracy/val")]
     assert shares == [(epoch.step, pytest.approx(epoch.val_accuracy)) for epoch in state.epochs]
     rates = [scalar.value for scalar in files.Scalars("learning rate/head")]
-    assert rates == pytest.approx([step.lr["head"] for step in state.steps])
+    assert rates == pytest.approx([step.lr["head"] for step in state.steps.recent])
     assert (folder.path / "tensorboard").stat().st_mode & 0o777 == 0o700
 
 

@@ -221,7 +221,7 @@ def test_a_run_is_listed_steered_and_stopped_from_elsewhere(tltui: CommandLine, 
     assert state.finished.frozen is not None
     assert state.finished.frozen.unchanged
     applied = [event for event in EventTail(long_run).poll() if isinstance(event, CommandApplied)]
-    after = next(step for step in state.steps if step.step == applied[1].step + 1)
+    after = next(step for step in state.steps.recent if step.step == applied[1].step + 1)
     assert set(after.lr) == {"head", "backbone"}
     assert tltui("steer", "last", "pause").returncode == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
 import pytest
@@ -11,12 +12,13 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from engine import protocol as p
+from engine.series import GROUPS, RECENT, Bucket, Series
 from engine.state import RunState, fold, fold_all
 from tltui.glyphs import ASCII, UNICODE
 from tltui.plotting import axes
+from tltui.plotting.feeds import smoothed
 from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, View, phases, picture, window
 from tltui.plotting.plot import POINT, SCATTER
-from tltui.plotting.series import Bucket, Series, smoothed
 from tltui.widgets.curves import Curves
 
 
@@ -82,6 +84,41 @@ def test_buckets_keep_the_extremes_of_the_values():
             assert bucket.mean == pytest.approx(sum(inside) / len(inside))
 
 
+@pytest.mark.parametrize("at_once", [1, 1000, 4096])
+def test_a_long_series_stays_small_and_tells_the_truth_to_within_a_group(at_once: int):
+    noise = random.Random(7)
+    count = 5 * GROUPS + 7
+    values = [noise.gauss(0, 1) for _ in range(count)]
+    series = Series()
+    for start in range(0, count, at_once):
+        series.extend(range(start, min(start + at_once, count)), values[start : start + at_once])
+    assert len(series.groups.xs) <= GROUPS
+    assert len(series.ys) <= 2 * RECENT
+    for bucket in series.buckets(0, count, 100):
+        group = series.groups.size
+        start, end = (math.ceil(edge * count / 100 / group) * group for edge in (bucket.at, bucket.at + 1))
+        inside = values[start:end]
+        assert (bucket.low, bucket.high) == (min(inside), max(inside))
+        assert bucket.mean == pytest.approx(sum(inside) / len(inside))
+    first = count - RECENT
+    for bucket in series.buckets(first, first + 1000, 10):
+        inside = values[first + 100 * bucket.at : first + 100 * (bucket.at + 1) + (bucket.at == 9)]
+        assert (bucket.low, bucket.high) == (min(inside), max(inside))
+
+
+def test_steps_of_a_long_series_are_taken_back_too():
+    series = Series()
+    count = 3 * GROUPS
+    series.extend(range(1, count + 1), [9.0] * count)
+    back = count - 1001
+    series.extend(range(back, count + 1), [1.0] * (count + 1 - back))
+    (whole,) = series.buckets(0, count, 1)
+    assert whole.mean == pytest.approx((9 * (back - 1) + count + 1 - back) / count)
+    assert {bucket.high for bucket in series.buckets(back, count, 20)} == {1.0}
+    *before, _ = series.buckets(1, back - 1, 20)  # the last ends within a group
+    assert {bucket.low for bucket in before} == {9.0}
+
+
 def test_repeated_steps_replace_those_that_were_taken_back():
     series = Series()
     series.extend([1, 2, 3, 4, 5], [1, 1, 1, 9, 9])
@@ -102,13 +139,14 @@ def test_the_moving_average_starts_at_the_first_value_and_follows():
 
 
 def test_a_picture_has_at_most_two_raw_points_a_column_and_the_extremes_among_them():
-    state = fold_all([*beginning(50, 400), *training(range(1, 20_001), 400)])
+    events = [*beginning(50, 400), *training(range(1, 20_001), 400)]
+    state, steps = fold_all(events), [event for event in events if isinstance(event, p.Step)]
     made = picture(LOSS, History(state), View(), 80, 12)
     assert made is not None
     raw = next(curve for curve in made.curves if curve.look == SCATTER)
     assert len(raw.points) <= 2 * 80
     unit = (made.y.high - made.y.low) / (8 * 12)
-    losses = [step.loss for step in state.steps if step.loss is not None]
+    losses = [step.loss for step in steps if step.loss is not None]
     assert max(y for _, y in raw.points) == pytest.approx(max(losses), abs=unit)
     assert min(y for _, y in raw.points) == pytest.approx(min(losses), abs=unit)
 
@@ -119,7 +157,7 @@ def test_steps_without_a_finite_loss_leave_a_gap_and_are_named():
         p.Step(step=20, epoch=1, loss=None, nonfinite="nan", lr={"head": 0.1}, grad_norm=None, images_per_second=1.0)
     )
     state = fold_all(through_a_log(events))
-    assert len(History(state).steps("loss").ys) == 19
+    assert len(state.steps.series("loss").ys) == 19
     assert "loss nan" in shown(state)[-1]
 
 

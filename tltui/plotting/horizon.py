@@ -12,7 +12,7 @@ def steps_per_epoch(state: RunState) -> int:
 
 def planned_steps(state: RunState) -> int:
     """Steps of the whole run; for one that has ended, those that it took. 0: not known yet."""
-    done = state.steps[-1].step if state.steps else 0
+    done = state.steps.last.step if state.steps.last else 0
     if state.finished is not None:
         return done
     return max(steps_per_epoch(state) * state.epochs_planned, done)
@@ -21,13 +21,13 @@ def planned_steps(state: RunState) -> int:
 def seconds_left(state: RunState) -> float | None:
     """Seconds from the last step until the last epoch is over, None if that can't be said yet."""
     planned = planned_steps(state)
-    if not planned or len(state.steps) < 2:
+    recent = state.steps.recent[-50:]
+    if not planned or len(recent) < 2:
         return None
-    last = state.steps[-1]
+    last = recent[-1]
     if state.epochs:  # with its validation, which steps alone don't tell
         epoch = state.epochs[-1]
         per_step = epoch.seconds * epoch.epoch / epoch.step
     else:
-        recent = state.steps[-50:]
         per_step = (last.time - recent[0].time) / (len(recent) - 1)
     return (planned - last.step) * per_step

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from operator import attrgetter
 from typing import Generic
 
 from engine import protocol as p
+from engine.series import Series
 from engine.state import RunState, StageChanges, rules_set
-from engine.steps import Steps
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
+from tltui.plotting.feeds import Feed, T, smoothed
 from tltui.plotting.horizon import planned_steps, steps_per_epoch
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
-from tltui.plotting.series import Feed, Series, StepFeed, T, smoothed
 
 # More lines than this are not told apart in a few rows; the highest and the lowest say where the others lie.
 LINES_SHOWN = 3
@@ -67,15 +66,10 @@ class History:
 
     def __init__(self, state: RunState) -> None:
         self.state = state
-        self._steps: dict[str, StepFeed] = {}
         self._epochs: dict[str, Feed[p.Epoch]] = {}
         self._changes = Lines[StageChanges](attrgetter("stages"))
         self._similarities = Lines[p.Forgetting](attrgetter("cka"))
         self._agreement = Feed[p.Forgetting](attrgetter("agreement"))
-
-    def steps(self, name: str) -> Series:
-        """A field of the steps."""
-        return self._steps.setdefault(name, StepFeed()).follow(self.state.steps, partial(Steps.numbers, name=name))
 
     def epochs(self, name: str) -> Series:
         """A field of the epochs."""
@@ -83,11 +77,8 @@ class History:
 
     def rates(self) -> dict[str, Series]:
         """The learning rate of each parameter group."""
-        steps = self.state.steps
-        return {
-            group: self._steps.setdefault(f"lr {group}", StepFeed()).follow(steps, partial(Steps.rates, group=group))
-            for group in _highest(steps.groups, steps[-1].lr if steps else {})
-        }
+        last, rates = self.state.steps.last, self.state.steps.rates()
+        return {group: rates[group] for group in _highest(rates, last.lr if last else {})}
 
     def changes(self) -> dict[str, Series]:
         """How far the weights of each stage have moved, relative to what they were."""
@@ -143,7 +134,7 @@ def phases(state: RunState) -> list[tuple[int, str]]:
 
 def window(state: RunState, view: View) -> tuple[float, float]:
     """The first and last step to be seen: ends of epochs, so that the axis stands still within one."""
-    done = state.steps[-1].step if state.steps else 0
+    done = state.steps.last.step if state.steps.last else 0
     per_epoch = steps_per_epoch(state)
     if view.epochs and per_epoch:
         end = max(1, math.ceil(done / per_epoch - 1e-9))
@@ -177,7 +168,7 @@ def picture(
 
 def _curves(panel: Panel, history: History, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
     if panel is LOSS:
-        found = _noisy(history.steps("loss"), view, span, columns)
+        found = _noisy(history.state.steps.series("loss"), view, span, columns)
         found.append(Curve(POINT, "val", tuple(_extremes(history.epochs("val_loss"), span, columns))))
     elif panel is ACCURACY:
         found = [
@@ -195,7 +186,7 @@ def _curves(panel: Panel, history: History, view: View, span: tuple[float, float
         found = _named(history.similarities(), span, columns)
         found.append(Curve(POINT, "val", tuple(_extremes(history.agreement(), span, columns))))
     else:
-        found = _noisy(history.steps("grad_norm"), view, span, columns)
+        found = _noisy(history.state.steps.series("grad_norm"), view, span, columns)
     return [_logarithms(curve) for curve in found] if panel.is_log(view) else found
 
 

@@ -16,7 +16,7 @@ def summary(state: RunState) -> list[str]:
 
 
 def _parts(state: RunState) -> Iterator[str]:
-    step = state.steps[-1] if state.steps else None
+    step = state.steps.last
     epoch = state.epochs[-1] if state.epochs else None
     best = state.best
     if step is None:

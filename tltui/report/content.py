@@ -102,12 +102,12 @@ def _curves(state: RunState) -> Iterator[Part]:
         return
     yield Heading("Curves")
     per_epoch = state.model.steps_per_epoch if state.model and state.model.steps_per_epoch else 1
-    every = max(1, len(state.steps) // _MOST_POINTS)
-    steps = [(step.step / per_epoch, step.loss) for step in state.steps[::every]]
+    last = state.steps.last.step if state.steps.last else 0
+    buckets = state.steps.series("loss").buckets(0, last, min(max(last, 1), _MOST_POINTS))
     yield Chart(
         "loss",
         [
-            Line("train", [(x, y) for x, y in steps if y is not None]),
+            Line("train", [(bucket.x / per_epoch, bucket.mean) for bucket in buckets]),
             Line("val", [(e.epoch, e.val_loss) for e in state.epochs if e.val_loss is not None], dots=True),
         ],
     )

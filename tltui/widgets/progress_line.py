@@ -101,8 +101,9 @@ def doing_now(state: RunState, since: p.Progress | None, now: float, glyphs: Gly
         return _finished(state.finished, glyphs)
     if state.progress is not None:
         return _long_step(state.progress, since or state.progress)
-    if state.status in ("training", "paused") and state.steps:
-        return _training(state, now, glyphs)
+    last = state.steps.last
+    if state.status in ("training", "paused") and last:
+        return _training(state, last, now, glyphs)
     what = "first step" if state.status == "training" else STATUSES.get(state.status, state.status)
     return Doing(what, None, _quiet(state, now))
 
@@ -122,8 +123,7 @@ def _long_step(progress: p.Progress, since: p.Progress) -> Doing:
     return Doing(what, progress.done / progress.total if known else None, tuple(facts))
 
 
-def _training(state: RunState, now: float, glyphs: Glyphs) -> Doing:
-    last = state.steps[-1]
+def _training(state: RunState, last: p.Step, now: float, glyphs: Glyphs) -> Doing:
     planned = planned_steps(state)
     share = last.step / planned if planned else None
     what = f"epoch {last.epoch}/{state.epochs_planned}"

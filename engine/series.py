@@ -1,0 +1,194 @@
+"""Long series of numbers over steps in little memory, cut to the width of a plot without reading all of them again."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+# What lies further back than this many values is only known in groups of equal size, at most so many of them. Both are
+# far more than a plot has columns.
+RECENT = 8192
+GROUPS = 8192
+# A plot asks for two widths (columns and half columns); a resize or a zoom for two more.
+_VIEWS = 4
+# Beyond this, sums and the ends of axes would be infinite.
+_LARGEST = 1e290
+
+
+class Bucket(NamedTuple):
+    """What lies in one of the equal parts of a range; ``at`` counts the parts from the left."""
+
+    at: int
+    x: float
+    low: float
+    high: float
+    mean: float
+
+
+class Series:
+    """Values at rising steps; however many there are, they take the same memory.
+
+    A range is cut in buckets with the extremes and the mean of their values: exactly where it begins among the latest
+    ``RECENT`` values, else to within a group, the ``GROUPS``th part of what there is or less.
+    """
+
+    def __init__(self) -> None:
+        self.xs = array("q")
+        self.ys = array("d")
+        self.generation = 0
+        self.groups = _Groups()
+        self._views: dict[tuple[float, float, int], _View] = {}
+
+    @property
+    def last(self) -> float | None:
+        """The latest value."""
+        return self.ys[-1] if self.ys else None
+
+    def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
+        """Append values. Steps that were taken back and are repeated replace what stood there."""
+        if not isinstance(xs, range) and any(after < before for before, after in pairwise(xs)):
+            cut = next(at for at, (before, after) in enumerate(pairwise(xs), start=1) if after < before)
+            self.extend(xs[:cut], ys[:cut])
+            self.extend(xs[cut:], ys[cut:])
+            return
+        if xs and self.xs and xs[0] <= self.xs[-1]:
+            self._rewind(xs[0])
+        if ys and (max(ys) > _LARGEST or min(ys) < -_LARGEST):
+            ys = [min(max(y, -_LARGEST), _LARGEST) for y in ys]
+        self.xs.extend(xs)
+        self.ys.extend(ys)
+        size = self.groups.size
+        self.groups.extend(xs, ys)
+        too_many = len(self.xs) - RECENT
+        if too_many > RECENT:
+            del self.xs[:too_many], self.ys[:too_many]
+        if too_many > RECENT or size != self.groups.size:
+            self.generation += 1
+
+    def _rewind(self, step: int) -> None:
+        at = bisect_left(self.xs, step)
+        again_from = self.groups.rewind(step)
+        again = bisect_left(self.xs, again_from, hi=at)
+        self.groups.extend(self.xs[again:at], self.ys[again:at])
+        del self.xs[at:], self.ys[at:]
+        self.generation += 1
+
+    def buckets(self, left: float, right: float, count: int) -> list[Bucket]:
+        """The values from ``left`` to ``right`` in ``count`` equal buckets; empty buckets are left out."""
+        key = (left, right, count)
+        if key not in self._views and len(self._views) >= _VIEWS:
+            self._views.clear()
+        return self._views.setdefault(key, _View(self, left, right, count)).buckets()
+
+
+class _Groups:
+    """Neighbouring values in groups of ``size``, the last of them perhaps of fewer: first step, extremes and sum."""
+
+    def __init__(self) -> None:
+        self.size = 1
+        self.xs = array("q")
+        self.lows = array("d")
+        self.highs = array("d")
+        self.sums = array("d")
+        self.count = 0
+
+    def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
+        """Append values; where the groups become too many, each takes in its neighbour."""
+        done = 0
+        while done < len(ys):
+            if self.count == GROUPS * self.size:
+                self._halve()
+            # up to the end of the group that is begun, or as many whole groups as there is room for
+            begun = self.count % self.size
+            most = self.size - begun if begun else GROUPS * self.size - self.count
+            part = slice(done, done + most)
+            self._append(xs[part], ys[part], begun)
+            done += most
+
+    def _append(self, xs: Sequence[int], ys: Sequence[float], begun: int) -> None:
+        self.count += len(ys)
+        if begun:
+            self.lows[-1] = min(self.lows[-1], *ys)
+            self.highs[-1] = max(self.highs[-1], *ys)
+            self.sums[-1] += sum(ys)
+        elif self.size == 1:
+            self.xs.extend(xs)
+            for column in (self.lows, self.highs, self.sums):
+                column.extend(ys)
+        else:
+            self.xs.extend(xs[:: self.size])
+            groups = [ys[at : at + self.size] for at in range(0, len(ys), self.size)]
+            self.lows.extend(map(min, groups))
+            self.highs.extend(map(max, groups))
+            self.sums.extend(map(sum, groups))
+
+    def _halve(self) -> None:
+        self.size *= 2
+        self.xs = self.xs[::2]
+        self.lows = array("d", map(min, self.lows[::2], self.lows[1::2]))
+        self.highs = array("d", map(max, self.highs[::2], self.highs[1::2]))
+        self.sums = array("d", map(float.__add__, self.sums[::2], self.sums[1::2]))
+
+    def rewind(self, step: int) -> int:
+        """Forget the groups that reach ``step`` or further; returns the first step that is forgotten."""
+        keep = bisect_left(self.xs, step)
+        if keep and self.size > 1:
+            keep -= 1  # the group before may reach it
+        forgotten = self.xs[keep] if keep < len(self.xs) else step
+        del self.xs[keep:], self.lows[keep:], self.highs[keep:], self.sums[keep:]
+        self.count = keep * self.size
+        return forgotten
+
+    def over(self, start: int, end: int) -> tuple[float, float, float]:
+        """Lowest, highest and mean of the values in the groups from ``start`` to before ``end``."""
+        count = min(end * self.size, self.count) - start * self.size
+        return min(self.lows[start:end]), max(self.highs[start:end]), sum(self.sums[start:end]) / count
+
+
+class _View:
+    """The buckets of one range; those that lie behind the latest value are never looked at again."""
+
+    def __init__(self, series: Series, left: float, right: float, count: int) -> None:
+        self._series, self._left, self._count = series, left, count
+        self._width = (right - left) / count
+        self._restart()
+
+    def _restart(self) -> None:
+        series = self._series
+        self._generation = series.generation
+        self._done: list[Bucket] = []
+        self._next = 0
+        self._exact = bool(series.xs) and self._left >= series.xs[0]
+        self._start = bisect_left(self._xs, self._left)
+
+    @property
+    def _xs(self) -> array[int]:
+        return self._series.xs if self._exact else self._series.groups.xs
+
+    def _over(self, start: int, end: int) -> tuple[float, float, float]:
+        if not self._exact:
+            return self._series.groups.over(start, end)
+        values = self._series.ys[start:end]
+        return min(values), max(values), sum(values) / len(values)
+
+    def buckets(self) -> list[Bucket]:
+        if self._generation != self._series.generation:
+            self._restart()
+        xs = self._xs
+        found: list[Bucket] = []
+        while self._next < self._count and self._start < len(xs):
+            edge = self._left + (self._next + 1) * self._width
+            # the right end of the range belongs to its last bucket
+            end = bisect_left(xs, edge if self._next < self._count - 1 else math.nextafter(edge, math.inf), self._start)
+            if end > self._start:
+                found.append(Bucket(self._next, edge - self._width / 2, *self._over(self._start, end)))
+            if end == len(xs):
+                break
+            self._start, self._next = end, self._next + 1
+            self._done += found
+            found = []
+        return self._done + found
