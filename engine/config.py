@@ -170,7 +170,9 @@ class TrainConfig(Section):
         default="stop",
         description="on a loss or gradient that is not finite: stop, skip the step, or go back a checkpoint",
     )
-    processes: int = Field(default=1, ge=1, le=1, description="processes that share the work; for now only 1")
+    processes: int = Field(
+        default=1, ge=1, le=1024, description="processes on this machine that share each batch; above 1 by torchrun"
+    )
 
 
 class LogConfig(Section):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import torchrun
 from engine.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -48,9 +49,14 @@ def versions() -> dict[str, str]:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps". Raises InputError where it is not there."""
+    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps", of several processes each its own card.
+
+    Raises InputError where it is not there.
+    """
     import torch
 
+    if torchrun.is_rank():
+        return _device_of_rank(wanted)
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda:0")
@@ -65,6 +71,21 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda:0") if wanted == "cuda" else device
 
 
+def _device_of_rank(wanted: str) -> torch.device:
+    import torch
+
+    here, cards = torchrun.local_processes(), torch.cuda.device_count()
+    if wanted == "cpu" or (wanted == "auto" and not cards):
+        return torch.device("cpu")
+    if wanted not in ("auto", "cuda"):
+        raise InputError(
+            f'train.device = "{wanted}" is one device; processes that torchrun starts take "cpu" or "cuda"'
+        )
+    if here > cards:
+        raise InputError(f"{here} processes on this machine want a CUDA device each, and torch finds {cards}")
+    return torch.device(f"cuda:{torchrun.local_rank()}")
+
+
 def device_name(device: torch.device) -> str:
     """What people call the device: the card's or the processor's name."""
     import torch
@@ -75,7 +96,14 @@ def device_name(device: torch.device) -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them."""
+    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them.
+
+    Processes that train a run together take equal parts.
+    """
+    return max(1, _usable_cores() // torchrun.local_processes())
+
+
+def _usable_cores() -> int:
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

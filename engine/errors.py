@@ -32,6 +32,10 @@ class TrainingFailed(Exception):
     """Training can't go on; the message says why and what to change."""
 
 
+class RankLost(Exception):
+    """Another of the processes that train a run together is gone; the message says why, as far as it is known."""
+
+
 class Stopped(Exception):
     """Someone asked the engine to stop; ``command`` is the stop command that still waits for its answer, if any."""
 

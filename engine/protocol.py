@@ -41,7 +41,8 @@ class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
 class RunStarted(Event, tag="run_started"):
     """The engine process is up; each engine that takes up a run says so.
 
-    ``precision``: of training; ``frozen_precision``: of layers that are computed once.
+    ``precision``: of training; ``frozen_precision``: of layers that are computed once; ``processes``: that train the
+    run together, of which ``process_id`` is the first.
     """
 
     run: str
@@ -53,6 +54,7 @@ class RunStarted(Event, tag="run_started"):
     process_id: Count
     seed: int
     epochs: Count
+    processes: Count = 1
 
 
 class Progress(Event, tag="progress"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,31 +43,36 @@ from engine.protocol import (
     Warning,
     WeightsReport,
 )
+from engine.randomness import put_back, random_state
 from engine.rundir import EventLog, RunFolder, write_or_warn
 from engine.training import checkpoints
+from engine.training.distributed import ALONE, Ranks, tensors_of
+from engine.training.joining import check_same_data, keep_to_splits
 from engine.training.loop import train
 from engine.training.precision import Precision, choose_precision
 from engine.training.session import Session
+from engine.training.shared_control import SharedControl
 from engine.training.start import StartWeights, digest_of
 
 
-def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -> RunFinished:
+def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks = ALONE) -> RunFinished:
     """Prepare, train and evaluate the run in ``folder``, or go on with it where its last sound checkpoint has it.
 
+    Of several processes the first reads and writes the run's folder; the others are given a folder that nobody needs.
     Raises InputError for what can't be used and Stopped for a stop before training began.
     """
-    report = _reporter(log, control)
+    obeyed = SharedControl(control, ranks) if ranks.count > 1 else control
+    report = _reporter(log, obeyed)
     environment.set_up_processor()
 
     warn = functools.partial(_warn, log)
-    checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
-    config = checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
-    if config.log.tensorboard:
+    past, checkpoint, config = ranks.from_first(lambda: (past, *_settings(folder, warn)))
+    if config.log.tensorboard and ranks.first:
         log.listeners.append(tensorboard.writer(folder, warn))
     device = environment.choose_device(config.train.device)
-    precision, frozen_precision = choose_precision(
-        config.train.precision, device, config.model.name, config.data.image_size
-    )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    precision, frozen_precision = _precisions(config, device, ranks)
     _seed_everything(config.train.seed)
     log.write(
         RunStarted(
@@ -78,9 +85,10 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) ->
             process_id=os.getpid(),
             seed=config.train.seed,
             epochs=config.train.epochs,
+            processes=ranks.count,
         )
     )
-    session = prepare(folder, log, control, config, precision, frozen_precision, report, past, checkpoint)
+    session = prepare(folder, log, obeyed, config, precision, frozen_precision, report, past, checkpoint, ranks)
     proof = None
     try:
         reason = train(session, report)
@@ -100,28 +108,45 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) ->
     return _finished(session, "completed", reason, 0, proof)
 
 
+def _settings(folder: RunFolder, warn: Callable[[str, str], None]) -> tuple[Path | None, RunConfig]:
+    """The checkpoint from which a run goes on, and its settings as of there."""
+    checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
+    return checkpoint, checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
+
+
+def _precisions(config: RunConfig, device: torch.device, ranks: Ranks) -> tuple[Precision, Precision]:
+    """For what trains, and for frozen layers: in all processes those that the first has measured to be fastest."""
+    training, frozen = ranks.from_first(
+        lambda: choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
+    )
+    return replace(training, device=device), replace(frozen, device=device)
+
+
 def prepare(
     folder: RunFolder,
     log: EventLog,
-    control: Control,
+    control: Control | SharedControl,
     config: RunConfig,
     precision: Precision,
     frozen_precision: Precision,
     report: Report,
     past: Past | None = None,
     checkpoint: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> Session:
     """Data and model; what can be refused is refused before work that takes long. Raises InputError and Stopped.
 
     ``checkpoint``: from where a run goes on whose log tells of ``past``; ``config`` then has the settings as of there.
     """
     past = past or Past()
-    begin_at = checkpoints.load_trainer(checkpoint).step if checkpoint else 0
+    begin_at = ranks.from_first(lambda: checkpoints.load_trainer(checkpoint).step if checkpoint else 0)
     tries_again = past.failed
     if tries_again:
         past.try_again_from(begin_at)
 
     warn = functools.partial(_warn, log)
+    if not ranks.first:
+        keep_to_splits(folder, ranks)
     source = open_source(config.data)
     if past.classes not in (None, source.classes):
         raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
@@ -132,21 +157,38 @@ def prepare(
 
     classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
     data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report, warn)
+    if ranks.first:
+        keep_to_splits(folder, ranks)
+    if ranks.count > 1:
+        check_same_data(config, data, ranks)
     log.write(data_ready)
-    began_with = None
-    if checkpoint:
+    began_with, weights = None, WeightsReport(source="the first process")
+    if checkpoint and ranks.first:
         began_with = _began_with(classifier, config.model.weights, past, report, warn)
         checkpoints.load_weights(checkpoint, classifier.module)
         weights = WeightsReport(source=str(checkpoint))
-    else:
+    elif ranks.first:
         weights = load_weights(classifier, config.model.weights, report)
         weights.digest = digest_of(classifier.module)
     control.check()
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    ranks.share(tensors_of(classifier.module))
     start = StartWeights.left_behind(began_with, classifier.module) if checkpoint else StartWeights()
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     session = Session(
-        folder, log, control, config, classifier, freezing, data, precision, frozen_precision, report, past, start
+        folder,
+        log,
+        control,
+        config,
+        classifier,
+        freezing,
+        data,
+        precision,
+        frozen_precision,
+        report,
+        past,
+        start,
+        ranks,
     )
     log.write(
         ModelReady(
@@ -165,13 +207,14 @@ def prepare(
         log.write(warning)
     if checkpoint:
         session.go_on_from(checkpoint)
-    if past.begun:
+    if past.begun and ranks.first:
         name = str(checkpoint.relative_to(folder.path)) if checkpoint else None
         log.write(Resumed(step=session.step, epoch=session.epoch, checkpoint=name, told=past.step))
     if tries_again:
         where = f"the checkpoint after step {begin_at}" if checkpoint else "the start"
         message = f"steps from {where} to {past.step} are tried again, with the settings as they are now; "
         warn("tries_again", message + "the log keeps their figures from before the run failed")
+    put_back(ranks.from_first(lambda: random_state(precision.device)), precision.device)
     return session
 
 
@@ -195,12 +238,17 @@ def _began_with(
 
 def evaluate_best(session: Session, report: Report) -> None:
     """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
-    _take_best_weights(session)
+    if session.ranks.first:
+        _take_best_weights(session)
+    session.ranks.share(tensors_of(session.classifier.module))
     if session.freezing.adopt():  # the best epoch was one before a change of plan
         session.cut()
     data = session.data
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:
+        if not session.ranks.first:
+            deque(session.answers(split, report, "evaluate"), maxlen=0)
+            continue
         last = split == splits[-1]
         with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
             paths = (data.pictures[i].key for i in data.splits[split])
@@ -210,7 +258,7 @@ def evaluate_best(session: Session, report: Report) -> None:
             session.warn("not_written", predictions.problem)
         write_evaluation(session.folder, evaluated, session.warn)
         session.log.write(evaluated)
-    if session.config.data.source == "digits":
+    if session.config.data.source == "digits" and session.ranks.first:
         session.log.write(logistic_regression_on_pixels(data, splits[-1]))
 
 
@@ -275,7 +323,7 @@ def _finished(
     )
 
 
-def _reporter(log: EventLog, control: Control) -> Report:
+def _reporter(log: EventLog, control: Control | SharedControl) -> Report:
     """Reports progress as events, a few a second, and gives up the work where a stop is wanted."""
 
     def write(activity: str, done: int, total: int, unit: str) -> None:

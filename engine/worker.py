@@ -1,7 +1,8 @@
 """The engine process: ``python -m engine.worker RUN`` trains the run in the folder RUN, or goes on with it; with
 ``--warm`` it waits until it is told one.
 
-What it finds out goes to the run's events; what it prints goes to engine.log.
+What it finds out goes to the run's events; what it prints goes to engine.log. Where several processes train the run it
+starts them; each of them is this module once more.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine import torchrun
 from engine.control import Control
 from engine.environment import check_libraries
-from engine.errors import InputError, Stopped, first_line
+from engine.errors import InputError, RankLost, Stopped, first_line
 from engine.lock import Lock
 from engine.past import Past
 from engine.protocol import CommandApplied, CommandRejected, RunFinished, Set
 from engine.rundir import EventLog, EventTail, RunFolder
 from engine.warm import wait_for_run
+
+if TYPE_CHECKING:
+    from engine.training.distributed import Ranks
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 NICENESS = 10  # so that keys do not lag while training takes all cores
@@ -30,8 +36,21 @@ _LAST_WORDS = 5.0  # seconds to wait for room on a full disk before the last eve
 
 def main(path: Path) -> int:
     """Train the run in the folder ``path``; returns the process's exit status: 0, 1, 2 or 130."""
-    start = time.monotonic()
     folder = RunFolder(path)
+    if torchrun.is_rank():
+        from engine.rank import main as train_together
+
+        return train_together(lambda _ranks: folder)
+    processes = _processes(folder)
+    return torchrun.launch(folder, processes) if processes > 1 else train(folder)
+
+
+def train(folder: RunFolder, ranks: Ranks | None = None) -> int:
+    """Train the run in ``folder`` in this process, the only one or the first of ``ranks``; returns the exit status.
+
+    It is 0, too, for a run that ended in order otherwise, where torchrun would only start the processes anew.
+    """
+    start = time.monotonic()
     try:
         folder.refuse_links()
         lock = Lock(folder)
@@ -56,7 +75,7 @@ def main(path: Path) -> int:
         os._exit(130)
 
     control.see_to_it(leave)
-    finished = _carry_out(folder, log, control, past)
+    finished, again = _carry_out(folder, log, control, past, ranks)
     ending.acquire()
     for command in control.leftover():
         if finished.status == "stopped" and isinstance(command, Set):
@@ -70,28 +89,41 @@ def main(path: Path) -> int:
         print(f"the last events could not be written: {error}", file=sys.stderr)  # noqa: T201
         return 1
     lock.release()
-    return finished.exit_code
+    return 0 if torchrun.may_restart() and not again else finished.exit_code
 
 
-def _carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) -> RunFinished:
+def _processes(folder: RunFolder) -> int:
+    try:
+        return folder.load_config().train.processes
+    except InputError:  # which the run's events will tell
+        return 1
+
+
+def _carry_out(
+    folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks | None
+) -> tuple[RunFinished, bool]:
+    """How the run ended, and whether it may end otherwise where nothing changes and it is tried again."""
     try:
         check_libraries()
         from engine.run import carry_out
+        from engine.training.distributed import ALONE
 
-        return carry_out(folder, log, control, past)
+        return carry_out(folder, log, control, past, ranks or ALONE), False
     except InputError as error:
         traceback.print_exc()
-        return RunFinished(status="failed", reason=str(error), seconds=0, exit_code=2)
+        return RunFinished(status="failed", reason=str(error), seconds=0, exit_code=2), False
     except Stopped as stopped:
         if stopped.command:
             log.write(CommandApplied(command=stopped.command, step=0))
-        return RunFinished(status="stopped", reason=f"{stopped}, before training began", seconds=0, exit_code=130)
+        reason = f"{stopped}, before training began"
+        return RunFinished(status="stopped", reason=reason, seconds=0, exit_code=130), False
+    except RankLost as lost:
+        traceback.print_exc()
+        return RunFinished(status="failed", reason=str(lost), seconds=0, exit_code=1), True
     except Exception as error:
         traceback.print_exc()
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        return RunFinished(
-            status="failed", reason=f"{reason} (the traceback is in {folder.log})", seconds=0, exit_code=1
-        )
+        reason = f"{type(error).__name__}: {first_line(error)} (the traceback is in {folder.log})"
+        return RunFinished(status="failed", reason=reason, seconds=0, exit_code=1), True
 
 
 def give_way() -> None:
@@ -107,6 +139,7 @@ def give_way() -> None:
 
 
 if __name__ == "__main__":
-    give_way()
+    if not torchrun.is_rank():  # those inherit it
+        give_way()
     wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
     sys.exit(main(wanted) if wanted else 0)

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import signal
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,25 @@ def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: 
     """
     order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
     return [part.tolist() for part in np.array_split(order, batch_count(len(indices), batch_size))]
+
+
+def share_of(batch: Sequence[int], rank: int, count: int) -> list[int]:
+    """The positions in ``batch`` of the pictures that fall to process ``rank`` of ``count``, in order.
+
+    Parts differ in size by one at most. As far as that allows, a picture falls to the same process in each epoch, so
+    that each computes and keeps what frozen layers give for its own part of the pictures, and little else.
+    """
+    ends = [len(batch) * part // count for part in range(count + 1)]
+    sizes = [end - start for start, end in pairwise(ends)]
+    parts: list[list[int]] = [[] for _ in range(count)]
+    left = []
+    for at, picture in enumerate(batch):
+        home = picture % count
+        (parts[home] if len(parts[home]) < sizes[home] else left).append(at)
+    for part, size in zip(parts, sizes, strict=True):
+        while len(part) < size:
+            part.append(left.pop(0))
+    return sorted(parts[rank])
 
 
 def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import PIL
 import psutil
 
+from engine import torchrun
 from engine.cache.digests import FileDigests, as_keys, digest
 from engine.cache.rows import Keys
 from engine.cache.space import Space
@@ -169,5 +170,9 @@ def _unchanged(source: Source, spaces: Spaces, files: FileDigests) -> dict[int, 
 
 
 def memory_budget(cache_gb: float) -> int:
-    """Bytes for caches: what the config says, or a quarter of the memory that is free now."""
-    return int(cache_gb * 2**30) if cache_gb else psutil.virtual_memory().available // 4
+    """Bytes for caches: what the config says, or a quarter of the memory that is free now.
+
+    Processes that train a run together take equal parts.
+    """
+    whole = int(cache_gb * 2**30) if cache_gb else psutil.virtual_memory().available // 4
+    return whole // torchrun.local_processes()

@@ -8,6 +8,7 @@ import torch
 
 from engine.data.loaders import batch_count
 from engine.models.split import Split
+from engine.training.distributed import ALONE, Ranks
 from engine.training.feed import Batch, Feed
 from engine.training.memory import Fits, release
 from engine.training.precision import Precision
@@ -21,15 +22,24 @@ def answers(
     precision: Precision,
     fits: Fits,
     tell_batches: Callable[[int, int], None],
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Logits (N, classes) in fp32 and labels (N,) of each batch, on the device, for pictures by their positions.
 
-    The network has to be in evaluation mode. ``tell_batches`` is given how many are done, and of how many.
+    The network has to be in evaluation mode. ``tell_batches`` is given how many are done, and of how many. Several
+    processes take turns at the batches; the first is given the answers of all, the others none.
     """
-    for number, batch in enumerate(feed.centres(members, batch_size), 1):
-        logits = _logits(split, batch, precision, fits)
-        tell_batches(number, batch_count(len(members), batch_size))
-        yield logits.float(), batch.labels
+    total = batch_count(len(members), batch_size)
+    own = feed.centres(members, batch_size, slice(ranks.rank, None, ranks.count))
+    for begun in range(0, total, ranks.count):
+        batch = next(own) if begun + ranks.rank < total else None
+        answer = batch and (_logits(split, batch, precision, fits).float(), batch.labels)
+        if ranks.count > 1 and answer:
+            answer = answer[0].cpu(), answer[1].cpu()
+        for number, given in enumerate(filter(None, ranks.to_first(answer)), begun + 1):
+            tell_batches(number, total)
+            yield given[0].to(precision.device), given[1].to(precision.device)
+    next(own, None)  # lets the feed publish what it computed
 
 
 def _logits(split: Split, batch: Batch, precision: Precision, fits: Fits) -> torch.Tensor:

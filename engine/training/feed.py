@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from engine.cache.folder import cache_root, limit
 from engine.cache.space import Space
 from engine.config import RunConfig
-from engine.data.loaders import Normalize, PictureDataset, choose_workers, picture_loader
+from engine.data.loaders import Normalize, PictureDataset, choose_workers, picture_loader, share_of
 from engine.data.prepare import Data
 from engine.data.store import memory_budget
 from engine.data.views import CENTRE, View, Views
@@ -19,19 +20,29 @@ from engine.models.prefix import Prefix, Rows, identity
 from engine.models.split import Split, bridge
 from engine.models.zoo import Classifier
 from engine.rundir import data_label
+from engine.training.distributed import ALONE, Ranks
 from engine.training.memory import Fits
 from engine.training.precision import Precision
 from engine.training.rows import RowStore, on_device, row_bytes
+
+ALL = slice(None)
+_MORE = 1.25  # times its part of the rows that a process has room for, since parts of batches are made equal
 
 Tell = Callable[[str, str], None]  # takes a warning's code and message
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``inputs``: what the suffix takes; ``labels``: int64 (N,). Both on the device."""
+    """``inputs``: what the suffix takes; ``labels``: int64 (N,). Both on the device.
+
+    Where several processes train: ``whole``, the labels int64 (M,) of the batch of which this process has a part, and
+    ``rows``, int64 (N,), where its pictures are in that.
+    """
 
     inputs: Rows
     labels: torch.Tensor
+    whole: torch.Tensor
+    rows: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Feed:
         tell: Tell,
         check: Callable[[], None],
         fits: Fits,
+        ranks: Ranks = ALONE,
     ) -> None:
         """``precision``: of what trains, and so of the inputs; ``frozen_precision``: of prefixes, and so of rows.
 
@@ -82,6 +94,7 @@ class Feed:
         self._frozen_precision = frozen_precision
         self._tell = tell
         self._fits = fits
+        self._ranks = ranks
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
         self._dataset = PictureDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
@@ -129,15 +142,27 @@ class Feed:
         return self._source.rows.bytes if self._source and self._source.rows else 0
 
     def training(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        """Training pictures by their positions, batch by batch, in the views that ``epoch`` (from 1) shows."""
-        kept = self._source is not None and self._source.rows is not None
-        return self._batches(
-            [[self._views.shown(epoch, i, self._keys[i], kept=kept) for i in batch] for batch in batches]
-        )
+        """Training pictures by their positions, batch by batch, in the views that ``epoch`` (from 1) shows.
 
-    def centres(self, members: Sequence[int], batch_size: int) -> Iterator[Batch]:
-        """Pictures by their positions, in order, without augmentation."""
-        return self._batches(_centres(members, batch_size))
+        Of several processes each is given its part of each batch.
+        """
+        if self._ranks.count == 1:
+            yield from self._batches(self._shown(batches, epoch))
+            return
+        rows = [share_of(batch, self._ranks.rank, self._ranks.count) for batch in batches]
+        parts = [[batch[at] for at in own] for batch, own in zip(batches, rows, strict=True)]
+        device = self._labels.device
+        for batch, own, part in zip(batches, rows, self._batches(self._shown(parts, epoch)), strict=True):
+            whole = self._labels[on_device(list(batch), device)]
+            yield replace(part, whole=whole, rows=on_device(own, device))
+
+    def _shown(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
+        kept = self._source is not None and self._source.rows is not None
+        return [[self._views.shown(epoch, i, self._keys[i], kept=kept) for i in batch] for batch in batches]
+
+    def centres(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
+        """Pictures by their positions, in order, without augmentation; of the batches those in ``part``."""
+        return self._batches(_centres(members, batch_size)[part])
 
     def pictures(self, members: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
         """Normalized pictures (N, 3, S, S) by their positions, in order, whatever is kept of them."""
@@ -213,7 +238,8 @@ class Feed:
     def _batch(self, rows: Rows, views: list[View]) -> Batch:
         if self._precision.name == "fp32":  # elsewhere autocast brings types together
             rows = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in rows)
-        return Batch(rows, self._labels[on_device([view.picture for view in views], self._labels.device)])
+        labels = self._labels[on_device([view.picture for view in views], self._labels.device)]
+        return Batch(rows, labels, whole=labels)
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
         trained = len(self._data.splits.get("train", []))
@@ -239,7 +265,8 @@ class Feed:
             "precision": self._frozen_precision.name,
         }
         space = Space(cache_root(), "features", found_by, about, self._tell, memory_budget(self._config.data.cache_gb))
-        rows = RowStore(like, space, budget, expected)
+        part = expected if self._ranks.count == 1 else math.ceil(_MORE * expected / self._ranks.count)
+        rows = RowStore(like, space, budget, min(part, expected))
         rows.missing(self._keys)  # so that one sees from the start how much is there
         return rows
 

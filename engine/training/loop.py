@@ -41,7 +41,8 @@ def _train_epochs(session: Session, report: Report) -> str:
         train_epoch(session, criterion, started)
         session.rollbacks = 0 if session.totals.sound else session.rollbacks
         val_loss, val_accuracy = validate(session, criterion, report)
-        forgetting.tell()
+        if session.ranks.first:
+            forgetting.tell()
         session.epoch += 1
         write_epoch(session, session.totals, val_loss, val_accuracy, time.monotonic() - started)
         session.totals = Totals()
@@ -166,7 +167,7 @@ def validate(session: Session, criterion: Criterion, report: Report) -> tuple[fl
         loss += criterion(logits, labels).item() * len(labels)
         correct += int((logits.argmax(1) == labels).sum())
         count += len(labels)
-    return loss / count, correct / count
+    return session.ranks.from_first(lambda: (loss / count, correct / count))
 
 
 def make_criterion(session: Session) -> Criterion:

@@ -28,7 +28,7 @@ def find_origin(session: Session, batch: Batch, criterion: Criterion, parts: Seq
     now = Before(session.freezing, session.device)
     before.put_back()
     try:
-        return _watched(module, lambda: forward_backward(session, batch, criterion, parts)[0])
+        return _watched(module, lambda: forward_backward(session, batch, criterion, parts, together=False)[0])
     finally:
         now.put_back()
         session.optimizer.zero_grad(set_to_none=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -12,6 +12,7 @@ from engine.randomness import put_torch_back, torch_state
 from engine.training.criterion import Criterion, main_logits
 from engine.training.feed import Batch
 from engine.training.session import Session
+from engine.training.whole_batch import WholeBatch
 
 
 class Before:
@@ -36,26 +37,33 @@ class Before:
 
 
 def forward_backward(
-    session: Session, batch: Batch, criterion: Criterion, parts: Sequence[slice]
+    session: Session, batch: Batch, criterion: Criterion, parts: Sequence[slice], *, together: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The batch's mean loss and number of right answers; gradients are added to those that are there.
 
-    In parts, each counts for what its pictures weigh in the loss, and batch statistics move as far as in one.
+    In parts, each counts for what its pictures weigh in the loss, and batch statistics move as far as in one. Of several
+    processes each adds what its pictures give; ``together``: all are at this step, and their layers see the whole batch.
     """
     losses, correct = [], []
-    whole = criterion.weight(batch.labels)
+    whole = criterion.weight(batch.whole)
     with _statistics_shared(session.freezing, len(parts)):
         for part in parts:
             labels = batch.labels[part]
-            with session.precision.autocast():
+            with session.precision.autocast(), _in_whole(session, batch, part) if together else nullcontext():
                 outputs = session.split.suffix_train(*(tensor[part] for tensor in batch.inputs))
             loss = criterion(outputs, labels)
-            if len(parts) > 1:
+            if len(labels) < len(batch.whole):
                 loss = loss * (criterion.weight(labels) / whole)
             session.scaler.scale(loss).backward()
             losses.append(loss.detach())
             correct.append((main_logits(outputs).detach().argmax(1) == labels).sum())
     return torch.stack(losses).sum(), torch.stack(correct).sum()
+
+
+def _in_whole(session: Session, batch: Batch, part: slice) -> AbstractContextManager[object]:
+    if batch.rows is None:
+        return nullcontext()
+    return WholeBatch(session.ranks, batch.rows[part], len(batch.whole))
 
 
 def fewest(freezing: Freezing) -> int:

@@ -45,10 +45,12 @@ from engine.rundir import EventLog, RunFolder
 from engine.state import best_epoch
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter, Totals
+from engine.training.distributed import ALONE, Ranks, tensors_of
 from engine.training.feed import Feed
 from engine.training.memory import Fits, Place
 from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
+from engine.training.shared_control import SharedControl
 from engine.training.start import StartWeights
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
@@ -66,7 +68,7 @@ class Session:
 
     folder: RunFolder
     log: EventLog
-    control: Control
+    control: Control | SharedControl
     config: RunConfig
     classifier: Classifier
     freezing: Freezing
@@ -76,6 +78,7 @@ class Session:
     report: Report = quiet
     past: Past = field(default_factory=Past)
     start: StartWeights = field(default_factory=StartWeights)
+    ranks: Ranks = ALONE
     fits: Fits = field(init=False)
     feed: Feed = field(init=False)
     writer: CheckpointWriter = field(init=False)
@@ -108,6 +111,7 @@ class Session:
             self.warn,
             self.control.check,
             self.fits,
+            self.ranks,
         )
         self.changes.extend(self.past.changes_after(0, 0))
         self._saved = time.monotonic()
@@ -156,14 +160,13 @@ class Session:
         def tell_batches(done: int, total: int) -> None:
             report(activity, done, total, "batches")
 
-        return answers(self.split, self.feed, members, size, self.precision, self.fits, tell_batches)
+        return answers(self.split, self.feed, members, size, self.precision, self.fits, tell_batches, self.ranks)
 
     def wanted(self) -> bool:
-        """Whether ``obey`` has anything to do."""
+        """Whether ``obey`` has anything to do, in any of the processes."""
         change_due = bool(self.changes) and self.changes[0].step <= self.step
-        if change_due or self._checkpoint_due or self.step < self.past.settled:
-            return True
-        return self.control.anything() or self._refuses_commands
+        due = change_due or self._checkpoint_due or self.step < self.past.settled
+        return self.ranks.any(due or self.control.anything() or self._refuses_commands)
 
     def obey(self) -> None:
         """Apply the commands that came, in order, and wait while the run is paused. Raises Stopped.
@@ -245,8 +248,11 @@ class Session:
         self.config = changed
 
     def save(self, *, best: bool) -> None:
-        """Have a checkpoint written; ``tell_of_checkpoints`` tells when it is. Call it between two steps."""
+        """Have a checkpoint written, by the first process; ``tell_of_checkpoints`` tells when it is. Call it between two
+        steps."""
         self._saved = time.monotonic()
+        if not self.ranks.first:
+            return
         weights = self.classifier.module.state_dict()
         frozen = self.freezing.memory
         trainer = checkpoints.TrainerState(
@@ -270,7 +276,7 @@ class Session:
 
     def go_on_from(self, checkpoint: Path) -> None:
         """Take up the run where ``checkpoint`` has it, whose weights and settings are in force already."""
-        trainer = checkpoints.load_trainer(checkpoint)
+        trainer = self.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint))
         self.epoch, self.step, self.totals = trainer.epoch, trainer.step, trainer.totals
         self.epochs, self.rollbacks = trainer.epochs, trainer.rollbacks
         self.changes = deque(self.past.changes_after(trainer.step, trainer.seq))
@@ -281,7 +287,8 @@ class Session:
         put_back(trainer.random, self.device)
 
     def _take_up_optimizer(self, checkpoint: Path) -> None:
-        state, trainable = checkpoints.load_optimizer(checkpoint), self.freezing.trainable
+        state = self.ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint))
+        trainable = self.freezing.trainable
         self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
         optimizers.restore_state(self.optimizer, state)
         self.parked = {name: values for name, values in state.items() if name not in trainable}
@@ -307,11 +314,13 @@ class Session:
     def go_back(self) -> bool:
         """Take up weights and optimizer from the last checkpoint, if there is one; data and schedule go on."""
         self.finish_checkpoints()
-        last = checkpoints.newest_sound(self.folder.checkpoints, self.warn)
+        last = self.ranks.from_first(lambda: checkpoints.newest_sound(self.folder.checkpoints, self.warn))
         if last is None:
             return False
         self.rollbacks += 1
-        checkpoints.load_weights(last, self.classifier.module, leave=self.freezing.frozen())
+        if self.ranks.first:
+            checkpoints.load_weights(last, self.classifier.module, leave=self.freezing.frozen())
+        self.ranks.share(tensors_of(self.classifier.module))
         self._take_up_optimizer(last)
         return True
 

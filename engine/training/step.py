@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from engine.errors import TrainingFailed
 from engine.protocol import Layers
 from engine.training import optimizers
 from engine.training.criterion import Criterion
 from engine.training.feed import Batch
 from engine.training.layers import Look, is_due
-from engine.training.memory import release
+from engine.training.memory import is_out_of_memory, release
 from engine.training.origin import find_origin
 from engine.training.passes import Before, fewest, forward_backward
 from engine.training.session import Session
+
+_TOO_LARGE = (
+    "a batch's part does not fit into the memory of a process, and batch statistics of several processes need it in one "
+    'piece; lower train.batch_size, use more processes, or set freeze.norm_stats = "frozen"'
+)
 
 
 @dataclass(frozen=True)
@@ -63,23 +69,26 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
     """
     look = Look(session) if is_due(session.step, session.steps_per_epoch) else None
     optimizer, scaler = session.optimizer, session.scaler
-    before, count = Before(session.freezing, session.device), len(batch.labels)
+    before = Before(session.freezing, session.device)
     while True:
         optimizer.zero_grad(set_to_none=True)
-        parts = session.fits.parts("train", count)
+        parts = _parts(session, len(batch.labels))
         try:
             with look.activations() if look else nullcontext():
                 loss, correct = forward_backward(session, batch, criterion, parts)
             break
         except Exception as error:
+            if _all_see_the_whole(session) and is_out_of_memory(error):
+                raise TrainingFailed(_TOO_LARGE) from error
             largest = max(part.stop - part.start for part in parts)
             session.fits.shrink("train", largest, error, least=fewest(session.freezing))
         before.put_back()
         release(session.device)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    loss, correct = _added_up(session, loss, correct, parameters)
     scaler.unscale_(optimizer)
     if look:
         look.before_update()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, session.config.optimizer.clip_norm or math.inf)
     figures = torch.stack([loss.double(), correct.double(), norm.double()])
     # While the scaler looks for its scale, gradients that overflow are expected, and it skips such steps itself.
@@ -94,7 +103,27 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
         figures = torch.cat([figures, look.after_update(len(parts))])
     figures, ready = _on_their_way(figures)
     origin = functools.partial(find_origin, session, batch, criterion, parts, before)
+    count = len(batch.whole)
     return Launched(session.step, count, optimizers.rates(optimizer), figures, ready, before, origin, look)
+
+
+def _parts(session: Session, count: int) -> list[slice]:
+    """The parts in which so many pictures go through the network."""
+    return [slice(0, count)] if _all_see_the_whole(session) else session.fits.parts("train", count)
+
+
+def _all_see_the_whole(session: Session) -> bool:
+    """Whether processes wait for each other within a pass, for batch statistics, so that none may repeat a part."""
+    return session.ranks.count > 1 and bool(session.freezing.moving)
+
+
+def _added_up(
+    session: Session, loss: torch.Tensor, correct: torch.Tensor, parameters: Sequence[nn.Parameter]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and right answers of all processes together, as are the gradients of ``parameters`` from then on."""
+    figures = torch.stack([loss, correct.to(loss.dtype)])
+    session.ranks.add_up([figures, *(p.grad for p in parameters if p.grad is not None)])
+    return figures[0], figures[1]
 
 
 def _on_their_way(figures: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
@@ -115,7 +144,7 @@ def read(session: Session, launched: Launched) -> StepResult:
     sound = math.isfinite(loss) and (math.isfinite(norm) or session.scaler.is_enabled())
     origin = ""
     if not sound:
-        origin = launched.origin()
+        origin = next(filter(None, session.ranks.gathered(launched.origin())), "")
         launched.before.put_back_statistics()
     layers = launched.look.event(launched.step, session.epoch + 1, of_layers) if launched.look else None
     return StepResult(launched.step, launched.count, launched.rates, loss, int(correct), norm, sound, origin, layers)

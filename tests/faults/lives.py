@@ -73,13 +73,13 @@ def _live(folder: RunFolder, script: Script, fault: Fault | None, cache: Path | 
     os.dup2(log, 2)
     if cache:
         os.environ["TLTUI_CACHE"] = str(cache)
-    _follow(script, folder)
+    follow(script, folder)
     if fault:
         fault(folder)
     os._exit(worker.main(folder.path))
 
 
-def _follow(script: Script, folder: RunFolder) -> None:
+def follow(script: Script, folder: RunFolder) -> None:
     """Have each command of ``script`` sent at its step, so that all runs obey it before the same next step."""
     write = EventLog.write
 

@@ -1,0 +1,101 @@
+"""torchrun, which starts the processes that train one run together: what it tells each, and starting it.
+
+Imports no torch before that.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from types import FrameType
+
+from engine.control import ENDING
+from engine.errors import InputError
+from engine.lock import Lock
+from engine.protocol import RunFinished
+from engine.rundir import EventLog, EventTail, RunFolder
+
+_LAST_WORDS = 5.0  # seconds to wait for room on a full disk
+
+
+def is_rank() -> bool:
+    """Whether torchrun started this process, as one of those that train a run."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+
+
+def local_rank() -> int:
+    """The number of this process among those of its run on this machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if is_rank() else 0
+
+
+def local_processes() -> int:
+    """How many processes of this one's run share the machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank() else 1
+
+
+def attempt() -> int:
+    """How often torchrun has started these processes anew, after one of them died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def may_restart() -> bool:
+    """Whether torchrun will start the processes anew where one ends with another status than 0."""
+    return attempt() < int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+
+
+def launch(folder: RunFolder, processes: int) -> int:
+    """Have torchrun train the run in ``folder`` with so many processes on this machine; returns the exit status.
+
+    The first of them writes the run's events. Where it could not write the last, since one of the processes died, that
+    is done here. SIGTERM and SIGINT are passed on to all, and end the run in order.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SignalException(f"signal {number}", signal.Signals(number))
+
+    told = _last_seq(folder)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the engine knows better; torchrun says the same, at length
+    arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
+    ended = ""
+    try:
+        for number in ENDING:
+            signal.signal(number, leave)  # until torchrun has handlers of its own
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        run.main([*arguments, "--module", "engine.worker", str(folder.path)])
+    except SignalException as stopped:
+        ended = f"signal {signal.Signals(stopped.sigval).name}"
+    except Exception:  # torchrun's own say which process ended how
+        traceback.print_exc()
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    return _exit_status(folder, told, ended)
+
+
+def _exit_status(folder: RunFolder, told: int, stopped_by: str) -> int:
+    """That of the run, whose log told of ``told`` events before; says how it ended where nobody could."""
+    finished = None
+    for event in EventTail(folder, steps=False).poll():
+        if event.seq > told:
+            finished = event if isinstance(event, RunFinished) else None
+    if finished:
+        return finished.exit_code
+    status, exit_code = ("stopped", 130) if stopped_by else ("failed", 1)
+    why = stopped_by or f"a process of the run died; {folder.log} may tell why"
+    reason = f"{why}; the last checkpoint is older, steps since are computed again"
+    try:
+        lock = Lock(folder)
+        log = EventLog(folder)
+        log.write(RunFinished(status=status, reason=reason, seconds=0, exit_code=exit_code))
+        log.close(_LAST_WORDS)
+        lock.release()
+    except (InputError, OSError):  # another engine has the run: the reason for which this one was refused
+        traceback.print_exc()
+        return 2
+    return exit_code
+
+
+def _last_seq(folder: RunFolder) -> int:
+    return max((event.seq for event in EventTail(folder, steps=False).poll()), default=0)
