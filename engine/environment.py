@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import torchrun
+from engine import under_torchrun
 from engine.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def choose_device(wanted: str) -> torch.device:
     """
     import torch
 
-    if torchrun.is_rank():
+    if under_torchrun.is_rank():
         return _device_of_rank(wanted)
     if wanted == "auto":
         if torch.cuda.is_available():
@@ -74,7 +74,7 @@ def choose_device(wanted: str) -> torch.device:
 def _device_of_rank(wanted: str) -> torch.device:
     import torch
 
-    here, cards = torchrun.local_processes(), torch.cuda.device_count()
+    here, cards = under_torchrun.local_processes(), torch.cuda.device_count()
     if wanted == "cpu" or (wanted == "auto" and not cards):
         return torch.device("cpu")
     if wanted not in ("auto", "cuda"):
@@ -83,7 +83,7 @@ def _device_of_rank(wanted: str) -> torch.device:
         )
     if here > cards:
         raise InputError(f"{here} processes on this machine want a CUDA device each, and torch finds {cards}")
-    return torch.device(f"cuda:{torchrun.local_rank()}")
+    return torch.device(f"cuda:{under_torchrun.local_rank()}")
 
 
 def device_name(device: torch.device) -> str:
@@ -100,7 +100,7 @@ def usable_cores() -> int:
 
     Processes that train a run together take equal parts.
     """
-    return max(1, _usable_cores() // torchrun.local_processes())
+    return max(1, _usable_cores() // under_torchrun.local_processes())
 
 
 def _usable_cores() -> int:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from engine.training.distributed import Ranks
 
 
-def main(find: Callable[[Ranks], RunFolder | None]) -> int:
+def main(lead: Callable[[Ranks], int]) -> int:
     """Train, as one of several; returns the exit status.
 
-    ``find`` is called in the first process alone, which needs the run's folder, and may raise InputError; None: there is
-    nothing to do.
+    ``lead`` is called in the first process, the only one that needs the run's folder: it trains, and returns the exit
+    status, or raises InputError.
     """
     try:
         check_libraries()
@@ -34,16 +34,11 @@ def main(find: Callable[[Ranks], RunFolder | None]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
-    return _lead(find, ranks) if ranks.first else _go_along(ranks)
-
-
-def _lead(find: Callable[[Ranks], RunFolder | None], ranks: Ranks) -> int:
-    from engine.worker import train
-
+    if not ranks.first:
+        return _go_along(ranks)
     status = 1
     try:
-        folder = find(ranks)
-        status = train(folder, ranks) if folder else 0
+        status = lead(ranks)
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201
         status = 2

@@ -159,17 +159,11 @@ def prepare(
     data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report, warn)
     if ranks.first:
         keep_to_splits(folder, ranks)
-    if ranks.count > 1:
-        check_same_data(config, data, ranks)
+    check_same_data(config, data, ranks)
     log.write(data_ready)
     began_with, weights = None, WeightsReport(source="the first process")
-    if checkpoint and ranks.first:
-        began_with = _began_with(classifier, config.model.weights, past, report, warn)
-        checkpoints.load_weights(checkpoint, classifier.module)
-        weights = WeightsReport(source=str(checkpoint))
-    elif ranks.first:
-        weights = load_weights(classifier, config.model.weights, report)
-        weights.digest = digest_of(classifier.module)
+    if ranks.first:
+        began_with, weights = _load(classifier, config.model.weights, checkpoint, past, report, warn)
     control.check()
     classifier.module.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ranks.share(tensors_of(classifier.module))
@@ -216,6 +210,24 @@ def prepare(
         warn("tries_again", message + "the log keeps their figures from before the run failed")
     put_back(ranks.from_first(lambda: random_state(precision.device)), precision.device)
     return session
+
+
+def _load(
+    classifier: zoo.Classifier,
+    weights: str,
+    checkpoint: Path | None,
+    past: Past,
+    report: Report,
+    warn: Callable[[str, str], None],
+) -> tuple[dict[str, torch.Tensor] | None, WeightsReport]:
+    """Give a network the weights with which training begins or goes on; those with which it began, if it goes on."""
+    if checkpoint:
+        began_with = _began_with(classifier, weights, past, report, warn)
+        checkpoints.load_weights(checkpoint, classifier.module)
+        return began_with, WeightsReport(source=str(checkpoint))
+    loaded = load_weights(classifier, weights, report)
+    loaded.digest = digest_of(classifier.module)
+    return None, loaded
 
 
 def _began_with(

@@ -1,7 +1,4 @@
-"""torchrun, which starts the processes that train one run together: what it tells each, and starting it.
-
-Imports no torch before that.
-"""
+"""Starting torchrun, which starts the processes that train one run together. Imports no torch before that."""
 
 from __future__ import annotations
 
@@ -17,31 +14,6 @@ from engine.protocol import RunFinished
 from engine.rundir import EventLog, EventTail, RunFolder
 
 _LAST_WORDS = 5.0  # seconds to wait for room on a full disk
-
-
-def is_rank() -> bool:
-    """Whether torchrun started this process, as one of those that train a run."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
-
-
-def local_rank() -> int:
-    """The number of this process among those of its run on this machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if is_rank() else 0
-
-
-def local_processes() -> int:
-    """How many processes of this one's run share the machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank() else 1
-
-
-def attempt() -> int:
-    """How often torchrun has started these processes anew, after one of them died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def may_restart() -> bool:
-    """Whether torchrun will start the processes anew where one ends with another status than 0."""
-    return attempt() < int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
 
 
 def launch(folder: RunFolder, processes: int) -> int:

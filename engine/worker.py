@@ -12,17 +12,18 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import torchrun
+from engine import torchrun, under_torchrun
 from engine.control import Control
 from engine.environment import check_libraries
 from engine.errors import InputError, RankLost, Stopped, first_line
 from engine.lock import Lock
 from engine.past import Past
-from engine.protocol import CommandApplied, CommandRejected, RunFinished, Set
+from engine.protocol import CommandApplied, CommandRejected, Event, RunFinished, Set
 from engine.rundir import EventLog, EventTail, RunFolder
 from engine.warm import wait_for_run
 
@@ -37,18 +38,19 @@ _LAST_WORDS = 5.0  # seconds to wait for room on a full disk before the last eve
 def main(path: Path) -> int:
     """Train the run in the folder ``path``; returns the process's exit status: 0, 1, 2 or 130."""
     folder = RunFolder(path)
-    if torchrun.is_rank():
-        from engine.rank import main as train_together
+    if under_torchrun.is_rank():
+        from engine import rank
 
-        return train_together(lambda _ranks: folder)
+        return rank.main(lambda ranks: train(folder, ranks))
     processes = _processes(folder)
     return torchrun.launch(folder, processes) if processes > 1 else train(folder)
 
 
-def train(folder: RunFolder, ranks: Ranks | None = None) -> int:
+def train(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event], None] | None = None) -> int:
     """Train the run in ``folder`` in this process, the only one or the first of ``ranks``; returns the exit status.
 
-    It is 0, too, for a run that ended in order otherwise, where torchrun would only start the processes anew.
+    It is 0, too, for a run that ended in order otherwise, where torchrun would only start the processes anew. ``show``
+    is given each event.
     """
     start = time.monotonic()
     try:
@@ -58,6 +60,7 @@ def train(folder: RunFolder, ranks: Ranks | None = None) -> int:
         if past.completed:
             raise InputError(f"run {folder.id} is completed; there is nothing to go on with")
         log = EventLog(folder, past.told)
+        log.listeners.extend([show] if show else [])
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 (the log is the other engine's)
         return 2
@@ -89,7 +92,7 @@ def train(folder: RunFolder, ranks: Ranks | None = None) -> int:
         print(f"the last events could not be written: {error}", file=sys.stderr)  # noqa: T201
         return 1
     lock.release()
-    return 0 if torchrun.may_restart() and not again else finished.exit_code
+    return 0 if under_torchrun.may_restart() and not again else finished.exit_code
 
 
 def _processes(folder: RunFolder) -> int:
@@ -139,7 +142,7 @@ def give_way() -> None:
 
 
 if __name__ == "__main__":
-    if not torchrun.is_rank():  # those inherit it
+    if not under_torchrun.is_rank():  # those inherit it
         give_way()
     wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
     sys.exit(main(wanted) if wanted else 0)

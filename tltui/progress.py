@@ -60,7 +60,8 @@ class PlainProgress:
         match event:
             case p.RunStarted():
                 self.__enter__()  # it rests after an engine's last words
-                self._line(f"run {event.run} on {event.device} ({event.device_name}), {event.precision}")
+                together = f", {event.processes} processes" if event.processes > 1 else ""
+                self._line(f"run {event.run} on {event.device} ({event.device_name}), {event.precision}{together}")
             case p.Progress():
                 activity = ACTIVITIES.get(event.activity, safe(event.activity, 20))
                 self._move(activity, event.done, event.total, _amount(event))

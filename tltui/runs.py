@@ -98,12 +98,20 @@ def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[by
 def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
     """Start an engine that goes on with a run, with other settings than before; None where it is completed.
 
+    Raises InputError as ``get_ready`` does.
+    """
+    return start_engine(folder) if get_ready(folder, changes) else None
+
+
+def get_ready(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bool:
+    """Let the engine that goes on with a run find other settings than before; False where the run is completed.
+
     Raises InputError where an engine is at work or would write through a link, and for a setting that can't change.
     """
     if is_locked(folder):
         raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
     if read(folder, steps=False).status == "completed":
-        return None
+        return False
     folder.refuse_links()
     config = folder.load_config()
     commands = [Set(id=new_command_id(), key=key, value=parse_value(text)) for key, text in (changes or {}).items()]
@@ -111,7 +119,7 @@ def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subpr
         config = with_live_setting(config, command.key, command.value)
     for command in commands:
         send(folder, command)
-    return start_engine(folder)
+    return True
 
 
 def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:

@@ -56,16 +56,16 @@ def watch(
                 if len(interrupts) > asked:
                     asked = len(interrupts)
                     if process is None or asked > 1:
-                        _say(f"left; run {folder.id} goes on, `tltui attach {folder.id[:4]}` shows it")
+                        say(f"left; run {folder.id} goes on, `tltui attach {folder.id[:4]}` shows it")
                         return 130
                     send(folder, Stop(id=new_command_id()))
-                    _say("asked the run to stop in order; Ctrl-C again leaves it to itself")
+                    say("asked the run to stop in order; Ctrl-C again leaves it to itself")
     except runs.EngineLost as lost:
-        _say(str(lost))
+        say(str(lost))
         return 1
     assert finished is not None
     if finished.status == "failed":
-        _say(finished.reason)
+        say(finished.reason)
     if new and finished.exit_code == 2:
         shutil.rmtree(folder.path)
     return finished.exit_code
@@ -95,5 +95,6 @@ def _passed_on(process: subprocess.Popen[bytes] | None) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A sentence beside what a command gives, on standard error."""
     print(f"tltui: {safe(text)}", file=sys.stderr)  # noqa: T201

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import PIL
 import psutil
 
-from engine import torchrun
+from engine import under_torchrun
 from engine.cache.digests import FileDigests, as_keys, digest
 from engine.cache.rows import Keys
 from engine.cache.space import Space
@@ -175,4 +175,4 @@ def memory_budget(cache_gb: float) -> int:
     Processes that train a run together take equal parts.
     """
     whole = int(cache_gb * 2**30) if cache_gb else psutil.virtual_memory().available // 4
-    return whole // torchrun.local_processes()
+    return whole // under_torchrun.local_processes()

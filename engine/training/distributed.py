@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, nn
 
-from engine import torchrun
+from engine import under_torchrun
 from engine.errors import RankLost, first_line
 
 Value = TypeVar("Value")
@@ -56,7 +56,7 @@ class Ranks:
         store, rank, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
         ranks = cls(rank, count)
         ranks._base = store
-        ranks._store = distributed.PrefixStore(f"tltui attempt {torchrun.attempt()}", store)
+        ranks._store = distributed.PrefixStore(f"tltui attempt {under_torchrun.attempt()}", store)
         if count > 1:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, store=ranks._store, rank=rank, world_size=count, timeout=_PATIENCE)

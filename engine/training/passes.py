@@ -41,8 +41,8 @@ def forward_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The batch's mean loss and number of right answers; gradients are added to those that are there.
 
-    In parts, each counts for what its pictures weigh in the loss, and batch statistics move as far as in one. Of several
-    processes each adds what its pictures give; ``together``: all are at this step, and their layers see the whole batch.
+    In parts, each counts for what its pictures weigh in the loss, and batch statistics move as far as in one. Of
+    several processes each adds what its pictures give; ``together``: all do so now, and layers see the whole batch.
     """
     losses, correct = [], []
     whole = criterion.weight(batch.whole)

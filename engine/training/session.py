@@ -248,8 +248,7 @@ class Session:
         self.config = changed
 
     def save(self, *, best: bool) -> None:
-        """Have a checkpoint written, by the first process; ``tell_of_checkpoints`` tells when it is. Call it between two
-        steps."""
+        """Have the first process write a checkpoint, between two steps; ``tell_of_checkpoints`` tells when it has."""
         self._saved = time.monotonic()
         if not self.ranks.first:
             return

@@ -23,7 +23,7 @@ from engine.training.passes import Before, fewest, forward_backward
 from engine.training.session import Session
 
 _TOO_LARGE = (
-    "a batch's part does not fit into the memory of a process, and batch statistics of several processes need it in one "
+    "a process's part of a batch does not fit into memory, and batch statistics over several processes need it in one "
     'piece; lower train.batch_size, use more processes, or set freeze.norm_stats = "frozen"'
 )
 

@@ -28,7 +28,7 @@ class WholeBatch(TorchFunctionMode):
         self._count = count
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:  # noqa: ANN401 (whatever ``func`` gives)
         kwargs = kwargs or {}
         if func is functional.batch_norm:

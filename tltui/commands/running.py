@@ -9,6 +9,7 @@ import click
 
 from engine.errors import InputError
 from engine.printable import printable
+from engine.under_torchrun import is_rank
 from tltui import json_output
 from tltui.console import console
 from tltui.options import (
@@ -140,6 +141,11 @@ def resume(
     """
     from tltui import runs
 
+    if is_rank():
+        from tltui import together
+
+        here = runs.runs_folder(runs_dir)
+        ctx.exit(together.resume(here, run, overrides(changes), detach=detach, as_json=as_json))
     folder = runs.find(runs.runs_folder(runs_dir), run)
     process = runs.resume(folder, overrides(changes))
     if process is None:
@@ -229,6 +235,10 @@ def _train(
 ) -> None:
     from tltui import runs
 
+    if is_rank():
+        from tltui import together
+
+        ctx.exit(together.train(runs.runs_folder(runs_dir), config, detach=detach, as_json=as_json))
     folder, process = runs.start(runs.runs_folder(runs_dir), config)
     show_run(ctx, folder, process, appearance, new=True, detach=detach, headless=headless, as_json=as_json)
 
