@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
 from engine.config import RunConfig
 from engine.errors import InputError
-from engine.protocol import AnyEvent, RunFinished
+from engine.protocol import AnyEvent, Event, RunFinished
 from engine.rundir import RunFolder, create
 from tltui import runs
 from tltui.progress import PlainProgress
@@ -67,9 +67,9 @@ def _train(folder: RunFolder, ranks: Ranks, *, as_json: bool) -> int:
     shown: AbstractContextManager[View] = nullcontext(JsonLines()) if as_json else PlainProgress(console, folder)
     with shown as view:
 
-        def show(event: AnyEvent) -> None:
+        def show(event: Event) -> None:
             with suppress(OSError):  # whoever read it has left
-                view.show(event)
+                view.show(cast(AnyEvent, event))
             if isinstance(event, RunFinished) and event.status == "failed":
                 say(event.reason)
 

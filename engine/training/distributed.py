@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
 
 from engine import under_torchrun
 from engine.errors import RankLost, first_line
@@ -53,10 +54,10 @@ class Ranks:
     @classmethod
     def join(cls) -> Ranks:
         """Meet the others that torchrun started: through Gloo, and NCCL for what lies on cards."""
-        store, rank, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+        store, rank, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))  # pyright: ignore[reportPrivateImportUsage]
         ranks = cls(rank, count)
         ranks._base = store
-        ranks._store = distributed.PrefixStore(f"tltui attempt {under_torchrun.attempt()}", store)
+        ranks._store = PrefixStore(f"tltui attempt {under_torchrun.attempt()}", store)
         if count > 1:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, store=ranks._store, rank=rank, world_size=count, timeout=_PATIENCE)

@@ -2,53 +2,175 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import psutil
 import pytest
 
-from engine.config import RunConfig
+from engine.config import RunConfig, to_toml, with_setting
 from engine.data.loaders import share_of
-from engine.protocol import CommandApplied, Epoch, Set, Step
+from engine.lock import is_locked
+from engine.protocol import CommandApplied, Epoch, Evaluated, Layers, Resumed, RunFinished, Set, Step, Stop
 from engine.rundir import EventTail, RunFolder, create
 from engine.state import fold_all
+from tests.conftest import Engine, make_pictures
 from tests.engine.ranks import Together
 from tests.faults.lives import Life, Script
+from tests.faults.short_run import Outcome, log_problems, short_config
+
+DEEP = ["freeze *", "train layer3", "train layer4", "train head"]
+# Batches of 7 and 8 pictures, so that the two parts of some weigh more than the other; 51 steps.
+CASES: dict[str, dict[str, Any]] = {
+    "the head, from the cache": {"head": {"dropout": 0.4, "hidden": [16]}},
+    "batch statistics that move, by commands": {
+        "data": {"augment": "standard", "views": 2, "workers": 0},
+        "freeze": {"rules": DEEP},
+        "optimizer": {"lr": 1e-3},
+        "train": {"class_weights": "balanced", "label_smoothing": 0.1},
+    },
+    "batch statistics that stay": {"freeze": {"rules": DEEP, "norm_stats": "frozen"}, "head": {"dropout": 0.0}},
+}
+COMMANDS: Script = [
+    (10, Set(id="rate", key="optimizer.lr", value=5e-4)),
+    (20, Set(id="freeze", key="freeze.rules", value=["freeze *", "train layer4", "train head"])),
+    (30, Set(id="refused", key="optimizer.name", value="sgd")),
+]
 
 
-def steps(folder: RunFolder) -> list[Step]:
-    return [event for event in EventTail(folder).poll() if isinstance(event, Step)]
+def events(folder: RunFolder, kind: type) -> list[Any]:
+    return [event for event in EventTail(folder).poll() if isinstance(event, kind)]
 
 
 def furthest(one: list[float], other: list[float]) -> float:
     """The largest relative difference."""
-    assert len(one) == len(other)
-    return max(abs(a - b) / abs(a) for a, b in zip(one, other, strict=True))
+    return max(abs(a - b) / max(abs(a), 1e-9) for a, b in zip(one, other, strict=True))
 
 
-def losses(folder: RunFolder) -> list[float]:
-    return [step.loss for step in steps(folder) if step.loss is not None]
+def uneven_pictures(root: Path) -> str:
+    """Of one class there are fewer than of the others."""
+    make_pictures(root, 7, names=("blue",))
+    return str(make_pictures(root, 19, names=("green", "red")))
 
 
-DEEP = ["freeze *", "train layer3", "train layer4", "train head"]
-CASES: dict[str, dict[str, Any]] = {
-    "the head, from the cache": {"head": {"dropout": 0.0}},
-    "dropout": {"head": {"dropout": 0.4, "hidden": [16]}},
-    "frozen batch statistics": {"freeze": {"rules": DEEP, "norm_stats": "frozen"}},
-    "batch statistics that move": {"freeze": {"rules": DEEP}, "head": {"dropout": 0.3}},
-    "class weights": {"train": {"class_weights": "balanced", "label_smoothing": 0.1}, "freeze": {"rules": []}},
-}
-
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*list(CASES)[:2], pytest.param(list(CASES)[2], marks=pytest.mark.slow)])
 def test_two_processes_take_the_steps_of_one(case: str, config: Callable[..., RunConfig], tmp_path: Path):
-    wanted = config(**{**CASES[case], "train": {"epochs": 17, **CASES[case].get("train", {})}})
+    sections = msgspec.json.decode(msgspec.json.encode(CASES[case]))
+    sections.setdefault("data", {})["path"] = uneven_pictures(tmp_path / "pictures")
+    sections.setdefault("train", {}).update(epochs=17, batch_size=8)
+    wanted = config(**sections)
+    commands = COMMANDS if "commands" in case else []
     alone, together = create(tmp_path / "alone", wanted), create(tmp_path / "together", wanted)
-    first = Life(alone, [])
-    assert Together(together).wait() == [0, 0], together.log.read_text()
-    assert first.wait() == 0
-    one, two = losses(alone), losses(together)
-    assert len(one) >= 50
-    print(case, furthest(one[:50], two[:50]), furthest(one, two))
-    assert furthest(one[:50], two[:50]) < 1e-5
+    life, ranks = Life(alone, commands), Together(together, script=commands)
+    assert ranks.wait() == [0, 0], together.log.read_text()
+    assert life.wait() == 0
+    steps, shared = events(alone, Step), events(together, Step)
+    assert len(steps) >= 50
+    assert furthest([one.loss for one in steps], [one.loss for one in shared]) < 1e-5
+    assert furthest([one.grad_norm for one in steps], [one.grad_norm for one in shared]) < 1e-3
+    for kind, names in ((Epoch, ("val_loss", "val_accuracy", "train_accuracy")), (Evaluated, ("accuracy", "log_loss"))):
+        for name in names:
+            pairs = [[getattr(event, name) for event in events(folder, kind)] for folder in (alone, together)]
+            assert furthest(*pairs) < 1e-4, name
+    assert [one.dead for one in events(alone, Layers)] == [one.dead for one in events(together, Layers)]
+    applied = [[(one.command.id, one.step) for one in events(folder, CommandApplied)] for folder in (alone, together)]
+    assert applied[0] == applied[1] == [(one.id, at) for at, one in commands if one.id != "refused"]
+    paths = [
+        [line.split(",")[:3] for line in folder.predictions.read_text().splitlines()] for folder in (alone, together)
+    ]
+    assert paths[0] == paths[1]
+    assert log_problems(together) == []
+
+
+def test_parts_of_a_batch_are_equal_and_each_picture_is_in_one():
+    batches = [[5, 2, 9, 4, 11], list(range(0, 40, 2)), [3, 1, 2]]
+    for batch in batches:
+        parts = [share_of(batch, rank, 3) for rank in range(3)]
+        assert sorted(chain(*parts)) == list(range(len(batch)))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert share_of([5, 2, 9, 4, 11, 8], 1, 2) == [0, 2, 4]
+
+
+def test_a_stop_reaches_all(tmp_path: Path):
+    folder = create(tmp_path / "runs", short_config(tmp_path))
+    ranks = Together(folder, script=[(4, Stop(id="stop"))])
+    assert ranks.wait() == [130, 130]
+    assert events(folder, RunFinished)[-1].status == "stopped"
+    assert events(folder, Step)[-1].step == 4
+    assert (folder.checkpoints / "last").exists()
+
+
+def rank_of(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("RANK", "")
+    except psutil.Error:
+        return ""
+
+
+def ranks_below(process_id: int) -> dict[str, psutil.Process]:
+    """The processes that torchrun started, by their numbers."""
+    return {rank: one for one in psutil.Process(process_id).children(recursive=True) if (rank := rank_of(one))}
+
+
+def kill_in_training(folder: RunFolder, process: subprocess.Popen[bytes], rank: str, step: int) -> None:
+    tail = EventTail(folder)
+    while process.poll() is None:
+        if any(isinstance(event, Step) and event.step >= step for event in tail.poll()):
+            ranks_below(process.pid)[rank].kill()
+            return
+
+
+def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_result(tmp_path: Path, engine: Engine):
+    wanted = short_config(tmp_path)
+    undisturbed = create(tmp_path / "undisturbed", wanted)
+    assert Together(undisturbed).wait() == [0, 0]
+    folder, process = engine.start(with_setting(wanted, "train.processes", 2))
+    kill_in_training(folder, process, "1", 8)
+    assert process.wait(timeout=120) == 1
+    finished = events(folder, RunFinished)[-1]
+    assert (finished.status, finished.exit_code) == ("failed", 1)
+    assert "process of the run" in finished.reason
+    assert not is_locked(folder)
+    assert Together(folder).wait() == [0, 0], folder.log.read_text()
+    assert Outcome.of(folder).difference(Outcome.of(undisturbed)) == []
+    assert log_problems(folder) == []
+    assert len(events(folder, Resumed)) == 1
+
+
+def test_sigterm_to_the_launcher_stops_the_run_in_order(tmp_path: Path, engine: Engine):
+    wanted = with_setting(with_setting(short_config(tmp_path), "train.processes", 2), "train.epochs", 10_000)
+    folder, process = engine.start(wanted)
+    tail = EventTail(folder)
+    while process.poll() is None and not any(isinstance(event, Step) for event in tail.poll()):
+        pass
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    finished = events(folder, RunFinished)
+    assert [one.status for one in finished] == ["stopped"]
+    assert (folder.checkpoints / "last").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_processes_anew_where_one_dies(tmp_path: Path):
+    wanted = short_config(tmp_path)
+    (tmp_path / "run.toml").write_text(to_toml(with_setting(wanted, "train.epochs", 20)))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    tltui = ["-m", "tltui", "train", str(tmp_path / "run.toml"), "--json", "--runs-dir", str(tmp_path / "runs")]
+    with subprocess.Popen([sys.executable, *torchrun, *tltui], stdout=subprocess.PIPE) as process:
+        while not (found := list((tmp_path / "runs").glob("*"))):
+            assert process.poll() is None
+        folder = RunFolder(found[0])
+        kill_in_training(folder, process, "1", 20)
+        shown = process.communicate(timeout=240)[0]
+    assert process.returncode == 0
+    assert list((tmp_path / "runs").iterdir()) == [folder.path]
+    assert fold_all(EventTail(folder).poll()).status == "completed"
+    assert len(events(folder, Resumed)) == 1
+    assert log_problems(folder) == []
+    assert shown == folder.events.read_bytes()
