@@ -55,7 +55,7 @@ def choose_device(wanted: str) -> torch.device:
     """
     import torch
 
-    if under_torchrun.is_rank():
+    if under_torchrun.processes() > 1:
         return _device_of_rank(wanted)
     if wanted == "auto":
         if torch.cuda.is_available():

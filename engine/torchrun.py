@@ -24,6 +24,7 @@ def launch(folder: RunFolder, processes: int) -> int:
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.launcher.api import LaunchConfig
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SignalException(f"signal {number}", signal.Signals(number))
@@ -31,6 +32,8 @@ def launch(folder: RunFolder, processes: int) -> int:
     told = _last_seq(folder)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the engine knows better; torchrun says the same, at length
     arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
+    if hasattr(LaunchConfig, "signals_to_handle"):  # not SIGHUP: a terminal that closes is none of its business
+        arguments += ["--signals-to-handle", ",".join(number.name for number in ENDING)]
     ended = ""
     try:
         for number in ENDING:

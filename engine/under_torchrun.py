@@ -10,6 +10,11 @@ def is_rank() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
 
 
+def processes() -> int:
+    """How many train this one's run together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if is_rank() else 1
+
+
 def local_rank() -> int:
     """The number of this process among those of its run on this machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0")) if is_rank() else 0

@@ -63,9 +63,7 @@ class SettingsDraft:
         return self[key] != default(key)
 
     def matters(self, key: str) -> bool:
-        """Whether a setting has a choice and the choice has an effect, given the others."""
-        if _has_one_value(FIELDS[key]):
-            return False
+        """Whether a setting has an effect, given the others."""
         when = MATTERS.get(key)
         return when is None or self[when.key] in when.values or (when.or_changed and self.is_changed(key))
 
@@ -146,11 +144,6 @@ def _read(kind: type, text: str) -> object:
         except ValueError:
             return text
     return text
-
-
-def _has_one_value(field: FieldInfo) -> bool:
-    bounds = {name: getattr(m, name) for m in field.metadata for name in ("ge", "le") if hasattr(m, name)}
-    return len(bounds) == 2 and bounds["ge"] == bounds["le"]
 
 
 def _without_key(message: str, key: str) -> str:

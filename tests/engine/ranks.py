@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+from engine.cache.folder import CACHE, cache_root
 from engine.rundir import RunFolder
 from tests.faults.lives import Script, follow
 
@@ -14,13 +17,20 @@ from tests.faults.lives import Script, follow
 class Together:
     """The processes of a run, as torchrun starts them."""
 
-    def __init__(self, folder: RunFolder, count: int = 2, script: Script | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, count: int = 2, script: Script | None = None, caches: Sequence[Path] = ()
+    ) -> None:
+        """``caches``: of each process its own, as on machines that share no files."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["engine.run"])
         with socket.create_server(("localhost", 0)) as free:
             port = free.getsockname()[1]
         self._processes: list[BaseProcess] = [
-            context.Process(target=_be_rank, args=(folder, rank, count, port, script or [])) for rank in range(count)
+            context.Process(
+                target=_be_rank,
+                args=(folder, rank, count, port, script or [], caches[rank] if caches else cache_root()),
+            )
+            for rank in range(count)
         ]
         for process in self._processes:
             process.start()
@@ -43,7 +53,7 @@ class Together:
         return found
 
 
-def _be_rank(folder: RunFolder, rank: int, count: int, port: int, script: Script) -> None:
+def _be_rank(folder: RunFolder, rank: int, count: int, port: int, script: Script, cache: Path) -> None:
     from engine import worker
 
     os.environ |= {
@@ -54,6 +64,7 @@ def _be_rank(folder: RunFolder, rank: int, count: int, port: int, script: Script
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
+        CACHE: str(cache),
     }
     log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 import psutil
 import pytest
 
+from engine.cache.listing import spaces
 from engine.config import RunConfig, to_toml, with_setting
 from engine.data.loaders import share_of
 from engine.lock import is_locked
@@ -106,6 +108,23 @@ def test_a_stop_reaches_all(tmp_path: Path):
     assert (folder.checkpoints / "last").exists()
 
 
+def test_each_process_computes_and_keeps_its_part_of_what_frozen_layers_give(
+    config: Callable[..., RunConfig], tmp_path: Path
+):
+    wanted = config(data={"path": str(make_pictures(tmp_path / "pictures", 32))}, train={"batch_size": 16, "epochs": 4})
+    caches = [tmp_path / "one", tmp_path / "two"]
+    assert Together(create(tmp_path / "runs", wanted), caches=caches).wait() == [0, 0]
+    kept = [sum(space.rows for space in spaces(cache) if space.kind == "features") for cache in caches]
+    assert sum(kept) >= 96  # all pictures, and those of some batches that the parts had to be made equal with
+    assert max(kept) < 0.7 * 96
+
+
+def test_batches_smaller_than_the_number_of_processes_are_refused(config: Callable[..., RunConfig], tmp_path: Path):
+    folder = create(tmp_path / "runs", config(train={"batch_size": 1}))
+    assert Together(folder).wait() == [2, 2]
+    assert "train.batch_size = 1" in events(folder, RunFinished)[-1].reason
+
+
 def rank_of(process: psutil.Process) -> str:
     try:
         return process.environ().get("RANK", "")
@@ -119,11 +138,14 @@ def ranks_below(process_id: int) -> dict[str, psutil.Process]:
 
 
 def kill_in_training(folder: RunFolder, process: subprocess.Popen[bytes], rank: str, step: int) -> None:
+    wait_for_step(folder, process, step)
+    ranks_below(process.pid)[rank].kill()
+
+
+def wait_for_step(folder: RunFolder, process: subprocess.Popen[bytes], step: int) -> None:
     tail = EventTail(folder)
-    while process.poll() is None:
-        if any(isinstance(event, Step) and event.step >= step for event in tail.poll()):
-            ranks_below(process.pid)[rank].kill()
-            return
+    while process.poll() is None and all(event.step < step for event in tail.poll() if isinstance(event, Step)):
+        time.sleep(0.02)
 
 
 def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_result(tmp_path: Path, engine: Engine):
@@ -146,9 +168,7 @@ def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_resu
 def test_sigterm_to_the_launcher_stops_the_run_in_order(tmp_path: Path, engine: Engine):
     wanted = with_setting(with_setting(short_config(tmp_path), "train.processes", 2), "train.epochs", 10_000)
     folder, process = engine.start(wanted)
-    tail = EventTail(folder)
-    while process.poll() is None and not any(isinstance(event, Step) for event in tail.poll()):
-        pass
+    wait_for_step(folder, process, 1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
     finished = events(folder, RunFinished)
@@ -165,6 +185,7 @@ def test_torchrun_starts_the_processes_anew_where_one_dies(tmp_path: Path):
     with subprocess.Popen([sys.executable, *torchrun, *tltui], stdout=subprocess.PIPE) as process:
         while not (found := list((tmp_path / "runs").glob("*"))):
             assert process.poll() is None
+            time.sleep(0.02)
         folder = RunFolder(found[0])
         kill_in_training(folder, process, "1", 20)
         shown = process.communicate(timeout=240)[0]

@@ -84,10 +84,6 @@ def test_a_warmup_that_was_set_stays_in_view_since_it_acts():
     assert draft(schedule__name="onecycle", schedule__warmup_epochs=2.0).matters("schedule.warmup_epochs")
 
 
-def test_a_setting_that_can_only_have_one_value_is_not_offered():
-    assert not draft().matters("train.processes")
-
-
 def test_the_table_of_dependencies_names_settings_and_values_that_exist():
     for key, when in MATTERS.items():
         assert key in FIELDS
