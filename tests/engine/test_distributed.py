@@ -19,8 +19,21 @@ from engine.cache.listing import spaces
 from engine.config import RunConfig, to_toml, with_setting
 from engine.data.loaders import share_of
 from engine.lock import is_locked
-from engine.protocol import CommandApplied, Epoch, Evaluated, Layers, Resumed, RunFinished, Set, Step, Stop
-from engine.rundir import EventTail, RunFolder, create
+from engine.protocol import (
+    CommandApplied,
+    Epoch,
+    Evaluated,
+    Layers,
+    Pause,
+    Resume,
+    Resumed,
+    RunFinished,
+    Set,
+    Step,
+    Stop,
+    Warning,
+)
+from engine.rundir import EventTail, RunFolder, create, send
 from engine.state import fold_all
 from tests.conftest import Engine, make_pictures
 from tests.engine.ranks import Together
@@ -106,6 +119,34 @@ def test_a_stop_reaches_all(tmp_path: Path):
     assert events(folder, RunFinished)[-1].status == "stopped"
     assert events(folder, Step)[-1].step == 4
     assert (folder.checkpoints / "last").exists()
+
+
+def test_a_pause_and_a_signal_to_any_of_them_reach_all(tmp_path: Path):
+    folder = create(tmp_path / "runs", with_setting(short_config(tmp_path), "train.epochs", 10_000))
+    ranks = Together(folder, script=[(4, Pause(id="pause"))])
+    while not events(folder, CommandApplied):
+        time.sleep(0.02)
+    send(folder, Resume(id="resume"))
+    while events(folder, Step)[-1].step < 8:
+        time.sleep(0.02)
+    ranks.signal(1, signal.SIGTERM)
+    assert ranks.wait() == [130, 130]
+    assert events(folder, RunFinished)[-1].reason.startswith("signal SIGTERM after step")
+
+
+@pytest.mark.parametrize("on_nan", ["stop", pytest.param("rollback", marks=pytest.mark.slow)])
+def test_numbers_that_explode_end_the_run_in_all(on_nan: str, config: Callable[..., RunConfig], tmp_path: Path):
+    wanted = config(
+        optimizer={"name": "sgd", "lr": 100, "backbone_lr_factor": 1.0, "clip_norm": 0.0},
+        freeze={"rules": DEEP},
+        train={"on_nan": on_nan, "epochs": 40},
+    )
+    folder = create(tmp_path / "runs", wanted)
+    assert Together(folder).wait() == [1, 1]
+    finished = events(folder, RunFinished)[-1]
+    assert finished.status == "failed"
+    assert "at step" in finished.reason
+    assert bool([one for one in events(folder, Warning) if one.code == "rolled_back"]) == (on_nan == "rollback")
 
 
 def test_each_process_computes_and_keeps_its_part_of_what_frozen_layers_give(
