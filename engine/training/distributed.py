@@ -177,11 +177,14 @@ class Ranks:
         Returns only where it does not come: after ``error``, of which it learns, soon.
         """
         assert self._watch
-        if error is not None and not isinstance(error, RankLost):
+        patience = None if error is None else _GRACE
+        if isinstance(error, RankLost):
+            patience = 1.0  # who leaves in order has said so before
+        elif error is not None:
             with suppress(RuntimeError):
                 self._store.set("failed", f"process {self.rank} on {socket.gethostname()}: {first_line(error)}")
         self._done.set()
-        self._watch.join(None if error is None else _GRACE)
+        self._watch.join(patience)
 
     @contextmanager
     def _connected(self) -> Iterator[None]:

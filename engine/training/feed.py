@@ -32,17 +32,26 @@ Tell = Callable[[str, str], None]  # takes a warning's code and message
 
 
 @dataclass(frozen=True)
-class Batch:
-    """``inputs``: what the suffix takes; ``labels``: int64 (N,). Both on the device.
+class Whole:
+    """A batch of which this process has a part: its ``labels`` int64 (M,), and which ``rows`` int64 (N,) are here."""
 
-    Where several processes train: ``whole``, the labels int64 (M,) of the batch of which this process has a part, and
-    ``rows``, int64 (N,), where its pictures are in that.
-    """
+    labels: torch.Tensor
+    rows: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``inputs``: what the suffix takes; ``labels``: int64 (N,). All on the device. ``whole``: where several processes
+    train."""
 
     inputs: Rows
     labels: torch.Tensor
-    whole: torch.Tensor
-    rows: torch.Tensor | None = None
+    whole: Whole | None = None
+
+    @property
+    def all_labels(self) -> torch.Tensor:
+        """Those of the batch in all processes."""
+        return self.whole.labels if self.whole else self.labels
 
 
 @dataclass(frozen=True)
@@ -153,8 +162,8 @@ class Feed:
         parts = [[batch[at] for at in own] for batch, own in zip(batches, rows, strict=True)]
         device = self._labels.device
         for batch, own, part in zip(batches, rows, self._batches(self._shown(parts, epoch)), strict=True):
-            whole = self._labels[on_device(list(batch), device)]
-            yield replace(part, whole=whole, rows=on_device(own, device))
+            labels = self._labels[on_device(list(batch), device)]
+            yield replace(part, whole=Whole(labels, on_device(own, device)))
 
     def _shown(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
         kept = self._source is not None and self._source.rows is not None
@@ -238,8 +247,7 @@ class Feed:
     def _batch(self, rows: Rows, views: list[View]) -> Batch:
         if self._precision.name == "fp32":  # elsewhere autocast brings types together
             rows = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in rows)
-        labels = self._labels[on_device([view.picture for view in views], self._labels.device)]
-        return Batch(rows, labels, whole=labels)
+        return Batch(rows, self._labels[on_device([view.picture for view in views], self._labels.device)])
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
         trained = len(self._data.splits.get("train", []))

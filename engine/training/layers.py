@@ -93,7 +93,7 @@ class Look:
         """How many units were dead, over all places in the network at which one module serves."""
         places = len(alive) // parts
         lived = torch.cat([torch.stack(list(alive[place::places])).any(0) for place in range(places)])
-        lived = self._session.ranks.stacked(lived.byte()).any(0)
+        lived = self._session.ranks.stacked(lived.byte()).bool().any(0)
         self._units[path] = len(lived)
         return (~lived).sum()
 

@@ -45,14 +45,14 @@ def forward_backward(
     several processes each adds what its pictures give; ``together``: all do so now, and layers see the whole batch.
     """
     losses, correct = [], []
-    whole = criterion.weight(batch.whole)
+    whole = criterion.weight(batch.all_labels)
     with _statistics_shared(session.freezing, len(parts)):
         for part in parts:
             labels = batch.labels[part]
             with session.precision.autocast(), _in_whole(session, batch, part) if together else nullcontext():
                 outputs = session.split.suffix_train(*(tensor[part] for tensor in batch.inputs))
             loss = criterion(outputs, labels)
-            if len(labels) < len(batch.whole):
+            if len(labels) < len(batch.all_labels):
                 loss = loss * (criterion.weight(labels) / whole)
             session.scaler.scale(loss).backward()
             losses.append(loss.detach())
@@ -61,9 +61,8 @@ def forward_backward(
 
 
 def _in_whole(session: Session, batch: Batch, part: slice) -> AbstractContextManager[object]:
-    if batch.rows is None:
-        return nullcontext()
-    return WholeBatch(session.ranks, batch.rows[part], len(batch.whole))
+    whole = batch.whole
+    return WholeBatch(session.ranks, whole.rows[part], len(whole.labels)) if whole else nullcontext()
 
 
 def fewest(freezing: Freezing) -> int:

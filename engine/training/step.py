@@ -103,7 +103,7 @@ def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
         figures = torch.cat([figures, look.after_update(len(parts))])
     figures, ready = _on_their_way(figures)
     origin = functools.partial(find_origin, session, batch, criterion, parts, before)
-    count = len(batch.whole)
+    count = len(batch.all_labels)
     return Launched(session.step, count, optimizers.rates(optimizer), figures, ready, before, origin, look)
 
 
