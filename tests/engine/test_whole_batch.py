@@ -1,0 +1,78 @@
+"""Layers that see the whole batch from a part of it; here the part is the whole, so that plain layers are the measure.
+
+That parts put together give the same is seen in test_distributed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+import torch
+from timm.layers.drop import drop_path
+from torch import nn
+from torchvision.ops import stochastic_depth
+
+from engine.training.distributed import Ranks
+from engine.training.whole_batch import WholeBatch
+
+SHAPES = {"features": (6, 5), "maps": (6, 5, 4, 3), "tokens": (6, 7, 5)}
+
+
+def given(shape: tuple[int, ...]) -> torch.Tensor:
+    torch.manual_seed(1)
+    pictures = torch.randn(shape)
+    if pictures.ndim == 4:
+        pictures = pictures.to(memory_format=torch.channels_last)
+    return pictures.requires_grad_()
+
+
+def whole(count: int = 6) -> WholeBatch:
+    return WholeBatch(Ranks(), torch.arange(count), count)
+
+
+@pytest.mark.parametrize("shape", ["features", "maps"])
+@pytest.mark.parametrize("lower", [False, True])
+def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
+    def through(*, together: bool) -> list[torch.Tensor]:
+        layer = nn.BatchNorm1d(5) if shape == "features" else nn.BatchNorm2d(5)
+        pictures = given(SHAPES[shape])
+        nn.init.uniform_(layer.weight)
+        with whole() if together else nullcontext():
+            outputs = layer(pictures.bfloat16() if lower else pictures)
+        (outputs.float() ** 3).sum().backward()
+        found = [outputs, pictures.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var]
+        return [tensor.detach().float() for tensor in found if tensor is not None]
+
+    for one, other in zip(through(together=False), through(together=True), strict=True):
+        assert torch.allclose(one, other, rtol=5e-2 if lower else 1e-4, atol=1e-1 if lower else 1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "drop",
+    [
+        nn.Dropout(0.4),
+        lambda pictures: drop_path(pictures, 0.4, training=True),
+        lambda pictures: stochastic_depth(pictures, 0.4, "row"),
+    ],
+    ids=["dropout", "timm", "torchvision"],
+)
+def test_random_masks_are_those_of_the_whole_batch(shape: str, drop: Callable[[torch.Tensor], torch.Tensor]):
+    pictures = given(SHAPES[shape]).detach()
+    torch.manual_seed(7)
+    alone, after = drop(pictures), torch.rand(())
+    for rows in (torch.arange(6), torch.tensor([1, 4]), torch.tensor([0, 2, 3, 5])):
+        torch.manual_seed(7)
+        with WholeBatch(Ranks(), rows, 6):
+            part = drop(pictures[rows])
+        assert torch.equal(part, alone[rows])
+        assert torch.rand(()) == after
+
+
+def test_layers_in_evaluation_mode_are_left_alone():
+    network = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5)).eval()
+    pictures = given(SHAPES["features"])
+    with whole():
+        assert torch.equal(network(pictures), nn.Sequential(*network).eval()(pictures))
