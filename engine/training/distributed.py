@@ -32,6 +32,7 @@ Value = TypeVar("Value")
 
 _PATIENCE = timedelta(days=7)  # the first may decode pictures for hours; who is gone is known from its connection
 _GRACE = 5.0  # seconds in which processes that end wait for each other
+_SHORT = 1.0  # the same where one is gone already
 _POLL = 0.05  # seconds between looks at whether the first process has ended the run
 _RUN = "tltui run"  # in the store: the run's folder
 
@@ -50,6 +51,7 @@ class Ranks:
         self._base: Any = None
         self._done = threading.Event()
         self._watch: threading.Thread | None = None
+        self._lost = False
 
     @classmethod
     def join(cls) -> Ranks:
@@ -146,7 +148,7 @@ class Ranks:
         """Called by the first process alone, when all is done: let the others leave with exit status ``status``."""
         if self.count == 1:
             return
-        give_up = time.monotonic() + _GRACE
+        give_up = time.monotonic() + (_SHORT if self._lost else _GRACE)
         with suppress(RuntimeError):  # where the store is gone, so are the others
             self._store.set("over", str(status))
             while self._store.add("left", 0) < self.count - 1 and time.monotonic() < give_up:
@@ -179,7 +181,7 @@ class Ranks:
         assert self._watch
         patience = None if error is None else _GRACE
         if isinstance(error, RankLost):
-            patience = 1.0  # who leaves in order has said so before
+            patience = _SHORT  # who leaves in order has said so before
         elif error is not None:
             with suppress(RuntimeError):
                 self._store.set("failed", f"process {self.rank} on {socket.gethostname()}: {first_line(error)}")
@@ -191,6 +193,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
+            self._lost = True
             reason = first_line(error)
             with suppress(RuntimeError):
                 if self._store.check(["failed"]):

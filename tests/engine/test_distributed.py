@@ -142,11 +142,14 @@ def test_numbers_that_explode_end_the_run_in_all(on_nan: str, config: Callable[.
         train={"on_nan": on_nan, "epochs": 40},
     )
     folder = create(tmp_path / "runs", wanted)
-    assert Together(folder).wait() == [1, 1]
+    ended = Together(folder).wait()
     finished = events(folder, RunFinished)[-1]
-    assert finished.status == "failed"
-    assert "at step" in finished.reason
-    assert bool([one for one in events(folder, Warning) if one.code == "rolled_back"]) == (on_nan == "rollback")
+    assert ended == [finished.exit_code] * 2
+    if on_nan == "stop":
+        assert finished.status == "failed"
+        assert "at step" in finished.reason
+    else:  # whether that helps depends on when the last checkpoint was written
+        assert "rolled_back" in [one.code for one in events(folder, Warning)]
 
 
 def test_each_process_computes_and_keeps_its_part_of_what_frozen_layers_give(
@@ -178,38 +181,50 @@ def ranks_below(process_id: int) -> dict[str, psutil.Process]:
     return {rank: one for one in psutil.Process(process_id).children(recursive=True) if (rank := rank_of(one))}
 
 
-def kill_in_training(folder: RunFolder, process: subprocess.Popen[bytes], rank: str, step: int) -> None:
-    wait_for_step(folder, process, step)
-    ranks_below(process.pid)[rank].kill()
-
-
-def wait_for_step(folder: RunFolder, process: subprocess.Popen[bytes], step: int) -> None:
-    tail = EventTail(folder)
-    while process.poll() is None and all(event.step < step for event in tail.poll() if isinstance(event, Step)):
+def wait_for_step(folder: RunFolder, step: int) -> None:
+    tail, give_up = EventTail(folder), time.monotonic() + 120
+    while all(event.step < step for event in tail.poll() if isinstance(event, Step)):
+        assert time.monotonic() < give_up, folder.log.read_text()
         time.sleep(0.02)
 
 
-def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_result(tmp_path: Path, engine: Engine):
+def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_result(tmp_path: Path):
     wanted = short_config(tmp_path)
-    undisturbed = create(tmp_path / "undisturbed", wanted)
+    undisturbed, folder = (create(tmp_path / "runs", wanted) for _ in range(2))
     assert Together(undisturbed).wait() == [0, 0]
-    folder, process = engine.start(with_setting(wanted, "train.processes", 2))
-    kill_in_training(folder, process, "1", 8)
-    assert process.wait(timeout=120) == 1
+    ranks = Together(folder, script=[(8, Pause(id="pause"))])
+    while not events(folder, CommandApplied):
+        time.sleep(0.02)
+    ranks.kill(1)
+    assert ranks.wait() == [1, -signal.SIGKILL]
     finished = events(folder, RunFinished)[-1]
     assert (finished.status, finished.exit_code) == ("failed", 1)
-    assert "process of the run" in finished.reason
+    assert "a process of the run is gone" in finished.reason
     assert not is_locked(folder)
     assert Together(folder).wait() == [0, 0], folder.log.read_text()
-    assert Outcome.of(folder).difference(Outcome.of(undisturbed)) == []
+    assert Outcome.of(folder).difference(Outcome.of(undisturbed)) == ["answers"]  # to the pause
     assert log_problems(folder) == []
     assert len(events(folder, Resumed)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_engine_that_started_the_processes_tells_that_one_died(rank: str, tmp_path: Path, engine: Engine):
+    wanted = with_setting(with_setting(short_config(tmp_path), "train.processes", 2), "train.epochs", 10_000)
+    folder, process = engine.start(wanted)
+    wait_for_step(folder, 3)
+    ranks_below(process.pid)[rank].kill()
+    assert process.wait(timeout=120) == 1
+    finished = events(folder, RunFinished)
+    assert [(one.status, one.exit_code) for one in finished] == [("failed", 1)]
+    assert "a process of the run" in finished[0].reason
+    assert not is_locked(folder)
 
 
 def test_sigterm_to_the_launcher_stops_the_run_in_order(tmp_path: Path, engine: Engine):
     wanted = with_setting(with_setting(short_config(tmp_path), "train.processes", 2), "train.epochs", 10_000)
     folder, process = engine.start(wanted)
-    wait_for_step(folder, process, 1)
+    wait_for_step(folder, 1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
     finished = events(folder, RunFinished)
@@ -228,7 +243,8 @@ def test_torchrun_starts_the_processes_anew_where_one_dies(tmp_path: Path):
             assert process.poll() is None
             time.sleep(0.02)
         folder = RunFolder(found[0])
-        kill_in_training(folder, process, "1", 20)
+        wait_for_step(folder, 20)
+        ranks_below(process.pid)["1"].kill()
         shown = process.communicate(timeout=240)[0]
     assert process.returncode == 0
     assert list((tmp_path / "runs").iterdir()) == [folder.path]
