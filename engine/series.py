@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 # What lies further back than this many values is only known in groups of equal size, at most so many of them. Both are
 # far more than a plot has columns.
-RECENT = 8192
-GROUPS = 8192
+RECENT = 4096
+GROUPS = 4096
 # A plot asks for two widths (columns and half columns); a resize or a zoom for two more.
 _VIEWS = 4
 # Beyond this, sums and the ends of axes would be infinite.
