@@ -21,7 +21,7 @@ _CHANGES_SHOWN = 6
 
 @dataclass(frozen=True)
 class Column:
-    """``texts`` of the runs in the order of their numbers, safe to print; ``left``: aligned so. ``key``: the setting."""
+    """``texts`` of the runs in the order of their numbers, safe to print. ``key``: of the setting, if it is one."""
 
     heading: str
     texts: tuple[str, ...]
@@ -114,6 +114,11 @@ def _value(value: object, plain: bool) -> str:
     if plain and isinstance(value, list) and value:
         return ", ".join(_value(item, plain) for item in value)
     return json.dumps(all_printable(value), ensure_ascii=False)
+
+
+def alike(column: Column) -> bool:
+    """Whether it says the same of all runs."""
+    return len(set(column.texts)) == 1
 
 
 def _filled(*columns: Column) -> list[Column]:

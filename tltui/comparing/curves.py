@@ -23,6 +23,7 @@ CHOSEN, OTHER = "chosen", "other"
 ACCURACY, LOSS = "validation accuracy", "validation loss"
 # From this ratio of the highest to the lowest loss on, a linear axis would show one run and a flat rest.
 _ORDERS = 30.0
+_APART = 3  # cells between the entries of a legend
 _LARGEST = 1e290  # beyond this the ends of axes would be infinite
 
 
@@ -30,7 +31,7 @@ def styles(comparison: Comparison, chosen: int | None = None) -> dict[int, str]:
     """The runs that have a curve of their own, the best first, and the names of their styles."""
     if len(comparison.runs) <= len(STYLES):
         return {number: STYLES[number - 1] for number in comparison.order}
-    shown = dict(zip(comparison.order[:_BEST_SHOWN], STYLES, strict=False))
+    shown: dict[int, str] = dict(zip(comparison.order[:_BEST_SHOWN], STYLES, strict=False))
     return shown if chosen is None or chosen in shown else {**shown, chosen: CHOSEN}
 
 
@@ -42,14 +43,21 @@ def legend(comparison: Comparison, width: int, marker: str, chosen: int | None =
     for number, style in shown.items():
         run = comparison.runs[number - 1]
         parts.append([(f"{sample} {run.number}", style), (f" {short(run)}", "axis")])
-    if others := len(comparison.runs) - len(shown):
-        band = plot.samples(BAND, marker)
-        parts.append([(sample, OTHER), (" median, ", "axis"), (band, "band"), (f" 80 % of {others} others", "axis")])
+    others = len(comparison.runs) - len(shown)
+    sample_of_band = plot.samples(BAND, marker)
+    band: Row = [
+        (sample, OTHER),
+        (" median, ", "axis"),
+        (sample_of_band, "band"),
+        (f" 80 % of {others} others", "axis"),
+    ]
+    last = band if others else []
+    room = width - sum(len(text) for text, _ in last)
     row: Row = []
     for part in parts:
-        if sum(len(text) for text, _ in row + part) <= width:
-            row += [*part, ("   ", "axis")]
-    return row
+        room -= sum(len(text) for text, _ in part) + _APART
+        row += [*part, (" " * _APART, "axis")] if room >= 0 else []
+    return [*row, *last]
 
 
 def short(run: ComparedRun) -> str:
@@ -144,7 +152,7 @@ def _numbers(
     ends: dict[int, tuple[str, tuple[float, float]]], x: Axis, y: Axis, columns: int, rows: int
 ) -> Iterable[Label]:
     """The runs' numbers at the ends of their curves, beside each other where curves end in the same place."""
-    column, row = (x.high - x.low) / columns, (y.high - y.low) / rows
+    column, row = (x.high - x.low) / max(columns - 1, 1), (y.high - y.low) / max(rows - 1, 1)
     taken: set[tuple[int, int]] = set()
     for number, (style, (end, value)) in ends.items():
         text = str(number)
@@ -152,4 +160,4 @@ def _numbers(
         while taken & {(at[0] + cell, at[1]) for cell in range(len(text))}:
             at = at[0] + 1, at[1]
         taken |= {(at[0] + cell, at[1]) for cell in range(len(text) + 1)}
-        yield Label(text, style, x.low + at[0] * column, value)
+        yield Label(text, style, x.low + at[0] * column, y.low + at[1] * row)

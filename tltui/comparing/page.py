@@ -11,6 +11,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from tltui.comparing.columns import (
     LEVEL,
     Column,
+    alike,
     figure_columns,
     further_columns,
     setting_columns,
@@ -27,6 +28,7 @@ _NARROWEST = 40
 _WIDEST_SETTING = 24
 # What else is known is told of so many runs at most, and so many values of a setting are listed.
 _MOST_ROWS = 12
+_TELLING = 5
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> 
         yield from _words(f"Not evaluated yet: {_numbers(missing)}.", layout)
     for sentence in tests_in_words(comparison):
         yield from _words(sentence, layout)
+    telling = [
+        f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_TELLING] if (one.explains or 0) >= 0.01
+    ]
+    if telling:
+        yield from _words(f"Of the variance in val each setting by itself explains: {', '.join(telling)}.", layout)
 
 
 def tests_in_words(comparison: Comparison) -> Iterator[str]:
@@ -123,17 +130,22 @@ def _settings(differing: Sequence[Difference], layout: Layout) -> Iterator[Row]:
 
 
 def _listed(value: str, who: str, layout: Layout) -> Iterator[Row]:
-    room = min(max(layout.width - cell_len(who) - 6, layout.width // 2), 80)
-    first, *rest = chop_cells(value, room) or [""]
-    yield [(f"  {set_cell_size(first, room)}  ", "value"), (who, "note")]
-    yield from ([(f"  {line}", "value")] for line in rest)
+    if len(value) + len(who) + 2 * GAP <= layout.width:
+        yield [(f"  {value}  ", "value"), (who, "note")]
+        return
+    yield from ([(f"  {line}", "value")] for line in chop_cells(value, layout.width - GAP))
+    yield from ([(f"    {line}", "note")] for line in textwrap.wrap(who, layout.width - 2 * GAP))
 
 
 def _further(comparison: Comparison, names: Column, layout: Layout) -> Iterator[Row]:
     """What else is known, in as many tables as it takes."""
     shown = comparison.order[:_MOST_ROWS]
     of = f" of the {len(shown)} best; --json has all" if len(shown) < len(comparison.runs) else ""
-    columns = further_columns(comparison)
+    further = further_columns(comparison)
+    columns = [column for column in further if not alike(column)]
+    if same := [f"{column.heading} {column.texts[0]}" for column in further if alike(column)]:
+        yield from _words(f"Alike in all runs: {', '.join(same)}.", layout)
+        yield from [[]] if columns else []
     while columns:
         here = _fitting([_number_column(comparison), names], columns, layout.width) or columns[:1]
         columns = [column for column in columns if column not in here]

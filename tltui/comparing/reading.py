@@ -22,26 +22,37 @@ class Comparing:
         if len(self._folders) < 2:
             raise InputError("a comparison takes at least two different runs; `tltui runs` lists them")
         self._following: dict[Path, Following] = {}
+        self._seen: Comparison | None = None
         self._tests: Tests | None = None
         self._tested: object = None
 
     def look(self, report: Report = quiet) -> Comparison:
-        """The runs as they are now. Raises InputError where the config of one can't be read."""
-        told = []
+        """The runs as they are now; the same object where nothing is new since the last look.
+
+        Raises InputError where the config of one can't be read.
+        """
+        followed = []
+        news = False
         for done, folder in enumerate(self._folders, start=1):
-            told.append(self._told(folder))
+            following = self._following.get(folder.path)
+            if following is None:
+                following = self._following[folder.path] = Following(folder, steps=False)
+            news |= following.poll()
+            followed.append(following)
             report("runs", done, len(self._folders), "runs")
+        told = [_told(following) for following in followed]
         tested = [_tested_on(run) for run in told]
         if self._tests is None or tested != self._tested:
             self._tests, self._tested = mcnemar_tests(told, report), tested
-        return compare(told, self._tests)
+            news = True
+        if self._seen is None or news:
+            self._seen = compare(told, self._tests)
+        return self._seen
 
-    def _told(self, folder: RunFolder) -> Told:
-        following = self._following.get(folder.path)
-        if following is None:
-            following = self._following[folder.path] = Following(folder, steps=False)
-        following.poll()
-        return Told(folder.id, folder.path, following.config, following.state, following.status, folder.predictions)
+
+def _told(following: Following) -> Told:
+    folder = following.folder
+    return Told(folder.id, folder.path, following.config, following.state, following.status, folder.predictions)
 
 
 def _tested_on(run: Told) -> tuple[object, ...]:

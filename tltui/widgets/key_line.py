@@ -25,6 +25,8 @@ WORDS: dict[str, str] = {
     "home.new": "new",
     "home.demo": "demo",
     "home.copy": "new like this",
+    "home.mark": "mark",
+    "home.compare": "compare",
     "home.pause": "pause",
     "home.stop": "stop",
     "home.delete": "delete",
@@ -42,6 +44,10 @@ WORDS: dict[str, str] = {
     "workbench.save": "save",
     "workbench.load": "load",
     "workbench.leave": "runs",
+    "compare.open": "open",
+    "compare.other": "accuracy or loss",
+    "compare.left": "columns",
+    "compare.leave": "runs",
     "app.quit": "quit",
 }
 _ALWAYS = {"app.palette": "commands", "app.help": "help"}
