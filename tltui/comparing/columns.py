@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 
 from engine.printable import all_printable
 from tltui import glyphs as write
@@ -49,12 +50,28 @@ def setting_columns(comparison: Comparison, glyphs: Glyphs) -> list[Column]:
     return [
         Column(
             names[difference.key],
-            tuple(safe(history(setting, glyphs, plain=True), LONGEST_VALUE) for setting in difference.settings),
+            tuple(safe(text, LONGEST_VALUE) for text in _settings_in_few_words(difference, glyphs)),
             left=not all(_is_number(setting) for setting in difference.settings),
             key=difference.key,
         )
         for difference in comparison.differing
     ]
+
+
+def _settings_in_few_words(difference: Difference, glyphs: Glyphs) -> list[str]:
+    """The runs' values; of lists without what is in all of them, unless only their order tells them apart."""
+    texts = [history(setting, glyphs, plain=True) for setting in difference.settings]
+    values = [setting.value for setting in difference.settings]
+    if not all(isinstance(value, list) for value in values) or any(of.changes for of in difference.settings):
+        return texts
+    common = [item for item in values[0] if all(item in value for value in values)]
+    short = [_without(common, value, glyphs) for value in values]
+    return short if len(set(short)) == len(set(texts)) else texts
+
+
+def _without(common: list[object], value: list[object], glyphs: Glyphs) -> str:
+    said = [glyphs.ellipsis if item in common else _value(item, plain=True) for item in value]
+    return ", ".join(text for text, _ in groupby(said))
 
 
 def further_columns(comparison: Comparison) -> list[Column]:
@@ -97,10 +114,10 @@ def p_text(value: float) -> str:
 
 def history(setting: Setting, glyphs: Glyphs, *, plain: bool = False) -> str:
     """A setting's value, with what commands made of it; ``plain``: lists as they are said, not as JSON."""
-    changes = [f"{_value(change.value, plain)} after step {change.step:,}" for change in setting.changes]
+    changes = [f"{_value(change.value, plain=plain)} after step {change.step:,}" for change in setting.changes]
     if len(changes) > _CHANGES_SHOWN:
         changes[1 : 1 - _CHANGES_SHOWN] = [glyphs.ellipsis]
-    return f" {glyphs.arrow} ".join([_value(setting.value, plain), *changes])
+    return f" {glyphs.arrow} ".join([_value(setting.value, plain=plain), *changes])
 
 
 def setting_value(difference: Difference, number: int, glyphs: Glyphs) -> str:
@@ -108,11 +125,11 @@ def setting_value(difference: Difference, number: int, glyphs: Glyphs) -> str:
     return safe(history(difference.settings[number - 1], glyphs), LONGEST_VALUE)
 
 
-def _value(value: object, plain: bool) -> str:
+def _value(value: object, *, plain: bool) -> str:
     if isinstance(value, str) and value:
         return value
     if plain and isinstance(value, list) and value:
-        return ", ".join(_value(item, plain) for item in value)
+        return ", ".join(_value(item, plain=plain) for item in value)
     return json.dumps(all_printable(value), ensure_ascii=False)
 
 

@@ -40,7 +40,8 @@ def legend(comparison: Comparison, width: int, marker: str, chosen: int | None =
     shown = styles(comparison, chosen)
     sample = plot.samples(LINE, marker)
     parts: list[Row] = []
-    for number, style in shown.items():
+    # what is chosen is named rather than the second best
+    for number, style in sorted(shown.items(), key=lambda entry: (entry[0] != comparison.best, entry[1] != CHOSEN)):
         run = comparison.runs[number - 1]
         parts.append([(f"{sample} {run.number}", style), (f" {short(run)}", "axis")])
     others = len(comparison.runs) - len(shown)

@@ -84,23 +84,27 @@ class ComparedTable(DataTable[Content], inherit_bindings=False):
 
     def _laid_out(self, comparison: Comparison, columns: Sequence[Column]) -> _Shown:
         widths = tuple(min(max(map(cell_len, (of.heading, *of.texts))), WIDEST) for of in columns)
+
+        def style(number: int) -> str:
+            return "bold $text-success" if number == comparison.best else ""
+
         cells = {
-            (number, at): self._cell(column, column.texts[number - 1], width, best=number == comparison.best)
+            (number, at): Content.styled(self._fitted(column, column.texts[number - 1], width), style(number))
             for at, (column, width) in enumerate(zip(columns, widths, strict=True))
             for number in comparison.order
         }
-        return _Shown(tuple(comparison.order), tuple(column.heading for column in columns), widths, cells)
+        headings = tuple(self._fitted(of, of.heading, width) for of, width in zip(columns, widths, strict=True))
+        return _Shown(tuple(comparison.order), headings, widths, cells)
 
-    def _cell(self, column: Column, text: str, width: int, *, best: bool = False) -> Content:
+    def _fitted(self, column: Column, text: str, width: int) -> str:
         fitted = safe(text, width, self._glyphs.ellipsis)
-        aligned = fitted if column.left else " " * (width - cell_len(fitted)) + fitted
-        return Content.styled(aligned, "bold $text-success" if best else "")
+        return fitted if column.left else " " * (width - cell_len(fitted)) + fitted
 
     def _fill(self, shown: _Shown, chosen: int | None) -> None:
         across = self.scroll_x
         self.clear(columns=True)
         for at, (heading, width) in enumerate(zip(shown.headings, shown.widths, strict=True)):
-            self.add_column(Text(safe(heading, width, self._glyphs.ellipsis)), width=width, key=str(at))
+            self.add_column(Text(heading), width=width, key=str(at))
         for number in shown.order:
             self.add_row(*(shown.cells[number, at] for at in range(len(shown.headings))), key=str(number))
         if chosen in shown.order:
