@@ -109,7 +109,10 @@ def evaluated(accuracy: float) -> p.Evaluated:
         balanced_accuracy=accuracy,
         macro_f1=accuracy,
         classes=["cat", "dog"],
-        per_class=[],
-        confusion=[[1, 0], [0, 1]],
+        per_class=[
+            p.ClassMetrics(label=label, precision=accuracy, recall=accuracy, f1=accuracy, support=PICTURES // 2)
+            for label in ("cat", "dog")
+        ],
+        confusion=[[PICTURES // 2, 0], [0, PICTURES // 2]],
         images_per_second=400.0,
     )
