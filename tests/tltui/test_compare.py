@@ -21,12 +21,10 @@ from tltui.glyphs import ASCII, UNICODE, Glyphs
 
 
 @pytest.fixture
-def tltui(tmp_path_factory: pytest.TempPathFactory, config: Callable[..., RunConfig]) -> CommandLine:
+def tltui(tmp_path: Path) -> CommandLine:
     """With two runs on the same pictures, which are completed."""
-    command = CommandLine(tmp_path_factory.mktemp("compare"))
-    for rate in (0.01, 1e-5):
-        (command.folder / "run.toml").write_text(to_toml(config(optimizer={"lr": rate})))
-        assert command("train", "run.toml").returncode == 0
+    command = CommandLine(tmp_path)
+    write_runs(command.runs, 2)
     return command
 
 
@@ -38,7 +36,11 @@ def runs(tltui: CommandLine) -> list[str]:
     return [row["run"] for row in rows(tltui)]
 
 
-def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tltui: CommandLine):
+def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tmp_path: Path, config: Callable[..., RunConfig]):
+    tltui = CommandLine(tmp_path)
+    for rate in (0.01, 1e-5):
+        (tmp_path / "run.toml").write_text(to_toml(config(optimizer={"lr": rate})))
+        assert tltui("train", "run.toml").returncode == 0
     first, second = runs(tltui)
     done = tltui("compare", first, second, "--json")
     assert done.returncode == 0, done.stderr
@@ -52,7 +54,7 @@ def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tltui: Command
     assert sorted((test["only_this"], test["only_best"])) == sorted((only_first, only_second))
     text = tltui("compare", first, second)
     assert text.returncode == 0
-    assert all(word in text.stdout for word in (first, second, "optimizer.lr", "McNemar"))
+    assert all(word in text.stdout for word in (first[:4], second[:4], " lr", "McNemar"))
 
 
 def predictions(folder: Path) -> list[bool]:

@@ -45,9 +45,9 @@ WORDS: dict[str, str] = {
     "workbench.load": "load",
     "workbench.leave": "runs",
     "compare.open": "open",
+    "compare.leave": "runs",
     "compare.other": "accuracy or loss",
     "compare.right": "more columns",
-    "compare.leave": "runs",
     "app.quit": "quit",
 }
 _ALWAYS = {"app.palette": "commands", "app.help": "help"}
