@@ -26,6 +26,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "matrix": ("Moving in the matrix", "confusion"),
     "pairs": ("The worst pairs", "confusion"),
     "dialog": ("This dialog", "app"),
+    "compare": ("Comparing runs", "app"),
     "pictures": ("Pictures", "app"),
     "help": ("This list", "app"),
     "folder": ("Choosing a folder", "app"),

@@ -22,6 +22,7 @@ ACTIVITIES = {
     "checkpoint": "reading the checkpoint",
     "export": "exporting",
     "compare": "comparing",
+    "runs": "reading runs",
     "predict": "predicting",
 }
 

@@ -23,8 +23,10 @@ WORDS: dict[str, str] = {
     "home.open": "open",
     "home.resume": "go on",
     "home.new": "new",
-    "home.demo": "demo",
+    "home.mark": "mark",
+    "home.compare": "compare",
     "home.copy": "new like this",
+    "home.demo": "demo",
     "home.pause": "pause",
     "home.stop": "stop",
     "home.delete": "delete",
@@ -42,6 +44,10 @@ WORDS: dict[str, str] = {
     "workbench.save": "save",
     "workbench.load": "load",
     "workbench.leave": "runs",
+    "compare.open": "open",
+    "compare.leave": "runs",
+    "compare.other": "accuracy or loss",
+    "compare.right": "more columns",
     "app.quit": "quit",
 }
 _ALWAYS = {"app.palette": "commands", "app.help": "help"}
