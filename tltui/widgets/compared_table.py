@@ -86,7 +86,7 @@ class ComparedTable(DataTable[Content], inherit_bindings=False):
         widths = tuple(min(max(map(cell_len, (of.heading, *of.texts))), WIDEST) for of in columns)
 
         def style(number: int) -> str:
-            return "bold $text-success" if number == comparison.best else ""
+            return "bold" if number == comparison.best else ""
 
         cells = {
             (number, at): Content.styled(self._fitted(column, column.texts[number - 1], width), style(number))
