@@ -1,0 +1,235 @@
+"""Runs that are made to show what `engine.experiments.diagnosis` is to find, and runs that are well.
+
+Small pictures, small networks, seconds each. The rules were tuned on the digits alone; the letters and the solar cells
+are held out.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from engine.config import RunConfig, from_tables
+
+LETTERS = "ABDEFGHKMRSW"
+_PER_LETTER = 110
+_SOLAR_CELLS = 1200
+
+Pictures = list[tuple[npt.NDArray[np.uint8], str]]
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run to be made: ``shows`` are the cases that it is made for, ``may_show`` those that it may have as well and that
+    count neither for nor against a rule."""
+
+    name: str
+    data: str
+    settings: Tables
+    shows: frozenset[str] = frozenset()
+    may_show: frozenset[str] = frozenset()
+    keep: int = 0  # pictures in all; 0: all there are
+    noise: float = 0.0  # share of labels that are those of another class, chosen at random
+    rare: float = 1.0  # share that is kept of every other class
+
+    @property
+    def held_out(self) -> bool:
+        return self.data != "digits"
+
+    def config(self, folder: Path) -> RunConfig:
+        """The run's settings; its table of pictures is written to ``folder``, which has the pictures."""
+        table = folder / f"{self.name}.csv"
+        _write_table(self, table)
+        tables: dict[str, dict[str, Any]] = {"data": {"source": "csv", "path": str(table)}}
+        for section, values in self.settings.items():
+            tables.setdefault(section, {}).update(values)
+        tables.setdefault("train", {}).update(device="cpu", precision="fp32")
+        return from_tables(tables)
+
+
+def write_pictures(folder: Path, data: str) -> None:
+    """Write the pictures of ``data`` with their labels, unless they are there."""
+    target = folder / data
+    if (target / "labels.csv").exists():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, (pixels, label) in enumerate(_MAKERS[data]()):
+        Image.fromarray(pixels).save(target / f"{number:04}.png")
+        rows.append((f"{data}/{number:04}.png", label))
+    with (target / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def _write_table(made: Made, table: Path) -> None:
+    write_pictures(table.parent, made.data)
+    with (table.parent / made.data / "labels.csv").open(newline="") as file:
+        rows = [(path, label) for path, label in csv.reader(file)]
+    random = np.random.default_rng(1)
+    classes = sorted({label for _, label in rows})
+    few = set(classes[1::2])
+    rows = [row for row in rows if row[1] not in few or random.random() < made.rare]
+    if made.keep:
+        rows = [rows[at] for at in sorted(random.permutation(len(rows))[: made.keep])]
+    noisy = [
+        (path, str(random.choice([one for one in classes if one != label])) if random.random() < made.noise else label)
+        for path, label in rows
+    ]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *noisy])
+
+
+def _digits() -> Pictures:
+    from sklearn.datasets import load_digits
+
+    digits: Any = load_digits()
+    pixels = (digits.images * (255 / 16)).round().astype(np.uint8)
+    return list(zip(pixels, map(str, digits.target), strict=True))
+
+
+def _letters() -> Pictures:
+    """Letters of Pillow's own font, turned, moved, of any grey on any other, with noise."""
+    random = np.random.default_rng(0)
+    made: Pictures = []
+    for letter, _ in itertools.product(LETTERS, range(_PER_LETTER)):
+        background, ink = random.permutation([random.integers(0, 110), random.integers(130, 255)])
+        picture = Image.new("L", (32, 32), int(background))
+        font = ImageFont.load_default(int(random.integers(16, 26)))
+        at = (float(random.integers(12, 21)), float(random.integers(12, 21)))
+        ImageDraw.Draw(picture).text(at, letter, int(ink), font, anchor="mm")
+        picture = picture.rotate(float(random.normal(0, 18)), Image.Resampling.BILINEAR, fillcolor=int(background))
+        pixels = np.asarray(picture) + random.normal(0, 22, (32, 32))
+        made.append((pixels.clip(0, 255).astype(np.uint8), letter))
+    return made
+
+
+def _solar() -> Pictures:
+    """Solar cells (elpv, Deitsch et al. 2019) of which the experts were sure."""
+    from elpv_dataset.utils import load_dataset
+
+    pictures, probabilities, _ = load_dataset()
+    sure = np.flatnonzero((probabilities == 0) | (probabilities == 1))
+    chosen = np.random.default_rng(0).permutation(sure)[:_SOLAR_CELLS]
+    small = [np.asarray(Image.fromarray(pictures[at]).resize((64, 64), Image.Resampling.BOX)) for at in chosen]
+    return [(pixels, "defective" if probabilities[at] else "functional") for pixels, at in zip(small, chosen, strict=True)]
+
+
+_MAKERS = {"digits": _digits, "letters": _letters, "solar": _solar}
+
+# The networks: a small one from random weights, and a pretrained one of which the head or all of it trains.
+_SMALL = {"model": {"name": "timm/test_resnet", "weights": "none"}, "freeze": {"rules": ["train *"]}}
+_HEAD = {"model": {"name": "efficientnet_lite0"}}
+_ALL = {"model": {"name": "efficientnet_lite0"}, "freeze": {"rules": ["train *"]}}
+_RANDOM = {"model": {"name": "timm/test_resnet", "weights": "none"}}  # frozen as it is: nothing much can be learned
+_CONSTANT = {"name": "constant"}
+
+
+def _with(network: Tables, epochs: int, lr: float, **more: Mapping[str, Any]) -> Tables:
+    side = 32 if network is not _HEAD else 64
+    tables: dict[str, dict[str, Any]] = {section: dict(values) for section, values in network.items()}
+    tables["data"] = {"image_size": side, "workers": 0}
+    tables["train"] = {"epochs": epochs}
+    factor = 1.0 if network is _SMALL else 0.1
+    tables["optimizer"] = {"lr": lr, "backbone_lr_factor": factor}
+    for section, values in more.items():
+        tables.setdefault(section, {}).update(values)
+    return tables
+
+
+@dataclass
+class _Recipes:
+    """All runs on one data set."""
+
+    data: str
+    found: list[Made] = field(default_factory=list)
+
+    def add(self, name: str, settings: Tables, *shows: str, may: str = "", **change: Any) -> None:  # noqa: ANN401
+        self.found.append(
+            Made(f"{self.data}-{name}", self.data, settings, frozenset(shows), frozenset(may.split()), **change)
+        )
+
+    def healthy(self) -> None:
+        self.add("well-head", _with(_HEAD, 20, 3e-3))
+        self.add("well-head-constant", _with(_HEAD, 12, 3e-3, schedule=_CONSTANT))
+        self.add("well-head-batch-4", _with(_HEAD, 8, 1e-3, train={"batch_size": 4}))
+        self.add("well-small", _with(_SMALL, 15, 3e-3))
+        self.add("well-small-sgd", _with(_SMALL, 15, 0.02, optimizer={"name": "sgd"}, schedule={"name": "onecycle"}))
+        self.add("well-small-flip", _with(_SMALL, 12, 2e-3, data={"augment": "standard"}, train={"seed": 7}))
+        self.add("well-all", _with(_ALL, 8, 1e-3))
+        self.add("well-all-warm", _with(_ALL, 8, 2e-3, schedule={"warmup_epochs": 1.0}, train={"seed": 7}))
+        self.add("well-slightly-uneven", _with(_HEAD, 12, 3e-3), rare=0.6)
+
+    def overfitting(self) -> None:
+        for seed in (1, 2):
+            small = _with(_SMALL, 50, 1e-3, schedule=_CONSTANT, train={"seed": seed}, head={"dropout": 0.0})
+            self.add(f"overfits-small-{seed}", small, "overfitting", keep=250)
+            every = _with(_ALL, 25, 2e-3, schedule=_CONSTANT, train={"seed": seed}, head={"dropout": 0.0})
+            self.add(f"overfits-all-{seed}", every, "overfitting", keep=120)
+
+    def underfitting(self) -> None:
+        for seed in (1, 2):
+            self.add(f"underfits-random-{seed}", _with(_RANDOM, 30, 1e-2, train={"seed": seed}), "underfitting")
+        decay = _with(_SMALL, 15, 3e-3, optimizer={"weight_decay": 10.0}, schedule=_CONSTANT)
+        self.add("underfits-decay", decay, "underfitting", may="plateau")
+        dropped = _with(_HEAD, 15, 3e-3, head={"dropout": 0.99}, data={"image_size": 32})
+        self.add("underfits-dropout", dropped, "underfitting")
+
+    def rates(self) -> None:
+        for lr in (0.3, 3.0):
+            self.add(f"too-high-small-{lr}", _with(_SMALL, 10, lr, schedule=_CONSTANT), "rate too high")
+        sgd: dict[str, Any] = {"name": "sgd", "clip_norm": 0.0}
+        self.add("too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "rate too high")
+        self.add("too-high-head", _with(_HEAD, 10, 3.0), "rate too high")
+        self.add("too-high-all", _with(_ALL, 6, 1.0), "rate too high")
+        for lr in (1e-6, 1e-5):
+            self.add(f"too-low-small-{lr:g}", _with(_SMALL, 10, lr), "rate too low")
+        self.add("too-low-sgd", _with(_SMALL, 10, 3e-5, optimizer={"name": "sgd"}), "rate too low")
+        self.add("too-low-head", _with(_HEAD, 10, 1e-5), "rate too low")
+        self.add("too-low-all", _with(_ALL, 6, 1e-5), "rate too low")
+
+    def plateau(self) -> None:
+        for seed in (1, 2):
+            sgd = _with(_SMALL, 20, 1.0, optimizer={"name": "sgd"}, schedule=_CONSTANT, train={"seed": seed})
+            self.add(f"plateau-sgd-{seed}", sgd, "plateau", may="underfitting")
+        adamw = _with(_SMALL, 20, 3e-2, schedule=_CONSTANT)
+        self.add("plateau-adamw", adamw, "plateau", may="underfitting")
+        head = _with(_HEAD, 30, 0.1, schedule=_CONSTANT)
+        self.add("plateau-head", head, "plateau", may="overfitting")
+
+    def data_troubles(self) -> None:
+        self.add("noisy-head", _with(_HEAD, 15, 3e-3), "noisy labels", may="overfitting", noise=0.3)
+        self.add("noisy-small", _with(_SMALL, 15, 3e-3), "noisy labels", may="overfitting", noise=0.3)
+        self.add("noisy-all", _with(_ALL, 8, 1e-3), "noisy labels", may="overfitting", noise=0.4)
+        self.add("noisy-small-flip", _with(_SMALL, 12, 3e-3, data={"augment": "flip"}), "noisy labels", may="overfitting", noise=0.2)
+        for seed in (1, 2):
+            self.add(f"uneven-head-{seed}", _with(_HEAD, 12, 1e-3, train={"seed": seed}), "imbalance", rare=0.06)
+        self.add("uneven-small", _with(_SMALL, 12, 1e-3), "imbalance", may="overfitting", rare=0.06)
+        self.add("uneven-all", _with(_ALL, 5, 3e-4), "imbalance", rare=0.05)
+
+    def small_batches(self) -> None:
+        self.add("batch-2-small", _with(_SMALL, 8, 1e-3, train={"batch_size": 2}), "small batch", keep=700)
+        self.add("batch-4-small", _with(_SMALL, 10, 1e-3, train={"batch_size": 4}), "small batch")
+        self.add("batch-2-all", _with(_ALL, 5, 1e-3, train={"batch_size": 2}), "small batch", keep=500)
+
+
+def made_runs() -> Iterator[Made]:
+    """Every run of the benchmark."""
+    for data in _MAKERS:
+        recipes = _Recipes(data)
+        recipes.healthy()
+        recipes.overfitting()
+        recipes.underfitting()
+        recipes.rates()
+        recipes.plateau()
+        recipes.data_troubles()
+        recipes.small_batches()
+        yield from recipes.found
