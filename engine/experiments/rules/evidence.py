@@ -1,0 +1,128 @@
+"""What the rules of a diagnosis look at: the figures of a run, epoch by epoch. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine import protocol as p
+from engine.config import RunConfig
+from engine.state import RunState, in_force
+
+_HEAD = "head"  # what the new classifier is called among the stages
+
+
+@dataclass(frozen=True)
+class EpochFigures:
+    """An epoch; losses are NaN where they were not finite.
+
+    ``rate``: the largest group's, at the epoch's end; ``moved``: how far the weights of the new head are from their
+    start, relative to their norm; both None where the log does not tell.
+    """
+
+    number: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    balanced_accuracy: float | None
+    label_rank: float | None
+    batch_norms: int
+    rate: float | None
+    moved: float | None
+
+
+class Evidence:
+    """A run as its events tell it so far, with the settings in force."""
+
+    def __init__(self, state: RunState, config: RunConfig) -> None:
+        self.state = state
+        self.config = in_force(config, state)
+        self.classes = len(state.data.classes) if state.data else 0
+        self.over = state.finished is not None
+
+    @cached_property
+    def epochs(self) -> list[EpochFigures]:
+        """The epochs since the last change of how it trains: what was done about a finding has its time to work."""
+        moved = {change.step: change.stages.get(_HEAD) for change in self.state.changes}
+        begun = [0, *(epoch.step for epoch in self.state.epochs)]  # the step before the first of each
+        return [
+            _figures(epoch, self._rate(epoch.step), moved.get(epoch.step))
+            for before, epoch in zip(begun, self.state.epochs, strict=False)
+            if before >= self._changed
+        ]
+
+    @property
+    def _changed(self) -> int:
+        """The last step before the latest change of the optimizer's settings or the freeze plan."""
+        return max(
+            (
+                answer.step
+                for answer in self.state.answers.values()
+                if isinstance(answer, p.CommandApplied)
+                and isinstance(answer.command, p.Set)
+                and answer.command.key.startswith(("optimizer.", "freeze."))
+            ),
+            default=0,
+        )
+
+    @cached_property
+    def best(self) -> EpochFigures:
+        """The epoch with the lowest validation loss."""
+        return min(self.epochs, key=lambda epoch: math.inf if math.isnan(epoch.val_loss) else epoch.val_loss)
+
+    @property
+    def last(self) -> EpochFigures:
+        """The latest epoch."""
+        return self.epochs[-1]
+
+    @property
+    def guessing(self) -> float:
+        """The loss of a network that gives every class the same probability, whatever their weights in the loss."""
+        return math.log(max(self.classes, 2))
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the rate has not come near its peak yet, as far as the log tells."""
+        return not any(epoch.rate and epoch.rate > self.config.optimizer.lr / 2 for epoch in self.epochs)
+
+    @property
+    def left(self) -> int:
+        """Epochs that are still to come."""
+        return 0 if self.over else max(self.state.epochs_planned - len(self.state.epochs), 0)
+
+    def pictures(self, split: str) -> int:
+        """Pictures in a split."""
+        return self.state.data.counts.get(split, 0) if self.state.data else 0
+
+    def class_counts(self, split: str) -> Sequence[int]:
+        """Pictures of each class in a split; empty where the log does not tell."""
+        return self.state.data.class_counts.get(split, []) if self.state.data else []
+
+    def deviation(self, accuracy: float, split: str = "val") -> float:
+        """The standard deviation of a share of that size over the pictures of a split."""
+        return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.pictures(split), 1))
+
+    def _rate(self, step: int) -> float | None:
+        steps = self.state.steps
+        at = bisect_left(steps.places(), step)
+        rates = [steps.rates(group, at)[0] for group in steps.groups] if at < len(steps) else []
+        return max((rate for rate in rates if not math.isnan(rate)), default=None)
+
+
+def _figures(epoch: p.Epoch, rate: float | None, moved: float | None) -> EpochFigures:
+    return EpochFigures(
+        number=epoch.epoch,
+        train_loss=p.restore(epoch.train_loss, None),
+        train_accuracy=epoch.train_accuracy,
+        val_loss=p.restore(epoch.val_loss, None),
+        val_accuracy=epoch.val_accuracy,
+        balanced_accuracy=epoch.val_balanced_accuracy,
+        label_rank=epoch.val_label_rank,
+        batch_norms=epoch.batch_norms,
+        rate=rate,
+        moved=moved,
+    )

@@ -1,0 +1,103 @@
+"""Fit: training pictures learned by heart, or not learned."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import Any
+
+from engine.experiments.rules.evidence import Evidence
+from engine.experiments.rules.finding import Finding, Remedy, loss
+
+_GENERALIZATION_LOSS = 0.10
+_AHEAD = 0.08
+_STRIP = 3  # epochs
+_BY_HEART = 0.98
+_GAP = 0.12
+_LOW = 0.7
+_FLAT = 0.97
+
+
+def overfitting(seen: Evidence) -> Finding | None:
+    """Validation gets worse while training gets better, or the training pictures are known by heart and the others not.
+
+    The first: the generalization loss, E_val / min E_val - 1 (Prechelt 1998, "Early Stopping - But When?"), is above
+    10 % in three epochs in a row, the training loss is down by a third since the best epoch, training accuracy is ahead
+    by 8 points, and validation accuracy is not up by more than its standard deviation. The second: in five epochs in a row training accuracy is 98 % or more,
+    validation accuracy lower by 12 points and three standard deviations, and no longer rising.
+    """
+    why = _diverges(seen) or _by_heart(seen)
+    if not why:
+        return None
+    words, settings = "stop early", dict[str, Any]({"train.early_stop_patience": 5})
+    if seen.config.data.augment == "none":
+        words, settings["data.augment"] = "augment the pictures and stop early", "trivial"
+    elif seen.config.head.dropout < 0.5:
+        words, settings["head.dropout"] = "drop half of the features and stop early", 0.5
+    ends = len(seen.state.epochs) + 1
+    kept = seen.state.best.epoch if seen.state.best else ends
+    now = Remedy(f"end after epoch {ends}; epoch {kept} is kept as the best", {"train.epochs": ends})
+    return Finding("overfitting", why, Remedy(words, settings), now if seen.left > 1 else None)
+
+
+def underfitting(seen: Evidence) -> Finding | None:
+    """Over three epochs the training loss was at least 97 % of that of the three before, training and validation
+    accuracy are below 70 %, and training accuracy is not ahead of validation by more than 10 points."""
+    epochs = seen.epochs
+    if len(epochs) < 2 * _STRIP:
+        return None
+    before = fmean(epoch.train_loss for epoch in epochs[-2 * _STRIP : -_STRIP])
+    after = fmean(epoch.train_loss for epoch in epochs[-_STRIP:])
+    train = fmean(epoch.train_accuracy for epoch in epochs[-_STRIP:])
+    val = fmean(epoch.val_accuracy for epoch in epochs[-_STRIP:])
+    if not after > _FLAT * before or max(train, val) > _LOW or train > val + 0.1:
+        return None
+    sentence = (
+        f"the training loss stays at {loss(after)} ({loss(before)} in the {_STRIP} epochs before) with {train:.0%} of the "
+        f"training and {val:.0%} of the validation pictures right"
+    )
+    return Finding("underfitting", sentence, *_capacity(seen))
+
+
+def _capacity(seen: Evidence) -> tuple[Remedy, Remedy | None]:
+    """What lets a network learn more: in another run, and in this one."""
+    counts = seen.state.parameters
+    if seen.config.head.dropout >= 0.5:
+        return Remedy("drop fewer features", {"head.dropout": 0.2}), None
+    if seen.config.optimizer.weight_decay > 0.1:
+        return Remedy("lower the weight decay", {"optimizer.weight_decay": 0.01}), None
+    if counts and counts.frozen:
+        all_train = Remedy("train all layers", {"freeze.rules": ["train *"]})
+        return all_train, all_train
+    return Remedy("train for longer", {"train.epochs": 2 * max(len(seen.epochs), 1)}), None
+
+
+def _diverges(seen: Evidence) -> str:
+    best, last, strip = seen.best, seen.last, seen.epochs[-_STRIP:]
+    if len(strip) < _STRIP or best.number > strip[0].number - 1 or math.isnan(last.val_loss):
+        return ""
+    if not all(epoch.val_loss > (1 + _GENERALIZATION_LOSS) * best.val_loss for epoch in strip):
+        return ""
+    accuracy = max(epoch.val_accuracy for epoch in strip)
+    if last.train_loss > best.train_loss * 2 / 3 or accuracy > best.val_accuracy + seen.deviation(best.val_accuracy):
+        return ""
+    if last.train_accuracy < last.val_accuracy + max(_AHEAD, 2 * seen.deviation(last.val_accuracy)):
+        return ""
+    return (
+        f"since epoch {best.number} the validation loss rose from {loss(best.val_loss)} to {loss(last.val_loss)} while the "
+        f"training loss fell from {loss(best.train_loss)} to {loss(last.train_loss)}"
+    )
+
+
+def _by_heart(seen: Evidence) -> str:
+    strip, before = seen.epochs[-5:], seen.epochs[:-5]
+    if len(strip) < 5 or not before:
+        return ""
+    gap = max(_GAP, 3 * seen.deviation(seen.last.val_accuracy))
+    if not all(e.train_accuracy >= _BY_HEART and e.train_accuracy - e.val_accuracy >= gap for e in strip):
+        return ""
+    earlier = max(epoch.val_accuracy for epoch in before)
+    if fmean(epoch.val_accuracy for epoch in strip) > earlier + seen.deviation(earlier):
+        return ""
+    last = seen.last
+    return f"{last.train_accuracy:.1%} of the training pictures are right, {last.val_accuracy:.1%} of the validation pictures"
