@@ -29,7 +29,7 @@ Tables = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Made:
-    """A run to be made: ``shows`` are the cases that it is made for, ``may_show`` those that it may have as well and that
+    """A run to be made: ``shows`` are the cases that it is made for, ``may_show`` those that it may have as well, which
     count neither for nor against a rule."""
 
     name: str
@@ -46,7 +46,7 @@ class Made:
         return self.data != "digits"
 
     def config(self, folder: Path) -> RunConfig:
-        """The run's settings; its table of pictures is written to ``folder``, which has the pictures."""
+        """The run's settings; its table of pictures is written to ``folder``, beside the pictures."""
         table = folder / f"{self.name}.csv"
         _write_table(self, table)
         tables: dict[str, dict[str, Any]] = {"data": {"source": "csv", "path": str(table)}}
@@ -119,7 +119,9 @@ def _solar() -> Pictures:
     sure = np.flatnonzero((probabilities == 0) | (probabilities == 1))
     chosen = np.random.default_rng(0).permutation(sure)[:_SOLAR_CELLS]
     small = [np.asarray(Image.fromarray(pictures[at]).resize((64, 64), Image.Resampling.BOX)) for at in chosen]
-    return [(pixels, "defective" if probabilities[at] else "functional") for pixels, at in zip(small, chosen, strict=True)]
+    return [
+        (pixels, "defective" if probabilities[at] else "functional") for pixels, at in zip(small, chosen, strict=True)
+    ]
 
 
 _MAKERS = {"digits": _digits, "letters": _letters, "solar": _solar}
@@ -162,7 +164,9 @@ class _Recipes:
         self.add("well-head-batch-4", _with(_HEAD, 8, 1e-3, train={"batch_size": 4}))
         self.add("well-small", _with(_SMALL, 15, 3e-3))
         longer = 2 if self.data == "letters" else 1  # of which a network without weights learns more slowly
-        self.add("well-small-sgd", _with(_SMALL, 15 * longer, 0.02, optimizer={"name": "sgd"}, schedule={"name": "onecycle"}))
+        self.add(
+            "well-small-sgd", _with(_SMALL, 15 * longer, 0.02, optimizer={"name": "sgd"}, schedule={"name": "onecycle"})
+        )
         self.add("well-small-flip", _with(_SMALL, 12 * longer, 2e-3, data={"augment": "standard"}, train={"seed": 7}))
         self.add("well-all", _with(_ALL, 12, 3e-3))
         self.add("well-all-warm", _with(_ALL, 10, 3e-3, schedule={"warmup_epochs": 1.0}, train={"seed": 7}))
@@ -170,7 +174,9 @@ class _Recipes:
 
     def overfitting(self) -> None:
         for seed in (1, 2):
-            head = _with(_HEAD, 40, 1e-2, schedule=_CONSTANT, head={"dropout": 0.0, "hidden": [256]}, train={"seed": seed})
+            head = _with(
+                _HEAD, 40, 1e-2, schedule=_CONSTANT, head={"dropout": 0.0, "hidden": [256]}, train={"seed": seed}
+            )
             head["data"]["image_size"] = 32
             self.add(f"overfits-head-{seed}", head, "overfitting", keep=200)
             every = _with(_ALL, 25, 2e-3, schedule=_CONSTANT, train={"seed": seed}, head={"dropout": 0.0})
@@ -188,8 +194,14 @@ class _Recipes:
         for lr in (0.3, 3.0):
             self.add(f"too-high-small-{lr}", _with(_SMALL, 10, lr, schedule=_CONSTANT), "learning rate too high")
         sgd: dict[str, Any] = {"name": "sgd", "clip_norm": 0.0}
-        self.add("too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "learning rate too high")
-        self.add("too-high-sgd-clipped", _with(_SMALL, 15, 1.0, optimizer={"name": "sgd"}, schedule=_CONSTANT), "learning rate too high")
+        self.add(
+            "too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "learning rate too high"
+        )
+        self.add(
+            "too-high-sgd-clipped",
+            _with(_SMALL, 15, 1.0, optimizer={"name": "sgd"}, schedule=_CONSTANT),
+            "learning rate too high",
+        )
         self.add("too-high-head", _with(_HEAD, 10, 3.0), "learning rate too high")
         self.add("too-high-all", _with(_ALL, 6, 1.0), "learning rate too high")
         for lr in (1e-6, 1e-5, 1e-4):
@@ -212,9 +224,21 @@ class _Recipes:
         self.add("noisy-head", _with(_HEAD, 15, 3e-3), "noisy labels", may="overfitting", noise=0.3)
         self.add("noisy-small", _with(_SMALL, 15, 3e-3), "noisy labels", may="overfitting", noise=0.3)
         self.add("noisy-all", _with(_ALL, 8, 1e-3), "noisy labels", may="overfitting", noise=0.4)
-        self.add("noisy-small-flip", _with(_SMALL, 12, 3e-3, data={"augment": "flip"}), "noisy labels", may="overfitting", noise=0.2)
+        self.add(
+            "noisy-small-flip",
+            _with(_SMALL, 12, 3e-3, data={"augment": "flip"}),
+            "noisy labels",
+            may="overfitting",
+            noise=0.2,
+        )
         for seed in (1, 2):
-            self.add(f"uneven-head-{seed}", _with(_HEAD, 12, 1e-3, train={"seed": seed}), "class imbalance", rare=0.06, keep=1200)
+            self.add(
+                f"uneven-head-{seed}",
+                _with(_HEAD, 12, 1e-3, train={"seed": seed}),
+                "class imbalance",
+                rare=0.06,
+                keep=1200,
+            )
         self.add("uneven-small", _with(_SMALL, 12, 1e-3), "class imbalance", may="overfitting", rare=0.06, keep=1200)
         self.add("uneven-all", _with(_ALL, 5, 3e-4), "class imbalance", rare=0.05, keep=1200)
 

@@ -37,10 +37,10 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     share = (1 - accuracy) * min(rank / _CHANCE, 1.0)
     return Finding(
         "noisy labels",
-        f"as if {share:.0%} of the labels were given at random: {mistakes:.0f} validation pictures are missed, and among "
-        f"the other classes their label is at place {rank:.2f} of 0 (second guess) to 1 (last), where chance has 0.5",
+        f"as if {share:.0%} of labels were random: those of {mistakes:.0f} missed validation pictures lie "
+        f"at {rank:.2f} among the other classes (second guess 0, chance 0.5)",
         Remedy(
-            "look at the mistakes and correct labels; until then smooth them and stop early",
+            "smooth the labels and stop early; look at the mistakes for wrong ones",
             {"train.label_smoothing": 0.1, "train.early_stop_patience": 3},
         ),
     )
@@ -62,7 +62,7 @@ def imbalance(seen: Evidence) -> Finding | None:
     last = seen.last
     return Finding(
         "class imbalance",
-        f"classes have from {min(counts):,} to {max(counts):,} training pictures; {last.val_accuracy:.1%} of all "
-        f"validation pictures are right, but {last.balanced_accuracy:.1%} in the mean over the classes",
+        f"{min(counts):,} to {max(counts):,} training pictures a class; {last.val_accuracy:.1%} of validation pictures "
+        f"right, {last.balanced_accuracy:.1%} in the mean over the classes",
         Remedy("let rare classes weigh more in the loss", {"train.class_weights": "balanced"}),
     )

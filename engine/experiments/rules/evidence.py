@@ -85,6 +85,11 @@ class Evidence:
         return math.log(max(self.classes, 2))
 
     @property
+    def steps(self) -> int:
+        """Steps up to the end of the last epoch."""
+        return self.state.epochs[-1].step if self.state.epochs else 0
+
+    @property
     def warming_up(self) -> bool:
         """Whether the rate has not come near its peak yet, as far as the log tells."""
         return not any(epoch.rate and epoch.rate > self.config.optimizer.lr / 2 for epoch in self.epochs)

@@ -10,11 +10,11 @@ from engine.experiments.rules.evidence import Evidence
 from engine.experiments.rules.finding import Finding, Remedy, loss
 
 _GENERALIZATION_LOSS = 0.10
-_AHEAD = 0.08
+_AHEAD = 0.10
 _STRIP = 3  # epochs
 _BY_HEART = 0.98
 _GAP = 0.12
-_LOW = 0.7
+_LOW = 0.75
 _FLAT = 0.97
 
 
@@ -22,9 +22,10 @@ def overfitting(seen: Evidence) -> Finding | None:
     """Validation gets worse while training gets better, or the training pictures are known by heart and the others not.
 
     The first: the generalization loss, E_val / min E_val - 1 (Prechelt 1998, "Early Stopping - But When?"), is above
-    10 % in three epochs in a row, the training loss is down by a third since the best epoch, training accuracy is ahead
-    by 8 points, and validation accuracy is not up by more than its standard deviation. The second: in five epochs in a row training accuracy is 98 % or more,
-    validation accuracy lower by 12 points and three standard deviations, and no longer rising.
+    10 % in three epochs in a row, the training loss is down by a third since the best epoch, training accuracy is
+    ahead by 10 points, and validation accuracy is not up by more than its standard deviation. The second: in five
+    epochs in a row training accuracy is 98 % or more, validation accuracy lower by 12 points and three standard
+    deviations, and no longer rising.
     """
     why = _diverges(seen) or _by_heart(seen)
     if not why:
@@ -42,7 +43,7 @@ def overfitting(seen: Evidence) -> Finding | None:
 
 def underfitting(seen: Evidence) -> Finding | None:
     """Over three epochs the training loss was at least 97 % of that of the three before, training and validation
-    accuracy are below 70 %, and training accuracy is not ahead of validation by more than 10 points."""
+    accuracy are below 75 %, and training accuracy is not ahead of validation by more than 10 points."""
     epochs = seen.epochs
     if len(epochs) < 2 * _STRIP:
         return None
@@ -53,8 +54,7 @@ def underfitting(seen: Evidence) -> Finding | None:
     if not after > _FLAT * before or max(train, val) > _LOW or train > val + 0.1:
         return None
     sentence = (
-        f"the training loss stays at {loss(after)} ({loss(before)} in the {_STRIP} epochs before) with {train:.0%} of the "
-        f"training and {val:.0%} of the validation pictures right"
+        f"training loss still at {loss(after)}, {train:.0%} of training and {val:.0%} of validation pictures right"
     )
     return Finding("underfitting", sentence, *_capacity(seen))
 
@@ -84,8 +84,8 @@ def _diverges(seen: Evidence) -> str:
     if last.train_accuracy < last.val_accuracy + max(_AHEAD, 2 * seen.deviation(last.val_accuracy)):
         return ""
     return (
-        f"since epoch {best.number} the validation loss rose from {loss(best.val_loss)} to {loss(last.val_loss)} while the "
-        f"training loss fell from {loss(best.train_loss)} to {loss(last.train_loss)}"
+        f"since epoch {best.number} validation loss rose from {loss(best.val_loss)} to {loss(last.val_loss)}, training "
+        f"loss fell from {loss(best.train_loss)} to {loss(last.train_loss)}"
     )
 
 
@@ -99,5 +99,5 @@ def _by_heart(seen: Evidence) -> str:
     earlier = max(epoch.val_accuracy for epoch in before)
     if fmean(epoch.val_accuracy for epoch in strip) > earlier + seen.deviation(earlier):
         return ""
-    last = seen.last
-    return f"{last.train_accuracy:.1%} of the training pictures are right, {last.val_accuracy:.1%} of the validation pictures"
+    train, val = seen.last.train_accuracy, seen.last.val_accuracy
+    return f"{train:.1%} of training pictures right, {val:.1%} of validation pictures and no longer rising"

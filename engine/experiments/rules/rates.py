@@ -13,6 +13,7 @@ _MOVED = 0.5  # of its own norm, a head is no longer what chance made it
 _TOSSED = 10.0
 _RISES = 1.25
 _STAYS = 0.05  # of its own norm, a head is still what chance made it
+_STEPS = 30
 _FALLS = 0.8  # of the first training loss
 _FLAT = 0.97  # of the training loss of as many epochs before
 _WINDOW = 5  # epochs
@@ -31,17 +32,17 @@ def too_high(seen: Evidence) -> Finding | None:
         return None
     rate = seen.config.optimizer.lr
     lower = _rate(rate / 10, "lower")
-    return Finding("learning rate too high", f"{why}; the learning rate is {rate:g}", lower, lower)
+    return Finding("learning rate too high", f"{why}, at rate {rate:g}", lower, lower)
 
 
 def too_low(seen: Evidence) -> Finding | None:
-    """After two epochs, the warm-up left out, the new head is within 5 % of where chance put it, relative to its norm,
-    and the training loss has not come below 80 % of where it began.
+    """After two epochs and 30 steps, the warm-up left out, the new head is within 5 % of where chance put it, relative to
+    its norm, and the training loss has not come below 80 % of where it began.
 
     A layer of random weights has to travel about its own norm before it is of use: heads that learned something were
     30 % and more from their start after an epoch or two (``tests.benchmarks.diagnoses``).
     """
-    if len(seen.epochs) < 2 or seen.warming_up:
+    if len(seen.epochs) < 2 or seen.steps < _STEPS or seen.warming_up:
         return None
     first, last = seen.epochs[0], seen.last
     if last.moved is None or last.moved >= _STAYS or not last.train_loss > _FALLS * first.train_loss:
@@ -50,8 +51,8 @@ def too_low(seen: Evidence) -> Finding | None:
     higher = _rate(rate * 10, "raise")
     return Finding(
         "learning rate too low",
-        f"after {last.number} epochs the head has moved by {last.moved:.1%} of its norm, the training loss from "
-        f"{loss(first.train_loss)} to {loss(last.train_loss)}; the learning rate is {rate:g}",
+        f"in {last.number} epochs the head moved by {last.moved:.1%} of its norm, training loss went from "
+        f"{loss(first.train_loss)} to {loss(last.train_loss)}, at rate {rate:g}",
         higher,
         higher,
     )
@@ -76,14 +77,13 @@ def plateau(seen: Evidence) -> Finding | None:
     if not losses[1] > _FLAT * losses[0] or accuracies[1] > accuracies[0] + seen.deviation(accuracies[0]):
         return None
     base = seen.config.optimizer.lr
+    lower = _rate(base / 10, "lower")
+    fall = Remedy("let the learning rate fall (schedule cosine)", {"schedule.name": "cosine"})
     return Finding(
         "plateau",
-        f"the training loss stays at {loss(losses[1])} ({loss(losses[0])} in the {_WINDOW} epochs before) "
-        f"at a learning rate of {base:g}",
-        Remedy("let the learning rate fall to 0 (schedule cosine)", {"schedule.name": "cosine"})
-        if seen.config.schedule.name != "cosine"
-        else _rate(base / 10, "lower"),
-        _rate(base / 10, "lower"),
+        f"training loss still at {loss(losses[1])} ({loss(losses[0])} {_WINDOW} epochs before), at rate {base:g}",
+        lower if seen.config.schedule.name == "cosine" else fall,
+        lower,
     )
 
 
@@ -98,9 +98,9 @@ def _exploded(seen: Evidence) -> str:
         return ""
     steps = seen.state.steps
     if steps and steps[-1].nonfinite:
-        return f"the loss became {steps[-1].nonfinite} at step {steps[-1].step}"
+        return f"loss became {steps[-1].nonfinite} at step {steps[-1].step}"
     exploded = sum(code in ("step_skipped", "rolled_back") for code in codes)
-    return f"numbers that were not finite, {exploded} times" if exploded else ""
+    return f"{exploded} steps were not finite" if exploded else ""
 
 
 def _worse_than_guessing(seen: Evidence) -> str:
@@ -109,7 +109,7 @@ def _worse_than_guessing(seen: Evidence) -> str:
         return ""
     if any(epoch.val_loss <= limit or epoch.train_loss <= limit for epoch in last):  # NaN is above
         return ""
-    return f"the training loss is {loss(seen.last.train_loss)}, that of guessing {seen.guessing:.2f}"
+    return f"training loss is {loss(seen.last.train_loss)}, that of guessing {seen.guessing:.2f}"
 
 
 def _unsteady(seen: Evidence) -> str:
@@ -120,7 +120,7 @@ def _unsteady(seen: Evidence) -> str:
         return ""
     if moved < _TOSSED and not (moved > _MOVED and _flat(seen, 3)):
         return ""
-    return f"the validation loss was above that of guessing, {seen.guessing:.2f}, in {above} of {len(epochs)} epochs"
+    return f"validation loss was above that of guessing, {seen.guessing:.2f}, in {above} of {len(epochs)} epochs"
 
 
 def _flat(seen: Evidence, window: int) -> bool:
@@ -137,4 +137,4 @@ def _rises(seen: Evidence) -> str:
     now = fmean(losses[-3:])
     if now <= _RISES * best or now < 0.3 * seen.guessing:
         return ""
-    return f"the training loss rose from {loss(best)} (its best three epochs) to {loss(now)} (the last three)"
+    return f"training loss rose from {loss(best)} (its best three epochs) to {loss(now)} (the last three)"
