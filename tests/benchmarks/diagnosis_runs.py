@@ -1,7 +1,7 @@
 """Runs that are made to show what `engine.experiments.diagnosis` is to find, and runs that are well.
 
-Small pictures, small networks, seconds each. The rules were tuned on the digits alone; the letters and the solar cells
-are held out.
+Small pictures, small networks, seconds each. The rules were tuned on digits and letters; signs and solar cells are held
+out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.config import RunConfig, from_tables
 
-LETTERS = "ABDEFGHKMRSW"
-_PER_LETTER = 110
+_LETTERS = "ABDEFGHKMRSW"
+_SIGNS = "&%@?#+=*"
+_PER_LETTER, _PER_SIGN = 110, 160
 _SOLAR_CELLS = 1000
 
 Pictures = list[tuple[npt.NDArray[np.uint8], str]]
@@ -43,7 +44,7 @@ class Made:
 
     @property
     def held_out(self) -> bool:
-        return self.data != "digits"
+        return self.data in ("signs", "solar")
 
     def config(self, folder: Path) -> RunConfig:
         """The run's settings; its table of pictures is written to ``folder``, beside the pictures."""
@@ -99,7 +100,7 @@ def _letters() -> Pictures:
     """Letters of Pillow's own font, turned, moved, of any grey on any other, with noise."""
     random = np.random.default_rng(0)
     made: Pictures = []
-    for letter, _ in itertools.product(LETTERS, range(_PER_LETTER)):
+    for letter, _ in itertools.product(_LETTERS, range(_PER_LETTER)):
         background, ink = random.permutation([random.integers(0, 110), random.integers(130, 255)])
         picture = Image.new("L", (32, 32), int(background))
         font = ImageFont.load_default(int(random.integers(19, 26)))
@@ -111,20 +112,39 @@ def _letters() -> Pictures:
     return made
 
 
+def _signs() -> Pictures:
+    """Signs in any colour over a pattern of two others, turned and moved."""
+    random = np.random.default_rng(0)
+    made: Pictures = []
+    for sign, _ in itertools.product(_SIGNS, range(_PER_SIGN)):
+        dark, light, ink = (
+            tuple(int(one) for one in random.integers(*span, 3)) for span in ((0, 90), (50, 130), (150, 255))
+        )
+        picture = Image.new("RGB", (40, 40), dark)
+        draw = ImageDraw.Draw(picture)
+        for at in range(0, 40, int(random.integers(4, 12))):
+            draw.line((0, at, 40, at + int(random.integers(-8, 8))), light)
+        font = ImageFont.load_default(int(random.integers(20, 32)))
+        draw.text((float(random.integers(17, 24)), float(random.integers(17, 24))), sign, ink, font, anchor="mm")
+        turned = picture.rotate(float(random.normal(0, 10)), Image.Resampling.BILINEAR, fillcolor=dark)
+        made.append((np.asarray(turned), sign))
+    return made
+
+
 def _solar() -> Pictures:
     """Solar cells (elpv, Deitsch et al. 2019) of which the experts were sure."""
     from elpv_dataset.utils import load_dataset
 
     pictures, probabilities, _ = load_dataset()
     sure = np.flatnonzero((probabilities == 0) | (probabilities == 1))
-    chosen = np.random.default_rng(0).permutation(sure)[:_SOLAR_CELLS]
+    chosen = np.random.default_rng(1).permutation(sure)[:_SOLAR_CELLS]
     small = [np.asarray(Image.fromarray(pictures[at]).resize((64, 64), Image.Resampling.BOX)) for at in chosen]
     return [
         (pixels, "defective" if probabilities[at] else "functional") for pixels, at in zip(small, chosen, strict=True)
     ]
 
 
-_MAKERS = {"digits": _digits, "letters": _letters, "solar": _solar}
+_MAKERS = {"digits": _digits, "letters": _letters, "signs": _signs, "solar": _solar}
 
 # The networks: a small one from random weights, and a pretrained one of which the head or all of it trains.
 _SMALL = {"model": {"name": "timm/test_resnet", "weights": "none"}, "freeze": {"rules": ["train *"]}}
@@ -163,7 +183,7 @@ class _Recipes:
         self.add("well-head-constant", _with(_HEAD, 12, 3e-3, schedule=_CONSTANT))
         self.add("well-head-batch-4", _with(_HEAD, 8, 1e-3, train={"batch_size": 4}))
         self.add("well-small", _with(_SMALL, 15, 3e-3))
-        longer = 2 if self.data == "letters" else 1  # of which a network without weights learns more slowly
+        longer = 2 if self.data in ("letters", "signs") else 1  # of which a network without weights learns more slowly
         self.add(
             "well-small-sgd", _with(_SMALL, 15 * longer, 0.02, optimizer={"name": "sgd"}, schedule={"name": "onecycle"})
         )

@@ -83,3 +83,14 @@ def test_another_kind_of_file_is_refused(tltui: CommandLine):
     assert (refused.returncode, "written as .html or .md" in refused.stderr) == (2, True)
     refused = tltui("report", "last", "-o", "nowhere/report.md")
     assert (refused.returncode, "can't be written" in refused.stderr) == (2, True)
+
+
+def test_what_stands_out_comes_with_what_helps(tltui: CommandLine):
+    slow = ("--set", "optimizer.lr=1e-7", "--set", "train.epochs=6", "--set", "train.batch_size=4")
+    assert tltui("train", "run.toml", *slow).returncode == 0
+    for name, expected in (("slow.html", "optimizer.lr = 1e-06"), ("slow.md", "optimizer.lr = 1e-06")):
+        assert tltui("report", "last", "-o", name).returncode == 0
+        text = (tltui.folder / name).read_text()
+        assert "What stands out" in text
+        assert "learning rate too low" in text
+        assert expected in text

@@ -17,7 +17,7 @@ def small_batch(seen: Evidence) -> Finding | None:
     last, size = seen.last, seen.config.train.batch_size
     if not last.batch_norms or size > _SMALL:
         return None
-    frozen = Remedy("leave the batch statistics as they were pretrained", {"freeze.norm_stats": "frozen"})
+    frozen = Remedy("freeze batch statistics", {"freeze.norm_stats": "frozen"})
     larger = Remedy("use batches of 32", {"train.batch_size": 32})
     return Finding(
         "batch too small",

@@ -85,6 +85,14 @@ class Evidence:
         return math.log(max(self.classes, 2))
 
     @property
+    def above_chance(self) -> float:
+        """An accuracy that says that something was learned: a twentieth of the way from always answering the
+        most frequent class to 1."""
+        counts = self.class_counts("train") or [1] * self.classes
+        most = max(counts) / max(sum(counts), 1)
+        return most + (1 - most) / 20
+
+    @property
     def steps(self) -> int:
         """Steps up to the end of the last epoch."""
         return self.state.epochs[-1].step if self.state.epochs else 0

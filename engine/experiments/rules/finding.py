@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do, in words like "lower the learning rate to 0.001", and as settings by key."""
+    """What to do, in words like "lower the rate to 0.001", and as settings by key."""
 
     words: str
     settings: Mapping[str, Any]
+
+    @property
+    def assignments(self) -> str:
+        """The settings as run.toml has them: ``optimizer.lr = 0.001, …``."""
+        return ", ".join(f"{key} = {json.dumps(value)}" for key, value in self.settings.items())
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ _STEPS = 30
 _FALLS = 0.8  # of the first training loss
 _FLAT = 0.97  # of the training loss of as many epochs before
 _WINDOW = 5  # epochs
+_BY_HEART = 0.98  # accuracy
 
 
 def too_high(seen: Evidence) -> Finding | None:
     """Numbers exploded; or weights have moved and two epochs in a row have both losses above that of guessing,
-    ln(classes); or the validation loss is above it in half of the epochs, and the head is ten times its norm from its
-    start or the training loss no longer falls; or the training loss rises, by a quarter over its best three epochs.
+    ln(classes); or the validation loss is above it in half of the epochs, or accuracy at chance in three in a row, and
+    the head is ten times its norm from its start; or the former, and the training loss no longer falls; or the training
+    loss rises, by a quarter over its best three epochs.
 
     Above 2 / (largest curvature) gradient descent diverges (LeCun et al. 1998, "Efficient BackProp", 4.6); clipping and
     normalisation keep such a loss finite, but it no longer falls.
@@ -36,8 +38,8 @@ def too_high(seen: Evidence) -> Finding | None:
 
 
 def too_low(seen: Evidence) -> Finding | None:
-    """After two epochs and 30 steps, the warm-up left out, the new head is within 5 % of where chance put it, relative to
-    its norm, and the training loss has not come below 80 % of where it began.
+    """After two epochs and 30 steps, the warm-up left out, the new head is within 5 % of its norm from where chance put
+    it, and the training loss has not come below 80 % of where it began.
 
     A layer of random weights has to travel about its own norm before it is of use: heads that learned something were
     30 % and more from their start after an epoch or two (``tests.benchmarks.diagnoses``).
@@ -59,8 +61,8 @@ def too_low(seen: Evidence) -> Finding | None:
 
 
 def plateau(seen: Evidence) -> Finding | None:
-    """Over five epochs the training loss was at least 97 % of that of the five before and validation was no better,
-    though there is something left to learn (training accuracy below 98 %) and the rate is above half of its peak.
+    """Over five epochs the training loss was at least 97 % of that of the five before and validation was no better, with
+    something left to learn (training accuracy above chance, below 98 %) and a rate above half of its peak.
 
     Steps of a constant size keep a network at a distance from the minimum that grows with the rate; with smaller ones
     the loss falls further (Robbins and Monro 1951; Bottou et al. 2018, "Optimization Methods", theorem 4.6).
@@ -70,7 +72,8 @@ def plateau(seen: Evidence) -> Finding | None:
         return None
     before, after = epochs[-2 * _WINDOW : -_WINDOW], epochs[-_WINDOW:]
     rate, peak = seen.last.rate, max((epoch.rate or 0.0 for epoch in epochs), default=0.0)
-    if not rate or rate <= peak / 2 or fmean(epoch.train_accuracy for epoch in after) > 0.98:
+    right = fmean(epoch.train_accuracy for epoch in after)
+    if not rate or rate <= peak / 2 or not seen.above_chance < right < _BY_HEART:
         return None
     losses = fmean(epoch.train_loss for epoch in before), fmean(epoch.train_loss for epoch in after)
     accuracies = max(epoch.val_accuracy for epoch in before), max(epoch.val_accuracy for epoch in after)
@@ -78,7 +81,7 @@ def plateau(seen: Evidence) -> Finding | None:
         return None
     base = seen.config.optimizer.lr
     lower = _rate(base / 10, "lower")
-    fall = Remedy("let the learning rate fall (schedule cosine)", {"schedule.name": "cosine"})
+    fall = Remedy("let the rate fall", {"schedule.name": "cosine"})
     return Finding(
         "plateau",
         f"training loss still at {loss(losses[1])} ({loss(losses[0])} {_WINDOW} epochs before), at rate {base:g}",
@@ -89,7 +92,7 @@ def plateau(seen: Evidence) -> Finding | None:
 
 def _rate(rate: float, verb: str) -> Remedy:
     rate = min(float(f"{rate:.2g}"), 100.0)
-    return Remedy(f"{verb} the learning rate to {rate:g}", {"optimizer.lr": rate})
+    return Remedy(f"{verb} the rate to {rate:g}", {"optimizer.lr": rate})
 
 
 def _exploded(seen: Evidence) -> str:
@@ -114,11 +117,13 @@ def _worse_than_guessing(seen: Evidence) -> str:
 
 def _unsteady(seen: Evidence) -> str:
     limit, epochs = _WORSE * seen.guessing, seen.epochs
-    above = sum(not epoch.val_loss <= limit for epoch in epochs)
     moved = seen.last.moved if epochs else None
-    if len(epochs) < 3 or moved is None or above < len(epochs) / 2:
+    if len(epochs) < 3 or moved is None:
         return ""
-    if moved < _TOSSED and not (moved > _MOVED and _flat(seen, 3)):
+    if moved > _TOSSED and all(max(e.train_accuracy, e.val_accuracy) < seen.above_chance for e in epochs[-3:]):
+        return f"the head moved to {moved:.0f} times its norm and {seen.last.val_accuracy:.0%} are right, as by chance"
+    above = sum(not epoch.val_loss <= limit for epoch in epochs)
+    if above < len(epochs) / 2 or (moved < _TOSSED and not (moved > _MOVED and _flat(seen, 3))):
         return ""
     return f"validation loss was above that of guessing, {seen.guessing:.2f}, in {above} of {len(epochs)} epochs"
 
