@@ -24,8 +24,8 @@ RULES: dict[Rule, tuple[Rule, ...]] = {
     dataset.noisy_labels: (fit.underfitting, rates.plateau),
     batches.small_batch: (),
     fit.overfitting: (rates.plateau,),
-    fit.underfitting: (rates.plateau,),
-    rates.plateau: (),
+    rates.plateau: (fit.underfitting,),
+    fit.underfitting: (),
 }
 _AT_ONCE: dict[Rule, tuple[Rule, ...]] = {rates.too_high: ()}  # numbers may explode before an epoch is done
 

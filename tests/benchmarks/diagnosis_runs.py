@@ -212,23 +212,21 @@ class _Recipes:
 
     def rates(self) -> None:
         for lr in (0.3, 3.0):
-            self.add(f"too-high-small-{lr}", _with(_SMALL, 10, lr, schedule=_CONSTANT), "learning rate too high")
+            self.add(f"too-high-small-{lr}", _with(_SMALL, 10, lr, schedule=_CONSTANT), "rate too high")
         sgd: dict[str, Any] = {"name": "sgd", "clip_norm": 0.0}
-        self.add(
-            "too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "learning rate too high"
-        )
+        self.add("too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "rate too high")
         self.add(
             "too-high-sgd-clipped",
             _with(_SMALL, 15, 1.0, optimizer={"name": "sgd"}, schedule=_CONSTANT),
-            "learning rate too high",
+            "rate too high",
         )
-        self.add("too-high-head", _with(_HEAD, 10, 3.0), "learning rate too high")
-        self.add("too-high-all", _with(_ALL, 6, 1.0), "learning rate too high")
+        self.add("too-high-head", _with(_HEAD, 10, 3.0), "rate too high")
+        self.add("too-high-all", _with(_ALL, 6, 1.0), "rate too high")
         for lr in (1e-6, 1e-5, 1e-4):
-            self.add(f"too-low-small-{lr:g}", _with(_SMALL, 10, lr), "learning rate too low")
-        self.add("too-low-sgd", _with(_SMALL, 10, 3e-5, optimizer={"name": "sgd"}), "learning rate too low")
-        self.add("too-low-head", _with(_HEAD, 10, 1e-5), "learning rate too low")
-        self.add("too-low-all", _with(_ALL, 6, 1e-5), "learning rate too low")
+            self.add(f"too-low-small-{lr:g}", _with(_SMALL, 10, lr), "rate too low")
+        self.add("too-low-sgd", _with(_SMALL, 10, 3e-5, optimizer={"name": "sgd"}), "rate too low")
+        self.add("too-low-head", _with(_HEAD, 10, 1e-5), "rate too low")
+        self.add("too-low-all", _with(_ALL, 6, 1e-5), "rate too low")
 
     def plateau(self) -> None:
         moved: dict[str, Any] = {"augment": "standard"}
@@ -263,10 +261,12 @@ class _Recipes:
         self.add("uneven-all", _with(_ALL, 5, 3e-4), "class imbalance", rare=0.05, keep=1200)
 
     def small_batches(self) -> None:
-        self.add("batch-2-small", _with(_SMALL, 8, 1e-3, train={"batch_size": 2}), "batch too small", keep=500)
-        self.add("batch-4-small", _with(_SMALL, 10, 1e-3, train={"batch_size": 4}), "batch too small", keep=500)
-        whole = _with(_ALL, 5, 1e-3, train={"batch_size": 2}, data={"image_size": 64})
-        self.add("batch-2-all", whole, "batch too small", keep=200)
+        larger: dict[str, Any] = {"image_size": 64}  # a batch norm can't do with one picture of 1 × 1
+        for size, keep in ((2, 300), (4, 500)):
+            small = _with(_SMALL, 8, 1e-3, train={"batch_size": size}, data=larger)
+            self.add(f"batch-{size}-small", small, "batch too small", may="underfitting", keep=keep)
+        every = _with(_ALL, 5, 1e-3, train={"batch_size": 2}, data=larger)
+        self.add("batch-2-all", every, "batch too small", may="underfitting", keep=200)
 
 
 _FEW = (

@@ -92,5 +92,5 @@ def test_what_stands_out_comes_with_what_helps(tltui: CommandLine):
         assert tltui("report", "last", "-o", name).returncode == 0
         text = (tltui.folder / name).read_text()
         assert "What stands out" in text
-        assert "learning rate too low" in text
+        assert "rate too low" in text
         assert expected in text

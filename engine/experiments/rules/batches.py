@@ -21,6 +21,6 @@ def small_batch(seen: Evidence) -> Finding | None:
     larger = Remedy("use batches of 32", {"train.batch_size": 32})
     return Finding(
         "batch too small",
-        f"{last.batch_norms} batch norms take their statistics from {size} pictures at a time",
+        f"{last.batch_norms} batch norms take their statistics from {size} pictures",
         larger if seen.config.model.weights == "none" else frozen,
     )

@@ -22,14 +22,16 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     The classes that were not answered have places from 0, the second guess, to 1, the last. A sound label that was
     missed is near the front; one that was given at random is anywhere, 0.5 in the mean, since networks learn what
     pictures have in common before they learn single labels by heart (Arpit et al. 2017). The rule: over three epochs
-    the mean place is above 0.25 by two standard errors of what chance would give, over at least 30 mistakes and with
-    at least 40 % right. With two classes there are no places; labels that are confused in pairs are not found.
+    the mean place is above 0.25 by two standard errors of what chance would give, over at least 30 mistakes, and at
+    least 40 % are right, three times chance, in training and in validation. With two classes there are no places;
+    labels that are confused in pairs are not found.
     """
     strip = seen.epochs[-_EPOCHS:]
     ranks = [epoch.label_rank for epoch in strip if epoch.label_rank is not None]
     accuracy = fmean(epoch.val_accuracy for epoch in strip)
+    trained = min(accuracy, fmean(epoch.train_accuracy for epoch in strip))
     mistakes = (1 - accuracy) * seen.pictures("val")
-    if len(ranks) < _EPOCHS or mistakes < _MISTAKES or accuracy < max(0.4, 3 / seen.classes):
+    if len(ranks) < _EPOCHS or mistakes < _MISTAKES or trained < max(0.4, 3 / seen.classes):
         return None
     rank = fmean(ranks)
     if rank - 2 / math.sqrt(12 * mistakes) < _RANK:  # places that are even between 0 and 1 deviate by √(1/12)
@@ -37,8 +39,7 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     share = (1 - accuracy) * min(rank / _CHANCE, 1.0)
     return Finding(
         "noisy labels",
-        f"as if {share:.0%} of labels were random: those of {mistakes:.0f} missed validation pictures lie "
-        f"at {rank:.2f} among the other classes (second guess 0, chance 0.5)",
+        f"missed labels lie at {rank:.2f} (second guess 0, chance 0.5), as if {share:.0%} of all were random",
         Remedy(
             "smooth labels and stop early",
             {"train.label_smoothing": 0.1, "train.early_stop_patience": 3},
@@ -62,7 +63,7 @@ def imbalance(seen: Evidence) -> Finding | None:
     last = seen.last
     return Finding(
         "class imbalance",
-        f"{min(counts):,} to {max(counts):,} training pictures a class; {last.val_accuracy:.1%} of validation pictures "
-        f"right, {last.balanced_accuracy:.1%} in the mean over the classes",
+        f"{min(counts):,} to {max(counts):,} pictures a class; val accuracy {last.val_accuracy:.1%}, "
+        f"balanced {last.balanced_accuracy:.1%}",
         Remedy("weigh rare classes more", {"train.class_weights": "balanced"}),
     )

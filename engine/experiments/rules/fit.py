@@ -53,9 +53,7 @@ def underfitting(seen: Evidence) -> Finding | None:
     val = fmean(epoch.val_accuracy for epoch in epochs[-_STRIP:])
     if not after > _FLAT * before or not seen.above_chance < max(train, val) < _LOW or train > val + 0.1:
         return None
-    sentence = (
-        f"training loss still at {loss(after)}, {train:.0%} of training and {val:.0%} of validation pictures right"
-    )
+    sentence = f"train loss still at {loss(after)}, train accuracy {train:.0%}, val accuracy {val:.0%}"
     return Finding("underfitting", sentence, *_capacity(seen))
 
 
@@ -84,8 +82,8 @@ def _diverges(seen: Evidence) -> str:
     if last.train_accuracy < last.val_accuracy + max(_AHEAD, 2 * seen.deviation(last.val_accuracy)):
         return ""
     return (
-        f"since epoch {best.number} validation loss rose from {loss(best.val_loss)} to {loss(last.val_loss)}, training "
-        f"loss fell from {loss(best.train_loss)} to {loss(last.train_loss)}"
+        f"since epoch {best.number} val loss {loss(best.val_loss)} to {loss(last.val_loss)}, "
+        f"train loss {loss(best.train_loss)} to {loss(last.train_loss)}"
     )
 
 
@@ -103,4 +101,4 @@ def _by_heart(seen: Evidence) -> str:
     if fmean(epoch.val_accuracy for epoch in strip) > earlier + seen.deviation(earlier):
         return ""
     train, val = seen.last.train_accuracy, seen.last.val_accuracy
-    return f"{train:.1%} of training pictures right, {val:.1%} of validation pictures and no longer rising"
+    return f"train accuracy {train:.1%}, val accuracy {val:.1%} and no longer rising"

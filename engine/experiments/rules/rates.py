@@ -11,20 +11,20 @@ from engine.experiments.rules.finding import Finding, Remedy, loss
 _WORSE = 1.05  # times the loss of guessing: a fresh head begins about there
 _MOVED = 0.5  # of its own norm, a head is no longer what chance made it
 _TOSSED = 10.0
-_RISES = 1.25
+_RISES = 1.5
 _STAYS = 0.05  # of its own norm, a head is still what chance made it
 _STEPS = 30
 _FALLS = 0.8  # of the first training loss
 _FLAT = 0.97  # of the training loss of as many epochs before
 _WINDOW = 5  # epochs
-_BY_HEART = 0.98  # accuracy
+_LEARNS, _BY_HEART = 0.5, 0.98  # accuracies
 
 
 def too_high(seen: Evidence) -> Finding | None:
     """Numbers exploded; or weights have moved and two epochs in a row have both losses above that of guessing,
     ln(classes); or the validation loss is above it in half of the epochs, or accuracy at chance in three in a row, and
     the head is ten times its norm from its start; or the former, and the training loss no longer falls; or the training
-    loss rises, by a quarter over its best three epochs.
+    loss rises, by half over its best three epochs.
 
     Above 2 / (largest curvature) gradient descent diverges (LeCun et al. 1998, "Efficient BackProp", 4.6); clipping and
     normalisation keep such a loss finite, but it no longer falls.
@@ -34,7 +34,7 @@ def too_high(seen: Evidence) -> Finding | None:
         return None
     rate = seen.config.optimizer.lr
     lower = _rate(rate / 10, "lower")
-    return Finding("learning rate too high", f"{why}, at rate {rate:g}", lower, lower)
+    return Finding("rate too high", f"{why}, at rate {rate:g}", lower, lower)
 
 
 def too_low(seen: Evidence) -> Finding | None:
@@ -52,17 +52,17 @@ def too_low(seen: Evidence) -> Finding | None:
     rate = seen.config.optimizer.lr
     higher = _rate(rate * 10, "raise")
     return Finding(
-        "learning rate too low",
-        f"in {last.number} epochs the head moved by {last.moved:.1%} of its norm, training loss went from "
-        f"{loss(first.train_loss)} to {loss(last.train_loss)}, at rate {rate:g}",
+        "rate too low",
+        f"head moved {last.moved:.1%} in {last.number} epochs, "
+        f"train loss {loss(first.train_loss)} to {loss(last.train_loss)}, at rate {rate:g}",
         higher,
         higher,
     )
 
 
 def plateau(seen: Evidence) -> Finding | None:
-    """Over five epochs the training loss was at least 97 % of that of the five before and validation was no better, with
-    something left to learn (training accuracy above chance, below 98 %) and a rate above half of its peak.
+    """Over five epochs the training loss was at least 97 % of that of the five before and validation was no better;
+    there is something left to learn, training accuracy being from 50 to 98 %, and the rate is above half of its peak.
 
     Steps of a constant size keep a network at a distance from the minimum that grows with the rate; with smaller ones
     the loss falls further (Robbins and Monro 1951; Bottou et al. 2018, "Optimization Methods", theorem 4.6).
@@ -73,7 +73,7 @@ def plateau(seen: Evidence) -> Finding | None:
     before, after = epochs[-2 * _WINDOW : -_WINDOW], epochs[-_WINDOW:]
     rate, peak = seen.last.rate, max((epoch.rate or 0.0 for epoch in epochs), default=0.0)
     right = fmean(epoch.train_accuracy for epoch in after)
-    if not rate or rate <= peak / 2 or not seen.above_chance < right < _BY_HEART:
+    if not rate or rate <= peak / 2 or not _LEARNS < right < _BY_HEART:
         return None
     losses = fmean(epoch.train_loss for epoch in before), fmean(epoch.train_loss for epoch in after)
     accuracies = max(epoch.val_accuracy for epoch in before), max(epoch.val_accuracy for epoch in after)
@@ -84,7 +84,7 @@ def plateau(seen: Evidence) -> Finding | None:
     fall = Remedy("let the rate fall", {"schedule.name": "cosine"})
     return Finding(
         "plateau",
-        f"training loss still at {loss(losses[1])} ({loss(losses[0])} {_WINDOW} epochs before), at rate {base:g}",
+        f"train loss still at {loss(losses[1])} ({loss(losses[0])} {_WINDOW} epochs before), at rate {base:g}",
         lower if seen.config.schedule.name == "cosine" else fall,
         lower,
     )
@@ -112,7 +112,7 @@ def _worse_than_guessing(seen: Evidence) -> str:
         return ""
     if any(epoch.val_loss <= limit or epoch.train_loss <= limit for epoch in last):  # NaN is above
         return ""
-    return f"training loss is {loss(seen.last.train_loss)}, that of guessing {seen.guessing:.2f}"
+    return f"train loss {loss(seen.last.train_loss)}, that of guessing {seen.guessing:.2f}"
 
 
 def _unsteady(seen: Evidence) -> str:
@@ -121,11 +121,11 @@ def _unsteady(seen: Evidence) -> str:
     if len(epochs) < 3 or moved is None:
         return ""
     if moved > _TOSSED and all(max(e.train_accuracy, e.val_accuracy) < seen.above_chance for e in epochs[-3:]):
-        return f"the head moved to {moved:.0f} times its norm and {seen.last.val_accuracy:.0%} are right, as by chance"
+        return f"head moved {moved:.0f} times its norm, val accuracy {seen.last.val_accuracy:.0%}, as by chance"
     above = sum(not epoch.val_loss <= limit for epoch in epochs)
     if above < len(epochs) / 2 or (moved < _TOSSED and not (moved > _MOVED and _flat(seen, 3))):
         return ""
-    return f"validation loss was above that of guessing, {seen.guessing:.2f}, in {above} of {len(epochs)} epochs"
+    return f"val loss above that of guessing, {seen.guessing:.2f}, in {above} of {len(epochs)} epochs"
 
 
 def _flat(seen: Evidence, window: int) -> bool:
@@ -142,4 +142,4 @@ def _rises(seen: Evidence) -> str:
     now = fmean(losses[-3:])
     if now <= _RISES * best or now < 0.3 * seen.guessing:
         return ""
-    return f"training loss rose from {loss(best)} (its best three epochs) to {loss(now)} (the last three)"
+    return f"train loss rose from {loss(best)} (its best three epochs) to {loss(now)} (the last three)"
