@@ -138,7 +138,7 @@ def test_of_a_run_that_is_over_the_key_opens_a_draft_with_what_helps(tmp_path: P
             await until(pilot, lambda: "! augment pictures and stop early" in text_of(app))
             await pilot.press("exclamation_mark")
             await until(pilot, lambda: "draft" in text_of(app))
-            await pilot.press("r")
+            await pilot.press("f9")
             await until(pilot, lambda: len(engine.started) == 2)
 
     asyncio.run(main())

@@ -382,6 +382,7 @@ class Workbench(Screen[None]):
         if not changes:
             tables = self._advice.draft(self._setup.form.draft.tables)
             self.post_message(self.CopyWanted(tables, next(iter(self._advice.remedy.settings))))
+            self.notify(self._advice.remedy.assignments, title="A new run like this, with", markup=False)
         elif question is None or await self.app.push_screen_wait(question) == "yes":
             for key, value in changes.items():
                 self._view.send(key, value)

@@ -30,11 +30,13 @@ def overfitting(seen: Evidence) -> Finding | None:
     why = _diverges(seen) or _by_heart(seen)
     if not why:
         return None
-    words, settings = "stop early", dict[str, Any]({"train.early_stop_patience": 5})
+    words: str = "stop early"
+    settings: dict[str, Any] = {}
     if seen.config.data.augment == "none":
-        words, settings["data.augment"] = "augment pictures and stop early", "trivial"
+        words, settings = "augment pictures and stop early", {"data.augment": "trivial"}
     elif seen.config.head.dropout < 0.5:
-        words, settings["head.dropout"] = "drop more features and stop early", 0.5
+        words, settings = "drop more features and stop early", {"head.dropout": 0.5}
+    settings["train.early_stop_patience"] = 5
     ends = len(seen.state.epochs) + 1
     kept = seen.state.best.epoch if seen.state.best else ends
     now = Remedy(f"end after epoch {ends} (the best is {kept})", {"train.epochs": ends})
