@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean
 
-from engine.experiments.rules.evidence import Evidence
+from engine.experiments.rules.evidence import Evidence, mean
 from engine.experiments.rules.finding import Finding, Remedy
 
 _EPOCHS = 3
@@ -28,12 +27,12 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     """
     strip = seen.epochs[-_EPOCHS:]
     ranks = [epoch.label_rank for epoch in strip if epoch.label_rank is not None]
-    accuracy = fmean(epoch.val_accuracy for epoch in strip)
-    trained = min(accuracy, fmean(epoch.train_accuracy for epoch in strip))
+    accuracy = mean(epoch.val_accuracy for epoch in strip)
+    trained = min(accuracy, mean(epoch.train_accuracy for epoch in strip))
     mistakes = (1 - accuracy) * seen.pictures("val")
     if len(ranks) < _EPOCHS or mistakes < _MISTAKES or trained < max(0.4, 3 / seen.classes):
         return None
-    rank = fmean(ranks)
+    rank = mean(ranks)
     if rank - 2 / math.sqrt(12 * mistakes) < _RANK:  # places that are even between 0 and 1 deviate by √(1/12)
         return None
     share = (1 - accuracy) * min(rank / _CHANCE, 1.0)

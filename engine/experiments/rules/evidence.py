@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -124,6 +124,12 @@ class Evidence:
         at = bisect_left(steps.places(), step)
         rates = [steps.rates(group, at)[0] for group in steps.groups] if at < len(steps) else []
         return max((rate for rate in rates if not math.isnan(rate)), default=None)
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean; infinite where the sum is too large for a float, which ``statistics.fmean`` fails at."""
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
 
 
 def _figures(epoch: p.Epoch, rate: float | None, moved: float | None) -> EpochFigures:

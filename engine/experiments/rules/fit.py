@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean
 from typing import Any
 
-from engine.experiments.rules.evidence import Evidence
+from engine.experiments.rules.evidence import Evidence, mean
 from engine.experiments.rules.finding import Finding, Remedy, loss
 
 _GENERALIZATION_LOSS = 0.10
@@ -49,10 +48,10 @@ def underfitting(seen: Evidence) -> Finding | None:
     epochs = seen.epochs
     if len(epochs) < 2 * _STRIP:
         return None
-    before = fmean(epoch.train_loss for epoch in epochs[-2 * _STRIP : -_STRIP])
-    after = fmean(epoch.train_loss for epoch in epochs[-_STRIP:])
-    train = fmean(epoch.train_accuracy for epoch in epochs[-_STRIP:])
-    val = fmean(epoch.val_accuracy for epoch in epochs[-_STRIP:])
+    before = mean(epoch.train_loss for epoch in epochs[-2 * _STRIP : -_STRIP])
+    after = mean(epoch.train_loss for epoch in epochs[-_STRIP:])
+    train = mean(epoch.train_accuracy for epoch in epochs[-_STRIP:])
+    val = mean(epoch.val_accuracy for epoch in epochs[-_STRIP:])
     if not after > _FLAT * before or not seen.above_chance < max(train, val) < _LOW or train > val + 0.1:
         return None
     sentence = f"train loss still at {loss(after)}, train accuracy {train:.0%}, val accuracy {val:.0%}"
@@ -94,13 +93,10 @@ def _by_heart(seen: Evidence) -> str:
     if len(strip) < 5 or not before:
         return ""
     gap = max(_GAP, 3 * seen.deviation(seen.last.val_accuracy))
-    if (
-        fmean(e.train_accuracy for e in strip) < _BY_HEART
-        or min(e.train_accuracy - e.val_accuracy for e in strip) < gap
-    ):
+    if mean(e.train_accuracy for e in strip) < _BY_HEART or min(e.train_accuracy - e.val_accuracy for e in strip) < gap:
         return ""
     earlier = max(epoch.val_accuracy for epoch in before)
-    if fmean(epoch.val_accuracy for epoch in strip) > earlier + seen.deviation(earlier):
+    if mean(epoch.val_accuracy for epoch in strip) > earlier + seen.deviation(earlier):
         return ""
     train, val = seen.last.train_accuracy, seen.last.val_accuracy
     return f"train accuracy {train:.1%}, val accuracy {val:.1%} and no longer rising"

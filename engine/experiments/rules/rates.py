@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean
 
-from engine.experiments.rules.evidence import Evidence
+from engine.experiments.rules.evidence import Evidence, mean
 from engine.experiments.rules.finding import Finding, Remedy, loss
 
 _WORSE = 1.05  # times the loss of guessing: a fresh head begins about there
@@ -72,10 +71,10 @@ def plateau(seen: Evidence) -> Finding | None:
         return None
     before, after = epochs[-2 * _WINDOW : -_WINDOW], epochs[-_WINDOW:]
     rate, peak = seen.last.rate, max((epoch.rate or 0.0 for epoch in epochs), default=0.0)
-    right = fmean(epoch.train_accuracy for epoch in after)
+    right = mean(epoch.train_accuracy for epoch in after)
     if not rate or rate <= peak / 2 or not _LEARNS < right < _BY_HEART:
         return None
-    losses = fmean(epoch.train_loss for epoch in before), fmean(epoch.train_loss for epoch in after)
+    losses = mean(epoch.train_loss for epoch in before), mean(epoch.train_loss for epoch in after)
     accuracies = max(epoch.val_accuracy for epoch in before), max(epoch.val_accuracy for epoch in after)
     if not losses[1] > _FLAT * losses[0] or accuracies[1] > accuracies[0] + seen.deviation(accuracies[0]):
         return None
@@ -131,15 +130,15 @@ def _unsteady(seen: Evidence) -> str:
 def _flat(seen: Evidence, window: int) -> bool:
     """Whether the mean training loss of the last epochs is hardly below that of as many before them."""
     losses = [epoch.train_loss for epoch in seen.epochs[-2 * window :]]
-    return len(losses) == 2 * window and not fmean(losses[window:]) <= _FLAT * fmean(losses[:window])
+    return len(losses) == 2 * window and not mean(losses[window:]) <= _FLAT * mean(losses[:window])
 
 
 def _rises(seen: Evidence) -> str:
     losses = [epoch.train_loss for epoch in seen.epochs]
     if len(losses) < 6 or any(map(math.isnan, losses)):
         return ""
-    best = min(fmean(losses[at : at + 3]) for at in range(len(losses) - 5))
-    now = fmean(losses[-3:])
+    best = min(mean(losses[at : at + 3]) for at in range(len(losses) - 5))
+    now = mean(losses[-3:])
     if now <= _RISES * best or now < 0.3 * seen.guessing:
         return ""
     return f"train loss rose from {loss(best)} (its best three epochs) to {loss(now)} (the last three)"
