@@ -22,8 +22,8 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     missed is near the front; one that was given at random is anywhere, 0.5 in the mean, since networks learn what
     pictures have in common before they learn single labels by heart (Arpit et al. 2017). The rule: over three epochs
     the mean place is above 0.25 by two standard errors of what chance would give, over at least 30 mistakes, and at
-    least 40 % are right, three times chance, in training and in validation. With two classes there are no places;
-    labels that are confused in pairs are not found.
+    least 40 % are right, three times chance, in training and in validation, where it no longer rises. With two classes
+    there are no places; labels that are confused in pairs are not found.
     """
     strip = seen.epochs[-_EPOCHS:]
     ranks = [epoch.label_rank for epoch in strip if epoch.label_rank is not None]
@@ -31,6 +31,8 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     trained = min(accuracy, mean(epoch.train_accuracy for epoch in strip))
     mistakes = (1 - accuracy) * seen.pictures("val")
     if len(ranks) < _EPOCHS or mistakes < _MISTAKES or trained < max(0.4, 3 / seen.classes):
+        return None
+    if strip[-1].val_accuracy > strip[0].val_accuracy + 2 * seen.deviation(accuracy):  # still learning
         return None
     rank = mean(ranks)
     if rank - 2 / math.sqrt(12 * mistakes) < _RANK:  # places that are even between 0 and 1 deviate by √(1/12)

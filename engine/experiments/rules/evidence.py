@@ -69,11 +69,6 @@ class Evidence:
             default=0,
         )
 
-    @cached_property
-    def best(self) -> EpochFigures:
-        """The epoch with the lowest validation loss."""
-        return min(self.epochs, key=lambda epoch: math.inf if math.isnan(epoch.val_loss) else epoch.val_loss)
-
     @property
     def last(self) -> EpochFigures:
         """The latest epoch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from engine.experiments.rules.evidence import Evidence, mean
@@ -14,6 +13,7 @@ _STRIP = 3  # epochs
 _BY_HEART = 0.97
 _GAP = 0.12
 _LOW = 0.75
+_MOVED = 0.2
 _FLAT = 0.97
 
 
@@ -21,10 +21,10 @@ def overfitting(seen: Evidence) -> Finding | None:
     """Validation gets worse while training gets better, or the training pictures are known by heart and the others not.
 
     The first: the generalization loss, E_val / min E_val - 1 (Prechelt 1998, "Early Stopping - But When?"), is above
-    10 % in three epochs in a row, the training loss is down by a third since the best epoch, training accuracy is
-    ahead by 10 points, and validation accuracy is not up by more than its standard deviation. The second: over
-    five epochs training accuracy is 97 % or more in the mean, validation accuracy lower by 12 points and three standard
-    deviations in each, and no longer rising.
+    10 % in three epochs in a row, min E_val being the mean of three; the training loss is down by a third meanwhile,
+    training accuracy is ahead by 10 points, and validation accuracy is not up by more than its standard deviation. The
+    second: over five epochs training accuracy is 97 % or more in the mean, validation accuracy lower by 12 points and
+    three standard deviations in each, and no longer rising.
     """
     why = _diverges(seen) or _by_heart(seen)
     if not why:
@@ -44,7 +44,8 @@ def overfitting(seen: Evidence) -> Finding | None:
 
 def underfitting(seen: Evidence) -> Finding | None:
     """Over three epochs the training loss was at least 97 % of that of the three before, training and validation
-    accuracy are below 75 %, one of them is above chance, and training accuracy is not ahead by more than 10 points."""
+    accuracy are below 75 %, one of them is above chance, training accuracy is not ahead by more than 10 points, and the
+    head has moved by a fifth of its norm."""
     epochs = seen.epochs
     if len(epochs) < 2 * _STRIP:
         return None
@@ -52,6 +53,8 @@ def underfitting(seen: Evidence) -> Finding | None:
     after = mean(epoch.train_loss for epoch in epochs[-_STRIP:])
     train = mean(epoch.train_accuracy for epoch in epochs[-_STRIP:])
     val = mean(epoch.val_accuracy for epoch in epochs[-_STRIP:])
+    if seen.last.moved is not None and seen.last.moved < _MOVED:  # it has not tried
+        return None
     if not after > _FLAT * before or not seen.above_chance < max(train, val) < _LOW or train > val + 0.1:
         return None
     sentence = f"train loss still at {loss(after)}, train accuracy {train:.0%}, val accuracy {val:.0%}"
@@ -72,19 +75,25 @@ def _capacity(seen: Evidence) -> tuple[Remedy, Remedy | None]:
 
 
 def _diverges(seen: Evidence) -> str:
-    best, last, strip = seen.best, seen.last, seen.epochs[-_STRIP:]
-    if len(strip) < _STRIP or best.number > strip[0].number - 1 or math.isnan(last.val_loss):
+    epochs = seen.epochs
+    if len(epochs) < 2 * _STRIP:
         return ""
-    if not all(epoch.val_loss > (1 + _GENERALIZATION_LOSS) * best.val_loss for epoch in strip):
+    strips = [epochs[at : at + _STRIP] for at in range(len(epochs) - _STRIP + 1)]
+    losses = [mean(epoch.val_loss for epoch in strip) for strip in strips]
+    lowest = min(range(len(strips) - _STRIP), key=losses.__getitem__)
+    best, now = strips[lowest], strips[-1]
+    if not all(epoch.val_loss > (1 + _GENERALIZATION_LOSS) * losses[lowest] for epoch in now):  # nor where it is NaN
         return ""
-    accuracy = max(epoch.val_accuracy for epoch in strip)
-    if last.train_loss > best.train_loss * 2 / 3 or accuracy > best.val_accuracy + seen.deviation(best.val_accuracy):
+    train_losses = mean(epoch.train_loss for epoch in best), mean(epoch.train_loss for epoch in now)
+    accuracies = mean(epoch.val_accuracy for epoch in best), mean(epoch.val_accuracy for epoch in now)
+    if train_losses[1] > train_losses[0] * 2 / 3 or accuracies[1] > accuracies[0] + seen.deviation(accuracies[0]):
         return ""
-    if last.train_accuracy < last.val_accuracy + max(_AHEAD, 2 * seen.deviation(last.val_accuracy)):
+    ahead = mean(epoch.train_accuracy for epoch in now) - accuracies[1]
+    if ahead < max(_AHEAD, 2 * seen.deviation(accuracies[1])):
         return ""
     return (
-        f"since epoch {best.number} val loss {loss(best.val_loss)} to {loss(last.val_loss)}, "
-        f"train loss {loss(best.train_loss)} to {loss(last.train_loss)}"
+        f"since epochs {best[0].number}-{best[-1].number} val loss {loss(losses[lowest])} to {loss(losses[-1])}, "
+        f"train loss {loss(train_losses[0])} to {loss(train_losses[1])}"
     )
 
 
