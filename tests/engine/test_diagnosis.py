@@ -118,7 +118,7 @@ def test_classes_of_few_pictures_that_are_missed_are_found_unless_they_weigh_mor
 
 
 def test_overfitting_is_found_once_validation_got_worse_three_times(config: Callable[..., RunConfig]):
-    train_losses, val_losses = [1.0, 0.4, 0.2, 0.1, 0.05], [1.0, 0.6, 0.7, 0.8, 0.9]
+    train_losses, val_losses = [1.0, 0.4, 0.3, 0.1, 0.05, 0.02], [0.8, 0.6, 0.7, 0.8, 0.9, 1.0]
     figures = [
         {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": 0.8}
         for train_loss, val_loss in zip(train_losses, val_losses, strict=True)
@@ -126,8 +126,8 @@ def test_overfitting_is_found_once_validation_got_worse_three_times(config: Call
     (found,) = diagnose(told(figures), config())
     assert found.case == "overfitting"
     assert found.now is not None
-    assert found.now.settings == {"train.epochs": 6}
-    assert cases(told(figures[:4]), config()) == []
+    assert found.now.settings == {"train.epochs": 7}
+    assert cases(told(figures[:5]), config()) == []
 
 
 def test_labels_that_are_no_better_than_chance_are_found_and_their_share_told(config: Callable[..., RunConfig]):

@@ -39,7 +39,7 @@ def epochs(first: int, train: list[float], val: list[float], accuracy: float = 0
     return events
 
 
-OVERFITTING = ([1.0, 0.5, 0.2, 0.1, 0.05, 0.02], [1.0, 0.7, 0.8, 0.9, 1.0, 1.1])
+OVERFITTING = ([1.0, 0.5, 0.2, 0.1, 0.05, 0.02], [0.8, 0.7, 0.7, 0.9, 1.0, 1.1])
 TOO_HIGH = ([9.0, 8.0], [9.0, 9.0])
 
 
