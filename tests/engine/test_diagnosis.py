@@ -162,6 +162,14 @@ def test_what_was_done_about_a_finding_has_its_time_to_work(config: Callable[...
     assert cases(fold_all([lower], state), config()) == []
 
 
+def test_steps_that_were_skipped_before_the_rate_was_lowered_no_longer_count(config: Callable[..., RunConfig]):
+    state = told([{}] * 2)
+    fold_all([p.Warning(seq=7, code="step_skipped", message="a gradient was not finite at step 3")], state)
+    assert cases(state, config()) == ["rate too high"]
+    lower = p.CommandApplied(seq=8, command=p.Set(id="a", key="optimizer.lr", value=1e-3), step=40)
+    assert cases(fold_all([lower], state), config()) == []
+
+
 def test_every_remedy_is_made_of_settings_that_exist_and_those_for_now_can_change(config: Callable[..., RunConfig]):
     bad = {"train_loss": 9.0, "val_loss": 9.0, "moved": 20.0}
     slow = {"train_loss": 2.3, "train_accuracy": 0.1, "val_loss": 2.3, "val_accuracy": 0.1, "moved": 0.001}

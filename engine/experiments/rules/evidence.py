@@ -49,25 +49,29 @@ class Evidence:
         """The epochs since the last change of how it trains: what was done about a finding has its time to work."""
         moved = {change.step: change.stages.get(_HEAD) for change in self.state.changes}
         begun = [0, *(epoch.step for epoch in self.state.epochs)]  # the step before the first of each
+        changed = self._change.step if self._change else 0
         return [
             _figures(epoch, self._rate(epoch.step), moved.get(epoch.step))
             for before, epoch in zip(begun, self.state.epochs, strict=False)
-            if before >= self._changed
+            if before >= changed
         ]
 
-    @property
-    def _changed(self) -> int:
-        """The last step before the latest change of the optimizer's settings or the freeze plan."""
-        return max(
-            (
-                answer.step
-                for answer in self.state.answers.values()
-                if isinstance(answer, p.CommandApplied)
-                and isinstance(answer.command, p.Set)
-                and answer.command.key.startswith(("optimizer.", "freeze."))
-            ),
-            default=0,
-        )
+    @cached_property
+    def _change(self) -> p.CommandApplied | None:
+        """The latest change of the optimizer's settings or the freeze plan."""
+        changes = [
+            answer
+            for answer in self.state.answers.values()
+            if isinstance(answer, p.CommandApplied)
+            and isinstance(answer.command, p.Set)
+            and answer.command.key.startswith(("optimizer.", "freeze."))
+        ]
+        return changes[-1] if changes else None
+
+    def warned(self, *codes: str) -> int:
+        """How often since that change there was a warning of one of these codes."""
+        since = self._change.seq if self._change else 0
+        return sum(warning.code in codes and warning.seq >= since for warning in self.state.warnings)
 
     @property
     def last(self) -> EpochFigures:

@@ -95,13 +95,12 @@ def _rate(rate: float, verb: str) -> Remedy:
 
 
 def _exploded(seen: Evidence) -> str:
-    codes = [warning.code for warning in seen.state.warnings]
-    if "weights_not_finite" in codes:  # no rate helps
-        return ""
     steps = seen.state.steps
+    if any(warning.code == "weights_not_finite" for warning in seen.state.warnings):  # no rate helps
+        return ""
     if steps and steps[-1].nonfinite:
         return f"loss became {steps[-1].nonfinite} at step {steps[-1].step}"
-    exploded = sum(code in ("step_skipped", "rolled_back") for code in codes)
+    exploded = seen.warned("step_skipped", "rolled_back")
     return f"{exploded} steps were not finite" if exploded else ""
 
 
