@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from engine import protocol as p
+from engine.config import RunConfig, with_setting
+from engine.errors import InputError
 from engine.steps import Steps
 
 
@@ -78,6 +80,17 @@ def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> Run
     for event in events:
         fold(state, event)
     return state
+
+
+def in_force(config: RunConfig, state: RunState) -> RunConfig:
+    """The settings that a run has now: those of its run.toml, with what commands made of them since."""
+    for answer in state.answers.values():
+        if isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set):
+            try:
+                config = with_setting(config, answer.command.key, answer.command.value)
+            except InputError:  # a log of another version's making
+                continue
+    return config
 
 
 def _run_started(state: RunState, event: p.RunStarted) -> None:

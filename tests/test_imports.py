@@ -18,6 +18,7 @@ def modules_after(code: str) -> set[str]:
     [
         *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached", "tltui.taking_home"),
         *("engine.config", "engine.estimate", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
+        "engine.experiments.diagnosis",
     ],
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):

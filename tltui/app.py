@@ -154,7 +154,7 @@ class TltuiApp(App[int]):
 
     @on(Workbench.CopyWanted)
     def _copy_wanted(self, event: Workbench.CopyWanted) -> None:
-        self._open_draft(event.tables)
+        self._open_draft(event.tables, event.focus)
 
     @on(Workbench.SettingsWanted)
     @work
