@@ -23,6 +23,7 @@ ACTIVITIES = {
     "export": "exporting",
     "compare": "comparing",
     "predict": "predicting",
+    "lr_find": "trying learning rates",
 }
 
 
