@@ -27,6 +27,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "pairs": ("The worst pairs", "confusion"),
     "dialog": ("This dialog", "app"),
     "pictures": ("Pictures", "app"),
+    "rates": ("Learning rates", "app"),
     "help": ("This list", "app"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 import msgspec
+
+_LOWEST, _HIGHEST, _STEPS = 1e-6, 10.0, 100
+RATES = [_LOWEST * (_HIGHEST / _LOWEST) ** (step / (_STEPS - 1)) for step in range(_STEPS)]
+"""Of a sweep, a step each: from rates at which nothing moves to rates at which everything breaks."""
 
 _MEMORY = 0.9  # share of the smoothed loss that is kept at each step
 _EXPLODED = 4.0  # times the best smoothed loss
 _ENDS = 0.1  # share of the curve at its beginning in which nothing is read off: there smoothing has seen too little
 _SLOPE_OVER = 3  # points to each side over which the slope is taken
+_LEVEL_OVER = 10  # first losses, whose mean is that of a part that did not learn yet
 # A fall smaller than this is told from chance by nobody; as a share of the loss at the beginning.
 _LEAST_FALL = 0.03
 
+_NEVER = "no suggestion: the loss does not fall at any of these rates; look at the data and at what trains"
+_NOT_WITH_IT = (
+    f"no suggestion: within {_STEPS} steps the loss falls no further than it does while these layers stay as they are"
+)
+
 
 class Curve(msgspec.Struct):
-    """``losses``: smoothed, the mean of the sweeps, at ``rates``, which rise. Rates to train with are None where the
-    loss never falls; ``why`` says in a sentence which is ``suggested``, or why none is."""
+    """``losses``: smoothed, the mean of the sweeps, at ``rates``, which rise; for the backbone less what the head alone
+    gains. Rates to train with are None where the loss never falls; ``why`` says in a sentence which of them is
+    ``suggested``, or why none is."""
 
     rates: list[float]
     losses: list[float]
@@ -39,8 +51,8 @@ class Found(msgspec.Struct):
 
 
 class Tried(msgspec.Struct):
-    """A step of a test: ``done`` of at most ``total``; ``sweep`` (from 0) of ``part`` ("head" or "backbone") had this
-    smoothed ``loss`` at ``rate``, None where it is not finite or the step was no part of a sweep."""
+    """A step of a test: ``done`` of at most ``total``; ``sweep`` (from 0) of ``part`` ("head" or "backbone", "" where a
+    sweep's control runs) had this smoothed ``loss`` at ``rate``, None where it is not finite."""
 
     part: str
     sweep: int
@@ -72,20 +84,27 @@ class Smoothed:
         return not mean <= _EXPLODED * self._best
 
 
-def read_off(rates: Sequence[float], sweeps: Sequence[Sequence[float]]) -> Curve:
-    """The curve of several sweeps over the same ``rates``, whose smoothed losses end where they exploded.
+def read_off(sweeps: Sequence[Sequence[float]], controls: Sequence[Sequence[float]] = ()) -> Curve:
+    """The curve of several sweeps over ``RATES``, given the loss of each batch until it exploded.
 
-    The suggestion is the smaller of two common ones. Each alone is sometimes too large by an order of magnitude: the
-    slope is steep where few steps go far, which is not where many steps go furthest, and the minimum's place depends on
-    how soon the loss explodes.
+    ``controls``: the losses of the same batches while what is swept stays as it is. What the loss would fall without it
+    is then taken out of the curve, and with that most of what batches differ in.
+
+    The suggestion is the smaller of two common ones. Each alone is sometimes too large: the slope is steep where a few
+    steps go far, which is not where many go furthest, and where the minimum lies depends on how soon the loss explodes.
     """
-    count = min((len(sweep) for sweep in sweeps), default=0)
-    losses = [sum(at) / len(sweeps) for at in zip(*(sweep[:count] for sweep in sweeps), strict=True)]
-    rates = list(rates[:count])
-    start = round(_ENDS * count)
-    lowest = min(range(count), key=losses.__getitem__, default=0)
+    if controls:
+        level = fmean(loss for control in controls for loss in control[:_LEVEL_OVER])
+        sweeps = [
+            [level + loss - still for loss, still in zip(sweep, control, strict=False)]
+            for sweep, control in zip(sweeps, controls, strict=True)
+        ]
+    losses = [fmean(at) for at in zip(*map(smooth, sweeps), strict=False)]
+    rates = RATES[: len(losses)]
+    start = round(_ENDS * len(losses))
+    lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
     if lowest <= start or losses[lowest] > (1 - _LEAST_FALL) * max(losses[start : lowest + 1]):
-        why = "no suggestion: the loss does not fall at any of these rates; look at the data and at what trains"
+        why = _NOT_WITH_IT if controls else _NEVER
         return Curve(rates, losses, None, None, None, why)
     steepest = _two_digits(rates[min(range(start, lowest + 1), key=lambda at: _slope(losses, at))])
     tenth = _two_digits(rates[lowest] / 10)
@@ -94,6 +113,12 @@ def read_off(rates: Sequence[float], sweeps: Sequence[Sequence[float]]) -> Curve
     else:
         why = "a tenth of the rate with the lowest loss, which is below the rate at which the loss falls fastest"
     return Curve(rates, losses, steepest, tenth, min(steepest, tenth), why)
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """The smoothed loss after each."""
+    smoothed = Smoothed()
+    return [smoothed.add(loss) for loss in losses]
 
 
 def _slope(losses: Sequence[float], at: int) -> float:

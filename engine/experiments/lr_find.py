@@ -9,21 +9,20 @@ from pathlib import Path
 from engine import environment
 from engine.config import RunConfig
 from engine.control import Control
-from engine.experiments.lr_curve import Curve, Found, Tried, read_off
-from engine.experiments.lr_sweep import RATES, STEPS, sweep
+from engine.experiments.lr_curve import RATES, Curve, Found, Tried, read_off
+from engine.experiments.lr_sweep import Rates, sweep
 from engine.experiments.lr_trial import trial
 from engine.plan import HEAD
 from engine.progress import Report
 from engine.protocol import Warning
-from engine.run import prepare
 from engine.randomness import seed_everything
+from engine.run import prepare
 from engine.rundir import EventLog, create
 from engine.training.loop import make_criterion
 from engine.training.precision import choose_precision
 from engine.training.session import Session
 
 SWEEPS = 3  # in as many orders of the pictures, since one alone says as much of its batches as of the rates
-_WARM_UP = 60  # steps of the head before the backbone's sweeps, or the loss would fall for its sake at any rate
 
 Listen = Callable[[Tried], None]
 
@@ -34,14 +33,17 @@ def find(session: Session, listen: Listen) -> Found:
 
     The session is afterwards what it was. ``listen`` is told of each step and may raise Stopped.
     """
-    groups = {session.depths[name].group == HEAD for name in session.freezing.trainable}
-    test = _Test(session, listen, total=STEPS * SWEEPS * len(groups) + _WARM_UP * (False in groups))
-    head = test.head() if True in groups else None
+    heads = {session.depths[name].group == HEAD for name in session.freezing.trainable}
+    total = len(RATES) * SWEEPS * (int(True in heads) + 2 * int(False in heads))
+    test = _Test(session, listen, total)
+    head = test.head() if True in heads else None
     rate = head.suggested if head and head.suggested else session.config.optimizer.lr
-    return Found(head, test.backbone(rate) if False in groups else None)
+    return Found(head, test.backbone(rate) if False in heads else None)
 
 
 class _Test:
+    """Sweeps, each from the weights that the session has, and how far they are together."""
+
     def __init__(self, session: Session, listen: Listen, total: int) -> None:
         self._session = session
         self._criterion = make_criterion(session)
@@ -50,28 +52,26 @@ class _Test:
         self._done = 0
 
     def head(self) -> Curve:
-        with trial(self._session):
-            return self._sweeps("head", [(rate, 0.0) for rate in RATES])
+        return read_off([self._sweep("head", order, [(rate, 0.0) for rate in RATES]) for order in range(SWEEPS)])
 
     def backbone(self, head_rate: float) -> Curve:
-        with trial(self._session):
-            self._sweep("", 0, [(head_rate, 0.0)] * _WARM_UP)
-            return self._sweeps("backbone", [(head_rate, rate) for rate in RATES])
-
-    def _sweeps(self, part: str, rates: list[tuple[float, float]]) -> Curve:
-        losses = []
+        """While the head learns, the loss falls at any rate of the backbone; so each sweep is compared with one over
+        the same batches in which the backbone stays as it is."""
+        sweeps, controls = [], []
         for order in range(SWEEPS):
-            with trial(self._session):
-                losses.append(self._sweep(part, order, rates))
-        return read_off(RATES, losses)
+            controls.append(self._sweep("", order, [(head_rate, 0.0)] * len(RATES)))
+            sweeps.append(self._sweep("backbone", order, [(head_rate, rate) for rate in RATES]))
+        return read_off(sweeps, controls)
 
-    def _sweep(self, part: str, order: int, rates: list[tuple[float, float]]) -> list[float]:
-        def tell(rate: float, loss: float | None) -> None:
-            self._done += 1
-            self._listen(Tried(part, order, self._done, self._total, rate, loss))
-
+    def _sweep(self, part: str, order: int, rates: list[Rates]) -> list[float]:
         start = self._done
-        losses = sweep(self._session, self._criterion, rates, order, tell)
+
+        def tell(loss: float | None) -> None:
+            self._done += 1
+            self._listen(Tried(part, order, self._done, self._total, RATES[self._done - start - 1], loss))
+
+        with trial(self._session):
+            losses = sweep(self._session, self._criterion, rates, order, tell)
         self._done = start + len(rates)  # what an explosion spares is done, too
         return losses
 

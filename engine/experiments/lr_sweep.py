@@ -13,18 +13,15 @@ from engine.training.feed import Batch
 from engine.training.session import Session
 from engine.training.step import launch, read
 
-LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
-RATES = [LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1)) for step in range(STEPS)]
+# Of the head, and of the backbone's layers next to it.
+Rates = tuple[float, float]
+# (smoothed loss or None where it is not finite) after each step; may raise engine.errors.Stopped.
+Tell = Callable[[float | None], None]
 
-# (what was tried, the smoothed loss or None where it is not finite); may raise engine.errors.Stopped.
-Tell = Callable[[float, float | None], None]
 
-
-def sweep(
-    session: Session, criterion: Criterion, rates: Sequence[tuple[float, float]], order: int, tell: Tell
-) -> list[float]:
-    """The smoothed loss after a step at each pair of ``rates``, of the head and of the backbone's layers next to it;
-    it ends early where the loss explodes or is not finite.
+def sweep(session: Session, criterion: Criterion, rates: Sequence[Rates], order: int, tell: Tell) -> list[float]:
+    """The loss of the batch at each pair of ``rates``, before the step with them; it ends early where the smoothed loss
+    explodes or is not finite.
 
     ``order``: pictures come in another one for each. Weights move; see ``lr_trial``.
     """
@@ -32,11 +29,10 @@ def sweep(
     for (head, backbone), batch in zip(rates, _batches(session, order), strict=False):
         loss = _step(session, criterion, batch, head, backbone)
         mean = smoothed.add(loss)
-        finite = math.isfinite(mean)
-        tell(max(head, backbone), mean if finite else None)
-        if not finite or smoothed.exploded(mean):
+        tell(mean if math.isfinite(mean) else None)
+        if smoothed.exploded(mean):
             break
-        losses.append(mean)
+        losses.append(loss)
     return losses
 
 

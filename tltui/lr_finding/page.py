@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.experiments.lr_curve import Curve, Found, Tried
+from engine.experiments.lr_curve import RATES, Curve, Found, Tried
 from tltui.plotting import axes, plot
 from tltui.plotting.plot import BEST, LINE, POINT, Label, Picture, Run
 
@@ -16,6 +16,8 @@ Points = Sequence[tuple[float, float]]
 
 PARTS = {"head": "Head", "backbone": "Backbone"}
 _GAP = 2
+_WORDS = 3  # lines beside a chart
+_LOWEST, _HIGHEST = 5, 16  # rows of a chart
 _WIDE = 110  # from here on the two charts stand beside each other
 _HEADROOM = 0.25  # how far above the highest loss before the minimum a curve is shown, as a share of what it falls
 
@@ -43,6 +45,12 @@ class Layout:
     width: int
     chart: int
     marker: str
+
+
+def chart_rows(width: int, height: int, parts: int) -> int:
+    """Rows for each chart, so that so many parts with their words fit into ``height`` rows, if they can."""
+    above_each_other = 1 if width >= _WIDE else parts
+    return min(max(height // above_each_other - _WORDS, _LOWEST), _HIGHEST)
 
 
 def result_page(found: Found, layout: Layout) -> list[Row]:
@@ -86,14 +94,14 @@ def _chart(points: Points, marks: Mapping[str, float], taken: float | None, widt
     lowest = min(losses)
     before = max(losses[: losses.index(lowest) + 1])
     top = before + _HEADROOM * (before - lowest or 1.0)
-    x = axes.logarithmic(points[0][0], max(rate for rate, _ in points), max(2, columns // 12))
+    x = axes.logarithmic(RATES[0], RATES[-1], max(2, columns // 12))
     y = axes.even(axes.linear(lowest, min(max(losses), top), max(2, lines // 3)), lines)
     curve = plot.Curve(LINE, "curve", tuple((math.log10(rate), min(loss, y.high)) for rate, loss in points))
     places = [(rate, "mark", POINT) for rate in marks.values()] + ([(taken, "best", BEST)] if taken else [])
     on_it = [plot.Curve(look, style, ((math.log10(rate), _at(points, rate)),)) for rate, style, look in places]
-    at = (math.log10(taken),) if taken else ()
-    label = [Label(f" {taken:g}", "best", at[0], y.high)] if taken else []
-    picture = Picture(x, y, (curve, *on_it), phases=at, labels=tuple(label))
+    at = [math.log10(taken)] if taken else []
+    labels = [Label(f" {taken:g}", "best", place, y.high) for place in at]
+    picture = Picture(x, y, (curve, *on_it), phases=tuple(at), labels=tuple(labels))
     return plot.draw(picture, width, layout.chart, layout.marker)
 
 
