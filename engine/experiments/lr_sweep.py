@@ -41,7 +41,7 @@ def _step(session: Session, criterion: Criterion, batch: Batch, head: float, bac
     rates = session.config.optimizer.model_copy(update={"lr": head, "backbone_lr_factor": backbone / head})
     optimizers.set_rates(session.optimizer, rates, 1.0, session.depths)
     session.step += 1
-    result = read(session, launch(session, batch, criterion))
+    result = read(session, launch(session, batch, criterion, with_looks=False))
     return result.loss if result.finite else math.nan
 
 

@@ -24,7 +24,7 @@ from engine.experiments.lr_trial import trial
 from engine.progress import quiet
 from engine.randomness import random_state
 from engine.training import optimizers
-from engine.training.loop import train, train_batches
+from engine.training.loop import make_criterion, train, train_batches
 from engine.training.session import Session
 from tests.conftest import Sessions
 
@@ -59,7 +59,7 @@ def same(one: object, other: object) -> bool:
 def test_a_test_leaves_the_session_as_it_was_and_the_run_is_the_same_with_and_without_it(
     session: Sessions, config: Callable[..., RunConfig]
 ):
-    wanted = config(freeze=ALL_TRAIN, head={"dropout": 0.5}, data={"augment": "standard"}, train={"epochs": 1})
+    wanted = config(freeze=ALL_TRAIN, head={"dropout": 0.5}, data={"augment": "flip"}, train={"epochs": 1})
     without, tested = session(wanted), session(wanted)
     random.seed(1)
     np.random.seed(1)
@@ -70,9 +70,16 @@ def test_a_test_leaves_the_session_as_it_was_and_the_run_is_the_same_with_and_wi
     torch.manual_seed(1)
     before = everything(tested)
     told: list[Tried] = []
-    found = find(tested, told.append)
+    backbone = next(p for name, p in tested.freezing.trainable.items() if tested.depths[name].distance > 0)
+    first, moved = backbone.detach().clone(), {"head": False, "": False, "backbone": False}
+
+    def listen(tried: Tried) -> None:
+        told.append(tried)
+        moved[tried.part] |= not torch.equal(backbone, first)
+
+    found = find(tested, listen)
+    assert moved == {"head": False, "": False, "backbone": True}
     assert same(everything(tested), before)
-    assert {one.part for one in told} == {"head", "backbone", ""}
     assert all(a.done < b.done for a, b in pairwise(told))
     assert told[-1].done <= told[-1].total == 3 * SWEEPS * len(RATES)
     assert found.head
@@ -88,8 +95,6 @@ def test_a_test_in_the_middle_of_training_or_that_is_cancelled_leaves_no_trace_e
 ):
     one = session(config(freeze=ALL_TRAIN))
     one.freezing.train_mode()
-    from engine.training.loop import make_criterion
-
     members = one.data.splits["train"]
     list(train_batches(one, [members[:8], members[8:16]], make_criterion(one)))
     before = everything(one)
@@ -107,31 +112,6 @@ def test_a_test_in_the_middle_of_training_or_that_is_cancelled_leaves_no_trace_e
     assert same(everything(one), before)
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_the_head_is_swept_while_the_backbone_stands_still_and_alone_where_it_alone_trains(
-    session: Sessions, config: Callable[..., RunConfig]
-):
-    one = session(config(freeze=ALL_TRAIN))
-    backbone = next(p for name, p in one.freezing.trainable.items() if one.depths[name].distance > 0)
-    first, moved = backbone.detach().clone(), {"head": False, "": False, "backbone": False}
-
-    def watch(tried: Tried) -> None:
-        moved[tried.part] |= not torch.equal(backbone, first)
-
-    find(one, watch)
-    assert moved == {"head": False, "": False, "backbone": True}
-
-    told: list[Tried] = []
-    head_only = find(session(config()), told.append)
-    assert head_only.backbone is None
-    assert {one.part for one in told} == {"head"}
-    assert head_only.head
-    assert head_only.head.suggested
-    assert RATES[0] < head_only.head.suggested < RATES[-1]
-    assert head_only.head.suggested == min(head_only.head.steepest or 0, head_only.head.minimum_tenth or 0)
-    assert head_only.head.rates == RATES[: len(head_only.head.losses)]
-
-
 def curve(loss: Callable[[float], float], steps: int = len(RATES)) -> Curve:
     return read_off([[loss(math.log10(rate)) for rate in RATES[:steps]]])
 
@@ -141,7 +121,7 @@ def test_rates_are_read_off_where_the_loss_falls_and_none_where_it_does_not():
     assert falls.steepest
     assert falls.minimum_tenth
     assert 1e-3 < falls.steepest < 1e-2  # the slope is steepest at 1e-3; smoothing sees it later
-    assert falls.suggested == min(falls.steepest, falls.minimum_tenth)
+    assert falls.suggested == falls.steepest
     for flat in (curve(lambda _: 1.1), curve(lambda x: 2 + x / 10), curve(lambda _: 1.0, steps=3), read_off([[]])):
         assert (flat.steepest, flat.minimum_tenth, flat.suggested) == (None, None, None)
         assert "no suggestion" in flat.why
@@ -179,6 +159,13 @@ def test_the_process_tells_each_step_and_what_it_found_and_ends_when_it_is_told_
     lines, status = asked(config())
     assert status == 0
     assert isinstance(lines[-1].found, Found)
+    head, backbone = lines[-1].found.head, lines[-1].found.backbone
+    assert backbone is None  # which is frozen
+    assert head
+    assert head.suggested
+    assert RATES[0] < head.suggested < RATES[-1]
+    assert head.suggested == head.steepest
+    assert head.rates == RATES[: len(head.losses)]
     assert sum(line.tried is not None for line in lines) > SWEEPS * 10
     assert any(line.activity == "data" for line in lines)
     lines, status = asked(config(), read=5)

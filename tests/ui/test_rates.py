@@ -42,7 +42,7 @@ def test_a_test_shows_its_curve_and_one_key_takes_what_it_suggests(
         await until(pilot, lambda: "trying learning rates" in text_of(app), 60)
         assert "esc cancel" in text_of(app)
         await pilot.press("enter")  # nothing to take yet
-        await until(pilot, lambda: "enter take them" in text_of(app), 60)
+        await until(pilot, lambda: "enter take them" in text_of(app), 200)
         shown = text_of(app)
         assert all(words in shown for words in ("Head", "steepest", "minimum / 10", "Taken: ", "optimizer.lr = "))
         await pilot.press("enter")

@@ -60,6 +60,7 @@ class Rates(ModalScreen[dict[str, float] | None]):
         self._glyphs = glyphs
         self._under = Under()
         self._found: Found | None = None
+        self._over = False
         self._began: tuple[float, int] | None = None
         self._now = Content("starting")
         self._changed = True
@@ -106,7 +107,7 @@ class Rates(ModalScreen[dict[str, float] | None]):
                     self._take_in(line)
         except InputError as error:
             self._now = Content.styled(safe(str(error), 400), "$text-error")
-        self._changed = True
+        self._over = self._changed = True
         self._draw()
         self.refresh_bindings()
 
@@ -149,7 +150,7 @@ class Rates(ModalScreen[dict[str, float] | None]):
         rows = result_page(self._found, layout) if self._found else progress_page(self._under, layout)
         self.query_one("#page", Static).update(Content("\n").join(map(_content, rows)))
         self.query_one("#now", Static).update(self._now)
-        keys = "enter take them  esc leave them" if self.changes else "esc close" if self._found else "esc cancel"
+        keys = "enter take them  esc leave them" if self.changes else "esc close" if self._over else "esc cancel"
         self.query_one(".keys", Static).update(keys)
 
 
