@@ -49,7 +49,7 @@ class Rates(ModalScreen[dict[str, float] | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "cancel the test, or leave the rates as they are", id="rates.close"),
-        Binding("enter,l", "take", "take the suggested rates", id="rates.take"),
+        Binding("enter", "take", "take the suggested rates", id="rates.take"),
     ]
 
     def __init__(self, config: RunConfig, marker: str, glyphs: Glyphs) -> None:
