@@ -28,6 +28,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "dialog": ("This dialog", "app"),
     "compare": ("Comparing runs", "app"),
     "pictures": ("Pictures", "app"),
+    "rates": ("Learning rates", "app"),
     "help": ("This list", "app"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),

@@ -24,6 +24,7 @@ ACTIVITIES = {
     "compare": "comparing",
     "runs": "reading runs",
     "predict": "predicting",
+    "lr_find": "trying learning rates",
 }
 
 

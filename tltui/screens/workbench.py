@@ -29,6 +29,7 @@ from tltui.screens.advice import Advice
 from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.rates import Rates
 from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
@@ -69,6 +70,7 @@ class Workbench(Screen[None]):
         Binding("w", "save", "save the settings as run.toml", id="workbench.save"),
         Binding("o", "load", "load settings from a run.toml", id="workbench.load"),
         Binding("i", "copy_from", "take the settings of another run", id="workbench.copy_from"),
+        Binding("l", "find_rates", "find learning rates by a range test", id="workbench.rates"),
         Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
         Binding("f3", "show_tab('setup')", "show the settings", id="workbench.setup"),
@@ -123,6 +125,7 @@ class Workbench(Screen[None]):
         self._queries = queries
         self._profile: tuple[ProfileOf, Profile] | None = None
         self._glyphs = glyphs
+        self._marker = marker
         self._layers = LayersPane(queries, glyphs)
         self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
         self._train = TrainPane(glyphs, marker)
@@ -324,7 +327,7 @@ class Workbench(Screen[None]):
             return self.following is not None and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
-        if action in ("load", "copy_from"):
+        if action in ("load", "copy_from", "find_rates"):
             return self.following is None
         return action != "copy" or self.following is not None
 
@@ -333,13 +336,28 @@ class Workbench(Screen[None]):
         if self.following is not None:
             self._go_on(self.following)
             return
+        if (config := self._config_or_go_there()) is not None:
+            self.post_message(self.RunWanted(config, self))
+
+    def _config_or_go_there(self) -> RunConfig | None:
+        """The draft as a config, or the cursor on what stands in the way."""
         try:
-            config = self._setup.form.config()
+            return self._setup.form.config()
         except InputError as error:
             self.notify(str(error), title="Not yet", severity="warning", markup=False)
             self._open_form(self._setup.form.focus_first_problem)
+            return None
+
+    @work
+    async def action_find_rates(self) -> None:
+        """Test learning rates; what is taken of it stands in the draft then."""
+        if (config := self._config_or_go_there()) is None:
             return
-        self.post_message(self.RunWanted(config, self))
+        self.workers.cancel_group(self, "profile")  # measuring would take from the test
+        changes = await self.app.push_screen_wait(Rates(config, self._marker, self._glyphs))
+        for key, value in (changes or {}).items():
+            self._setup.form.put(key, value)
+        self._count()
 
     def _go_on(self, following: Following) -> None:
         try:

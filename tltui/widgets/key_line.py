@@ -41,6 +41,7 @@ WORDS: dict[str, str] = {
     "curves.smooth": "smooth",
     "curves.log": "log",
     "curves.zoom": "zoom",
+    "workbench.rates": "rates",
     "workbench.save": "save",
     "workbench.load": "load",
     "workbench.leave": "runs",

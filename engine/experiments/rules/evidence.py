@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,10 +118,8 @@ class Evidence:
         return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.pictures(split), 1))
 
     def _rate(self, step: int) -> float | None:
-        steps = self.state.steps
-        at = bisect_left(steps.places(), step)
-        rates = [steps.rates(group, at)[0] for group in steps.groups] if at < len(steps) else []
-        return max((rate for rate in rates if not math.isnan(rate)), default=None)
+        rates = [rates.at(step) for rates in self.state.steps.rates().values()]
+        return max((rate for rate in rates if rate is not None), default=None)
 
 
 def mean(values: Iterable[float]) -> float:

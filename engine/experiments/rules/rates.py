@@ -95,11 +95,11 @@ def _rate(rate: float, verb: str) -> Remedy:
 
 
 def _exploded(seen: Evidence) -> str:
-    steps = seen.state.steps
+    last = seen.state.steps.last
     if any(warning.code == "weights_not_finite" for warning in seen.state.warnings):  # no rate helps
         return ""
-    if steps and steps[-1].nonfinite:
-        return f"loss became {steps[-1].nonfinite} at step {steps[-1].step}"
+    if last and last.nonfinite:
+        return f"loss became {last.nonfinite} at step {last.step}"
     exploded = seen.warned("step_skipped", "rolled_back")
     return f"{exploded} steps were not finite" if exploded else ""
 
