@@ -155,6 +155,7 @@ def asked(config: RunConfig, read: int | None = None) -> tuple[list[Line], int]:
         return lines, process.wait()
 
 
+@pytest.mark.slow
 def test_the_process_tells_each_step_and_what_it_found_and_ends_when_it_is_told_to(config: Callable[..., RunConfig]):
     lines, status = asked(config())
     assert status == 0
