@@ -134,7 +134,7 @@ def test_labels_that_are_no_better_than_chance_are_found_and_their_share_told(co
     noisy = {"val_accuracy": 0.7, "train_accuracy": 0.75, "label_rank": 0.5, "train_loss": 0.9, "val_loss": 1.2}
     (found,) = diagnose(told([noisy] * 4), config())
     assert found.case == "noisy labels"
-    assert "30% of all" in found.sentence
+    assert "as if 30% were random" in found.sentence
     assert cases(told([noisy | {"label_rank": 0.15}] * 4), config()) == []
 
 

@@ -40,7 +40,7 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     share = (1 - accuracy) * min(rank / _CHANCE, 1.0)
     return Finding(
         "noisy labels",
-        f"missed labels lie at {rank:.2f} (second guess 0, chance 0.5), as if {share:.0%} of all were random",
+        f"as if {share:.0%} were random: missed ones lie at {rank:.2f} (second guess 0, chance 0.5)",
         Remedy(
             "smooth labels and stop early",
             {"train.label_smoothing": 0.1, "train.early_stop_patience": 3},
