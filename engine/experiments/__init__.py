@@ -1,0 +1,1 @@
+"""Many runs: what is tried, and what comes of it."""
