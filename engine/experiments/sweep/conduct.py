@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from engine.config import with_settings
 from engine.errors import InputError
 from engine.experiments.sweep.engines import TrialEngines
-from engine.experiments.sweep.results import settings_of
+from engine.experiments.sweep.results import STATUS, settings_of
 from engine.experiments.sweep.space import Choices, Dimension
 from engine.experiments.sweep.study import Study
 from engine.experiments.sweep.told import SweepStarted, Told, TrialEpoch, TrialFinished, TrialStarted
@@ -179,8 +179,7 @@ class Worker:
                 self._end(one, report, TrialState.FAIL, f"its engine died twice; {one.folder.log} may tell why")
 
     def _end(self, one: UnderWay, report: Report, state: TrialState, reason: str = "") -> None:
-        status = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned"}.get(state, "failed")
-        result = one.result(status, report.memory, reason)
+        result = one.result(STATUS[state], report.memory, reason)
         self._study.tell(one.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
         self._tell(TrialFinished(result))
 

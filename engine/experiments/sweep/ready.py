@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tomlkit
+from tomlkit.items import InlineTable
 
 from engine.config import RunConfig
 from engine.plan import HEAD, parse_rules
@@ -39,7 +40,7 @@ def to_toml(name: str, base: str, config: RunConfig) -> str:
     return tomlkit.dumps(document)
 
 
-def _inline(values: dict[str, Any]) -> tomlkit.items.InlineTable:
+def _inline(values: dict[str, Any]) -> InlineTable:
     table = tomlkit.inline_table()
     table.update(values)
     return table

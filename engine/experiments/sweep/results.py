@@ -17,7 +17,7 @@ from engine.experiments.sweep.told import Bar, Margin, Status, SweepResults, Tri
 
 RESULT = "result"  # the attribute of a trial that holds what its worker saw
 _PARTS = 5  # that a range is divided into
-_STATUS: dict[TrialState, Status] = {
+STATUS: dict[TrialState, Status] = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -64,7 +64,7 @@ def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
     return TrialResult(
         trial=trial.number,
         run=trial.user_attrs.get("run", ""),
-        status=_STATUS.get(trial.state, "running"),
+        status=STATUS.get(trial.state, "running"),
         settings=settings_of(sweep, trial.params),
         val_accuracy=seen.get("val_accuracy"),
         val_loss=seen.get("val_loss"),

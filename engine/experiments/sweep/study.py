@@ -64,8 +64,7 @@ class Study:
 
     def epochs_of(self, trial: optuna.Trial) -> list[int]:
         """The epochs of a trial that the storage knows."""
-        found = next(one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number)
-        return list(found.intermediate_values)
+        return list(self._stored(trial).intermediate_values)
 
     def ask(self) -> optuna.Trial | None:
         """The next trial, its settings chosen; None where no other is wanted."""
@@ -117,6 +116,9 @@ class Study:
         except (ValueError, RuntimeError):  # fewer than two trials, or all alike
             return {}
 
+    def _stored(self, trial: optuna.Trial) -> FrozenTrial:
+        return next(one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number)
+
     def _wants_more(self) -> bool:
         if self.sweep.sampler == "grid":
             return bool(self._study.get_trials(states=(TrialState.WAITING,), deepcopy=False))
@@ -125,7 +127,7 @@ class Study:
     def _is_surplus(self, trial: optuna.Trial) -> bool:
         """Whether another worker took what was the last trial at the same time."""
         if self.sweep.sampler == "grid":
-            return "fixed_params" not in trial.system_attrs
+            return "fixed_params" not in self._stored(trial).system_attrs
         before = [other for other in self.trials if other.number < trial.number]
         return bool(self.sweep.trials) and len(before) >= self.sweep.trials
 
