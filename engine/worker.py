@@ -114,10 +114,9 @@ def run_wanted(argument: str) -> Path | None:
     if argument == "--warm":
         return wait_for_run()
     if argument == "--forks":
-        wanted = serve()
-        if wanted:
-            give_way_as_session()
-        return wanted
+        path = serve()
+        give_way_as_session()
+        return path
     return Path(argument)
 
 
