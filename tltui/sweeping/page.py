@@ -19,6 +19,7 @@ from tltui.glyphs import ASCII, UNICODE, Glyphs, bytes, number, safe
 _MOST_TRIALS = 10
 _BAR = 24  # characters
 _LABEL = 28
+_WIDE = 100
 _STYLES = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
 
 
@@ -37,33 +38,40 @@ def page(results: SweepResults, width: int) -> Iterator[RenderableType]:
         yield from _margins(results.margins, width)
     yield Text("")
     order = sorted(results.trials, key=lambda one: (one.status != "completed", -(one.val_accuracy or 0)))
-    yield trials_table(order[:_MOST_TRIALS], [margin.setting for margin in results.margins], {})
+    yield trials_table(order[:_MOST_TRIALS], [margin.setting for margin in results.margins], {}, width)
     if len(order) > _MOST_TRIALS:
         yield Text(f"and {len(order) - _MOST_TRIALS} more; all are listed with --json", style="bright_black")
     for failed in [one for one in order if one.status == "failed"][:3]:
         yield Text(f"trial {failed.trial} failed: {safe(failed.reason)}", style="red")
 
 
-def trials_table(trials: Sequence[TrialResult], names: Sequence[str], epochs: Mapping[int, str]) -> Table:
-    """Trials, one a row; ``names`` of what varies, ``epochs`` in words by trial where there is no speed to tell yet."""
+def trials_table(trials: Sequence[TrialResult], names: Sequence[str], epochs: Mapping[int, str], width: int) -> Table:
+    """Trials, one a row; ``names`` of what varies, ``epochs`` in words by trial where there is no time to tell yet.
+
+    A terminal that is less than 100 characters wide has no room for speed and memory.
+    """
+    wide = width >= _WIDE
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trial", justify="right")
-    table.add_column("state")
-    table.add_column("val", justify="right")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True, min_width=len("completed"))
+    table.add_column("val", justify="right", no_wrap=True, min_width=len("88.8%"))
     keys = [key for name in names for key in name.split(", ")]
     for key in keys:
-        table.add_column(Text(_short(key, keys)))
-    for heading in ("time", "pictures/s", "memory", "run"):
-        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
+        table.add_column(Text(_short(key, keys)), no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    for heading in ("pictures/s", "memory") if wide else ():
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("run", no_wrap=True, min_width=len("3fa2"))
     for one in trials:
+        speed = number(one.images_per_second) if one.images_per_second else ""
+        memory = bytes(one.memory) if one.memory else ""
         table.add_row(
             str(one.trial),
             Text(one.status, style=_STYLES[one.status]),
             _percent(one.val_accuracy),
-            *(Text(safe(_value(one.settings.get(key)), 24)) for key in keys),
+            *(Text(safe(_value(one.settings.get(key)), 24 if wide else 12)) for key in keys),
             f"{one.seconds:.1f} s" if one.seconds else epochs.get(one.trial, ""),
-            number(one.images_per_second) if one.images_per_second else "",
-            bytes(one.memory) if one.memory else "",
+            *((speed, memory) if wide else ()),
             Text(safe(Path(one.run).name.partition("-")[0], 8)),
         )
     return table

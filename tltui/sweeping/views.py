@@ -115,7 +115,8 @@ class LiveTable:
         room = max(self._out.height - _ROWS_AROUND, 3)
         order = sorted(self._trials.values(), key=lambda one: (one.status != "running", -(one.val_accuracy or 0)))
         keys = [dimension.name for dimension in self._sweep.space]
-        return Group(self._header(), trials_table(order[:room], keys, self._epochs), self._footer(len(order) - room))
+        table = trials_table(order[:room], keys, self._epochs, self._out.width)
+        return Group(self._header(), table, self._footer(len(order) - room))
 
     def _header(self) -> Text:
         counts = Counter(one.status for one in self._trials.values())
