@@ -17,9 +17,9 @@ from engine.experiments.sweep.told import Bar, Margin, SweepResults, TrialResult
 from tltui.glyphs import ASCII, UNICODE, Glyphs, bytes, number, safe
 
 _MOST_TRIALS = 10
-_BAR = 24  # characters
-_LABEL = 28
-_WIDE = 100
+_WIDE = 100  # characters; what is narrower has less
+_BAR, _NARROW_BAR = 24, 16
+_LABEL, _NARROW_LABEL = 28, 20
 _STYLES = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
 
 
@@ -95,10 +95,12 @@ def _margins(margins: list[Margin], width: int) -> Iterator[Text]:
 
 def _bar(bar: Bar, low: float, high: float, glyphs: Glyphs, width: int) -> Text:
     """The mean as a bar between the lowest and the highest of all means, which differ by little."""
-    full, empty = glyphs.bar((bar.mean - low) / (high - low) if high > low else 1.0, min(_BAR, width // 4))
-    label = safe(bar.label, _LABEL)
+    wide = width >= _WIDE
+    room = _LABEL if wide else _NARROW_LABEL
+    full, empty = glyphs.bar((bar.mean - low) / (high - low) if high > low else 1.0, _BAR if wide else _NARROW_BAR)
+    label = safe(bar.label, room)
     figures = f"  mean {_percent(bar.mean)}  best {_percent(bar.best)}  {bar.trials} trial{'s' * (bar.trials != 1)}"
-    return Text.assemble(f"  {label:<{_LABEL}} ", (full, "cyan"), (empty, "bright_black"), figures)
+    return Text.assemble(f"  {label:<{room}} ", (full, "cyan"), (empty, "bright_black"), figures)
 
 
 def _counts(results: SweepResults) -> str:

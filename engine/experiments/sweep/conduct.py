@@ -24,6 +24,7 @@ from engine.rundir import RunFolder, create
 
 LOG = "sweeps.log"
 _LOOK = 0.05  # seconds between looks at the trials
+_ASK_AGAIN = 1.0  # seconds until a storage that had no trial is asked again while others are under way
 _MOST_LOSSES = 1  # engines of one trial that may die before it is given up
 _WHAT_PICTURES_GO_THROUGH = ("data.", "model.", "freeze.")  # sections that decide what frozen layers compute
 
@@ -39,6 +40,7 @@ class Worker:
         self._under_way: list[UnderWay] = []
         self._give_up_at = time.monotonic() + 60 * study.sweep.minutes if study.sweep.minutes else float("inf")
         self._alone = not study.trials and _share_prefix(study.sweep.space)
+        self._ask_again_at = 0.0
         self._refused: InputError | None = None
 
     def work(self, wants_stop: Callable[[], bool]) -> None:
@@ -85,8 +87,11 @@ class Worker:
 
     def _fill(self) -> bool:
         """Start trials while there is room; returns whether there may be more to start."""
-        if time.monotonic() > self._give_up_at:
+        now = time.monotonic()
+        if now > self._give_up_at:
             return False
+        if self._under_way and now < self._ask_again_at:
+            return True
         while len(self._under_way) < (1 if self._alone else self._study.sweep.parallel):
             trial = self._study.orphan()
             if trial:
@@ -94,6 +99,7 @@ class Worker:
                 continue
             trial = self._study.ask()
             if trial is None:
+                self._ask_again_at = now + _ASK_AGAIN
                 return False
             self._begin(trial)
         return True

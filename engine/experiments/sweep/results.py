@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.space import Choices, Dimension, Range
-from engine.experiments.sweep.study import Study
+from engine.experiments.sweep.study import Study, is_cared_for
 from engine.experiments.sweep.told import Bar, Margin, Status, SweepResults, TrialResult
 
 RESULT = "result"  # the attribute of a trial that holds what its worker saw
@@ -64,7 +64,7 @@ def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
     return TrialResult(
         trial=trial.number,
         run=trial.user_attrs.get("run", ""),
-        status=STATUS.get(trial.state, "running"),
+        status=STATUS.get(trial.state, "running" if is_cared_for(trial) else "stopped"),
         settings=settings_of(sweep, trial.params),
         val_accuracy=seen.get("val_accuracy"),
         val_loss=seen.get("val_loss"),

@@ -81,7 +81,7 @@ class Study:
     def orphan(self) -> optuna.Trial | None:
         """A trial whose worker is gone, now this one's; None if there is none."""
         for found in self._study.get_trials(states=(TrialState.RUNNING,), deepcopy=False):
-            if not _is_cared_for(found):
+            if not is_cared_for(found):
                 trial = optuna.Trial(self._study, found._trial_id)  # its public counterpart, ask, makes a new one
                 self.take(trial)
                 return trial
@@ -214,7 +214,8 @@ def _shown(url: str) -> str:
         return "the storage URL"
 
 
-def _is_cared_for(trial: FrozenTrial) -> bool:
+def is_cared_for(trial: FrozenTrial) -> bool:
+    """Whether the worker of a trial that is under way is still there, as far as one can tell from here."""
     seen = trial.user_attrs.get(_SEEN) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
     silent = time.time() - seen > _SILENCE
     try:
