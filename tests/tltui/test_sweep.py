@@ -204,7 +204,7 @@ def test_rates_of_a_backbone_that_trains_are_tried_too(config: Callable[..., Run
 def test_a_ready_made_sweep_is_written_and_not_over_another(tltui: CommandLine):
     assert tltui("sweep", "--ready", "rates", "--base", "demo").returncode == 0
     shown = tltui("sweep", "sweep.toml", "--show")
-    assert (shown.returncode, "nothing of this sweep has been tried yet" in shown.stderr) == (2, True)
+    assert (shown.returncode, "nothing has been tried of this sweep yet" in shown.stderr) == (2, True)
     again = tltui("sweep", "--ready", "epochs", "--base", "demo")
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
 

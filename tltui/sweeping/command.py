@@ -29,12 +29,13 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, show: bool,
     from engine.experiments.sweep.study import find_study, open_study, storage_errors
 
     sweep, url = _meant(runs_dir, name, join)
-    if sweep is None:
-        study = find_study(url, name or "")
-    else:
-        if show and not _is_there(url):
-            raise InputError(f"{name}: nothing of this sweep has been tried yet; `tltui sweep {name}` begins it")
-        study = open_study(sweep, url)
+    if (sweep is None or show) and not _may_be_there(url):
+        raise InputError(
+            f"{name or join}: nothing of this sweep has been tried yet; `tltui sweep SWEEP.toml` begins one"
+        )
+    if not show:
+        _make(runs_dir)
+    study = find_study(url, name or "") if sweep is None else open_study(sweep, url)
     with storage_errors(url):
         status = 0
         if not show:
@@ -72,22 +73,25 @@ def _meant(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | 
     beside = f"sqlite:///{runs_dir / FILE}"
     path = Path(name)
     if not (path.is_file() or path.suffix == ".toml"):
-        if not (runs_dir / FILE).is_file():
-            raise InputError(f'there is no file "{name}", and no sweep in {runs_dir}; `tltui sweep --help` shows more')
         return None, beside
     file = read_file(path)
     sweep = define(path, file, _base(runs_dir, file.base, path.resolve().parent))
-    if not file.storage:
-        try:
-            runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise InputError(f"{runs_dir}: can't hold runs ({error.strerror}); choose another folder") from None
     return sweep, file.storage or beside
 
 
-def _is_there(url: str) -> bool:
+def _may_be_there(url: str) -> bool:
+    """Whether a storage may hold something: of SQLite a file that is not there does not, and would be made."""
     path = url.removeprefix("sqlite:///")
     return path == url or Path(path).is_file()
+
+
+def _make(runs_dir: Path) -> None:
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(
+            f"{runs_dir}: can't hold runs ({error.strerror}); choose another folder with --runs-dir or $TLTUI_RUNS"
+        ) from None
 
 
 def _base(runs_dir: Path, name: str, folder: Path) -> RunConfig:

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import optuna
 from optuna.trial import TrialState
 
 from engine.config import with_settings
 from engine.errors import InputError
 from engine.experiments.sweep.engines import TrialEngines
-from engine.experiments.sweep.results import STATUS, settings_of
+from engine.experiments.sweep.results import RESULT, STATUS, settings_of
 from engine.experiments.sweep.space import Choices, Dimension
 from engine.experiments.sweep.study import Study
-from engine.experiments.sweep.told import SweepStarted, Told, TrialEpoch, TrialFinished, TrialStarted
+from engine.experiments.sweep.told import SweepStarted, Told, TrialEpoch, TrialFinished, TrialResult, TrialStarted
 from engine.experiments.sweep.trial import UnderWay
 from engine.forks import Report
 from engine.lock import is_locked
@@ -33,7 +34,7 @@ class Worker:
     """Conducts trials until no other is wanted, time is up, or it is asked to stop."""
 
     def __init__(self, study: Study, runs: Path, tell: Callable[[Told], None]) -> None:
-        """``runs``: below it the trials' runs are made; ``tell`` is given what happens, as it happens."""
+        """``runs``: a folder, in which the trials' runs are made; ``tell`` is given what happens, as it happens."""
         self._study = study
         self._runs = runs
         self._tell = tell
@@ -48,9 +49,7 @@ class Worker:
 
         Raises InputError where the first trials are refused for a reason that concerns all, or engines can't be had.
         """
-        runs = self._runs
-        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        engines = self._engines = TrialEngines(runs / LOG, self._study.sweep.parallel)
+        engines = self._engines = TrialEngines(self._runs / LOG, self._study.sweep.parallel)
         self._tell_start()
         try:
             while True:
@@ -105,14 +104,18 @@ class Worker:
         return True
 
     def _begin(self, trial: optuna.Trial) -> None:
-        """Make the run of a new trial."""
+        """Make the run of a new trial; of settings that do not go together none is made."""
         sweep = self._study.sweep
         settings = settings_of(sweep, trial.params)
         try:
-            folder = create(self._runs, with_settings(sweep.config, settings))
-        except InputError:
+            config = with_settings(sweep.config, settings)
+        except InputError as error:
+            refused = TrialResult(trial.number, "", "failed", settings, reason=str(error))
+            trial.set_user_attr(RESULT, msgspec.to_builtins(refused))
             self._study.tell(trial, TrialState.FAIL)
-            raise
+            self._tell(TrialFinished(refused))
+            return
+        folder = create(self._runs, config)
         trial.set_user_attr("run", str(folder.path))
         self._engines.start(folder)
         self._add(UnderWay(trial, folder, settings), resumed=False)
