@@ -252,19 +252,24 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
     ``overrides`` maps ``section.key`` to a value as TOML (or plain text), as ``--set`` gives them; relative
     paths there are relative to the current folder. Raises InputError.
     """
+    tables = read_toml(path, "write a config with `tltui new`")
+    resolve_paths(tables, path.resolve().parent)
+    return from_tables(tables, overrides, where=f"{path}: ")
+
+
+def read_toml(path: Path, advice: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises InputError, with ``advice`` where there is no file to read."""
     try:
         with open_regular(path) as file:
-            tables = tomllib.loads(file.read(_LARGEST_FILE).decode())
+            return tomllib.loads(file.read(_LARGEST_FILE).decode())
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); write a config with `tltui new`") from None
+        raise InputError(f"{path}: can't be read ({error.strerror}); {advice}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid TOML: byte {error.start + 1} is no UTF-8; save it as UTF-8") from None
     except RecursionError:
         raise InputError(f"{path}: not valid TOML: nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
-    _resolve_paths(tables, path.resolve().parent)
-    return from_tables(tables, overrides, where=f"{path}: ")
 
 
 def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = "") -> RunConfig:
@@ -278,9 +283,15 @@ def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None =
 
 def with_setting(config: RunConfig, key: str, value: object) -> RunConfig:
     """``config`` with one setting changed, validated as a whole. Raises InputError."""
-    section, name = _split_key(key)
+    return with_settings(config, {key: value})
+
+
+def with_settings(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """``config`` with settings changed, by ``section.key``, validated as a whole. Raises InputError."""
     tables = config.model_dump()
-    tables[section][name] = value
+    for key, value in changes.items():
+        section, name = _split_key(key)
+        tables[section][name] = value
     return from_tables(tables)
 
 
@@ -310,7 +321,8 @@ def to_toml(config: RunConfig, *, comments: bool = True) -> str:
     return tomlkit.dumps(document)
 
 
-def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths among settings, in nested tables, those that they are as seen from ``folder``."""
     for section, key in (("data", "path"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
@@ -329,7 +341,7 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
         if not _is_unicode(text):
             raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
         given.setdefault(section, {})[name] = parse_value(text)
-    _resolve_paths(given, Path.cwd())
+    resolve_paths(given, Path.cwd())
     for section, values in given.items():
         table = changed.setdefault(section, {})
         if isinstance(table, dict):
@@ -340,7 +352,7 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
 def _split_key(key: str) -> tuple[str, str]:
     known = dict(settings())
     if key not in known:
-        raise InputError(f'"{key}" is not a setting{_did_you_mean(key, known)}')
+        raise InputError(f'"{key}" is not a setting{did_you_mean(key, known)}')
     section, name = key.split(".")
     return section, name
 
@@ -361,7 +373,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """The end of a sentence that names the known word that is nearest to one that is not; "" if none is near."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if not near:  # the right name in the wrong section, or none: `lr`, `train.lr`
@@ -375,8 +388,8 @@ def _sentence(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         if "." in key:
-            return f'"{key}" is not a setting{_did_you_mean(key, dict(settings()))}'
-        return f"[{key}] is not a section{_did_you_mean(key, list(RunConfig.model_fields))}"
+            return f'"{key}" is not a setting{did_you_mean(key, dict(settings()))}'
+        return f"[{key}] is not a section{did_you_mean(key, list(RunConfig.model_fields))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if not key:
         return message

@@ -75,8 +75,12 @@ def device_name(device: torch.device) -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them."""
+    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them, or
+    ``$OMP_NUM_THREADS`` says so."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        bound = min(bound, int(wanted))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return bound if quota == "max" else max(1, min(bound, math.ceil(int(quota) / int(period))))

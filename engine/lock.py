@@ -161,6 +161,11 @@ def this_process() -> Holder:
     )
 
 
+def lives_here(named: Holder) -> bool:
+    """Whether the process, if it is one of this machine, is still there."""
+    return (named.host, named.boot) == (socket.gethostname(), _boot()) and _started(named.process_id) == named.started
+
+
 def _lives(path: Path, named: Holder, *, locks_work: bool) -> bool:
     """Whether the holder that a free lock names is alive all the same; may take a while."""
     if named.boot == _boot():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "timm", "sklearn", "numpy"}
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "numpy", "optuna", "sqlalchemy"}
 
 
 def modules_after(code: str) -> set[str]:

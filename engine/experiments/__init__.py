@@ -1,1 +1,1 @@
-"""Trying things before, beside and after training."""
+"""Trying things before, beside and after training, and what comes of many runs."""
