@@ -164,7 +164,9 @@ class TrainConfig(Section):
         default="none", description="balanced: rare classes weigh more in the loss"
     )
     early_stop_patience: int = Field(
-        default=0, ge=0, description="stop after this many epochs without a better val_loss; 0: off"
+        default=0,
+        ge=0,
+        description="stop after this many epochs without a better validation accuracy (of equal ones, loss); 0: off",
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
