@@ -23,7 +23,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from engine.errors import InputError
 from engine.regular_files import open_regular
@@ -188,6 +187,8 @@ def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
+        import psutil  # seldom needed, and what is listed at the start asks for locks
+
         return str(int(psutil.boot_time()))
 
 
@@ -198,6 +199,8 @@ def _started(process_id: int) -> str:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         pass
+    import psutil
+
     try:
         return str(psutil.Process(process_id).create_time())
     except psutil.Error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def bindings_of(classes: Iterable[type]) -> dict[str, Bound]:
     return found
 
 
-def load_keymap(path: Path, known: Mapping[str, Bound]) -> tuple[dict[str, str], list[str]]:
+def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, Bound]]) -> tuple[dict[str, str], list[str]]:
     """The keymap in a TOML file of lines like ``"workbench.run" = "r,f9"``, and what is wrong with it.
 
     What is wrong is left out, so that its default stays in force. Textual itself accepts anything here and may
@@ -76,6 +76,7 @@ def load_keymap(path: Path, known: Mapping[str, Bound]) -> tuple[dict[str, str],
         return {}, []
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return {}, [f"{path} can't be read: {error}"]
+    known = known_actions()
     problems: list[str] = []
     wanted: dict[str, tuple[str, ...]] = {}
     for id, value in content.items():

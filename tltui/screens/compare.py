@@ -23,6 +23,7 @@ from tltui.comparing.about import about
 from tltui.comparing.reading import Comparing
 from tltui.comparing.structs import Comparison
 from tltui.glyphs import Glyphs
+from tltui.screens.wanted import RunChosen
 from tltui.status import is_alive
 from tltui.widgets.compared_curves import ComparedCurves
 from tltui.widgets.compared_table import WIDEST, ComparedTable
@@ -44,12 +45,6 @@ class Compare(Screen[None]):
         Binding("l", "other", "show loss, or accuracy", id="compare.other"),
         Binding("escape", "leave", "back to your runs", id="compare.leave"),
     ]
-
-    @dataclass
-    class RunChosen(Message):
-        """A run is to be opened."""
-
-        folder: RunFolder
 
     @dataclass
     class Read(Message):
@@ -101,7 +96,7 @@ class Compare(Screen[None]):
     def action_open(self) -> None:
         """Open the run under the cursor."""
         if self._comparison is not None and (chosen := self._table.chosen):
-            self.post_message(self.RunChosen(RunFolder(Path(self._comparison.runs[chosen - 1].path))))
+            self.post_message(RunChosen(RunFolder(Path(self._comparison.runs[chosen - 1].path))))
 
     def action_other(self) -> None:
         """Show loss in place of accuracy, and the other way round."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, OptionList, Static
 from textual.widgets.option_list import Option
@@ -27,14 +24,13 @@ from tltui.run_queue import RunQueue
 from tltui.run_rows import RunRow, row_of, row_of_waiting
 from tltui.runs import RunSummary
 from tltui.screens.dialogs import Confirm
+from tltui.screens.wanted import ComparisonWanted, DraftWanted, RunChosen, Tables
 from tltui.settings_draft import defaults
 from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.runs_table import RunsTable
 from tltui.widgets.title_line import TitleLine
-
-Tables = Mapping[str, Mapping[str, Any]]
 
 
 class Home(Screen[None]):
@@ -57,25 +53,6 @@ class Home(Screen[None]):
         Binding("escape", "unmark", "take all marks away", id="home.unmark"),
         Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
     ]
-
-    @dataclass
-    class RunChosen(Message):
-        """A run is to be opened."""
-
-        folder: RunFolder
-
-    @dataclass
-    class ComparisonWanted(Message):
-        """Runs are to be compared."""
-
-        folders: list[RunFolder]
-
-    @dataclass
-    class DraftWanted(Message):
-        """A draft with these settings is wanted, with the cursor on the setting ``focus`` if there is one."""
-
-        tables: Tables
-        focus: str = ""
 
     def __init__(self, runs_dir: Path, queue: RunQueue, glyphs: Glyphs) -> None:
         super().__init__()
@@ -145,9 +122,9 @@ class Home(Screen[None]):
     def action_open(self) -> None:
         """Open the run under the cursor; one that waits is opened as the draft it still is."""
         if (place := self._place) is not None:
-            self.post_message(self.DraftWanted(self._queue.waiting[place].config.model_dump()))
+            self.post_message(DraftWanted(self._queue.waiting[place].config.model_dump()))
         elif self.row is not None:
-            self.post_message(self.RunChosen(self._folder))
+            self.post_message(RunChosen(self._folder))
 
     @work
     async def action_new(self) -> None:
@@ -156,26 +133,26 @@ class Home(Screen[None]):
         if path is not None:
             tables = defaults()
             tables["data"]["path"] = str(path)
-            self.post_message(self.DraftWanted(tables))
+            self.post_message(DraftWanted(tables))
 
     def action_new_empty(self) -> None:
         """A draft with nothing chosen."""
-        self.post_message(self.DraftWanted(defaults(), "data.source"))
+        self.post_message(DraftWanted(defaults(), "data.source"))
 
     def action_demo(self) -> None:
         """The demo as a draft."""
-        self.post_message(self.DraftWanted(demo_config({}).model_dump()))
+        self.post_message(DraftWanted(demo_config({}).model_dump()))
 
     def action_copy(self) -> None:
         """A draft with the settings of the run under the cursor."""
         if self._place is not None:
             self.action_open()
         elif following := self._following():
-            self.post_message(self.DraftWanted(following.config.model_dump()))
+            self.post_message(DraftWanted(following.config.model_dump()))
 
     def action_back(self) -> None:
         """Back to the draft that was left."""
-        self.post_message(self.DraftWanted(self.left_draft or defaults()))
+        self.post_message(DraftWanted(self.left_draft or defaults()))
 
     def action_resume(self) -> None:
         """Go on with the run under the cursor, and show it."""
@@ -185,7 +162,7 @@ class Home(Screen[None]):
             except InputError as error:
                 self.notify(str(error), severity="error", markup=False)
                 return
-            self.post_message(self.RunChosen(self._folder))
+            self.post_message(RunChosen(self._folder))
 
     def action_pause(self) -> None:
         """Pause or resume the run under the cursor."""
@@ -220,7 +197,7 @@ class Home(Screen[None]):
             self.notify("mark two runs or more with space, then c compares them")
             return
         folders = [RunFolder(self._runs_dir / run.run) for run in self._summaries if run.run in chosen]
-        self.post_message(self.ComparisonWanted(folders))
+        self.post_message(ComparisonWanted(folders))
 
     @work
     async def action_delete(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import events, on, work
@@ -13,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
@@ -34,6 +32,7 @@ from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
+from tltui.screens.wanted import DraftWanted, RunWanted, SettingsWanted, WorkbenchLeft
 from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.choice import in_brackets
 from tltui.widgets.config_form import ConfigForm
@@ -82,32 +81,6 @@ class Workbench(Screen[None]):
         Binding("left_square_bracket", "next_tab(-1)", "previous tab", id="workbench.previous_tab"),
         Binding("tab", "next", "next field or pane", id="workbench.next", show=False),
     ]
-
-    @dataclass
-    class RunWanted(Message):
-        """The draft is to be run."""
-
-        config: RunConfig
-        workbench: Workbench
-
-    @dataclass
-    class CopyWanted(Message):
-        """A draft with these settings is wanted, open at the setting ``focus``."""
-
-        tables: dict[str, dict[str, Any]]
-        focus: str = ""
-
-    @dataclass
-    class SettingsWanted(Message):
-        """The draft is to take over the settings of another run."""
-
-        workbench: Workbench
-
-    @dataclass
-    class Left(Message):
-        """The user goes back; ``tables`` are the draft's, None for a run."""
-
-        tables: dict[str, dict[str, Any]] | None
 
     def __init__(
         self,
@@ -337,7 +310,7 @@ class Workbench(Screen[None]):
             self._go_on(self.following)
             return
         if (config := self._config_or_go_there()) is not None:
-            self.post_message(self.RunWanted(config, self))
+            self.post_message(RunWanted(config, self))
 
     def _config_or_go_there(self) -> RunConfig | None:
         """The draft as a config, or the cursor on what stands in the way."""
@@ -399,7 +372,7 @@ class Workbench(Screen[None]):
         question, changes = self._advice.question, self._advice.changes
         if not changes:
             tables = self._advice.draft(self._setup.form.draft.tables)
-            self.post_message(self.CopyWanted(tables, next(iter(self._advice.remedy.settings))))
+            self.post_message(DraftWanted(tables, next(iter(self._advice.remedy.settings))))
             self.notify(self._advice.remedy.assignments, title="A new run like this, with", markup=False)
         elif question is None or await self.app.push_screen_wait(question) == "yes":
             for key, value in changes.items():
@@ -408,7 +381,7 @@ class Workbench(Screen[None]):
 
     def action_leave(self) -> None:
         """Back to the runs."""
-        self.post_message(self.Left(None if self.following else self._setup.form.draft.tables))
+        self.post_message(WorkbenchLeft(None if self.following else self._setup.form.draft.tables))
 
     def action_save(self) -> None:
         """Save the settings."""
@@ -420,11 +393,11 @@ class Workbench(Screen[None]):
 
     def action_copy_from(self) -> None:
         """Take the settings of another run."""
-        self.post_message(self.SettingsWanted(self))
+        self.post_message(SettingsWanted(self))
 
     def action_copy(self) -> None:
         """A draft with the settings of this run, as they are now."""
-        self.post_message(self.CopyWanted(self._setup.form.draft.tables))
+        self.post_message(DraftWanted(self._setup.form.draft.tables))
 
     # Panes and tabs
 
