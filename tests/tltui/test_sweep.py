@@ -139,6 +139,7 @@ def test_another_process_joins_by_the_storage_alone(tltui: CommandLine, sweep_fi
     assert {Path(trial["run"]).parent.name for trial in results["trials"]} == {"runs", "elsewhere"}
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_stopped_and_marked(tltui: CommandLine, sweep_file: Callable[..., str]):
     good = [[rate / 100, 64] for rate in range(3, 8)]
     hopeless = [1e-9, 1]
@@ -213,7 +214,7 @@ def test_a_process_that_can_not_import_is_not_started_for_ever(
     tltui: CommandLine, sweep_file: Callable[..., str], tmp_path: Path
 ):
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "timm.py").write_text("import os; os._exit(3)")
+    (tmp_path / "broken" / "torch.py").write_text("import os; os._exit(3)")
     tltui.environment["PYTHONPATH"] = f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}"
     done = tltui("sweep", sweep_file())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

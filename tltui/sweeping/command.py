@@ -30,9 +30,7 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, show: bool,
 
     sweep, url = _meant(runs_dir, name, join)
     if (sweep is None or show) and not _may_be_there(url):
-        raise InputError(
-            f"{name or join}: nothing of this sweep has been tried yet; `tltui sweep SWEEP.toml` begins one"
-        )
+        raise InputError(f"{name or join}: nothing has been tried of this sweep yet; `tltui sweep FILE` begins one")
     if not show:
         _make(runs_dir)
     study = find_study(url, name or "") if sweep is None else open_study(sweep, url)

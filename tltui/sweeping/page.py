@@ -51,7 +51,7 @@ def trials_table(trials: Sequence[TrialResult], names: Sequence[str], epochs: Ma
     A terminal that is less than 100 characters wide has no room for speed and memory.
     """
     wide = width >= _WIDE
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, collapse_padding=not wide, header_style="bold")
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True, min_width=len("completed"))
     table.add_column("val", justify="right", no_wrap=True, min_width=len("88.8%"))
