@@ -37,6 +37,7 @@ class RunState:
     boundary: str | None = None
     cached: int = 0
     epochs_planned: int = 0
+    phases: list[p.Phase] = field(default_factory=list)
     progress: p.Progress | None = None
     steps: Steps = field(default_factory=Steps)
     layers: p.Layers | None = None
@@ -111,6 +112,11 @@ def _resumed(state: RunState, event: p.Resumed) -> None:
     state.resumed = event
     state.progress = None
     state.status = "training"
+
+
+def _phase(state: RunState, event: p.Phase) -> None:
+    state.phases.append(event)
+    state.rules, state.parameters = event.rules, event.parameters
 
 
 def _boundary(state: RunState, event: p.Boundary) -> None:
@@ -196,6 +202,7 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.DataReady: _data_ready,
     p.ModelReady: _model_ready,
     p.Resumed: _resumed,
+    p.Phase: _phase,
     p.Boundary: _boundary,
     p.Step: _step,
     p.Layers: _layers,
