@@ -13,7 +13,7 @@ from engine.rundir import RunFolder
 from engine.state import RunState
 from tltui.glyphs import number
 from tltui.looking import Looking
-from tltui.plotting.panels import phases
+from tltui.plotting.panels import Mark, phases
 from tltui.predictions import Pictured, mistakes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.tables import frozen_line, more_figures
@@ -137,7 +137,7 @@ def _freezing(state: RunState) -> Iterator[Part]:
         train = f"{number(counts.trainable)} of {number(counts.total)} parameters train ({share:.1%})"
         yield Paragraph(f"{train}; rules: {', '.join(state.rules) or 'none, everything trains'}.")
     if changes := phases(state):
-        yield Table(("after step", "plan"), [(f"{step:,}", rule) for step, rule in changes])
+        yield Table(("after step", "plan"), [(f"{mark.step:,}", _plan(mark)) for mark in changes])
     if state.finished:
         yield Paragraph(frozen_line(state.finished.frozen))
     if state.changes:
@@ -150,6 +150,10 @@ def _freezing(state: RunState) -> Iterator[Part]:
         if last.agreement is not None:
             kept = f"{last.agreement:.1%} of {last.pictures:,} validation pictures"
             yield Paragraph(f"The original classifier still gives its first answer on {kept}.")
+
+
+def _plan(mark: Mark) -> str:
+    return f"phase {mark.phase}: {mark.rules}" if mark.phase else mark.rules
 
 
 def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
