@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.config import RunConfig, from_tables, to_toml, with_setting
 from engine.errors import InputError
-from engine.recipe import ready_made
+from engine.ready_made import ready_made
 from tltui.known_network import layer_tree
 
 _CLASSES = 1000  # of a tree whose stages alone matter; `tltui inspect` has it ready for as many
@@ -32,8 +32,7 @@ def new_config(data: str | None, model: str | None, recipe: str | None, folder: 
 
 def _with_recipe(config: RunConfig, name: str) -> RunConfig:
     tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head)
-    phases = ready_made(name, tree, config.train.epochs, config.optimizer.lr)
-    return with_setting(config, "recipe.phases", [phase.model_dump() for phase in phases])
+    return with_setting(config, "recipe.phases", ready_made(name, tree, config.train.epochs, config.optimizer.lr))
 
 
 def _from(path: Path, folder: Path) -> str:

@@ -14,7 +14,8 @@ from engine.models.structure import describe
 from engine.plan import decide_model
 from engine.progress import quiet
 from engine.protocol import Phase, Step
-from engine.recipe import READY_MADE, begun, in_force, part_of, ready_made
+from engine.ready_made import READY_MADE, ready_made
+from engine.recipe import begun, in_force, part_of
 from engine.rundir import EventTail
 from engine.state import fold_all
 from engine.training.loop import train
@@ -97,7 +98,7 @@ def test_a_phase_that_can_not_be_used_is_refused_by_its_number(phases: str, says
 @pytest.mark.parametrize("epochs", [2, 3, 10, 100])
 def test_a_ready_made_recipe_fits_the_network_and_the_epochs(name: str, epochs: int):
     model = describe("resnet18", 10, 0, with_phases([]).head)
-    phases = ready_made(name, model, epochs, 1e-3)
+    phases = with_phases(ready_made(name, model, epochs, 1e-3)).recipe.phases
     assert sum(phase.epochs for phase in phases) == epochs
     trainable = [sum(one.trains for one in decide_model(phase.rules, model).values()) for phase in phases]
     assert trainable == sorted(trainable)
@@ -107,16 +108,17 @@ def test_a_ready_made_recipe_fits_the_network_and_the_epochs(name: str, epochs: 
 def test_the_ready_made_recipes_are_those_of_the_papers():
     model = describe("resnet18", 10, 0, with_phases([]).head)
     head, everything = ready_made("lp-ft", model, 10, 1e-3)
-    assert (head.epochs, head.rules, everything.lr, everything.backbone_lr_factor) == (5, HEAD, 1e-4, 1.0)
+    assert head == {"epochs": 5, "rules": HEAD}
+    assert everything == {"epochs": 5, "rules": ["train *"], "lr": 1e-4, "backbone_lr_factor": 1.0}
     gradual = ready_made("gradual", model, 10, 1e-3)
-    assert [phase.epochs for phase in gradual] == [1, 1, 1, 1, 1, 5]
-    assert gradual[2].rules == ["freeze *", "train layer3", "train layer4", "train head"]
+    assert [phase["epochs"] for phase in gradual] == [1, 1, 1, 1, 1, 5]
+    assert gradual[2]["rules"] == ["freeze *", "train layer3", "train layer4", "train head"]
     few = ready_made("gradual", model, 4, 1e-3)  # two stages at a time
-    assert [phase.epochs for phase in few] == [1, 1, 2]
-    assert few[1].rules == gradual[2].rules
+    assert [phase["epochs"] for phase in few] == [1, 1, 2]
+    assert few[1]["rules"] == gradual[2]["rules"]
     four = {"stages": [{"name": name, "paths": [name]} for name in "abcd"]}
     (rates,) = ready_made("discriminative", four, 10, 1e-3)
-    assert rates.backbone_lr_factor == rates.layer_decay == pytest.approx(1 / 2.6, abs=1e-3)
+    assert rates["backbone_lr_factor"] == rates["layer_decay"] == pytest.approx(1 / 2.6, abs=1e-3)
     with pytest.raises(InputError, match=r"2 epochs or more, and train\.epochs = 1"):
         ready_made("gradual", model, 1, 1e-3)
 

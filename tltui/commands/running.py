@@ -9,7 +9,7 @@ import click
 
 from engine.errors import InputError
 from engine.printable import printable
-from engine.recipe import READY_MADE
+from engine.ready_made import READY_MADE
 from tltui import json_output
 from tltui.console import console
 from tltui.options import (

@@ -15,7 +15,8 @@ from textual.worker import get_current_worker
 
 from engine.config import load, to_toml
 from engine.errors import InputError
-from engine.recipe import READY_MADE, in_words, ready_made
+from engine.ready_made import READY_MADE, ready_made
+from engine.recipe import in_words
 from engine.rundir import write_atomically
 from tltui.engine_queries import EngineQueries, ProfileOf, TreeOf
 from tltui.glyphs import Glyphs
@@ -132,7 +133,7 @@ class SetupPane(Vertical):
         epochs, lr = (
             draft[key] if not draft.problem(key) else default(key) for key in ("train.epochs", "optimizer.lr")
         )
-        return [phase.model_dump() for phase in ready_made(recipe, tree, epochs, lr)]
+        return ready_made(recipe, tree, epochs, lr)
 
     @on(ConfigForm.Changed)
     def _changed(self, event: ConfigForm.Changed) -> None:
