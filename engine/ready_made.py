@@ -91,5 +91,5 @@ READY_MADE = {
     "lp-ft": Recipe("the head first, then everything at a low rate", _lp_ft),
     # Howard and Ruder 2018, 1801.06146, as the next
     "gradual": Recipe("one stage after the other joins the head", _gradual),
-    "discriminative": Recipe("everything, at rates that fall from the head to the input", _discriminative),
+    "discriminative": Recipe("everything, at rates that fall towards the input", _discriminative),
 }

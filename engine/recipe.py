@@ -72,9 +72,8 @@ def check_plans(config: RunConfig, model: Mapping[str, Any]) -> None:
             raise InputError(f"phase {number} of recipe.phases: {error}") from None
 
 
-def in_words(phase: Phase | Mapping[str, Any]) -> str:
+def in_words(phase: Phase) -> str:
     """A phase on a line: ``5 epochs: freeze *, train head; lr 0.001``."""
-    given = phase.model_dump() if isinstance(phase, Phase) else phase
-    rates = [f"{name} {given[name]:g}" for name in PHASE_SETTINGS if name != "rules" and given.get(name) is not None]
-    epochs = "1 epoch" if given["epochs"] == 1 else f"{given['epochs']} epochs"
-    return "; ".join([f"{epochs}: {', '.join(given['rules']) or 'everything trains'}", *rates])
+    rates = [f"{name} {value:g}" for name, value in phase if name not in ("epochs", "rules") and value is not None]
+    epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
+    return "; ".join([f"{epochs}: {', '.join(phase.rules) or 'everything trains'}", *rates])

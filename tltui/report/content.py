@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from engine.config import RunConfig, settings, to_toml
 from engine.errors import InputError
 from engine.protocol import Evaluated, restore
+from engine.recipe import in_words
 from engine.rundir import RunFolder
 from engine.state import RunState
 from tltui.glyphs import number
@@ -185,13 +186,20 @@ def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator
     for key, field in settings():
         section, name = key.split(".")
         if values[section][name] != field.get_default(call_default_factory=True):
-            changed.append((key, str(values[section][name])))
+            changed.append((key, _value(config, key)))
     yield Paragraph("What is not as by default:")
     yield Table(("setting", "value"), changed)
     versions = state.started.versions if state.started else {}
     yield Paragraph(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     yield Paragraph("Save what follows as run.toml; then: tltui train run.toml")
     yield Code(to_toml(config, comments=False))
+
+
+def _value(config: RunConfig, key: str) -> str:
+    if key == "recipe.phases":
+        return "; then ".join(in_words(phase) for phase in config.recipe.phases)
+    section, name = key.split(".")
+    return str(getattr(getattr(config, section), name))
 
 
 def _figure(value: float | None) -> str:

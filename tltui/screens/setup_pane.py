@@ -16,13 +16,12 @@ from textual.worker import get_current_worker
 from engine.config import load, to_toml
 from engine.errors import InputError
 from engine.ready_made import READY_MADE, ready_made
-from engine.recipe import in_words
 from engine.rundir import write_atomically
 from tltui.engine_queries import EngineQueries, ProfileOf, TreeOf
 from tltui.glyphs import Glyphs
 from tltui.picture_folder import PictureFolder, look_into
 from tltui.screens.dialogs import AskPath, Choose, Confirm
-from tltui.settings_draft import default
+from tltui.settings_draft import default, to_text
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.model_picker import ModelPicker
@@ -124,8 +123,7 @@ class SetupPane(Vertical):
         self.form.put(PHASES, phases)
         self._show_first_phase()
         self.post_message(self.RulesTyped(self.form.draft[RULES]))
-        said = "\n".join(f"{number}. {in_words(phase)}" for number, phase in enumerate(phases, 1))
-        self.notify(said or "no phases", title=chosen, markup=False)
+        self.notify(to_text(phases) or "no phases: one plan and one rate all along", title=chosen, timeout=3)
 
     async def _phases(self, recipe: str) -> list[dict[str, Any]]:
         draft = self.form.draft
