@@ -209,7 +209,10 @@ class Epoch(Event, tag="epoch"):
     """A pass over the training pictures and its validation; accuracies are shares of 1, ``seconds`` include both.
 
     ``frozen_digest`` is a SHA-256 over all frozen parameters and buffers, ``frozen_unchanged`` whether each is still
-    bit for bit what it was when it was frozen.
+    bit for bit what it was when it was frozen. ``val_balanced_accuracy`` is the mean over the classes of the share of
+    their pictures that is right; ``val_label_rank`` the mean place of the label among the classes that were not
+    answered, over the mistakes: 0 is the second guess, 1 the last, 0.5 chance; null where there is no mistake, or with
+    two classes. ``batch_norms``: layers whose batch statistics moved.
     """
 
     epoch: Count
@@ -222,6 +225,9 @@ class Epoch(Event, tag="epoch"):
     frozen_digest: str
     frozen_unchanged: bool
     nonfinite: NonFinite | None = None
+    val_balanced_accuracy: float | None = None
+    val_label_rank: float | None = None
+    batch_norms: Count = 0
 
 
 class Forgetting(Event, tag="forgetting"):

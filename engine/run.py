@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 import torch
 
 from engine import environment, recipe, tensorboard
@@ -40,6 +38,7 @@ from engine.protocol import (
     Warning,
     WeightsReport,
 )
+from engine.randomness import seed_everything
 from engine.rundir import EventLog, RunFolder, write_or_warn
 from engine.training import checkpoints
 from engine.training.loop import train
@@ -65,7 +64,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past) ->
     precision, frozen_precision = choose_precision(
         config.train.precision, device, config.model.name, config.data.image_size
     )
-    _seed_everything(config.train.seed)
+    seed_everything(config.train.seed)
     log.write(
         RunStarted(
             run=folder.id,
@@ -288,9 +287,3 @@ def _reporter(log: EventLog, control: Control) -> Report:
         write_some(activity, done, total, unit)
 
     return report
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

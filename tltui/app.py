@@ -25,6 +25,7 @@ from tltui.run_queue import RunQueue
 from tltui.run_table import RunTable
 from tltui.runs import RunSummary
 from tltui.screens.commands import Actions, bound_nodes
+from tltui.screens.compare import Compare
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
 from tltui.screens.home import Home, Tables
@@ -108,8 +109,8 @@ class TltuiApp(App[int]):
                 self.notify(folder.id, title="The queued run starts", markup=False)
         except InputError as error:
             self.notify(str(error), title="The queued run could not start", severity="error", markup=False)
-        # under a workbench it would be drawn for nobody, and have all of the terminal sent anew
-        if not any(isinstance(screen, Workbench) for screen in self.screen_stack):
+        # under another screen it would be drawn for nobody, and have all of the terminal sent anew
+        if not any(isinstance(screen, Workbench | Compare) for screen in self.screen_stack):
             self._home.show(summaries)
 
     def _alive(self) -> list[RunSummary]:
@@ -153,7 +154,7 @@ class TltuiApp(App[int]):
 
     @on(Workbench.CopyWanted)
     def _copy_wanted(self, event: Workbench.CopyWanted) -> None:
-        self._open_draft(event.tables)
+        self._open_draft(event.tables, event.focus)
 
     @on(Workbench.SettingsWanted)
     @work
@@ -195,8 +196,13 @@ class TltuiApp(App[int]):
         self._look_at_runs()
 
     @on(Home.RunChosen)
-    def _run_chosen(self, event: Home.RunChosen) -> None:
+    @on(Compare.RunChosen)
+    def _run_chosen(self, event: Home.RunChosen | Compare.RunChosen) -> None:
         self._open(event.folder)
+
+    @on(Home.ComparisonWanted)
+    def _comparison_wanted(self, event: Home.ComparisonWanted) -> None:
+        self.push_screen(Compare(event.folders, self.glyphs, self.marker))
 
     @on(Home.DraftWanted)
     def _draft_wanted(self, event: Home.DraftWanted) -> None:

@@ -22,7 +22,9 @@ ACTIVITIES = {
     "checkpoint": "reading the checkpoint",
     "export": "exporting",
     "compare": "comparing",
+    "runs": "reading runs",
     "predict": "predicting",
+    "lr_find": "trying learning rates",
 }
 
 

@@ -13,11 +13,12 @@ from engine.errors import InputError
 from engine.models.structure import describe
 from engine.plan import decide_model
 from engine.progress import quiet
-from engine.protocol import Phase, Step
+from engine.protocol import CommandApplied, ParameterCounts, Phase, Set, Step
 from engine.ready_made import READY_MADE, ready_made
 from engine.recipe import begun, in_force, part_of
 from engine.rundir import EventTail
 from engine.state import fold_all
+from engine.state import in_force as settings_in_force
 from engine.training.loop import train
 from tests.conftest import TINY, Sessions
 
@@ -146,7 +147,26 @@ def test_a_run_goes_through_its_phases(session: Sessions, config: Callable[..., 
     assert rates[3 * per_epoch]["head"] < 0.002
     state = fold_all(events)
     assert (state.rules, state.parameters) == (["train *"], told[2].parameters)
+    now = settings_in_force(run.folder.load_config(), state).optimizer
+    assert (now.lr, now.backbone_lr_factor, now.layer_decay) == (0.001, 1.0, 1.0)
     assert all(epoch.frozen_unchanged for epoch in state.epochs)
+
+
+def test_a_command_holds_until_the_next_phase_begins():
+    def phase(number: int, step: int) -> Phase:
+        counts = ParameterCounts(total=2, trainable=1, frozen=1)
+        return Phase(
+            number=number, phases=2, epochs=1, step=step, epoch=number - 1, rules=HEAD, lr=0.02 / number,
+            backbone_lr_factor=0.1, layer_decay=1.0, parameters=counts,
+        )  # fmt: skip
+
+    rate = CommandApplied(command=Set(id="rate", key="optimizer.lr", value=0.5), step=3)
+    clip = CommandApplied(command=Set(id="clip", key="optimizer.clip_norm", value=0.25), step=4)
+    config = with_phases(THREE)
+    during = settings_in_force(config, fold_all([phase(1, 0), rate, clip])).optimizer
+    assert (during.lr, during.clip_norm) == (0.5, 0.25)
+    after = settings_in_force(config, fold_all([phase(1, 0), rate, clip, phase(2, 8)])).optimizer
+    assert (after.lr, after.clip_norm) == (0.01, 0.25)
 
 
 def test_a_plan_of_a_later_phase_that_fits_no_layer_is_refused_at_the_start(

@@ -306,6 +306,15 @@ def test_a_run_that_can_not_be_resumed_for_now_is_kept(
     assert runs.read(folder).status == "failed"
 
 
+def test_an_option_before_the_command_counts_as_after_it(tltui: CommandLine, tmp_path: Path):
+    (tmp_path / "elsewhere" / "ab12-flowers").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "ab12-flowers" / "run.toml").write_text('[data]\nsource = "digits"\n')
+    before = tltui("--runs-dir", "elsewhere", "runs", "--json")
+    after = tltui("runs", "--json", "--runs-dir", "elsewhere")
+    assert [run["run"] for run in json.loads(before.stdout)] == ["ab12-flowers"]
+    assert before.stdout == after.stdout
+
+
 def test_an_ambiguous_prefix_is_refused_with_the_runs_it_means(tltui: CommandLine, config: Callable[..., RunConfig]):
     for name in ("aaaa-one", "aaab-two"):
         (tltui.runs / name).mkdir(parents=True)

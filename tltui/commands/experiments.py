@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from engine.printable import printable
 from tltui.console import console
-from tltui.options import json_option, run_names, runs_dir_option
+from tltui.options import json_option, overrides, run_names, runs_dir_option, set_option
 
 
 @click.command()
@@ -27,4 +30,30 @@ def compare(names: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None
     print_comparison(console(), [runs.find(folder, name) for name in names], as_json=as_json)
 
 
-COMMANDS = (compare,)
+@click.command("lr-find")
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@json_option
+@click.pass_context
+def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json: bool) -> None:
+    """Test which learning rates suit: train a little while they rise, and look where the loss falls.
+
+    The head first, with the backbone held still, then the backbone. Nothing is kept of it, no run is made.
+
+    \b
+    Example:  tltui lr-find run.toml
+    """
+    from engine.config import load
+    from engine.errors import Stopped, TrainingFailed
+    from tltui.lr_finding.command import print_range_test
+
+    try:
+        print_range_test(console(), load(config, overrides(changes)), as_json=as_json)
+    except Stopped:
+        ctx.exit(130)
+    except TrainingFailed as failure:
+        click.echo(f"tltui: {printable(str(failure))}", err=True)
+        ctx.exit(1)
+
+
+COMMANDS = (compare, lr_find)

@@ -10,7 +10,7 @@ from typing import Generic
 
 from engine import protocol as p
 from engine.series import Series
-from engine.state import RunState, StageChanges, rules_set
+from engine.state import RunState, StageChanges, changes_of_settings, rules_set
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
@@ -136,8 +136,7 @@ def phases(state: RunState) -> list[Mark]:
     """Where the freeze plan changed and where phases of the recipe began, in order."""
     found: list[Mark] = []
     before = ["freeze *"] if state.phases else state.model.rules if state.model else []
-    told = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
-    for event in sorted((*state.phases, *told), key=attrgetter("step")):  # a phase begins before commands are obeyed
+    for event in changes_of_settings(state):
         rules = event.rules if isinstance(event, p.Phase) else rules_set(event)
         if rules is not None:
             added = [rule for rule in rules if rule not in before] or rules[-1:] or ["train *"]

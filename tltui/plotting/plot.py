@@ -11,14 +11,14 @@ from tltui.plotting.axes import Axis
 from tltui.plotting.bands import Band, Run, name_line, shaded
 
 # A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
-LINE, SCATTER, POINT, BEST = "line", "scatter", "point", "best"
+LINE, SCATTER, POINT, BEST, BAND = "line", "scatter", "point", "best", "band"
 
 LABEL_WIDTH = 5
 _MARKERS = {
-    "braille": {LINE: "braille", SCATTER: "braille", POINT: "●", BEST: "◆"},
-    "hd": {LINE: "hd", SCATTER: "·", POINT: "●", BEST: "◆"},
-    "dot": {LINE: "•", SCATTER: "·", POINT: "o", BEST: "◆"},
-    "ascii": {LINE: "*", SCATTER: ".", POINT: "o", BEST: "@"},
+    "braille": {LINE: "braille", SCATTER: "braille", POINT: "●", BEST: "◆", BAND: "░"},
+    "hd": {LINE: "hd", SCATTER: "·", POINT: "●", BEST: "◆", BAND: "░"},
+    "dot": {LINE: "•", SCATTER: "·", POINT: "o", BEST: "◆", BAND: "░"},
+    "ascii": {LINE: "*", SCATTER: ".", POINT: "o", BEST: "@", BAND: ":"},
 }
 SAMPLES = {"braille": "⠒⠒", "hd": "▄▄", "dot": "••", "ascii": "**"}
 _TO_ASCII = str.maketrans({"┤": "|", "│": "|", "┊": ":"})
@@ -29,7 +29,7 @@ _ANSI = re.compile(r"\x1b\[([\d;]*)m")
 
 @dataclass(frozen=True)
 class Curve:
-    """Points in data units. ``look`` is LINE, SCATTER, POINT or BEST; ``style`` names its style."""
+    """Points in data units. ``look`` is LINE, SCATTER, POINT, BEST or BAND; ``style`` names its style."""
 
     look: str
     style: str
@@ -72,7 +72,9 @@ def rows(height: int, x_labels: bool) -> int:
 
 def samples(look: str, marker: str) -> str:
     """How a curve looks, for a legend."""
-    return SAMPLES[marker] if look == LINE else "··" if look == SCATTER else _MARKERS[marker][look]
+    if look == LINE:
+        return SAMPLES[marker]
+    return "··" if look == SCATTER else _MARKERS[marker][look] * (2 if look == BAND else 1)
 
 
 def draw(picture: Picture, width: int, height: int, marker: str) -> list[list[Run]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from engine.config import RunConfig, settings, to_toml
 from engine.errors import InputError
+from engine.experiments.diagnosis import diagnose
 from engine.protocol import Evaluated, restore
 from engine.recipe import in_words
 from engine.rundir import RunFolder
@@ -31,6 +32,7 @@ def content(folder: RunFolder, state: RunState, status: str) -> Iterator[Part]:
     """The parts of the report, in their order."""
     config = folder.load_config()
     yield from _summary(folder, config, state, status)
+    yield from _diagnosis(config, state)
     for evaluated in state.evaluations.values():
         yield from _evaluation(evaluated)
     yield from _curves(state)
@@ -60,6 +62,13 @@ def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str)
     if best := state.best:
         facts.append(("best epoch", f"{best.epoch} of {len(state.epochs)}: val accuracy {best.val_accuracy:.1%}"))
     yield Table(("", ""), facts)
+
+
+def _diagnosis(config: RunConfig, state: RunState) -> Iterator[Part]:
+    if found := diagnose(state, config):
+        yield Heading("What stands out")
+    for one in found:
+        yield Paragraph(f"{one.case}: {one.sentence}. In another run, {one.anew.words} ({one.anew.assignments}).")
 
 
 def _evaluation(evaluated: Evaluated) -> Iterator[Part]:

@@ -52,6 +52,9 @@ class Home(Screen[None]):
         Binding("r", "resume", "go on with this run", id="home.resume"),
         Binding("p", "pause", "pause this run, or resume it", id="home.pause"),
         Binding("s", "stop", "stop this run, with a checkpoint", id="home.stop"),
+        Binding("space", "mark", "mark this run to compare it, or take its mark away", id="home.mark"),
+        Binding("c", "compare", "compare the marked runs; without marks all with this one's data", id="home.compare"),
+        Binding("escape", "unmark", "take all marks away", id="home.unmark"),
         Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
     ]
 
@@ -60,6 +63,12 @@ class Home(Screen[None]):
         """A run is to be opened."""
 
         folder: RunFolder
+
+    @dataclass
+    class ComparisonWanted(Message):
+        """Runs are to be compared."""
+
+        folders: list[RunFolder]
 
     @dataclass
     class DraftWanted(Message):
@@ -76,6 +85,7 @@ class Home(Screen[None]):
         self._queue = queue
         self._glyphs = glyphs
         self._summaries: list[RunSummary] = []
+        self._marks: set[str] = set()
         self._title = TitleLine()
         self._table = RunsTable(glyphs)
         self._ways = OptionList(
@@ -97,12 +107,15 @@ class Home(Screen[None]):
         """Show the runs there are and those that wait."""
         self._summaries = summaries
         rows = [row_of_waiting(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
-        rows += [row_of(summary) for summary in summaries]
+        self._marks &= {summary.run for summary in summaries}
+        rows += [row_of(summary, marked=summary.run in self._marks) for summary in summaries]
         self.set_class(not rows, "-empty")
         self._table.show(rows)
         training = sum(is_alive(summary.status) for summary in summaries)
         runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
-        self._title.show("your runs", Content(f"{runs}{f', {training} training' if training else ''}"))
+        counts = [runs, *([f"{training} training"] if training else [])]
+        counts += [f"{len(self._marks)} marked"] if self._marks else []
+        self._title.show("your runs", Content(", ".join(counts)))
         if self.focused is not (shown := self._table if rows else self._ways):
             shown.focus()
         self.refresh_bindings()
@@ -115,13 +128,19 @@ class Home(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What can be done with the run under the cursor."""
         row = self.row
-        if action in ("pause", "stop"):
-            return row is not None and is_alive(row.status)
-        if action == "resume":
-            return row is not None and row.status in RESUMABLE
-        if action in ("open", "copy", "delete"):
-            return row is not None
-        return action != "back" or self.left_draft is not None
+        possible = {
+            "pause": row is not None and is_alive(row.status),
+            "stop": row is not None and is_alive(row.status),
+            "resume": row is not None and row.status in RESUMABLE,
+            "open": row is not None,
+            "copy": row is not None,
+            "delete": row is not None,
+            "mark": row is not None and row.place is None,
+            "compare": len(self._summaries) > 1,
+            "unmark": bool(self._marks),
+            "back": self.left_draft is not None,
+        }
+        return possible.get(action, True)
 
     def action_open(self) -> None:
         """Open the run under the cursor; one that waits is opened as the draft it still is."""
@@ -178,6 +197,30 @@ class Home(Screen[None]):
         """Ask, then stop the run under the cursor."""
         if (following := self._following()) and await self._is_sure("Stop training?", "", "Go on training", "Stop"):
             following.stop()
+
+    def action_mark(self) -> None:
+        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        if self.row is not None:
+            self._marks ^= {self.row.id}
+            self.show(self._summaries)
+            self._table.action_cursor_down()
+
+    def action_unmark(self) -> None:
+        """Take all marks away."""
+        self._marks.clear()
+        self.show(self._summaries)
+
+    def action_compare(self) -> None:
+        """Compare the marked runs; one with the run under the cursor; without marks all that have its data."""
+        row = self.row
+        chosen = set(self._marks)
+        if len(chosen) < 2 and row is not None and row.place is None:
+            chosen |= {row.id} if chosen else {run.run for run in self._summaries if run.data == row.data}
+        if len(chosen) < 2:
+            self.notify("mark two runs or more with space, then c compares them")
+            return
+        folders = [RunFolder(self._runs_dir / run.run) for run in self._summaries if run.run in chosen]
+        self.post_message(self.ComparisonWanted(folders))
 
     @work
     async def action_delete(self) -> None:
