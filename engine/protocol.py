@@ -135,6 +135,24 @@ class Resumed(Event, tag="resumed"):
     told: Count
 
 
+class Phase(Event, tag="phase"):
+    """A phase of the recipe begins before ``step`` + 1 and is in force, for so many ``epochs`` from ``epoch`` + 1 on.
+
+    ``number`` counts from 1 to ``phases``; what commands made of rules and rates before is over. ``lr`` is the head's.
+    """
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    phases: Count
+    epochs: Count
+    step: Count
+    epoch: Count
+    rules: list[str]
+    lr: float
+    backbone_lr_factor: float
+    layer_decay: float
+    parameters: ParameterCounts
+
+
 class Boundary(Event, tag="boundary"):
     """What is computed once has changed: frozen layers up to ``boundary`` (null: none); ``cached`` bytes."""
 
@@ -383,6 +401,7 @@ AnyEvent = (
     | DataReady
     | ModelReady
     | Resumed
+    | Phase
     | Boundary
     | Step
     | Layers

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 import torch
 
-from engine import environment, tensorboard
+from engine import environment, recipe, tensorboard
 from engine.config import RunConfig
 from engine.control import Control
 from engine.data.prepare import prepare_data
@@ -25,7 +25,6 @@ from engine.models.freeze import Freezing
 from engine.models.structure import describe
 from engine.models.weights import load_weights
 from engine.past import Past
-from engine.plan import decide_model
 from engine.progress import Report, Throttled
 from engine.protocol import (
     CommandApplied,
@@ -126,7 +125,8 @@ def prepare(
         raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
     classes = len(source.classes)
     model = describe(config.model.name, classes, config.data.image_size, config.head)
-    decide_model(config.freeze.rules, model)
+    config = config if checkpoint else recipe.begun(config)
+    recipe.check_plans(config, model)
     write_or_warn(folder.model, msgspec.json.encode(model), warn)
 
     classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)

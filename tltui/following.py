@@ -87,7 +87,7 @@ class Following:
         send(self.folder, command)
 
     def live_value(self, key: str) -> Any:  # noqa: ANN401
-        """The value of ``section.key`` in force: the config's, or what a command made of it since."""
+        """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""
         section, name = key.split(".")
         return getattr(getattr(in_force(self.config, self.state), section), name)
 

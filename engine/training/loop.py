@@ -11,6 +11,7 @@ from engine.data.loaders import shuffled_batches
 from engine.errors import Stopped, TrainingFailed
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
+from engine.recipe import part_of
 from engine.training import optimizers, schedules
 from engine.training.checkpoints import Totals
 from engine.training.criterion import Criterion, balanced_weights
@@ -38,6 +39,7 @@ def _train_epochs(session: Session, report: Report) -> str:
     cached = session.feed.cached
     forgetting = Forgetting(session)
     while (reason := why_over(session)) is None:
+        session.take_up_phase()
         started = time.monotonic() - session.totals.seconds
         train_epoch(session, criterion, started)
         session.rollbacks = 0 if session.totals.sound else session.rollbacks
@@ -100,9 +102,9 @@ def train_batches(session: Session, batches: list[list[int]], criterion: Criteri
                 session.obey()
                 if session.split is not split:
                     return
-            config = session.config
-            epochs = config.train.epochs
-            factor = schedules.factor(config.schedule, session.step, session.steps_per_epoch, epochs)
+            config, per_epoch = session.config, session.steps_per_epoch
+            part = part_of(config, session.epoch)
+            factor = schedules.factor(config.schedule, session.step - part.first * per_epoch, per_epoch, part.epochs)
             optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
             session.step += 1
             steps.add(launch(session, batch, criterion))

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from tltui.plotting.axes import Axis
+from tltui.plotting.bands import Band, Run, name_line, shaded
 
-# Text and the name of its style.
-Run = tuple[str, str]
 # A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
 LINE, SCATTER, POINT, BEST, BAND = "line", "scatter", "point", "best", "band"
 
@@ -56,6 +55,7 @@ class Picture:
     y: Axis
     curves: tuple[Curve, ...]
     phases: tuple[float, ...] = ()
+    bands: tuple[Band, ...] = ()
     labels: tuple[Label, ...] = ()
     x_labels: bool = True
 
@@ -81,9 +81,15 @@ def draw(picture: Picture, width: int, height: int, marker: str) -> list[list[Ru
     """The picture as ``height`` rows of runs, each ``width`` characters."""
     styles = list(dict.fromkeys(["phase", *(c.style for c in picture.curves), *(t.style for t in picture.labels)]))
     codes = {style: _FIRST_CODE + at for at, style in enumerate(styles)}
+    height -= len(picture.bands) > 0
     canvas = _canvas(picture, width, height, marker, codes)
     names = {str(code): style for style, code in codes.items()}
-    return [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
+    drawn = [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
+    if not picture.bands:
+        return drawn
+    plotted = rows(height, picture.x_labels)
+    where = picture.bands, picture.x, LABEL_WIDTH + 1, width
+    return [name_line(*where, marker == "ascii"), *shaded(drawn[:plotted], *where), *drawn[plotted:]]
 
 
 def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[str, int]) -> str:

@@ -69,6 +69,7 @@ class Workbench(Screen[None]):
         Binding("w", "save", "save the settings as run.toml", id="workbench.save"),
         Binding("o", "load", "load settings from a run.toml", id="workbench.load"),
         Binding("i", "copy_from", "take the settings of another run", id="workbench.copy_from"),
+        Binding("j", "choose_recipe", "choose a recipe: training in phases", id="workbench.recipe"),
         Binding("l", "find_rates", "find learning rates by a range test", id="workbench.rates"),
         Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
@@ -207,7 +208,7 @@ class Workbench(Screen[None]):
     @on(LayersPane.Loaded)
     def _tree_loaded(self, event: LayersPane.Loaded) -> None:
         if event.refused and self._layers.editor is not None:
-            self._setup.form.put(RULES, self._layers.editor.rules)
+            self._setup.put_rules(self._layers.editor.rules)
             self.notify(f"{event.refused}. Now the head alone trains.", title="The plan did not fit", markup=False)
         self.refresh_bindings()
         self._count()
@@ -215,7 +216,7 @@ class Workbench(Screen[None]):
     @on(LayersPane.PlanEdited)
     def _plan_edited(self, event: LayersPane.PlanEdited) -> None:
         if self.following is None:
-            self._setup.form.put(RULES, event.rules)
+            self._setup.put_rules(event.rules)
         elif self._view is not None:
             self._view.send_plan(event.rules)
         self._count()
@@ -300,7 +301,7 @@ class Workbench(Screen[None]):
             return self.following is not None and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
-        if action in ("load", "copy_from", "find_rates"):
+        if action in ("load", "copy_from", "choose_recipe", "find_rates"):
             return self.following is None
         return action != "copy" or self.following is not None
 
@@ -390,6 +391,10 @@ class Workbench(Screen[None]):
     def action_load(self) -> None:
         """Load settings."""
         self._setup.load_file()
+
+    def action_choose_recipe(self) -> None:
+        """Choose a recipe."""
+        self._setup.choose_recipe()
 
     def action_copy_from(self) -> None:
         """Take the settings of another run."""

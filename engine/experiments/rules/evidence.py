@@ -9,7 +9,7 @@ from functools import cached_property
 
 from engine import protocol as p
 from engine.config import RunConfig
-from engine.state import RunState, in_force
+from engine.state import RunState, changes_of_settings, in_force
 
 _HEAD = "head"  # what the new classifier is called among the stages
 
@@ -56,14 +56,13 @@ class Evidence:
         ]
 
     @cached_property
-    def _change(self) -> p.CommandApplied | None:
-        """The latest change of the optimizer's settings or the freeze plan."""
+    def _change(self) -> p.Phase | p.CommandApplied | None:
+        """The latest change of the optimizer's settings or the freeze plan, by a phase of the recipe or a command."""
         changes = [
-            answer
-            for answer in self.state.answers.values()
-            if isinstance(answer, p.CommandApplied)
-            and isinstance(answer.command, p.Set)
-            and answer.command.key.startswith(("optimizer.", "freeze."))
+            change
+            for change in changes_of_settings(self.state)
+            if isinstance(change, p.Phase)
+            or (isinstance(change.command, p.Set) and change.command.key.startswith(("optimizer.", "freeze.")))
         ]
         return changes[-1] if changes else None
 
