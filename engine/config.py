@@ -24,6 +24,9 @@ from engine.regular_files import open_regular
 # A field with this mark may be changed by a command while the run trains.
 LIVE: JsonDict = {"live": True}
 
+Rate = Annotated[float, Field(gt=0, le=100)]
+Decay = Annotated[float, Field(gt=0, le=1)]
+
 _LARGEST_FILE = 2**20  # bytes of a run.toml that are read
 
 
@@ -120,13 +123,11 @@ class OptimizerConfig(Section):
     """How weights are changed."""
 
     name: Literal["adamw", "adam", "sgd", "rmsprop"] = Field(default="adamw", description="update rule")
-    lr: float = Field(default=1e-3, gt=0, le=100, description="learning rate of the head", json_schema_extra=LIVE)
-    backbone_lr_factor: float = Field(
-        default=0.1, gt=0, le=100, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
+    lr: Rate = Field(default=1e-3, description="learning rate of the head", json_schema_extra=LIVE)
+    backbone_lr_factor: Rate = Field(
+        default=0.1, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
     )
-    layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="below 1: rates fall by this factor from stage to stage"
-    )
+    layer_decay: Decay = Field(default=1.0, description="below 1: rates fall by this factor from stage to stage")
     weight_decay: float = Field(default=1e-2, ge=0, le=10, description="pull towards zero; not on biases and norms")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and rmsprop")
     clip_norm: float = Field(
@@ -143,11 +144,50 @@ class ScheduleConfig(Section):
     warmup_epochs: float = Field(default=0.0, ge=0, description="epochs over which the rate rises linearly from near 0")
 
 
+class Phase(Section):
+    """One [[recipe.phases]] table: a freeze plan and rates for so many epochs; None: as [optimizer] has it."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    rules: list[str]
+    lr: Rate | None = None
+    backbone_lr_factor: Rate | None = None
+    layer_decay: Decay | None = None
+
+    @model_validator(mode="after")
+    def _rules_can_be_read(self) -> Phase:
+        parse_rules(self.rules)
+        return self
+
+
+# What a phase sets, by the setting for which it stands while the phase lasts.
+PHASE_SETTINGS = {
+    "rules": "freeze.rules",
+    "lr": "optimizer.lr",
+    "backbone_lr_factor": "optimizer.backbone_lr_factor",
+    "layer_decay": "optimizer.layer_decay",
+}
+
+
+class RecipeConfig(Section):
+    """Training in phases."""
+
+    phases: list[Phase] = Field(
+        default=[],
+        max_length=100,
+        description="[[recipe.phases]], one after the other, each with epochs, rules (as freeze.rules) and, where they "
+        "differ from [optimizer], lr, backbone_lr_factor, layer_decay; the schedule begins anew in each",
+    )
+
+
 class TrainConfig(Section):
     """The training itself."""
 
     epochs: int = Field(
-        default=10, ge=1, le=100_000, description="passes over the training pictures", json_schema_extra=LIVE
+        default=10,
+        ge=1,
+        le=100_000,
+        description="passes over the training pictures; left out with a recipe: the sum of its phases",
+        json_schema_extra=LIVE,
     )
     batch_size: int = Field(default=32, ge=1, le=65536, description="pictures a step")
     seed: int = Field(
@@ -164,7 +204,9 @@ class TrainConfig(Section):
         default="none", description="balanced: rare classes weigh more in the loss"
     )
     early_stop_patience: int = Field(
-        default=0, ge=0, description="stop after this many epochs without a better val_loss; 0: off"
+        default=0,
+        ge=0,
+        description="stop after this many epochs without a better validation accuracy (of equal ones, loss); 0: off",
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
@@ -190,6 +232,7 @@ class RunConfig(Section):
     freeze: FreezeConfig = FreezeConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    recipe: RecipeConfig = RecipeConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
 
@@ -225,6 +268,8 @@ def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
     if get_origin(field.annotation) is Literal:
         return " | ".join(str(choice).lower() for choice in get_args(field.annotation))
+    if is_list_of_tables(field):
+        return "tables"
     if get_origin(field.annotation) is list:
         return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
     if any(_has(constraint, "pattern") for constraint in field.metadata):
@@ -241,6 +286,11 @@ def list_item(field: FieldInfo) -> type:
     return get_args(item)[0] if get_origin(item) is Annotated else item
 
 
+def is_list_of_tables(field: FieldInfo) -> bool:
+    """Whether a field is a list whose items are tables with settings of their own."""
+    return get_origin(field.annotation) is list and issubclass(list_item(field), Section)
+
+
 _KINDS: dict[Any, str] = {bool: "true | false", int: "whole number", float: "number", str: "text"}
 
 
@@ -254,35 +304,49 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
     ``overrides`` maps ``section.key`` to a value as TOML (or plain text), as ``--set`` gives them; relative
     paths there are relative to the current folder. Raises InputError.
     """
+    tables = read_toml(path, "write a config with `tltui new`")
+    resolve_paths(tables, path.resolve().parent)
+    return from_tables(tables, overrides, where=f"{path}: ")
+
+
+def read_toml(path: Path, advice: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises InputError, with ``advice`` where there is no file to read."""
     try:
         with open_regular(path) as file:
-            tables = tomllib.loads(file.read(_LARGEST_FILE).decode())
+            return tomllib.loads(file.read(_LARGEST_FILE).decode())
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); write a config with `tltui new`") from None
+        raise InputError(f"{path}: can't be read ({error.strerror}); {advice}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid TOML: byte {error.start + 1} is no UTF-8; save it as UTF-8") from None
     except RecursionError:
         raise InputError(f"{path}: not valid TOML: nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
-    _resolve_paths(tables, path.resolve().parent)
-    return from_tables(tables, overrides, where=f"{path}: ")
 
 
 def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = "") -> RunConfig:
     """Validate nested tables, as TOML gives them, with ``overrides`` on top. Raises InputError."""
     changed = _overridden(tables, overrides or {})
     try:
-        return RunConfig.model_validate(changed)
+        config = RunConfig.model_validate(changed)
     except ValidationError as error:
         raise InputError(where + "; ".join(_sentence(dict(item)) for item in error.errors())) from None
+    if config.recipe.phases and "epochs" not in config.train.model_fields_set:
+        return with_setting(config, "train.epochs", sum(phase.epochs for phase in config.recipe.phases))
+    return config
 
 
 def with_setting(config: RunConfig, key: str, value: object) -> RunConfig:
     """``config`` with one setting changed, validated as a whole. Raises InputError."""
-    section, name = _split_key(key)
+    return with_settings(config, {key: value})
+
+
+def with_settings(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """``config`` with settings changed, by ``section.key``, validated as a whole. Raises InputError."""
     tables = config.model_dump()
-    tables[section][name] = value
+    for key, value in changes.items():
+        section, name = _split_key(key)
+        tables[section][name] = value
     return from_tables(tables)
 
 
@@ -297,22 +361,24 @@ def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
 def to_toml(config: RunConfig, *, comments: bool = True) -> str:
     """The complete config as TOML, each setting with its help, its range and its default as a comment."""
     document = tomlkit.document()
-    values = config.model_dump()
+    values = config.model_dump(exclude_none=True)
     for section_name, section_field in RunConfig.model_fields.items():
         table = tomlkit.table()
         section = section_field.annotation
         if comments and isinstance(section, type) and section.__doc__:
             table.comment(section.__doc__)
         for name, value in values[section_name].items():
+            field = dict(settings())[f"{section_name}.{name}"]
             if comments:
-                field = dict(settings())[f"{section_name}.{name}"]
                 table.add(tomlkit.comment(f"{field.description}  [{allowed(field)}]"))
-            table.add(name, value)
+            if value or not is_list_of_tables(field):  # beside an empty list no [[table]] could be added by hand
+                table.add(name, value)
         document.add(section_name, table)
     return tomlkit.dumps(document)
 
 
-def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths among settings, in nested tables, those that they are as seen from ``folder``."""
     for section, key in (("data", "path"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
@@ -331,7 +397,7 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
         if not _is_unicode(text):
             raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
         given.setdefault(section, {})[name] = parse_value(text)
-    _resolve_paths(given, Path.cwd())
+    resolve_paths(given, Path.cwd())
     for section, values in given.items():
         table = changed.setdefault(section, {})
         if isinstance(table, dict):
@@ -342,7 +408,7 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
 def _split_key(key: str) -> tuple[str, str]:
     known = dict(settings())
     if key not in known:
-        raise InputError(f'"{key}" is not a setting{_did_you_mean(key, known)}')
+        raise InputError(f'"{key}" is not a setting{did_you_mean(key, known)}')
     section, name = key.split(".")
     return section, name
 
@@ -363,7 +429,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """The end of a sentence that names the known word that is nearest to one that is not; "" if none is near."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if not near:  # the right name in the wrong section, or none: `lr`, `train.lr`
@@ -374,11 +441,14 @@ def _did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
 
 
 def _sentence(error: dict[str, Any]) -> str:
+    match error["loc"]:
+        case ("recipe", "phases", int(index), *inside):
+            return f"phase {index + 1} of recipe.phases: {_sentence_in_phase(error, inside)}"
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         if "." in key:
-            return f'"{key}" is not a setting{_did_you_mean(key, dict(settings()))}'
-        return f"[{key}] is not a section{_did_you_mean(key, list(RunConfig.model_fields))}"
+            return f'"{key}" is not a setting{did_you_mean(key, dict(settings()))}'
+        return f"[{key}] is not a section{did_you_mean(key, list(RunConfig.model_fields))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if not key:
         return message
@@ -386,3 +456,17 @@ def _sentence(error: dict[str, Any]) -> str:
     if setting is None or error["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key} = {error['input']!r:.80} can't be used: it takes {allowed(setting)}"
+
+
+def _sentence_in_phase(error: dict[str, Any], inside: list[str | int]) -> str:
+    if not inside:
+        if error["type"] == "value_error":
+            return str(error["msg"]).removeprefix("Value error, ")
+        return f"{error['input']!r:.80} can't be used: it takes a table"
+    name, known = str(inside[0]), dict(settings())
+    if error["type"] == "extra_forbidden":
+        return f'"{name}" is no setting of a phase{_did_you_mean(name, list(Phase.model_fields))}'
+    takes = allowed(known[PHASE_SETTINGS.get(name, f"train.{name}")])
+    if error["type"] == "missing":
+        return f"{name} is missing; it takes {takes}"
+    return f"{name} = {error['input']!r:.80} can't be used: it takes {takes}"

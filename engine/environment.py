@@ -96,14 +96,17 @@ def device_name(device: torch.device) -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them.
+    """Cores that this process may keep busy: those it is bound to, or fewer where a container has a share of them, or
+    ``$OMP_NUM_THREADS`` says so.
 
     Processes that train a run together take equal parts.
     """
-    return max(1, _usable_cores() // under_torchrun.local_processes())
+    cores = max(1, _cores_here() // under_torchrun.local_processes())
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
 
 
-def _usable_cores() -> int:
+def _cores_here() -> int:
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -23,7 +23,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from engine.errors import InputError
 from engine.regular_files import open_regular
@@ -161,6 +160,11 @@ def this_process() -> Holder:
     )
 
 
+def lives_here(named: Holder) -> bool:
+    """Whether the process, if it is one of this machine, is still there."""
+    return (named.host, named.boot) == (socket.gethostname(), _boot()) and _started(named.process_id) == named.started
+
+
 def _lives(path: Path, named: Holder, *, locks_work: bool) -> bool:
     """Whether the holder that a free lock names is alive all the same; may take a while."""
     if named.boot == _boot():
@@ -183,6 +187,8 @@ def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
+        import psutil  # seldom needed, and what is listed at the start asks for locks
+
         return str(int(psutil.boot_time()))
 
 
@@ -193,6 +199,8 @@ def _started(process_id: int) -> str:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         pass
+    import psutil
+
     try:
         return str(psutil.Process(process_id).create_time())
     except psutil.Error:

@@ -16,7 +16,13 @@ import msgspec
 from engine import protocol as p
 
 # Events that come in the order of a number of theirs, each number once.
-_COUNTED: dict[type[p.Event], str] = {p.Step: "step", p.Layers: "step", p.Epoch: "epoch", p.Forgetting: "epoch"}
+_COUNTED: dict[type[p.Event], str] = {
+    p.Phase: "number",
+    p.Step: "step",
+    p.Layers: "step",
+    p.Epoch: "epoch",
+    p.Forgetting: "epoch",
+}
 
 
 @dataclass

@@ -137,6 +137,24 @@ class Resumed(Event, tag="resumed"):
     told: Count
 
 
+class Phase(Event, tag="phase"):
+    """A phase of the recipe begins before ``step`` + 1 and is in force, for so many ``epochs`` from ``epoch`` + 1 on.
+
+    ``number`` counts from 1 to ``phases``; what commands made of rules and rates before is over. ``lr`` is the head's.
+    """
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    phases: Count
+    epochs: Count
+    step: Count
+    epoch: Count
+    rules: list[str]
+    lr: float
+    backbone_lr_factor: float
+    layer_decay: float
+    parameters: ParameterCounts
+
+
 class Boundary(Event, tag="boundary"):
     """What is computed once has changed: frozen layers up to ``boundary`` (null: none); ``cached`` bytes."""
 
@@ -193,7 +211,10 @@ class Epoch(Event, tag="epoch"):
     """A pass over the training pictures and its validation; accuracies are shares of 1, ``seconds`` include both.
 
     ``frozen_digest`` is a SHA-256 over all frozen parameters and buffers, ``frozen_unchanged`` whether each is still
-    bit for bit what it was when it was frozen.
+    bit for bit what it was when it was frozen. ``val_balanced_accuracy`` is the mean over the classes of the share of
+    their pictures that is right; ``val_label_rank`` the mean place of the label among the classes that were not
+    answered, over the mistakes: 0 is the second guess, 1 the last, 0.5 chance; null where there is no mistake, or with
+    two classes. ``batch_norms``: layers whose batch statistics moved.
     """
 
     epoch: Count
@@ -206,6 +227,9 @@ class Epoch(Event, tag="epoch"):
     frozen_digest: str
     frozen_unchanged: bool
     nonfinite: NonFinite | None = None
+    val_balanced_accuracy: float | None = None
+    val_label_rank: float | None = None
+    batch_norms: Count = 0
 
 
 class Forgetting(Event, tag="forgetting"):
@@ -379,6 +403,7 @@ AnyEvent = (
     | DataReady
     | ModelReady
     | Resumed
+    | Phase
     | Boundary
     | Step
     | Layers

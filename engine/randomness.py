@@ -1,4 +1,4 @@
-"""The states of all random number generators, to be put back."""
+"""All random number generators: their seed, and their states, to be put back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from contextlib import contextmanager
 import msgspec
 import numpy as np
 import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Let all generators begin as a run with this ``train.seed`` has them begin."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def torch_state(device: torch.device) -> list[torch.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 import torch
 
-from engine import environment, tensorboard
+from engine import environment, recipe, tensorboard
 from engine.config import RunConfig
 from engine.control import Control
 from engine.data.prepare import prepare_data
@@ -29,7 +27,6 @@ from engine.models.freeze import Freezing
 from engine.models.structure import describe
 from engine.models.weights import load_weights
 from engine.past import Past
-from engine.plan import decide_model
 from engine.progress import Report, Throttled
 from engine.protocol import (
     CommandApplied,
@@ -43,7 +40,7 @@ from engine.protocol import (
     Warning,
     WeightsReport,
 )
-from engine.randomness import put_back, random_state
+from engine.randomness import put_back, random_state, seed_everything
 from engine.rundir import EventLog, RunFolder, write_or_warn
 from engine.training import checkpoints
 from engine.training.distributed import ALONE, Ranks, tensors_of
@@ -73,7 +70,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ra
     if device.type == "cuda":
         torch.cuda.set_device(device)
     precision, frozen_precision = _precisions(config, device, ranks)
-    _seed_everything(config.train.seed)
+    seed_everything(config.train.seed)
     log.write(
         RunStarted(
             run=folder.id,
@@ -152,7 +149,8 @@ def prepare(
         raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
     classes = len(source.classes)
     model = describe(config.model.name, classes, config.data.image_size, config.head)
-    decide_model(config.freeze.rules, model)
+    config = config if checkpoint else recipe.begun(config)
+    recipe.check_plans(config, model)
     write_or_warn(folder.model, msgspec.json.encode(model), warn)
 
     classifier = zoo.build(config.model.name, classes, config.head, config.data.image_size)
@@ -348,9 +346,3 @@ def _reporter(log: EventLog, control: Control | SharedControl) -> Report:
         write_some(activity, done, total, unit)
 
     return report
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

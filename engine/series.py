@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 # What lies further back than this many values is only known in groups of equal size, at most so many of them. Both are
 # far more than a plot has columns.
-RECENT = 8192
-GROUPS = 8192
+RECENT = 4096
+GROUPS = 4096
 # A plot asks for two widths (columns and half columns); a resize or a zoom for two more.
 _VIEWS = 4
 # Beyond this, sums and the ends of axes would be infinite.
@@ -47,6 +47,14 @@ class Series:
     def last(self) -> float | None:
         """The latest value."""
         return self.ys[-1] if self.ys else None
+
+    def at(self, step: int) -> float | None:
+        """The value at ``step``, or the latest before it; of those far back the mean of their group."""
+        recent = bisect_right(self.xs, step)
+        if recent:
+            return self.ys[recent - 1]
+        group = bisect_right(self.groups.xs, step)
+        return self.groups.over(group - 1, group)[2] if group else None
 
     def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
         """Append values. Steps that were taken back and are repeated replace what stood there."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine import protocol as p
+from engine.config import PHASE_SETTINGS, RunConfig, with_setting
+from engine.errors import InputError
 from engine.steps import Steps
 
 
@@ -37,6 +40,7 @@ class RunState:
     boundary: str | None = None
     cached: int = 0
     epochs_planned: int = 0
+    phases: list[p.Phase] = field(default_factory=list)
     progress: p.Progress | None = None
     steps: Steps = field(default_factory=Steps)
     layers: p.Layers | None = None
@@ -80,6 +84,30 @@ def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> Run
     return state
 
 
+def in_force(config: RunConfig, state: RunState) -> RunConfig:
+    """The settings that a run has now: those of its run.toml, with what phases and commands made of them since."""
+    for event in changes_of_settings(state):
+        for key, value in _set_by(event).items():
+            try:
+                config = with_setting(config, key, value)
+            except InputError:  # a log of another version's making
+                continue
+    return config
+
+
+def changes_of_settings(state: RunState) -> list[p.Phase | p.CommandApplied]:
+    """The phases that began and the commands that changed a setting, in the order in which they took effect."""
+    answers = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
+    changes = [answer for answer in answers if isinstance(answer.command, p.Set)]
+    return sorted((*state.phases, *changes), key=lambda event: event.step)  # a phase begins before commands are obeyed
+
+
+def _set_by(event: p.Phase | p.CommandApplied) -> dict[str, Any]:
+    if isinstance(event, p.Phase):
+        return {key: getattr(event, name) for name, key in PHASE_SETTINGS.items()}
+    return {event.command.key: event.command.value} if isinstance(event.command, p.Set) else {}
+
+
 def _run_started(state: RunState, event: p.RunStarted) -> None:
     state.started = event
     state.finished = None
@@ -111,6 +139,11 @@ def _resumed(state: RunState, event: p.Resumed) -> None:
     state.resumed = event
     state.progress = None
     state.status = "training"
+
+
+def _phase(state: RunState, event: p.Phase) -> None:
+    state.phases.append(event)
+    state.rules, state.parameters = event.rules, event.parameters
 
 
 def _boundary(state: RunState, event: p.Boundary) -> None:
@@ -196,6 +229,7 @@ _FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
     p.DataReady: _data_ready,
     p.ModelReady: _model_ready,
     p.Resumed: _resumed,
+    p.Phase: _phase,
     p.Boundary: _boundary,
     p.Step: _step,
     p.Layers: _layers,

@@ -11,8 +11,8 @@ from engine.series import Series
 
 Figure = Literal["loss", "grad_norm"]
 _FIGURES: tuple[Figure, ...] = ("loss", "grad_norm")
-KEPT = 1024  # steps at least, once there were so many
-_AT_ONCE = 4096  # many at once take a third of the time
+KEPT = 256  # steps at least, once there were so many
+_AT_ONCE = 1024  # many at once take a third of the time
 
 
 class Steps:

@@ -8,6 +8,7 @@ import traceback
 from types import FrameType
 
 from engine.control import ENDING
+from engine.environment import usable_cores
 from engine.errors import InputError
 from engine.lock import Lock
 from engine.protocol import RunFinished
@@ -30,7 +31,7 @@ def launch(folder: RunFolder, processes: int) -> int:
         raise SignalException(f"signal {number}", signal.Signals(number))
 
     told = _last_seq(folder)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the engine knows better; torchrun says the same, at length
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
     arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
     if hasattr(LaunchConfig, "signals_to_handle"):  # not SIGHUP: a terminal that closes is none of its business
         arguments += ["--signals-to-handle", ",".join(number.name for number in ENDING)]

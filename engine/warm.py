@@ -34,15 +34,25 @@ def code_state() -> list[tuple[str, int, int]]:
 
 def wait_for_run() -> Path | None:
     """Import everything, then wait for a run; None if none will come. From then on all output goes to its log."""
-    with suppress(Exception):  # the run will meet it again, and tell of it in its events
-        for name in ("engine.run", "timm", "sklearn.datasets", "sklearn.metrics", "scipy.stats"):
-            importlib.import_module(name)
+    import_everything()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return None
     path = Path(json.loads(line))
+    become_engine_of(path)
+    return path
+
+
+def import_everything() -> None:
+    """Import what training needs."""
+    with suppress(Exception):  # the run will meet it again, and tell of it in its events
+        for name in ("engine.run", "timm", "sklearn.datasets", "sklearn.metrics", "scipy.stats"):
+            importlib.import_module(name)
+
+
+def become_engine_of(path: Path) -> None:
+    """Let this process be as one that was started for a run: no input, all output to the run's log."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before the engine can answer waits until it can
     with open(os.devnull, "rb") as nothing, RunFolder(path).open_log() as log:
         for opened, standard in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(opened.fileno(), standard)
-    return path

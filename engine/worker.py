@@ -1,5 +1,5 @@
 """The engine process: ``python -m engine.worker RUN`` trains the run in the folder RUN, or goes on with it; with
-``--warm`` it waits until it is told one.
+``--warm`` it waits until it is told one, with ``--forks`` it makes an engine for each that it is told.
 
 What it finds out goes to the run's events; what it prints goes to engine.log. Where several processes train the run it
 starts them; each of them is this module once more.
@@ -21,6 +21,7 @@ from engine import torchrun, under_torchrun
 from engine.control import Control
 from engine.environment import check_libraries
 from engine.errors import InputError, RankLost, Stopped, first_line
+from engine.forks import serve
 from engine.lock import Lock
 from engine.past import Past
 from engine.protocol import CommandApplied, CommandRejected, Event, RunFinished, Set
@@ -130,19 +131,32 @@ def _carry_out(
 
 
 def give_way() -> None:
-    """Let keys and other people's work go before training, which takes all cores.
-
-    Where Linux groups processes by session (autogroups, the default on desktops), niceness counts within a session
-    alone; one that is led by the engine has to be made nice as a whole.
-    """
+    """Let keys and other people's work go before training, which takes all cores."""
     os.nice(NICENESS)
+    give_way_as_session()
+
+
+def give_way_as_session() -> None:
+    """Where Linux groups processes by session (autogroups, the default on desktops), niceness counts within a session
+    alone; one that is led by the engine has to be made nice as a whole."""
     if os.getsid(0) == os.getpid():
         with suppress(OSError):  # another system, or another way of grouping
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
+def run_wanted(argument: str) -> Path | None:
+    """The folder of the run that this process is to train, None where none is wanted any more."""
+    if argument == "--warm":
+        return wait_for_run()
+    if argument == "--forks":
+        path = serve()
+        give_way_as_session()
+        return path
+    return Path(argument)
+
+
 if __name__ == "__main__":
     if not under_torchrun.is_rank():  # those inherit it
         give_way()
-    wanted = wait_for_run() if sys.argv[1] == "--warm" else Path(sys.argv[1])
+    wanted = run_wanted(sys.argv[1])
     sys.exit(main(wanted) if wanted else 0)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "timm", "sklearn", "numpy"}
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "numpy", "optuna", "sqlalchemy"}
 
 
 def modules_after(code: str) -> set[str]:
@@ -16,8 +16,10 @@ def modules_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
+        *("tltui.screens.rates", "tltui.lr_finding.page", "engine.experiments.lr_lines"),
         *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached", "tltui.taking_home"),
         *("engine.config", "engine.estimate", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
+        "engine.experiments.diagnosis",
     ],
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):

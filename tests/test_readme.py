@@ -12,7 +12,14 @@ from tltui.keymap import SCOPES
 
 README = Path(__file__).parent.parent / "README.md"
 MOVES = {"up", "down", "left", "right", "pageup", "pagedown", "home", "end", "enter", "escape", "tab"}
-KEY_NAMES = {"question_mark": "?", "slash": "/", "colon": ":", "left_square_bracket": "[", "right_square_bracket": "]"}
+KEY_NAMES = {
+    "question_mark": "?",
+    "exclamation_mark": "!",
+    "slash": "/",
+    "colon": ":",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+}
 
 
 def settings_table() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import platformdirs
 from textual import on, work
@@ -27,10 +27,21 @@ from tltui.runs import RunSummary
 from tltui.screens.commands import Actions, bound_nodes
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
-from tltui.screens.home import Home, Tables
-from tltui.screens.workbench import Workbench
+from tltui.screens.home import Home
+from tltui.screens.wanted import (
+    ComparisonWanted,
+    DraftWanted,
+    RunChosen,
+    RunWanted,
+    SettingsWanted,
+    Tables,
+    WorkbenchLeft,
+)
 from tltui.status import is_alive
 from tltui.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
+
+if TYPE_CHECKING:
+    from tltui.screens.workbench import Workbench
 
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
@@ -108,8 +119,8 @@ class TltuiApp(App[int]):
                 self.notify(folder.id, title="The queued run starts", markup=False)
         except InputError as error:
             self.notify(str(error), title="The queued run could not start", severity="error", markup=False)
-        # under a workbench it would be drawn for nobody, and have all of the terminal sent anew
-        if not any(isinstance(screen, Workbench) for screen in self.screen_stack):
+        # under another screen it would be drawn for nobody, and have all of the terminal sent anew
+        if all(screen is self._home or screen.is_modal for screen in self.screen_stack[1:]):
             self._home.show(summaries)
 
     def _alive(self) -> list[RunSummary]:
@@ -139,6 +150,8 @@ class TltuiApp(App[int]):
         self._home.show(self._summaries or [])
 
     def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
+        from tltui.screens.workbench import Workbench  # not needed before the first screen is there
+
         workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker)
         if isinstance(self.screen, Workbench):
             self.switch_screen(workbench)
@@ -146,18 +159,14 @@ class TltuiApp(App[int]):
             self.push_screen(workbench)
         return workbench
 
-    @on(Workbench.Left)
-    def _workbench_left(self, event: Workbench.Left) -> None:
+    @on(WorkbenchLeft)
+    def _workbench_left(self, event: WorkbenchLeft) -> None:
         self._home.left_draft = event.tables or self._home.left_draft
         self._back_to_runs()
 
-    @on(Workbench.CopyWanted)
-    def _copy_wanted(self, event: Workbench.CopyWanted) -> None:
-        self._open_draft(event.tables)
-
-    @on(Workbench.SettingsWanted)
+    @on(SettingsWanted)
     @work
-    async def _settings_wanted(self, event: Workbench.SettingsWanted) -> None:
+    async def _settings_wanted(self, event: SettingsWanted) -> None:
         options = [(run.path, f"{run.run}  {run.status}") for run in self._summaries or []]
         if not options:
             self.notify("there is no other run yet")
@@ -169,9 +178,9 @@ class TltuiApp(App[int]):
             except InputError as error:
                 self.notify(str(error), severity="error", markup=False)
 
-    @on(Workbench.RunWanted)
+    @on(RunWanted)
     @work
-    async def _run_wanted(self, event: Workbench.RunWanted) -> None:
+    async def _run_wanted(self, event: RunWanted) -> None:
         if alive := self._alive():
             question = Confirm(
                 "A run is training",
@@ -194,12 +203,18 @@ class TltuiApp(App[int]):
         event.workbench.follow(Following(folder))
         self._look_at_runs()
 
-    @on(Home.RunChosen)
-    def _run_chosen(self, event: Home.RunChosen) -> None:
+    @on(RunChosen)
+    def _run_chosen(self, event: RunChosen) -> None:
         self._open(event.folder)
 
-    @on(Home.DraftWanted)
-    def _draft_wanted(self, event: Home.DraftWanted) -> None:
+    @on(ComparisonWanted)
+    def _comparison_wanted(self, event: ComparisonWanted) -> None:
+        from tltui.screens.compare import Compare  # not needed before the first screen is there
+
+        self.push_screen(Compare(event.folders, self.glyphs, self.marker))
+
+    @on(DraftWanted)
+    def _draft_wanted(self, event: DraftWanted) -> None:
         self._open_draft(event.tables, event.focus)
 
     # Leaving
@@ -241,7 +256,7 @@ class TltuiApp(App[int]):
         self.push_screen(Help(keymap.in_force(here, self._keymap), str(self._config_dir / "keymap.toml")))
 
     def _load_keymap(self) -> list[str]:
-        wanted, problems = keymap.load_keymap(self._config_dir / "keymap.toml", known_actions())
+        wanted, problems = keymap.load_keymap(self._config_dir / "keymap.toml", known_actions)
         self.set_keymap(wanted)
         return problems
 

@@ -8,6 +8,7 @@ import traceback
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from engine.errors import InputError
 from engine.printable import printable
@@ -43,12 +44,15 @@ def cli(ctx: click.Context, runs_dir: str | None, **appearance: Any) -> None:  #
     \b
     Example:  tltui demo
     """
-    if ctx.invoked_subcommand is None:
-        from tltui import runs, terminal
+    if ctx.invoked_subcommand is not None:  # what is given before a command counts as if given after it
+        given = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        ctx.default_map = {ctx.invoked_subcommand: {name: ctx.params[name] for name in given}}
+        return
+    from tltui import runs, terminal
 
-        if refusal := terminal.why_no_app():
-            raise InputError(f"{refusal}; `tltui runs` lists your runs, `tltui --help` the other commands")
-        ctx.exit(open_app(runs.runs_folder(runs_dir), None, appearance))
+    if refusal := terminal.why_no_app():
+        raise InputError(f"{refusal}; `tltui runs` lists your runs, `tltui --help` the other commands")
+    ctx.exit(open_app(runs.runs_folder(runs_dir), None, appearance))
 
 
 for command in (*running.COMMANDS, *results.COMMANDS, *experiments.COMMANDS, *knowing.COMMANDS):

@@ -8,7 +8,7 @@ from typing import Any
 from engine import protocol as p
 from engine.config import RunConfig
 from engine.rundir import EventTail, RunFolder, new_command_id, send
-from engine.state import RunState, fold
+from engine.state import RunState, fold, in_force
 from tltui import runs
 from tltui.status import OVER
 
@@ -87,12 +87,9 @@ class Following:
         send(self.folder, command)
 
     def live_value(self, key: str) -> Any:  # noqa: ANN401
-        """The value of ``section.key`` in force: the config's, or what a command made of it since."""
-        for answer in reversed(self.state.answers.values()):
-            if isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set) and answer.command.key == key:
-                return answer.command.value
+        """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""
         section, name = key.split(".")
-        return getattr(getattr(self.config, section), name)
+        return getattr(getattr(in_force(self.config, self.state), section), name)
 
     @staticmethod
     def _answer(command: p.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:

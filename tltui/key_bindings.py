@@ -10,7 +10,9 @@ from tltui.keymap import Bound, bindings_of
 @functools.cache
 def known_actions() -> dict[str, Bound]:
     """Every action with an id, by id."""
-    from tltui.app import TltuiApp  # the app imports this module
+    # the app imports this module, and the screens over its first only when they are opened
+    from tltui.app import TltuiApp
+    from tltui.screens import compare, workbench  # noqa: F401 (their widgets are asked for below)
 
     found: dict[str, Bound] = {}
     pending: list[type] = [TltuiApp, *_widgets()]

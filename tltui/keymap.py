@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ SCOPES: dict[str, tuple[str, str]] = {
     "matrix": ("Moving in the matrix", "confusion"),
     "pairs": ("The worst pairs", "confusion"),
     "dialog": ("This dialog", "app"),
+    "compare": ("Comparing runs", "app"),
     "pictures": ("Pictures", "app"),
+    "rates": ("Learning rates", "app"),
     "help": ("This list", "app"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),
@@ -62,7 +64,7 @@ def bindings_of(classes: Iterable[type]) -> dict[str, Bound]:
     return found
 
 
-def load_keymap(path: Path, known: Mapping[str, Bound]) -> tuple[dict[str, str], list[str]]:
+def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, Bound]]) -> tuple[dict[str, str], list[str]]:
     """The keymap in a TOML file of lines like ``"workbench.run" = "r,f9"``, and what is wrong with it.
 
     What is wrong is left out, so that its default stays in force. Textual itself accepts anything here and may
@@ -74,6 +76,7 @@ def load_keymap(path: Path, known: Mapping[str, Bound]) -> tuple[dict[str, str],
         return {}, []
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return {}, [f"{path} can't be read: {error}"]
+    known = known_actions()
     problems: list[str] = []
     wanted: dict[str, tuple[str, ...]] = {}
     for id, value in content.items():

@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.config import from_tables, to_toml
+from engine.config import RunConfig, from_tables, to_toml, with_setting
 from engine.errors import InputError
+from engine.ready_made import ready_made
+from tltui.known_network import layer_tree
+
+_CLASSES = 1000  # of a tree whose stages alone matter; `tltui inspect` has it ready for as many
 
 
-def new_config(data: str | None, model: str | None, folder: Path) -> str:
-    """A commented run.toml that will lie in ``folder``; ``data`` is a folder or a csv file. Raises InputError."""
+def new_config(data: str | None, model: str | None, recipe: str | None, folder: Path) -> str:
+    """A commented run.toml that will lie in ``folder``; ``data`` is a folder or a csv file. Raises InputError.
+
+    ``recipe`` is the name of a ready-made one, whose phases are those for the network.
+    """
     tables: dict[str, Any] = {"data": {"path": "photos/"}}
     if data is not None:
         path = Path(data).expanduser()
@@ -19,7 +26,13 @@ def new_config(data: str | None, model: str | None, folder: Path) -> str:
         tables["data"] = {"source": "folder" if path.is_dir() else "csv", "path": _from(path, folder)}
     if model is not None:
         tables["model"] = {"name": model}
-    return to_toml(from_tables(tables))
+    config = from_tables(tables)
+    return to_toml(_with_recipe(config, recipe) if recipe else config)
+
+
+def _with_recipe(config: RunConfig, name: str) -> RunConfig:
+    tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head)
+    return with_setting(config, "recipe.phases", ready_made(name, tree, config.train.epochs, config.optimizer.lr))
 
 
 def _from(path: Path, folder: Path) -> str:

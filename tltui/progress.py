@@ -22,7 +22,9 @@ ACTIVITIES = {
     "checkpoint": "reading the checkpoint",
     "export": "exporting",
     "compare": "comparing",
+    "runs": "reading runs",
     "predict": "predicting",
+    "lr_find": "trying learning rates",
 }
 
 
@@ -84,6 +86,11 @@ class PlainProgress:
 
     def _note(self, event: p.AnyEvent) -> None:
         match event:
+            case p.Phase():
+                trained = f"{number(event.parameters.trainable)} parameters train at lr {event.lr:g}"
+                epochs = "1 epoch" if event.epochs == 1 else f"{event.epochs} epochs"
+                rules = ", ".join(event.rules) or "everything trains"
+                self._line(f"phase {event.number}/{event.phases}, {epochs}: {trained}; {rules}")
             case p.CommandApplied():
                 self._line(f"step {event.step}: {describe(event.command)}")
             case p.CommandRejected():

@@ -16,7 +16,7 @@ from tltui.status import status_mark
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run, or one that waits: then ``place`` is its place in the queue."""
+    """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared."""
 
     id: str
     status: str
@@ -29,6 +29,7 @@ class RunRow:
     epochs: int
     since: float
     place: int | None = None
+    marked: bool = False
 
     def cells(self, now: float, glyphs: Glyphs) -> dict[str, Content]:
         """The row's cells by column."""
@@ -44,18 +45,19 @@ class Column:
 
 
 COLUMNS: dict[str, Column] = {
-    "state": Column(13, lambda row, now, glyphs: status_mark(row.status, glyphs)),
-    "id": Column(5, lambda row, now, glyphs: Content(row.name)),
+    "": Column(2, lambda row, now, glyphs: Content.styled(glyphs.marked if row.marked else "", "bold $text-accent")),
+    "state": Column(12, lambda row, now, glyphs: status_mark(row.status, glyphs)),
+    "id": Column(5, lambda row, now, glyphs: Content(safe(row.name))),
     "data": Column(12, lambda row, now, glyphs: Content(safe(row.data))),
     "model": Column(20, lambda row, now, glyphs: Content(safe(row.model))),
     "trains": Column(7, lambda row, now, glyphs: Content("" if row.trains is None else share(row.trains))),
-    "best": Column(7, lambda row, now, glyphs: Content("" if row.best is None else f"{row.best:.1%}")),
+    "best": Column(6, lambda row, now, glyphs: Content("" if row.best is None else f"{row.best:.1%}")),
     "epoch": Column(8, lambda row, now, glyphs: Content(f"{row.epoch}/{row.epochs}")),
     "age": Column(6, lambda row, now, glyphs: Content(age(now - row.since))),
 }
 
 
-def row_of(summary: RunSummary) -> RunRow:
+def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
     """The row of a run that has a folder."""
     return RunRow(
         id=summary.run,
@@ -68,6 +70,7 @@ def row_of(summary: RunSummary) -> RunRow:
         epoch=summary.epoch,
         epochs=summary.epochs,
         since=summary.created,
+        marked=marked,
     )
 
 

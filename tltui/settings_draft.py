@@ -9,7 +9,16 @@ from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.config import DataConfig, RunConfig, allowed, from_tables, list_item, settings, with_setting
+from engine.config import (
+    DataConfig,
+    RunConfig,
+    allowed,
+    from_tables,
+    is_list_of_tables,
+    list_item,
+    settings,
+    with_setting,
+)
 from engine.errors import InputError
 
 FIELDS: dict[str, FieldInfo] = dict(settings())
@@ -108,7 +117,12 @@ def defaults() -> dict[str, dict[str, Any]]:
 
 
 def to_text(value: object) -> str:
-    """A value as one types it: lists with commas between the items, numbers in their shortest form."""
+    """A value as one types it: lists with commas between the items, numbers in their shortest form.
+
+    Phases, which nobody types, in short.
+    """
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"{len(value)} phase{'s' * (len(value) > 1)}, {'+'.join(str(phase['epochs']) for phase in value)} epochs"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, bool):
@@ -131,6 +145,8 @@ def from_text(key: str, text: str) -> object:
 
 def range_of(key: str) -> str:
     """What a setting takes, as short as can be: ``0 ≤ x < 1``, or nothing where anything goes."""
+    if is_list_of_tables(FIELDS[key]):
+        return ""
     if get_origin(FIELDS[key].annotation) is list:
         return "commas between"
     kind, _, bounds = allowed(FIELDS[key]).partition(", ")

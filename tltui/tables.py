@@ -84,7 +84,7 @@ def _confusion_table(evaluated: Evaluated) -> Table:
 def frozen_line(proof: FrozenProof | None) -> str:
     """What the run can prove of its frozen layers, in one line."""
     if proof is None or not proof.tensors:
-        return "frozen: nothing was frozen"
+        return "frozen: nothing was frozen when the run ended"
     verdict = "never changed" if proof.unchanged else "CHANGED, which is a bug: please report it"
     return (
         f"frozen: {proof.tensors} tensors of {number(proof.values)} values {verdict}; "

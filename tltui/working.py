@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.progress import Report
 from tltui.progress import ACTIVITIES
@@ -17,7 +17,8 @@ from tltui.progress import ACTIVITIES
 def working() -> Iterator[Report]:
     """A bar on standard error, where that is a terminal."""
     console = Console(stderr=True, markup=False, highlight=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn())
+    words = TextColumn("{task.description}", markup=False)
+    columns = (words, BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
     shown = console.is_terminal
     together = sys.stdout.isatty()  # then lines go above the bar; else rich would take them from standard output
     with Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=together) as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.config import RunConfig
 from engine.exporting import onnx_file
 from engine.exporting.about import About
 from engine.exporting.comparison import Comparison
@@ -9,6 +10,7 @@ from engine.exporting.plain import plain_network
 from engine.exporting.snippets import snippet
 from engine.markdown import at_start
 from engine.protocol import Evaluated
+from engine.recipe import in_words
 from engine.rundir import data_label
 from engine.trained import Trained
 
@@ -110,15 +112,24 @@ def _preprocessing(about: About) -> str:
 def _training(trained: Trained) -> str:
     config, state = trained.config, trained.state
     best = state.best
-    rules = "\n".join(f"- {at_start(rule)}" for rule in config.freeze.rules) or "- all layers train"
     counts = state.parameters
-    trains = f" {counts.trainable:,} of {counts.total:,} parameters train." if counts else ""
+    trains = f"\n\n{counts.trainable:,} of {counts.total:,} parameters train at the end." if counts else ""
     weights = at_start(config.model.weights if config.model.weights in ("default", "none") else "a file")
     lines = [
         f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
         + (f", the best was {best.epoch}" if best else "")
         + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch {config.train.batch_size}, "
         f"augmentation {config.data.augment}, seed {config.train.seed}.",
-        f"Freeze plan, the last rule that covers a layer decides:{trains}\n\n{rules}",
+        f"{_plan(config)}{trains}",
     ]
     return "\n\n".join(lines)
+
+
+def _plan(config: RunConfig) -> str:
+    if config.recipe.phases:
+        what = "Phases, in each of which the last rule that covers a layer decides:"
+        listed = [f"{number}. {at_start(in_words(phase))}" for number, phase in enumerate(config.recipe.phases, 1)]
+    else:
+        what = "Freeze plan, the last rule that covers a layer decides:"
+        listed = [f"- {at_start(rule)}" for rule in config.freeze.rules] or ["- all layers train"]
+    return "\n\n".join([what, "\n".join(listed)])

@@ -51,7 +51,8 @@ class TrainerState(msgspec.Struct):
     """What goes on with training besides tensors: all of trainer.json.
 
     ``epoch`` and ``step`` count what is done, ``totals`` are those of the epoch that is under way. ``seq``: the last
-    event when this was so. ``numbers``: what the optimizer remembers besides tensors.
+    event when this was so. ``phase``: of the recipe, the one in force. ``numbers``: what the optimizer
+    remembers besides tensors.
     """
 
     epoch: int
@@ -64,6 +65,7 @@ class TrainerState(msgspec.Struct):
     frozen: FrozenMemory
     scaler: dict[str, Any]
     random: RandomState
+    phase: int = 0
     numbers: dict[str, dict[str, Any]] = {}
 
 

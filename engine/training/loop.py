@@ -11,12 +11,14 @@ from engine.data.loaders import shuffled_batches
 from engine.errors import Stopped, TrainingFailed
 from engine.progress import Report
 from engine.protocol import Epoch, Step, finite
+from engine.recipe import part_of
 from engine.training import optimizers, schedules
 from engine.training.checkpoints import Totals
 from engine.training.criterion import Criterion, balanced_weights
 from engine.training.forgetting import Forgetting
 from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
+from engine.training.validation import Validation
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
 
@@ -37,14 +39,15 @@ def _train_epochs(session: Session, report: Report) -> str:
     cached = session.feed.cached
     forgetting = Forgetting(session)
     while (reason := why_over(session)) is None:
+        session.take_up_phase()
         started = time.monotonic() - session.totals.seconds
         train_epoch(session, criterion, started)
         session.rollbacks = 0 if session.totals.sound else session.rollbacks
-        val_loss, val_accuracy = validate(session, criterion, report)
+        validation = validate(session, criterion, report)
         if session.ranks.first:
             forgetting.tell()
         session.epoch += 1
-        write_epoch(session, session.totals, val_loss, val_accuracy, time.monotonic() - started)
+        write_epoch(session, session.totals, validation, time.monotonic() - started)
         session.totals = Totals()
         best = session.best is session.epochs[-1]
         # Where epochs are shorter than writing takes, even a snapshot of each would cost too much.
@@ -100,9 +103,9 @@ def train_batches(session: Session, batches: list[list[int]], criterion: Criteri
                 session.obey()
                 if session.split is not split:
                     return
-            config = session.config
-            epochs = config.train.epochs
-            factor = schedules.factor(config.schedule, session.step, session.steps_per_epoch, epochs)
+            config, per_epoch = session.config, session.steps_per_epoch
+            part = part_of(config, session.epoch)
+            factor = schedules.factor(config.schedule, session.step - part.first * per_epoch, per_epoch, part.epochs)
             optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
             session.step += 1
             steps.add(launch(session, batch, criterion))
@@ -160,14 +163,13 @@ def _advice(session: Session) -> str:
     return " or ".join(changes)
 
 
-def validate(session: Session, criterion: Criterion, report: Report) -> tuple[float, float]:
-    """Mean loss and accuracy on the validation pictures."""
-    loss, correct, count = 0.0, 0, 0
+def validate(session: Session, criterion: Criterion, report: Report) -> Validation:
+    """How the network does on the validation pictures."""
+    validation = Validation(len(session.data.classes), session.device)
     for logits, labels in session.answers("val", report, "validate"):
-        loss += criterion(logits, labels).item() * len(labels)
-        correct += int((logits.argmax(1) == labels).sum())
-        count += len(labels)
-    return session.ranks.from_first(lambda: (loss / count, correct / count))
+        validation.add(criterion(logits, labels), logits, labels)
+    validation.share(session.ranks)
+    return validation
 
 
 def make_criterion(session: Session) -> Criterion:
@@ -197,22 +199,25 @@ def write_step(session: Session, result: StepResult, images_per_second: float) -
         session.log.write(result.layers)
 
 
-def write_epoch(session: Session, totals: Totals, val_loss: float, val_accuracy: float, seconds: float) -> None:
+def write_epoch(session: Session, totals: Totals, validation: Validation, seconds: float) -> None:
     """Tell of an epoch, with the proof that what is frozen did not move."""
     proof = session.freezing.verify()
     train_loss, train_kind = finite(totals.loss / totals.count if totals.count else math.nan)
-    finite_val_loss, val_kind = finite(val_loss)
+    finite_val_loss, val_kind = finite(validation.loss)
     epoch = Epoch(
         epoch=session.epoch,
         step=session.step,
         train_loss=train_loss,
         train_accuracy=totals.correct / totals.count if totals.count else 0.0,
         val_loss=finite_val_loss,
-        val_accuracy=val_accuracy,
+        val_accuracy=validation.accuracy,
         nonfinite=val_kind or train_kind,
         seconds=round(seconds, 3),
         frozen_digest=proof.digest,
         frozen_unchanged=proof.unchanged,
+        val_balanced_accuracy=validation.balanced_accuracy,
+        val_label_rank=validation.label_rank,
+        batch_norms=len(session.freezing.moving),
     )
     session.epochs.append(epoch)
     session.log.write(epoch)

@@ -12,7 +12,10 @@ _ONECYCLE_END = 1e-4
 
 
 def factor(config: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the learning rate is multiplied by at ``step`` (0 is the first); in 0 … 1."""
+    """What the learning rate is multiplied by at ``step`` (0 is the first) of so many ``epochs``; in 0 … 1.
+
+    These are the whole run's, or those of one phase of a recipe.
+    """
     total = max(steps_per_epoch * epochs, 1)
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:

@@ -14,6 +14,7 @@ import torch
 from torch.optim import Optimizer
 
 from engine import config as settings
+from engine import recipe
 from engine.config import RunConfig
 from engine.control import Control
 from engine.data.loaders import batch_count
@@ -34,6 +35,7 @@ from engine.protocol import (
     CommandRejected,
     Epoch,
     Pause,
+    Phase,
     Resume,
     SaveCheckpoint,
     Set,
@@ -61,7 +63,8 @@ _BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epo
 class Session:
     """A run in training.
 
-    ``step`` and ``epoch`` count what is done, ``totals`` are those of the epoch under way; ``parked`` is the
+    ``step`` and ``epoch`` count what is done, ``totals`` are those of the epoch under way; ``phase``: of the recipe,
+    the one in force, 0 before the first; ``parked`` is the
     optimizer's memory of parameters that are frozen now; ``changes``: an earlier engine's, to be made again; ``start``:
     what weights were before they trained.
     """
@@ -87,6 +90,7 @@ class Session:
     optimizer: Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
     parked: NamedState = field(default_factory=dict)
+    phase: int = 0
     step: int = 0
     epoch: int = 0
     totals: Totals = field(default_factory=Totals)
@@ -135,6 +139,32 @@ class Session:
         self.cut()
         if not any(self.depths[name].group == HEAD for name in trainable):
             self.warn("head_frozen", 'the new classifier is frozen and stays random; add "train head" to freeze.rules')
+
+    def take_up_phase(self) -> None:
+        """Put the phase in force in which the epoch to come lies, and tell of it, where that is another one."""
+        part = recipe.part_of(self.config, self.epoch)
+        if part.number == self.phase:
+            return
+        before, self.config, self.phase = self.config, recipe.in_force(self.config, part.number), part.number
+        freeze, optimizer = self.config.freeze, self.config.optimizer
+        if freeze.rules != before.freeze.rules or optimizer.layer_decay != before.optimizer.layer_decay:
+            self.put_plan_in_force(freeze.rules)
+        self.log.write(
+            Phase(
+                number=part.number,
+                phases=len(self.config.recipe.phases),
+                epochs=part.epochs,
+                step=self.step,
+                epoch=self.epoch,
+                rules=freeze.rules,
+                lr=optimizer.lr,
+                backbone_lr_factor=optimizer.backbone_lr_factor,
+                layer_decay=optimizer.layer_decay,
+                parameters=self.freezing.counts(),
+            )
+        )
+        if freeze.rules != before.freeze.rules:
+            self.tell_of_boundary()
 
     def cut(self) -> None:
         """Divide the network anew into what is computed once for each picture and what trains."""
@@ -265,6 +295,7 @@ class Session:
             frozen=frozen,
             scaler=self.scaler.state_dict(),
             random=random_state(self.device),
+            phase=self.phase,
         )
         snapshot = checkpoints.Snapshot(
             trainer,
@@ -277,7 +308,7 @@ class Session:
         """Take up the run where ``checkpoint`` has it, whose weights and settings are in force already."""
         trainer = self.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint))
         self.epoch, self.step, self.totals = trainer.epoch, trainer.step, trainer.totals
-        self.epochs, self.rollbacks = trainer.epochs, trainer.rollbacks
+        self.epochs, self.rollbacks, self.phase = trainer.epochs, trainer.rollbacks, trainer.phase
         self.changes = deque(self.past.changes_after(trainer.step, trainer.seq))
         self.freezing.remember(trainer.frozen)
         if trainer.scaler:

@@ -62,12 +62,13 @@ class StepResult:
     layers: Layers | None = None
 
 
-def launch(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+def launch(session: Session, batch: Batch, criterion: Criterion, *, with_looks: bool = True) -> Launched:
     """Forward, backward, clip, step. Weights stay as they are where the loss or a gradient is not finite.
 
-    Where memory is too small for the batch it goes through in parts. Raises TrainingFailed where none would fit.
+    Where memory is too small for the batch it goes through in parts. ``with_looks``: at the layers, when one is due.
+    Raises TrainingFailed where no part would fit.
     """
-    look = Look(session) if is_due(session.step, session.steps_per_epoch) else None
+    look = Look(session) if with_looks and is_due(session.step, session.steps_per_epoch) else None
     optimizer, scaler = session.optimizer, session.scaler
     before = Before(session.freezing, session.device)
     while True:

@@ -19,6 +19,7 @@ from engine.protocol import (
     Epoch,
     Forgetting,
     Layers,
+    Phase,
     SaveCheckpoint,
     Set,
     Step,
@@ -72,6 +73,7 @@ class Outcome:
     optimizer: dict[str, bytes]
     steps: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
+    phases: list[dict[str, Any]]
     layers: list[dict[str, Any]]
     forgetting: list[dict[str, Any]]
     answers: list[tuple[str, str, int]]
@@ -87,6 +89,7 @@ class Outcome:
             optimizer=_tensors(last / "optimizer.safetensors"),
             steps=[_without(event, "seq", "time", "images_per_second") for event in events if isinstance(event, Step)],
             epochs=[_without(event, "seq", "time", "seconds") for event in events if isinstance(event, Epoch)],
+            phases=[_without(event, "seq", "time") for event in events if isinstance(event, Phase)],
             layers=[_without(event, "seq", "time") for event in events if isinstance(event, Layers)],
             forgetting=[_without(event, "seq", "time") for event in events if isinstance(event, Forgetting)],
             answers=[

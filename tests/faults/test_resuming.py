@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from engine.config import with_setting
 from engine.models.prefix import Rows
 from engine.protocol import (
     AnyEvent,
@@ -239,6 +240,37 @@ def test_a_run_that_is_killed_while_it_catches_up_still_ends_the_same(folder: Ru
     for _ in range(2):
         live(folder, lambda event: isinstance(event, Resumed), script()).kill()
     assert not expected.difference(end(folder))
+
+
+def test_a_run_in_phases_that_is_killed_between_and_within_them_ends_the_same(root: Path):
+    config = with_setting(
+        short_config(root),
+        "recipe.phases",
+        [
+            {"epochs": 1, "rules": ["freeze *", "train head"], "lr": 0.02},
+            {"epochs": 1, "rules": ["freeze *", "train layer4", "train head"], "layer_decay": 0.5},
+            {"epochs": 1, "rules": ["freeze *", "train layer3", "train head"], "backbone_lr_factor": 0.5},
+        ],
+    )
+    asked: Script = [
+        (2, SaveCheckpoint(id="checkpoint")),
+        (7, Set(id="rate", key="optimizer.lr", value=0.004)),
+        (8, Set(id="thaw", key="freeze.rules", value=["freeze *", "train layer3", "train layer4", "train head"])),
+        (12, Set(id="late", key="optimizer.lr", value=0.003)),
+    ]
+    expected = end(create(root / "runs", config), asked)
+    assert [(phase["number"], phase["step"], phase["lr"]) for phase in expected.phases] == [
+        (1, 0, 0.02),
+        (2, 5, 0.01),
+        (3, 10, 0.01),
+    ]
+    folder = create(root / "runs", config)
+    for at in (5, 12):
+        live(folder, step(at), asked).kill()
+    assert not expected.difference(end(folder, asked))
+    state = fold_all(EventTail(folder).poll())
+    assert state.rules == config.recipe.phases[2].rules
+    assert all(epoch.frozen_unchanged for epoch in state.epochs)
 
 
 def explode(folder: RunFolder) -> int:

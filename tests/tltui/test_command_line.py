@@ -93,6 +93,18 @@ def wait_for(folder: RunFolder, kind: type) -> object:
     return next(event for event in runs.follow(folder) if isinstance(event, kind))
 
 
+def test_a_new_config_can_have_the_phases_of_a_recipe(tltui: CommandLine, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    done = tltui("new", "--data", "photos", "--model", "timm/test_resnet", "--recipe", "gradual")
+    assert done.returncode == 0, done.stderr
+    config = load(tmp_path / "run.toml")
+    assert sum(phase.epochs for phase in config.recipe.phases) == config.train.epochs
+    assert config.recipe.phases[1].rules == ["freeze *", "train layer4", "train head"]
+    unknown = tltui("new", "--recipe", "lpft", "-o", "-")
+    assert unknown.returncode == 2
+    assert "'lp-ft'" in unknown.stderr
+
+
 def test_training_from_a_new_config_to_the_results(tltui: CommandLine, tmp_path: Path):
     make_pictures(tmp_path / "photos", 12)
     assert tltui("new", "--data", "photos", "--model", "timm/test_resnet", "-o", "run.toml").returncode == 0
@@ -292,6 +304,15 @@ def test_a_run_that_can_not_be_resumed_for_now_is_kept(
     assert tltui("resume", "last").returncode == 2
     assert (folder.checkpoints / "last" / "SHA256SUMS").exists()
     assert runs.read(folder).status == "failed"
+
+
+def test_an_option_before_the_command_counts_as_after_it(tltui: CommandLine, tmp_path: Path):
+    (tmp_path / "elsewhere" / "ab12-flowers").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "ab12-flowers" / "run.toml").write_text('[data]\nsource = "digits"\n')
+    before = tltui("--runs-dir", "elsewhere", "runs", "--json")
+    after = tltui("runs", "--json", "--runs-dir", "elsewhere")
+    assert [run["run"] for run in json.loads(before.stdout)] == ["ab12-flowers"]
+    assert before.stdout == after.stdout
 
 
 def test_an_ambiguous_prefix_is_refused_with_the_runs_it_means(tltui: CommandLine, config: Callable[..., RunConfig]):

@@ -7,20 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from scipy.stats import binomtest
 
 from engine.config import RunConfig, to_toml
+from tests.compared_runs import write_runs
 from tests.tltui.test_command_line import CommandLine
+from tltui.comparing.columns import setting_columns
 from tltui.comparing.mcnemar import Discordant, holm, p_value
+from tltui.comparing.page import Layout, page
+from tltui.comparing.reading import Comparing
+from tltui.glyphs import ASCII, UNICODE, Glyphs
 
 
 @pytest.fixture
-def tltui(tmp_path_factory: pytest.TempPathFactory, config: Callable[..., RunConfig]) -> CommandLine:
+def tltui(tmp_path: Path) -> CommandLine:
     """With two runs on the same pictures, which are completed."""
-    command = CommandLine(tmp_path_factory.mktemp("compare"))
-    for rate in (0.01, 1e-5):
-        (command.folder / "run.toml").write_text(to_toml(config(optimizer={"lr": rate})))
-        assert command("train", "run.toml").returncode == 0
+    command = CommandLine(tmp_path)
+    write_runs(command.runs, 2)
     return command
 
 
@@ -32,7 +36,11 @@ def runs(tltui: CommandLine) -> list[str]:
     return [row["run"] for row in rows(tltui)]
 
 
-def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tltui: CommandLine):
+def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tmp_path: Path, config: Callable[..., RunConfig]):
+    tltui = CommandLine(tmp_path)
+    for rate in (0.01, 1e-5):
+        (tmp_path / "run.toml").write_text(to_toml(config(optimizer={"lr": rate})))
+        assert tltui("train", "run.toml").returncode == 0
     first, second = runs(tltui)
     done = tltui("compare", first, second, "--json")
     assert done.returncode == 0, done.stderr
@@ -46,7 +54,7 @@ def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tltui: Command
     assert sorted((test["only_this"], test["only_best"])) == sorted((only_first, only_second))
     text = tltui("compare", first, second)
     assert text.returncode == 0
-    assert all(word in text.stdout for word in (first, second, "optimizer.lr", "McNemar"))
+    assert all(word in text.stdout for word in (first[:4], second[:4], " lr", "McNemar"))
 
 
 def predictions(folder: Path) -> list[bool]:
@@ -79,3 +87,56 @@ def test_the_test_is_the_exact_one(this: int, other: int):
 
 def test_many_tests_are_corrected():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@pytest.mark.parametrize("count", [2, 6, 7, 50])
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize(("glyphs", "marker"), [(UNICODE, "braille"), (ASCII, "ascii")])
+def test_few_and_many_runs_fit_a_narrow_and_a_wide_terminal(
+    count: int, width: int, glyphs: Glyphs, marker: str, tmp_path: Path
+):
+    comparison = Comparing(write_runs(tmp_path, count)).look()
+    rows = ["".join(text for text, _ in row) for row in page(comparison, Layout(width, 14, glyphs, marker))]
+    assert max(map(cell_len, rows)) <= width
+    table = rows[rows.index("Runs, the best first") + 1 :]
+    assert [line.split()[1] for line in table[1 : count + 1]] == [
+        comparison.runs[number - 1].run[:4] for number in comparison.order
+    ]
+    if marker == "ascii":
+        assert "\n".join(rows).isascii()
+
+
+def test_the_most_telling_setting_comes_first(tmp_path: Path):
+    comparison = Comparing(write_runs(tmp_path, 20)).look()
+    assert [one.key for one in comparison.differing] == ["optimizer.lr", "train.seed"]
+    rate, seed = (one.explains for one in comparison.differing)
+    assert rate is not None
+    assert seed is not None
+    assert rate > 0.9
+    assert seed < 0.3
+
+
+def test_nothing_is_told_of_few_runs(tmp_path: Path):
+    assert all(one.explains is None for one in Comparing(write_runs(tmp_path, 3)).look().differing)
+
+
+def test_a_second_look_reads_only_what_is_new(tmp_path: Path):
+    folders = write_runs(tmp_path, 3)
+    comparing = Comparing(folders)
+    first = comparing.look()
+    assert comparing.look() is first
+    folders[0].predictions.unlink()
+    again = comparing.look()
+    assert again is not first
+    assert [one.run for one in again.mcnemar.untested] == [1]
+
+
+def test_lists_are_told_by_what_is_not_in_all_of_them(tmp_path: Path):
+    folders = write_runs(tmp_path, 2)
+    for folder, rules in zip(folders, (["freeze *", "train head"], ["freeze *", "train a", "train head"]), strict=True):
+        folder.config.write_text(
+            to_toml(RunConfig.model_validate({"data": {"source": "digits"}, "freeze": {"rules": rules}}))
+        )
+    columns = setting_columns(Comparing(folders).look(), UNICODE)
+    (rules,) = (column for column in columns if column.key == "freeze.rules")
+    assert rules.texts == ("…", "…, train a, …")

@@ -8,13 +8,17 @@ import io
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from engine.config import RunConfig, load, to_toml
-from tests.conftest import make_pictures
+from engine.progress import quiet
+from engine.training.loop import train
+from tests.conftest import Sessions, make_pictures
 from tests.tltui.test_command_line import CommandLine
+from tltui.report.command import write_report
 
 EVIL = "<b onclick=x>`|[a](b)\x1b[31m"
 
@@ -83,3 +87,15 @@ def test_another_kind_of_file_is_refused(tltui: CommandLine):
     assert (refused.returncode, "written as .html or .md" in refused.stderr) == (2, True)
     refused = tltui("report", "last", "-o", "nowhere/report.md")
     assert (refused.returncode, "can't be written" in refused.stderr) == (2, True)
+
+
+def test_what_stands_out_comes_with_what_helps(session: Sessions, tmp_path: Path, config: Callable[..., RunConfig]):
+    slow = session(config(optimizer={"lr": 1e-7}, train={"epochs": 6, "batch_size": 4}))
+    train(slow, quiet)
+    slow.log.close(5)
+    for name in ("report.html", "report.md"):
+        write_report(slow.folder, tmp_path / name)
+        text = (tmp_path / name).read_text()
+        assert "What stands out" in text
+        assert "rate too low: head moved" in text
+        assert "optimizer.lr = 1e-06" in text

@@ -9,11 +9,12 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.config import is_live
+from engine.config import is_list_of_tables, is_live
 from tltui.settings_draft import FIELDS
 from tltui.widgets.choice import Choice
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.field_row import FieldRow
+from tltui.widgets.in_short import InShort
 
 
 class FormApp(App[None]):
@@ -58,7 +59,8 @@ def test_every_setting_has_a_row_with_the_widget_for_its_type():
     async def test(pilot: Pilot[None]) -> None:
         for key, field in FIELDS.items():
             chosen = field.annotation is bool or get_origin(field.annotation) is Literal
-            assert isinstance(app.row(key).editor, Choice if chosen else Input), key
+            widget = InShort if is_list_of_tables(field) else Choice if chosen else Input
+            assert isinstance(app.row(key).editor, widget), key
 
     drive(app, test)
 

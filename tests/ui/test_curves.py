@@ -17,7 +17,7 @@ from engine.state import RunState, fold, fold_all
 from tltui.glyphs import ASCII, UNICODE
 from tltui.plotting import axes
 from tltui.plotting.feeds import smoothed
-from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, View, phases, picture, window
+from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, Mark, View, phases, picture, window
 from tltui.plotting.plot import POINT, SCATTER
 from tltui.widgets.curves import Curves
 
@@ -186,13 +186,13 @@ def test_phase_marks_stand_where_the_plan_changed():
     state = a_run()
     fold(state, p.CommandApplied(command=p.Set(id="y", key="optimizer.lr", value=0.1), step=200))
     fold(state, p.CommandRejected(command=p.Set(id="z", key="freeze.rules", value=[]), step=210, reason="nothing left"))
-    assert phases(state) == [(120, "train layer4")]
+    assert phases(state) == [Mark(120, "train layer4")]
     screen = shown(state)
     assert sum("┊" in line for line in screen) > 8
     assert any("┊ train layer4" in line for line in screen)
     plan = p.Set(id="c2", key="freeze.rules", value=["freeze *", "train layer3", "train layer4", "train head"])
     fold(state, p.CommandApplied(command=plan, step=200))
-    assert phases(state)[1] == (200, "train layer3")
+    assert phases(state)[1] == Mark(200, "train layer3")
 
 
 def test_loss_and_accuracy_can_be_read_in_sixty_columns_by_marks_alone():
@@ -380,3 +380,66 @@ def test_a_name_at_the_end_of_a_run_is_not_cut_off():
     looks = [a_look(step, step // 40) for step in (40, 400)]
     state = fold_all([*beginning(10, 40), *training(range(1, 401), 40), *looks])
     assert all(any(stage in line for line in shown(state, "5", "1", "2")) for stage in ("head", "layer3", "layer4"))
+
+
+def in_phases(done: int = 300, *, epochs: tuple[int, ...] = (2, 4, 4), begun: int = 3) -> RunState:
+    """A run of a recipe whose phases have so many ``epochs`` of 40 steps, of which so many have begun."""
+    plans = [["freeze *", "train head"], ["freeze *", "train layer4", "train head"], ["train *"]]
+    counts = p.ParameterCounts(total=100, trainable=10, frozen=90)
+    starts = [sum(epochs[:at]) for at in range(len(epochs))]
+    events: list[p.AnyEvent] = [*beginning(sum(epochs), 40), *training(range(1, done + 1), 40)]
+    for number, (length, start, rules) in enumerate(zip(epochs, starts, plans, strict=False), 1):
+        if number <= begun:
+            phase = p.Phase(
+                number=number, phases=len(epochs), epochs=length, step=40 * start, epoch=start, rules=rules,
+                lr=0.01, backbone_lr_factor=0.1, layer_decay=1.0, parameters=counts,
+            )  # fmt: skip
+            at = next((at for at, one in enumerate(events) if isinstance(one, p.Step) and one.step > 40 * start), 3)
+            events.insert(at, phase)
+    return fold_all(through_a_log(events))
+
+
+@pytest.mark.parametrize(("marker", "line"), [("braille", "─━┊"), ("ascii", "-=:")])
+def test_phases_of_a_recipe_stand_above_the_curves_and_behind_them(marker: str, line: str):
+    thin, thick, mark = line
+    state = in_phases()
+    assert phases(state) == [Mark(0, "train head", 1), Mark(80, "train layer4", 2), Mark(240, "train *", 3)]
+    screen = shown(state, marker=marker)
+    names = screen[1]
+    assert f"{thin} 1 train head {mark} 2 train layer4 {thick}{thick}" in names
+    assert f"{mark} 3 train * {thin}{thin}" in names
+    at = names.index(mark)
+    assert sum(row[at] == mark for row in screen[2:12]) > 5  # the mark goes on below
+    assert names in screen[2:]  # above the accuracy, too
+
+
+def test_a_phase_that_has_not_begun_has_no_band_yet():
+    names = shown(in_phases(60, begun=1))[1]
+    assert names.rstrip() == f"{' ' * 6}─ 1 train head"  # a fifth of the run is no longer than its name
+
+
+def test_many_short_phases_are_told_apart_by_their_numbers():
+    state = in_phases(200, epochs=(1, 1, 1), begun=2)
+    fold(state, p.CommandApplied(command=p.Set(id="x", key="train.epochs", value=40), step=199))
+    names = shown(state)[1]
+    assert "1┊2" in names
+    assert [len(row) for row in shown(state)] == [80] * 24
+
+
+def test_every_other_phase_has_another_background():
+    async def main() -> None:
+        curves = Curves()
+        async with OneWidget(curves).run_test(size=(80, 24)) as pilot:
+            curves.show(in_phases())
+            await pilot.pause()
+            row = curves.render_line(5)
+            colours = {}
+            at = 0
+            for segment in row:
+                for _ in segment.text:
+                    colours[at] = segment.style and segment.style.bgcolor
+                    at += 1
+            assert colours[10] == colours[78] != colours[40]
+            assert colours[0] == colours[10]
+
+    asyncio.run(main())

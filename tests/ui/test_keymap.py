@@ -13,7 +13,7 @@ TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q", "ctrl+z", "ctrl+h", "ctrl+i", "
 def load(tmp_path: Path, text: str) -> tuple[dict[str, str], list[str]]:
     path = tmp_path / "keymap.toml"
     path.write_text(text)
-    return load_keymap(path, known_actions())
+    return load_keymap(path, known_actions)
 
 
 def test_a_key_can_be_given_to_another_action(tmp_path: Path):
@@ -54,7 +54,7 @@ def test_one_wrong_line_does_not_take_the_others_away(tmp_path: Path):
 
 
 def test_no_file_is_no_problem(tmp_path: Path):
-    assert load_keymap(tmp_path / "none.toml", known_actions()) == ({}, [])
+    assert load_keymap(tmp_path / "none.toml", known_actions) == ({}, [])
 
 
 def test_every_action_says_what_it_does_and_belongs_somewhere():

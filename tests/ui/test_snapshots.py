@@ -1,4 +1,4 @@
-"""Both screens look as they did: two sizes, two themes. ``pytest tests/ui/test_snapshots.py --snapshot-update`` takes
+"""The screens look as they did: two sizes, two themes. ``pytest tests/ui/test_snapshots.py --snapshot-update`` takes
 new pictures, to be looked at before they are kept."""
 
 from __future__ import annotations
@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from app_runs import until
+from app_runs import app_on, until
 from still_life import app
 from textual.pilot import Pilot
 
+from tests.compared_runs import write_runs
+from tltui.screens.compare import Compare
 from tltui.screens.home import Home
 from tltui.screens.workbench import Workbench
 from tltui.widgets.layer_rows import LayerRows
@@ -41,3 +43,18 @@ def test_the_workbench_looks_as_it_did(
 
     opened = app(tmp_path, run="c0de-flowers-resnet18", theme=theme)
     assert snap_compare(opened, terminal_size=size, run_before=settle)
+
+
+@pytest.mark.parametrize("runs", [3, 20])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_comparison_looks_as_it_did(
+    size: tuple[int, int], runs: int, tmp_path: Path, snap_compare: Callable[..., bool]
+):
+    write_runs(tmp_path / "runs", runs)
+
+    async def settle(pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "0002" in pilot.app.export_screenshot())
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Compare) and "McNemar" in pilot.app.export_screenshot())
+
+    assert snap_compare(app_on(tmp_path), terminal_size=size, run_before=settle)

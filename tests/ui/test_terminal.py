@@ -1,14 +1,21 @@
 """The app on a real terminal, and what it does when that goes away."""
 
+import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from folded_runs import beginning, training
+from networks import resnet18
 from pseudo_terminal import Terminal
 
+from engine import protocol as p
+from engine.rundir import RunFolder
 from tltui.terminal import set_pace
 
 LEAVE_ALTERNATE_SCREEN, SHOW_CURSOR = b"\x1b[?1049l", b"\x1b[?25h"
@@ -91,3 +98,31 @@ def test_a_remote_line_gets_fewer_frames_and_no_animation_unless_the_user_says_o
     local: dict[str, str] = {}
     set_pace(local)
     assert local == {}
+
+
+@pytest.mark.slow
+def test_memory_is_where_it_was_after_a_hundred_thousand_steps(tmp_path: Path):
+    folder = RunFolder(tmp_path / "ab12-flowers")
+    folder.path.mkdir()
+    folder.config.write_text('[data]\npath = "/data/flowers"\n[model]\nname = "resnet18"\n')
+    folder.model.write_text(json.dumps(resnet18()))
+    events = [*beginning(300, 400), *training(range(1, 120_001), 400)]
+    for seq, event in enumerate(events, start=1):
+        event.seq, event.time = seq, 1000.0 + seq
+    lines = [p.encode(event) for event in events]
+    command = [sys.executable, "-m", "tltui", "attach", "ab12", "--runs-dir", str(tmp_path)]
+    terminal = Terminal(command, 120, 40, XDG_CONFIG_HOME=str(tmp_path / "config"))
+    took = []
+    with folder.events.open("ab", buffering=0) as log:
+        for at in range(0, len(lines), 500):
+            log.write(b"".join(lines[at : at + 500]))
+            until = time.monotonic() + 0.15  # the app looks and draws as it does in a long run
+            while time.monotonic() < until:
+                terminal.read(0.05)
+            took.append(psutil.Process(terminal.process.pid).memory_info().rss)
+    terminal.wait_for("step 120,000")
+    terminal.press("q")
+    terminal.end_of_program()
+    early, late = max(took[20:40]), min(took[-20:])
+    print(f"{early / 1e6:.1f} MB after 20,000 steps, {late / 1e6:.1f} MB after 120,000")  # noqa: T201
+    assert late - early < 5e6

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from engine.printable import printable
 from tltui.console import console
-from tltui.options import json_option, run_names, runs_dir_option
+from tltui.options import json_option, overrides, run_names, runs_dir_option, set_option
+
+READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
 
 
 @click.command()
@@ -27,4 +32,72 @@ def compare(names: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None
     print_comparison(console(), [runs.find(folder, name) for name in names], as_json=as_json)
 
 
-COMMANDS = (compare,)
+@click.command("lr-find")
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@json_option
+@click.pass_context
+def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json: bool) -> None:
+    """Test which learning rates suit: train a little while they rise, and look where the loss falls.
+
+    The head first, with the backbone held still, then the backbone. Nothing is kept of it, no run is made.
+
+    \b
+    Example:  tltui lr-find run.toml
+    """
+    from engine.config import load
+    from engine.errors import Stopped, TrainingFailed
+    from tltui.lr_finding.command import print_range_test
+
+    try:
+        print_range_test(console(), load(config, overrides(changes)), as_json=as_json)
+    except Stopped:
+        ctx.exit(130)
+    except TrainingFailed as failure:
+        click.echo(f"tltui: {printable(str(failure))}", err=True)
+        ctx.exit(1)
+
+
+@click.command()
+@click.argument("name", metavar="[SWEEP]", required=False)
+@click.option("--show", is_flag=True, help="What came of it so far; nothing is started.")
+@click.option("--join", metavar="URL", help="Work on a sweep in this Optuna storage, beside others.")
+@click.option("--ready", type=click.Choice(READY_SWEEPS), help="Write a ready-made sweep.")
+@click.option("--base", default="run.toml", show_default=True, metavar="BASE", help="What --ready varies.")
+@click.option(
+    "-o", "output", default="sweep.toml", show_default=True, metavar="FILE", help='Of --ready; "-" prints it.'
+)
+@json_option
+@runs_dir_option
+def sweep(
+    name: str | None,
+    show: bool,
+    join: str | None,
+    ready: str | None,
+    base: str,
+    output: str,
+    as_json: bool,
+    runs_dir: str | None,
+) -> None:
+    """Try many settings: each trial is a run, Optuna chooses its settings. SWEEP is a sweep.toml or a sweep's name.
+
+    The same command again goes on where it was. Ctrl-C stops in order, a second one leaves the trials to themselves.
+
+    \b
+    Example:  tltui sweep --ready rates --base run.toml
+              tltui sweep sweep.toml
+              tltui sweep sweep.toml --show
+              tltui sweep --join postgresql://host/sweeps sweep-3f2a1c
+    """
+    from tltui import runs
+    from tltui.sweeping.command import run_sweep, write_ready
+
+    folder = runs.runs_folder(runs_dir)
+    if ready:
+        click.echo(write_ready(folder, ready, base, output), nl=False)
+        return
+    if status := run_sweep(folder, name, join, show=show, as_json=as_json):
+        click.get_current_context().exit(status)
+
+
+COMMANDS = (compare, lr_find, sweep)

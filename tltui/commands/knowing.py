@@ -41,19 +41,12 @@ def inspect(
               tltui inspect resnet50 --profile
     """
     from engine.config import HeadConfig
-    from engine.models import known_trees
     from engine.plan import decide_model
+    from tltui import known_network
     from tltui.tables import layer_tree, plan_line
 
     head = HeadConfig(hidden=list(hidden))
-    tree = known_trees.look(model, classes, image_size, head)
-    if tree is None:
-        from engine.environment import check_libraries
-
-        check_libraries()
-        from engine.models.structure import describe
-
-        tree = describe(model, classes, image_size, head)
+    tree = known_network.layer_tree(model, classes, image_size, head)
     if profile:
         from tltui.costs import print_profile
 

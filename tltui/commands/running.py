@@ -9,6 +9,7 @@ import click
 
 from engine.errors import InputError
 from engine.printable import printable
+from engine.ready_made import READY_MADE
 from engine.under_torchrun import is_rank
 from tltui import json_output
 from tltui.console import console
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from engine.config import RunConfig
 
 
+_RECIPES = "; ".join(f"{name}: {recipe.about}" for name, recipe in READY_MADE.items())
+
+
 @click.command()
 @set_option
 @showing_options
@@ -47,16 +51,18 @@ def demo(ctx: click.Context, changes: tuple[str, ...], **options: Any) -> None: 
 @click.command()
 @click.option("--data", "data", metavar="DIR", help="A folder of class folders, or a csv file with path and label.")
 @click.option("--model", "model", metavar="NAME", help="The network; see `tltui models`.")
+@click.option("--recipe", type=click.Choice(list(READY_MADE)), help=f"Phases. {_RECIPES}.")
 @click.option("-o", "output", default="run.toml", show_default=True, metavar="FILE", help='The file; "-" prints it.')
-def new(data: str | None, model: str | None, output: str) -> None:
+def new(data: str | None, model: str | None, recipe: str | None, output: str) -> None:
     """Write a config with every setting, its range and what it does.
 
     \b
     Example:  tltui new --data photos/ --model resnet50 -o run.toml
+              tltui new --data photos/ --recipe lp-ft
     """
     from tltui.new import new_config
 
-    text = new_config(data, model, Path() if output == "-" else Path(output).parent)
+    text = new_config(data, model, recipe, Path() if output == "-" else Path(output).parent)
     if output == "-":
         click.echo(text, nl=False)
         return

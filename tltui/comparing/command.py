@@ -10,23 +10,25 @@ import click
 
 from engine.rundir import RunFolder
 from tltui import json_output
-from tltui.comparing.comparison import compare
 from tltui.comparing.page import Layout, page
-from tltui.comparing.reading import read_runs
+from tltui.comparing.reading import Comparing
 from tltui.glyphs import ASCII, UNICODE
+from tltui.working import working
 
 _CHART = 14  # rows
 # The sixteen colours that every terminal has.
 _STYLES = {
     "title": "bold", "key": "bold", "strong": "bold", "value": "", "axis": "bright_black", "note": "bright_black",
-    "best": "bold green", "other": "bright_black",
+    "other": "bright_black", "band": "bright_black",
     "run1": "cyan", "run2": "yellow", "run3": "green", "run4": "magenta", "run5": "blue", "run6": "red",
 }  # fmt: skip
 
 
 def print_comparison(console: Any, folders: Sequence[RunFolder], *, as_json: bool) -> None:  # noqa: ANN401 (rich's)
     """Compare runs as they are now. Raises InputError."""
-    comparison = compare(read_runs(folders))
+    comparing = Comparing(folders)
+    with working() as report:
+        comparison = comparing.look(report)
     if as_json:
         click.echo(json_output.as_json(comparison))
         return

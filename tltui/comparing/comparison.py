@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine import protocol as p
 from engine.config import DataConfig, RunConfig
+from engine.progress import Report, quiet
 from engine.rundir import data_label
 from engine.state import RunState, best_epoch
 from tltui.comparing.mcnemar import Discordant, NotComparable, Reference, holm, p_value, read_answers
@@ -27,18 +28,21 @@ class Told:
     predictions: Path
 
 
-def compare(runs: Sequence[Told]) -> Comparison:
-    """Everything that is compared."""
+def compare(runs: Sequence[Told], tests: Tests) -> Comparison:
+    """Everything that is compared; ``tests`` as ``mcnemar_tests`` gives them."""
+    numbers = range(1, len(runs) + 1)
+    ranked = _by_validation(runs)
     return Comparison(
-        runs=[_compared(number, told) for number, told in enumerate(runs, start=1)],
-        best=next(iter(_by_validation(runs)), None),
+        runs=[_compared(number, told) for number, told in zip(numbers, runs, strict=True)],
+        best=next(iter(ranked), None),
+        order=[*ranked, *(number for number in numbers if number not in ranked)],
         differing=differences([(told.config, told.state) for told in runs]),
-        mcnemar=_tests(runs),
+        mcnemar=tests,
     )
 
 
-def _tests(runs: Sequence[Told]) -> Tests:
-    """McNemar's test of each run against the best one that has predictions.
+def mcnemar_tests(runs: Sequence[Told], report: Report = quiet) -> Tests:
+    """McNemar's test of each run against the best one that has predictions. Each one's are read once.
 
     The best is chosen by validation accuracy: chosen by the pictures it is then tested on, it would look better than
     it is.
@@ -52,6 +56,7 @@ def _tests(runs: Sequence[Told]) -> Tests:
             continue
         discordant: dict[int, Discordant] = {}
         for number, told in enumerate(runs, start=1):
+            report("compare", number, len(runs), "runs")
             if number == best or number in untested:
                 continue
             try:

@@ -1,27 +1,34 @@
-"""A comparison as lines of text with named styles: what the command prints and the app scrolls through."""
+"""A comparison as lines of text with named styles, as the command prints it."""
 
 from __future__ import annotations
 
-import json
-import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from engine.printable import all_printable
-from tltui import glyphs as write
-from tltui.comparing.curves import ACCURACY, LOSS, Row, chart, legend, style_of
-from tltui.comparing.structs import ComparedRun, Comparison, Difference, Setting, Test
+from tltui.comparing.columns import (
+    LEVEL,
+    Column,
+    alike,
+    figure_columns,
+    further_columns,
+    setting_columns,
+    setting_value,
+)
+from tltui.comparing.curves import ACCURACY, LOSS, OTHER, Row, chart, legend, styles
+from tltui.comparing.structs import Comparison, Difference
 from tltui.glyphs import Glyphs, safe
 
-_WIDE = 110  # from here on the two charts stand beside each other
-_GAP = 2
+WIDE = 110  # from here on the two charts stand beside each other
+GAP = 2
 _NARROWEST = 40
-_CHANGES_SHOWN = 6
-_LONGEST_VALUE = 400  # cells
-_LEVEL = 0.05  # of the tests
+# Settings whose values are longer than this are listed below the table.
+_WIDEST_SETTING = 24
+# What else is known is told of so many runs at most, and so many values of a setting are listed.
+_MOST_ROWS = 12
+_TELLING = 5
 
 
 @dataclass(frozen=True)
@@ -36,170 +43,169 @@ class Layout:
 
 def page(comparison: Comparison, layout: Layout) -> list[Row]:
     """All of it, each line at most ``layout.width`` cells wide."""
-    layout = Layout(max(layout.width, _NARROWEST), layout.chart, layout.glyphs, layout.marker)
-    parts = (_charts, _runs, _figures, _tests, _settings)
+    layout = replace(layout, width=max(layout.width, _NARROWEST))
+    figures, settings = figure_columns(comparison), setting_columns(comparison, layout.glyphs)
+    short = [column for column in settings if max(map(cell_len, column.texts)) <= _WIDEST_SETTING]
+    beside = _fitting([_number_column(comparison), *figures], short, layout.width)
+    listed = {column.key for column in settings} - {column.key for column in beside}
+    parts = (
+        _charts(comparison, layout),
+        _runs(comparison, [*figures, *beside], layout),
+        _settings([difference for difference in comparison.differing if difference.key in listed], layout),
+        _further(comparison, figures[0], layout),
+    )
     rows: list[Row] = []
     for part in parts:
-        rows += [*([[]] if rows else []), *part(comparison, layout)]
-    return [_cut(row, layout.width) for row in rows]
+        lines = list(part)
+        rows += [[], *lines] if rows and lines else lines
+    return [cut(row, layout.width) for row in rows]
+
+
+def charts(comparison: Comparison, width: int, height: int, marker: str, chosen: int | None = None) -> list[Row]:
+    """The curves of both figures beside each other, ``height`` rows with their titles."""
+    half = (width - GAP) // 2
+    left, right = (chart(comparison, which, half, height, marker, chosen) for which in (ACCURACY, LOSS))
+    blank: list[Row] = [[]] * height
+    pairs = zip([*left, *blank][:height], [*right, *blank][:height], strict=True)
+    return [[*_padded(a, half + GAP), *b] for a, b in pairs]
 
 
 def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
-    yield legend(comparison, layout.marker)
-    if layout.width < _WIDE:
+    yield legend(comparison, layout.width, layout.marker)
+    if layout.width >= WIDE:
+        yield from charts(comparison, layout.width, layout.chart, layout.marker)
+    else:
         yield from chart(comparison, ACCURACY, layout.width, layout.chart, layout.marker)
         yield from chart(comparison, LOSS, layout.width, layout.chart, layout.marker)
-        return
-    half = (layout.width - _GAP) // 2
-    left, right = (chart(comparison, which, half, layout.chart, layout.marker) for which in (ACCURACY, LOSS))
-    blank: list[Row] = [[]] * layout.chart
-    for a, b in zip([*left, *blank][: layout.chart], [*right, *blank][: layout.chart], strict=True):
-        yield [*_padded(a, half + _GAP), *b]
 
 
-def _runs(comparison: Comparison, layout: Layout) -> Iterator[Row]:
-    yield [("Runs", "title")]
-    headings = ["", "run", "state", "epoch", "best val", "at", "trains", "share", "training", "an epoch", "kept", "on"]
-    rows = []
-    for run in comparison.runs:
-        share = write.share(run.trainable / run.total) if run.trainable is not None and run.total else ""
-        rows.append(
-            [
-                str(run.number), run.run, run.status, f"{run.epoch}/{run.epochs}", _share(run.best_val_accuracy),
-                "" if run.best_epoch is None else str(run.best_epoch),
-                "" if run.trainable is None else write.number(run.trainable), share,
-                _duration(run.epoch_seconds), _duration(run.epoch_seconds, run.epoch),
-                write.bytes(run.cached_bytes) if run.cached_bytes else "", run.device,
-            ]
-        )  # fmt: skip
-    yield from _table(comparison, headings, rows, layout, names=1, left=(1, 2, 11))
+def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> Iterator[Row]:
+    yield [("Runs, the best first", "title")]
+    yield from _table(comparison, columns, comparison.order, layout)
     for run in comparison.runs:
         if run.reason and run.status in ("failed", "stopped", "lost"):
-            yield [(str(run.number), style_of(comparison, run.number)), (f" {run.status}: {safe(run.reason)}", "note")]
-
-
-def _figures(comparison: Comparison, layout: Layout) -> Iterator[Row]:
-    yield [("Evaluation of the best checkpoint", "title")]
-    headings = ["", "run", "on", "pictures", "accuracy", "95 % interval", "balanced", "macro F1", "log loss"]
-    rows = [_figures_of(run) for run in comparison.runs if run.evaluated]
-    if rows:
-        yield from _table(comparison, headings, rows, layout, names=1, left=(1, 2))
+            yield [(f"{run.number} {run.status}: {safe(run.reason)}", "note")]
     if missing := [run.number for run in comparison.runs if not run.evaluated]:
-        yield [(f"not evaluated yet: {_numbers(missing)}", "note")]
+        yield from _words(f"Not evaluated yet: {_numbers(missing)}.", layout)
+    for sentence in tests_in_words(comparison):
+        yield from _words(sentence, layout)
+    telling = [
+        f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_TELLING] if (one.explains or 0) >= 0.01
+    ]
+    if telling:
+        yield from _words(f"Of the variance in val each setting by itself explains: {', '.join(telling)}.", layout)
 
 
-def _figures_of(run: ComparedRun) -> list[str]:
-    of = run.evaluated
-    assert of is not None
-    low, high = of.accuracy_interval
-    return [
-        str(run.number), run.run, of.split, f"{of.count:,}", _share(of.accuracy), f"{_share(low)} – {_share(high)}",
-        _share(of.balanced_accuracy), _decimals(of.macro_f1), _decimals(of.log_loss),
-    ]  # fmt: skip
-
-
-def _tests(comparison: Comparison, layout: Layout) -> Iterator[Row]:
-    yield [("McNemar's exact test", "title")]
+def tests_in_words(comparison: Comparison) -> Iterator[str]:
+    """What the p values are, and which runs have none."""
     found = comparison.mcnemar
     if found.best is not None and found.tests:
-        best = f"run {found.best}, which has the best validation accuracy of those with predictions"
-        yield from _words(f"Against {best}; on the same {found.count:,} pictures.", layout)
-        headings = ["", "run", "only it right", f"only {found.best} right", "p", "p, Holm", "at 5 %"]
-        rows = [_tested(comparison, test) for test in found.tests]
-        if len(rows) == 1:  # nothing to correct for
-            del headings[5]
-            rows = [[*row[:5], *row[6:]] for row in rows]
-        yield from _table(comparison, headings, rows, layout, names=1, left=(1, len(headings) - 1))
+        tests = f", corrected for {len(found.tests)} tests after Holm" if len(found.tests) > 1 else ""
+        yield (
+            f"p: McNemar's exact test against run {found.best}, the best in validation of those with predictions, on "
+            f"the same {found.count:,} pictures{tests}; better or worse where p < {LEVEL}, else no difference is shown."
+        )
     elif found.best is not None:
-        yield from _words(f"No run can be tested against run {found.best}.", layout)
+        yield f"No run can be tested against run {found.best}."
     reasons: dict[str, list[int]] = {}
     for one in found.untested:
         reasons.setdefault(one.reason, []).append(one.run)
-    for reason, numbers in reasons.items():
-        yield from _words(f"Not compared: {_numbers(numbers)} ({reason}).", layout)
+    yield from (f"Not tested: {_numbers(numbers)} ({reason})." for reason, numbers in reasons.items())
 
 
-def _tested(comparison: Comparison, test: Test) -> list[str]:
-    better = "better" if test.only_this > test.only_best else "worse"
-    return [
-        str(test.run), comparison.runs[test.run - 1].run, f"{test.only_this:,}", f"{test.only_best:,}",
-        _p(test.p), _p(test.p_holm), better if test.p_holm < _LEVEL else "no difference shown",
-    ]  # fmt: skip
-
-
-def _settings(comparison: Comparison, layout: Layout) -> Iterator[Row]:
-    yield [("Settings that differ", "title")]
-    if not comparison.differing:
-        yield [("none", "note")]
-    for difference in comparison.differing:
+def _settings(differing: Sequence[Difference], layout: Layout) -> Iterator[Row]:
+    """Settings that have no column: each value that there is, with the runs that have it."""
+    if differing:
+        yield [("Further settings that differ", "title")]
+    for difference in differing:
         yield [(difference.key, "key")]
-        for value, numbers in _values(difference, layout.glyphs):
-            who = _numbers(numbers)
-            room = min(max(layout.width - cell_len(who) - 6, layout.width // 2), 80)
-            first, *rest = chop_cells(safe(value, _LONGEST_VALUE), room) or [""]
-            yield [(f"  {set_cell_size(first, room)}  ", "value"), (who, "note")]
-            yield from ([(f"  {line}", "value")] for line in rest)
+        found: dict[str, list[int]] = {}
+        for number in range(1, len(difference.settings) + 1):
+            found.setdefault(setting_value(difference, number, layout.glyphs), []).append(number)
+        values = sorted(found.items(), key=lambda value: -len(value[1])) if len(found) > _MOST_ROWS else found.items()
+        for value, numbers in list(values)[:_MOST_ROWS]:
+            yield from _listed(value, _numbers(numbers), layout)
+        if len(found) > _MOST_ROWS:
+            yield [(f"  and {len(found) - _MOST_ROWS} other values; --json has all", "note")]
 
 
-def _values(difference: Difference, glyphs: Glyphs) -> Iterable[tuple[str, list[int]]]:
-    """Each value that there is, with the numbers of the runs that have it."""
-    found: dict[str, list[int]] = {}
-    for number, setting in enumerate(difference.settings, start=1):
-        found.setdefault(_history(setting, glyphs), []).append(number)
-    return found.items()
+def _listed(value: str, who: str, layout: Layout) -> Iterator[Row]:
+    if len(value) + len(who) + 2 * GAP <= layout.width:
+        yield [(f"  {value}  ", "value"), (who, "note")]
+        return
+    yield from ([(f"  {line}", "value")] for line in chop_cells(value, layout.width - GAP))
+    yield from ([(f"    {line}", "note")] for line in textwrap.wrap(who, layout.width - 2 * GAP))
 
 
-def _history(setting: Setting, glyphs: Glyphs) -> str:
-    changes = [f"{_value(change.value)} after step {change.step:,}" for change in setting.changes]
-    if len(changes) > _CHANGES_SHOWN:
-        changes[1 : 1 - _CHANGES_SHOWN] = [glyphs.ellipsis]
-    return f" {glyphs.arrow} ".join([_value(setting.value), *changes])
+def _further(comparison: Comparison, names: Column, layout: Layout) -> Iterator[Row]:
+    """What else is known, in as many tables as it takes."""
+    shown = comparison.order[:_MOST_ROWS]
+    of = f" of the {len(shown)} best; --json has all" if len(shown) < len(comparison.runs) else ""
+    further = further_columns(comparison)
+    columns = [column for column in further if not alike(column)]
+    if same := [f"{column.heading} {column.texts[0]}" for column in further if alike(column)]:
+        yield from _words(f"Alike in all runs: {', '.join(same)}.", layout)
+        yield from [[]] if columns else []
+    while columns:
+        here = _fitting([_number_column(comparison), names], columns, layout.width) or columns[:1]
+        columns = [column for column in columns if column not in here]
+        yield [("More figures", "title"), (of, "note")]
+        yield from _table(comparison, [names, *here], shown, layout)
+        if columns:
+            yield []
 
 
-def _value(value: object) -> str:
-    return value if isinstance(value, str) and value else json.dumps(all_printable(value), ensure_ascii=False)
+def _number_column(comparison: Comparison) -> Column:
+    return Column("", tuple(str(run.number) for run in comparison.runs))
 
 
-def _table(
-    comparison: Comparison,
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    layout: Layout,
-    *,
-    names: int,
-    left: tuple[int, ...],
-) -> Iterator[Row]:
-    """``rows`` begin with a run's number; column ``names`` gives way to the others where there is no room for all."""
-    kept = [at for at in range(len(headings)) if at == 0 or any(row[at] for row in rows)]
-    cells = [[safe(row[at], 24 if at != names else 0) for at in kept] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip([headings[at] for at in kept], *cells, strict=True)]
-    flexible = kept.index(names)
-    spare = layout.width - sum(widths) - _GAP * (len(kept) - 1)
-    widths[flexible] = max(widths[flexible] + min(spare, 0), 4)
+def _fitting(taken: Sequence[Column], columns: Sequence[Column], width: int) -> list[Column]:
+    """Those of ``columns`` that have room beside ``taken``; the first ones go before the others."""
+    width -= sum(map(_width, taken)) + GAP * (len(taken) - 1)
+    fitting = []
+    for column in columns:
+        if (wide := _width(column) + GAP) <= width:
+            fitting.append(column)
+            width -= wide
+    return fitting
 
-    def line(texts: Sequence[str]) -> list[str]:
+
+def _width(column: Column) -> int:
+    return max(map(cell_len, (column.heading, *column.texts)))
+
+
+def _table(comparison: Comparison, columns: Sequence[Column], numbers: Sequence[int], layout: Layout) -> Iterator[Row]:
+    """A row for each of the runs ``numbers``; the first column, their names, gives way where there is no room."""
+    number, shown = _number_column(comparison), styles(comparison)
+    widths = [_width(column) for column in columns]
+    spare = layout.width - _width(number) - sum(widths) - GAP * len(columns)
+    widths[0] = max(widths[0] + min(spare, 0), 4)
+
+    def line(texts: Iterable[str]) -> str:
         fitted = (safe(text, width, layout.glyphs.ellipsis) for text, width in zip(texts, widths, strict=True))
-        return [
-            set_cell_size(text, width) if at in left else " " * (width - cell_len(text)) + text
-            for at, text, width in zip(kept, fitted, widths, strict=True)
-        ]
+        return "".join(
+            " " * GAP + (set_cell_size(text, width) if column.left else " " * (width - cell_len(text)) + text)
+            for column, text, width in zip(columns, fitted, widths, strict=True)
+        )
 
-    yield [((" " * _GAP).join(line([headings[at] for at in kept])), "axis")]
-    for row in cells:
-        number, *rest = line(row)
-        best = "strong" if int(row[0]) == comparison.best else "value"
-        yield [(number, style_of(comparison, int(row[0]))), ((" " * _GAP).join(["", *rest]), best)]
+    yield [(" " * _width(number) + line(column.heading for column in columns), "axis")]
+    for at in numbers:
+        style = "strong" if at == comparison.best else "value"
+        yield [
+            (number.texts[at - 1].rjust(_width(number)), shown.get(at, OTHER)),
+            (line(column.texts[at - 1] for column in columns), style),
+        ]
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Runs by their numbers: "run 4", "runs 1–3, 7"."""
+    """Runs by their numbers: "run 4", "runs 1-3, 7"."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and spans[-1][1] == number - 1:
             spans[-1][1] = number
         else:
             spans.append([number, number])
-    texts = [str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a}–{b}" for a, b in spans]
+    texts = [str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a}-{b}" for a, b in spans]
     return f"run{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 
@@ -207,29 +213,12 @@ def _words(text: str, layout: Layout) -> Iterator[Row]:
     yield from ([(line, "note")] for line in textwrap.wrap(text, layout.width))
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _decimals(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
-
-
-def _duration(seconds: float | None, parts: int = 1) -> str:
-    if seconds is None or not math.isfinite(seconds):
-        return ""
-    return write.duration(seconds / parts) if seconds / parts >= 60 else f"{seconds / parts:.1f} s"
-
-
 def _padded(row: Row, width: int) -> Row:
-    return [*_cut(row, width), (" " * max(width - sum(cell_len(text) for text, _ in row), 0), "axis")]
+    return [*cut(row, width), (" " * max(width - sum(cell_len(text) for text, _ in row), 0), "axis")]
 
 
-def _cut(row: Row, width: int) -> Row:
+def cut(row: Row, width: int) -> Row:
+    """As much of a row as ``width`` cells have room for."""
     found: Row = []
     for text, style in row:
         if width <= 0:

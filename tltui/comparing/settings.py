@@ -9,10 +9,12 @@ from engine.config import RunConfig, settings, with_live_setting
 from engine.errors import InputError
 from engine.state import RunState
 from tltui.comparing.structs import Change, Difference, Setting
+from tltui.comparing.telling import explained
 
 
 def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
-    """The settings whose value, or whose history, is not the same in all runs, in the order of run.toml."""
+    """The settings whose value, or whose history, is not the same in all runs: the most telling first."""
+    outcomes = [state.best.val_accuracy if state.best else None for _, state in runs]
     changes = [_changes(config, state) for config, state in runs]
     tables = [config.model_dump() for config, _ in runs]
     found = []
@@ -22,8 +24,8 @@ def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
             Setting(table[section][name], changed.get(key, [])) for table, changed in zip(tables, changes, strict=True)
         ]
         if any(value != values[0] for value in values):
-            found.append(Difference(key, values))
-    return found
+            found.append(Difference(key, values, explained(values, outcomes)))
+    return sorted(found, key=lambda difference: -(difference.explains or 0.0))
 
 
 def _changes(config: RunConfig, state: RunState) -> dict[str, list[Change]]:

@@ -22,10 +22,14 @@ class Setting(msgspec.Struct):
 
 
 class Difference(msgspec.Struct):
-    """A setting that is not the same in all runs; ``settings`` in the order of the runs."""
+    """A setting that is not the same in all runs; ``settings`` in the order of the runs.
+
+    ``explains``: the share of the variance of validation accuracy that its values explain, null for few runs.
+    """
 
     key: str
     settings: list[Setting]
+    explains: float | None
 
 
 class Figures(msgspec.Struct):
@@ -109,9 +113,11 @@ class Tests(msgspec.Struct):
 
 
 class Comparison(msgspec.Struct):
-    """``best``: the run with the highest validation accuracy, null before any has one."""
+    """``best``: the run with the highest validation accuracy, null before any has one. ``order``: all runs, the best
+    first, those without an epoch last. ``differing``: the setting that explains most first, else as in run.toml."""
 
     runs: list[ComparedRun]
     best: int | None
+    order: list[int]
     differing: list[Difference]
     mcnemar: Tests

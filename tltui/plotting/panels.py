@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Generic
 
 from engine import protocol as p
 from engine.series import Series
-from engine.state import RunState, StageChanges, rules_set
+from engine.state import RunState, StageChanges, changes_of_settings, rules_set
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
+from tltui.plotting.bands import Band
 from tltui.plotting.feeds import Feed, T, smoothed
 from tltui.plotting.horizon import planned_steps, steps_per_epoch
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
@@ -21,6 +22,8 @@ from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Pictur
 # More lines than this are not told apart in a few rows; the highest and the lowest say where the others lie.
 LINES_SHOWN = 3
 LINE_STYLES = ("train", "val", "best")
+# In a lower plot curves need every row.
+_FEWEST_ROWS_WITH_BANDS = 6
 Points = list[tuple[float, float]]
 
 
@@ -119,17 +122,37 @@ def _highest(names: Iterable[str], latest: Mapping[str, float]) -> list[str]:
     return [*found[: LINES_SHOWN - 1], found[-1]] if len(found) > LINES_SHOWN else found
 
 
-def phases(state: RunState) -> list[tuple[int, str]]:
-    """The steps at which the freeze plan changed, each with the rules that the new plan has and the old one had not."""
-    found: list[tuple[int, str]] = []
-    before = state.model.rules if state.model else []
-    for answer in state.answers.values():
-        rules = rules_set(answer) if isinstance(answer, p.CommandApplied) else None
+@dataclass(frozen=True)
+class Mark:
+    """After ``step`` another freeze plan is in force, which has these ``rules`` more; ``phase``: of the recipe, 0 where
+    a command changed it."""
+
+    step: int
+    rules: str
+    phase: int = 0
+
+
+def phases(state: RunState) -> list[Mark]:
+    """Where the freeze plan changed and where phases of the recipe began, in order."""
+    found: list[Mark] = []
+    before = ["freeze *"] if state.phases else state.model.rules if state.model else []
+    for event in changes_of_settings(state):
+        rules = event.rules if isinstance(event, p.Phase) else rules_set(event)
         if rules is not None:
             added = [rule for rule in rules if rule not in before] or rules[-1:] or ["train *"]
-            found.append((answer.step, ", ".join(added)))
+            found.append(Mark(event.step, ", ".join(added), event.number if isinstance(event, p.Phase) else 0))
             before = rules
     return found
+
+
+def bands(state: RunState, marks: Iterable[Mark]) -> Iterator[Band]:
+    """The steps that each phase of the recipe took, or will have taken."""
+    begun = [mark for mark in marks if mark.phase]
+    per_epoch = steps_per_epoch(state)
+    for at, (mark, event) in enumerate(zip(begun, state.phases, strict=True)):
+        planned = math.inf if mark.phase == event.phases else mark.step + event.epochs * per_epoch
+        end = begun[at + 1].step if at + 1 < len(begun) else planned
+        yield Band(mark.step, end, mark.phase, mark.rules)
 
 
 def window(state: RunState, view: View) -> tuple[float, float]:
@@ -149,19 +172,23 @@ def picture(
     columns, rows = plot.columns(width), plot.rows(height, x_labels)
     left, right = window(history.state, view)
     curves = _curves(panel, history, view, (left, right), columns)
+    marks = phases(history.state)
+    seen = tuple(bands(history.state, marks)) if height >= _FEWEST_ROWS_WITH_BANDS else ()
+    rows -= len(seen) > 0
     values = [y for curve in curves for _, y in curve.points]
     if not values:
         return None
     y = _y_axis(panel, view, values, rows)
     x = axes.steps(left, right, steps_per_epoch(history.state), max(2, columns // 10))
     settled = tuple(_settled(curve, y, rows) for curve in curves)
-    changes = [(step, rule) for step, rule in phases(history.state) if left < step < right]
+    marks = [mark for mark in marks if left < mark.step < right]
     return Picture(
         x,
         y,
         settled,
-        phases=tuple(float(step) for step, _ in changes),
-        labels=tuple(_labels(panel, changes, settled, y, (right - left) / columns)),
+        phases=tuple(float(mark.step) for mark in marks),
+        bands=seen,
+        labels=tuple(_labels(panel, marks, settled, y, (right - left) / columns)),
         x_labels=x_labels,
     )
 
@@ -242,13 +269,12 @@ def _settled(curve: Curve, y: Axis, rows: int) -> Curve:
     return replace(curve, points=tuple((x, y.low + round((value - y.low) / unit) * unit) for x, value in curve.points))
 
 
-def _labels(
-    panel: Panel, changes: list[tuple[int, str]], curves: Iterable[Curve], y: Axis, cell: float
-) -> Iterable[Label]:
-    """What stands in the plot itself: names at the ends of lines, new plans at the top of their marks."""
+def _labels(panel: Panel, marks: list[Mark], curves: Iterable[Curve], y: Axis, cell: float) -> Iterable[Label]:
+    """What stands in the plot itself: names at the ends of lines, plans that commands set at the top of their marks."""
     for curve in curves:
         if curve.name and curve.points:
             yield Label(curve.name, curve.style, curve.points[-1][0] + 2 * cell, curve.points[-1][1])
     if panel is LOSS:
-        for step, rule in changes:
-            yield Label(safe(rule, 18), "phase", step + 2 * cell, y.high)
+        for mark in marks:
+            if not mark.phase:
+                yield Label(safe(mark.rules, 18), "phase", mark.step + 2 * cell, y.high)

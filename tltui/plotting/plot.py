@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from tltui.plotting.axes import Axis
+from tltui.plotting.bands import Band, Run, name_line, shaded
 
-# Text and the name of its style.
-Run = tuple[str, str]
 # A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
-LINE, SCATTER, POINT, BEST = "line", "scatter", "point", "best"
+LINE, SCATTER, POINT, BEST, BAND = "line", "scatter", "point", "best", "band"
 
 LABEL_WIDTH = 5
 _MARKERS = {
-    "braille": {LINE: "braille", SCATTER: "braille", POINT: "●", BEST: "◆"},
-    "hd": {LINE: "hd", SCATTER: "·", POINT: "●", BEST: "◆"},
-    "dot": {LINE: "•", SCATTER: "·", POINT: "o", BEST: "◆"},
-    "ascii": {LINE: "*", SCATTER: ".", POINT: "o", BEST: "@"},
+    "braille": {LINE: "braille", SCATTER: "braille", POINT: "●", BEST: "◆", BAND: "░"},
+    "hd": {LINE: "hd", SCATTER: "·", POINT: "●", BEST: "◆", BAND: "░"},
+    "dot": {LINE: "•", SCATTER: "·", POINT: "o", BEST: "◆", BAND: "░"},
+    "ascii": {LINE: "*", SCATTER: ".", POINT: "o", BEST: "@", BAND: ":"},
 }
 SAMPLES = {"braille": "⠒⠒", "hd": "▄▄", "dot": "••", "ascii": "**"}
 _TO_ASCII = str.maketrans({"┤": "|", "│": "|", "┊": ":"})
@@ -30,7 +29,7 @@ _ANSI = re.compile(r"\x1b\[([\d;]*)m")
 
 @dataclass(frozen=True)
 class Curve:
-    """Points in data units. ``look`` is LINE, SCATTER, POINT or BEST; ``style`` names its style."""
+    """Points in data units. ``look`` is LINE, SCATTER, POINT, BEST or BAND; ``style`` names its style."""
 
     look: str
     style: str
@@ -56,6 +55,7 @@ class Picture:
     y: Axis
     curves: tuple[Curve, ...]
     phases: tuple[float, ...] = ()
+    bands: tuple[Band, ...] = ()
     labels: tuple[Label, ...] = ()
     x_labels: bool = True
 
@@ -72,16 +72,24 @@ def rows(height: int, x_labels: bool) -> int:
 
 def samples(look: str, marker: str) -> str:
     """How a curve looks, for a legend."""
-    return SAMPLES[marker] if look == LINE else "··" if look == SCATTER else _MARKERS[marker][look]
+    if look == LINE:
+        return SAMPLES[marker]
+    return "··" if look == SCATTER else _MARKERS[marker][look] * (2 if look == BAND else 1)
 
 
 def draw(picture: Picture, width: int, height: int, marker: str) -> list[list[Run]]:
     """The picture as ``height`` rows of runs, each ``width`` characters."""
     styles = list(dict.fromkeys(["phase", *(c.style for c in picture.curves), *(t.style for t in picture.labels)]))
     codes = {style: _FIRST_CODE + at for at, style in enumerate(styles)}
+    height -= len(picture.bands) > 0
     canvas = _canvas(picture, width, height, marker, codes)
     names = {str(code): style for style, code in codes.items()}
-    return [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
+    drawn = [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
+    if not picture.bands:
+        return drawn
+    plotted = rows(height, picture.x_labels)
+    where = picture.bands, picture.x, LABEL_WIDTH + 1, width
+    return [name_line(*where, marker == "ascii"), *shaded(drawn[:plotted], *where), *drawn[plotted:]]
 
 
 def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[str, int]) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 from engine.config import RunConfig, settings, to_toml
 from engine.errors import InputError
+from engine.experiments.diagnosis import diagnose
 from engine.protocol import Evaluated, restore
+from engine.recipe import in_words
 from engine.rundir import RunFolder
 from engine.state import RunState
 from tltui.glyphs import number
 from tltui.looking import Looking
-from tltui.plotting.panels import phases
+from tltui.plotting.panels import Mark, phases
 from tltui.predictions import Pictured, mistakes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.tables import frozen_line, more_figures
@@ -30,6 +32,7 @@ def content(folder: RunFolder, state: RunState, status: str) -> Iterator[Part]:
     """The parts of the report, in their order."""
     config = folder.load_config()
     yield from _summary(folder, config, state, status)
+    yield from _diagnosis(config, state)
     for evaluated in state.evaluations.values():
         yield from _evaluation(evaluated)
     yield from _curves(state)
@@ -59,6 +62,13 @@ def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str)
     if best := state.best:
         facts.append(("best epoch", f"{best.epoch} of {len(state.epochs)}: val accuracy {best.val_accuracy:.1%}"))
     yield Table(("", ""), facts)
+
+
+def _diagnosis(config: RunConfig, state: RunState) -> Iterator[Part]:
+    if found := diagnose(state, config):
+        yield Heading("What stands out")
+    for one in found:
+        yield Paragraph(f"{one.case}: {one.sentence}. In another run, {one.anew.words} ({one.anew.assignments}).")
 
 
 def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
@@ -137,7 +147,7 @@ def _freezing(state: RunState) -> Iterator[Part]:
         train = f"{number(counts.trainable)} of {number(counts.total)} parameters train ({share:.1%})"
         yield Paragraph(f"{train}; rules: {', '.join(state.rules) or 'none, everything trains'}.")
     if changes := phases(state):
-        yield Table(("after step", "plan"), [(f"{step:,}", rule) for step, rule in changes])
+        yield Table(("after step", "plan"), [(f"{mark.step:,}", _plan(mark)) for mark in changes])
     if state.finished:
         yield Paragraph(frozen_line(state.finished.frozen))
     if state.changes:
@@ -150,6 +160,10 @@ def _freezing(state: RunState) -> Iterator[Part]:
         if last.agreement is not None:
             kept = f"{last.agreement:.1%} of {last.pictures:,} validation pictures"
             yield Paragraph(f"The original classifier still gives its first answer on {kept}.")
+
+
+def _plan(mark: Mark) -> str:
+    return f"phase {mark.phase}: {mark.rules}" if mark.phase else mark.rules
 
 
 def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
@@ -181,13 +195,20 @@ def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator
     for key, field in settings():
         section, name = key.split(".")
         if values[section][name] != field.get_default(call_default_factory=True):
-            changed.append((key, str(values[section][name])))
+            changed.append((key, _value(config, key)))
     yield Paragraph("What is not as by default:")
     yield Table(("setting", "value"), changed)
     versions = state.started.versions if state.started else {}
     yield Paragraph(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     yield Paragraph("Save what follows as run.toml; then: tltui train run.toml")
     yield Code(to_toml(config, comments=False))
+
+
+def _value(config: RunConfig, key: str) -> str:
+    if key == "recipe.phases":
+        return "; then ".join(in_words(phase) for phase in config.recipe.phases)
+    section, name = key.split(".")
+    return str(getattr(getattr(config, section), name))
 
 
 def _figure(value: float | None) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, OptionList, Static
 from textual.widgets.option_list import Option
@@ -27,14 +24,13 @@ from tltui.run_queue import RunQueue
 from tltui.run_rows import RunRow, row_of, row_of_waiting
 from tltui.runs import RunSummary
 from tltui.screens.dialogs import Confirm
+from tltui.screens.wanted import ComparisonWanted, DraftWanted, RunChosen, Tables
 from tltui.settings_draft import defaults
 from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.runs_table import RunsTable
 from tltui.widgets.title_line import TitleLine
-
-Tables = Mapping[str, Mapping[str, Any]]
 
 
 class Home(Screen[None]):
@@ -52,21 +48,11 @@ class Home(Screen[None]):
         Binding("r", "resume", "go on with this run", id="home.resume"),
         Binding("p", "pause", "pause this run, or resume it", id="home.pause"),
         Binding("s", "stop", "stop this run, with a checkpoint", id="home.stop"),
+        Binding("space", "mark", "mark this run to compare it, or take its mark away", id="home.mark"),
+        Binding("c", "compare", "compare the marked runs; without marks all with this one's data", id="home.compare"),
+        Binding("escape", "unmark", "take all marks away", id="home.unmark"),
         Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
     ]
-
-    @dataclass
-    class RunChosen(Message):
-        """A run is to be opened."""
-
-        folder: RunFolder
-
-    @dataclass
-    class DraftWanted(Message):
-        """A draft with these settings is wanted, with the cursor on the setting ``focus`` if there is one."""
-
-        tables: Tables
-        focus: str = ""
 
     def __init__(self, runs_dir: Path, queue: RunQueue, glyphs: Glyphs) -> None:
         super().__init__()
@@ -76,6 +62,7 @@ class Home(Screen[None]):
         self._queue = queue
         self._glyphs = glyphs
         self._summaries: list[RunSummary] = []
+        self._marks: set[str] = set()
         self._title = TitleLine()
         self._table = RunsTable(glyphs)
         self._ways = OptionList(
@@ -97,12 +84,15 @@ class Home(Screen[None]):
         """Show the runs there are and those that wait."""
         self._summaries = summaries
         rows = [row_of_waiting(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
-        rows += [row_of(summary) for summary in summaries]
+        self._marks &= {summary.run for summary in summaries}
+        rows += [row_of(summary, marked=summary.run in self._marks) for summary in summaries]
         self.set_class(not rows, "-empty")
         self._table.show(rows)
         training = sum(is_alive(summary.status) for summary in summaries)
         runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
-        self._title.show("your runs", Content(f"{runs}{f', {training} training' if training else ''}"))
+        counts = [runs, *([f"{training} training"] if training else [])]
+        counts += [f"{len(self._marks)} marked"] if self._marks else []
+        self._title.show("your runs", Content(", ".join(counts)))
         if self.focused is not (shown := self._table if rows else self._ways):
             shown.focus()
         self.refresh_bindings()
@@ -115,20 +105,26 @@ class Home(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What can be done with the run under the cursor."""
         row = self.row
-        if action in ("pause", "stop"):
-            return row is not None and is_alive(row.status)
-        if action == "resume":
-            return row is not None and row.status in RESUMABLE
-        if action in ("open", "copy", "delete"):
-            return row is not None
-        return action != "back" or self.left_draft is not None
+        possible = {
+            "pause": row is not None and is_alive(row.status),
+            "stop": row is not None and is_alive(row.status),
+            "resume": row is not None and row.status in RESUMABLE,
+            "open": row is not None,
+            "copy": row is not None,
+            "delete": row is not None,
+            "mark": row is not None and row.place is None,
+            "compare": len(self._summaries) > 1,
+            "unmark": bool(self._marks),
+            "back": self.left_draft is not None,
+        }
+        return possible.get(action, True)
 
     def action_open(self) -> None:
         """Open the run under the cursor; one that waits is opened as the draft it still is."""
         if (place := self._place) is not None:
-            self.post_message(self.DraftWanted(self._queue.waiting[place].config.model_dump()))
+            self.post_message(DraftWanted(self._queue.waiting[place].config.model_dump()))
         elif self.row is not None:
-            self.post_message(self.RunChosen(self._folder))
+            self.post_message(RunChosen(self._folder))
 
     @work
     async def action_new(self) -> None:
@@ -137,26 +133,26 @@ class Home(Screen[None]):
         if path is not None:
             tables = defaults()
             tables["data"]["path"] = str(path)
-            self.post_message(self.DraftWanted(tables))
+            self.post_message(DraftWanted(tables))
 
     def action_new_empty(self) -> None:
         """A draft with nothing chosen."""
-        self.post_message(self.DraftWanted(defaults(), "data.source"))
+        self.post_message(DraftWanted(defaults(), "data.source"))
 
     def action_demo(self) -> None:
         """The demo as a draft."""
-        self.post_message(self.DraftWanted(demo_config({}).model_dump()))
+        self.post_message(DraftWanted(demo_config({}).model_dump()))
 
     def action_copy(self) -> None:
         """A draft with the settings of the run under the cursor."""
         if self._place is not None:
             self.action_open()
         elif following := self._following():
-            self.post_message(self.DraftWanted(following.config.model_dump()))
+            self.post_message(DraftWanted(following.config.model_dump()))
 
     def action_back(self) -> None:
         """Back to the draft that was left."""
-        self.post_message(self.DraftWanted(self.left_draft or defaults()))
+        self.post_message(DraftWanted(self.left_draft or defaults()))
 
     def action_resume(self) -> None:
         """Go on with the run under the cursor, and show it."""
@@ -166,7 +162,7 @@ class Home(Screen[None]):
             except InputError as error:
                 self.notify(str(error), severity="error", markup=False)
                 return
-            self.post_message(self.RunChosen(self._folder))
+            self.post_message(RunChosen(self._folder))
 
     def action_pause(self) -> None:
         """Pause or resume the run under the cursor."""
@@ -178,6 +174,30 @@ class Home(Screen[None]):
         """Ask, then stop the run under the cursor."""
         if (following := self._following()) and await self._is_sure("Stop training?", "", "Go on training", "Stop"):
             following.stop()
+
+    def action_mark(self) -> None:
+        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        if self.row is not None:
+            self._marks ^= {self.row.id}
+            self.show(self._summaries)
+            self._table.action_cursor_down()
+
+    def action_unmark(self) -> None:
+        """Take all marks away."""
+        self._marks.clear()
+        self.show(self._summaries)
+
+    def action_compare(self) -> None:
+        """Compare the marked runs; one with the run under the cursor; without marks all that have its data."""
+        row = self.row
+        chosen = set(self._marks)
+        if len(chosen) < 2 and row is not None and row.place is None:
+            chosen |= {row.id} if chosen else {run.run for run in self._summaries if run.data == row.data}
+        if len(chosen) < 2:
+            self.notify("mark two runs or more with space, then c compares them")
+            return
+        folders = [RunFolder(self._runs_dir / run.run) for run in self._summaries if run.run in chosen]
+        self.post_message(ComparisonWanted(folders))
 
     @work
     async def action_delete(self) -> None:

@@ -32,7 +32,7 @@ class RunView:
         self._form = form
         self._has_tree = False
         self._looked_at: tuple[int, int] | None = None
-        self._answers = 0
+        self._heard = (0, 0)
         form.load(following.config.model_dump())
         form.set_mode("live")
         layers.show_placeholder("The layers appear when the engine has built the network.")
@@ -58,8 +58,9 @@ class RunView:
         self._show_layers()
         for answer in self._following.answers():
             self._show_answer(answer)
-        if len(self._following.state.answers) != self._answers:
-            self._answers = len(self._following.state.answers)
+        state = self._following.state
+        if (heard := (len(state.answers), len(state.phases))) != self._heard:
+            self._heard = heard
             self._take_live_values()
         self._form.set_mode("over" if self._following.over else "live")
 
@@ -85,7 +86,7 @@ class RunView:
             self._form.note(answer.key, f"since step {answer.step}")
 
     def _take_live_values(self) -> None:
-        """Whoever sent a change, from here or from elsewhere: what the engine took is shown."""
+        """Whoever changed it, a command from here or from elsewhere or a phase: what is in force is shown."""
         for key in _LIVE:
             if not self._following.pending(key):
                 self._form.put(key, self._following.live_value(key))

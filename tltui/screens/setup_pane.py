@@ -15,11 +15,13 @@ from textual.worker import get_current_worker
 
 from engine.config import load, to_toml
 from engine.errors import InputError
+from engine.ready_made import READY_MADE, ready_made
 from engine.rundir import write_atomically
 from tltui.engine_queries import EngineQueries, ProfileOf, TreeOf
 from tltui.glyphs import Glyphs
 from tltui.picture_folder import PictureFolder, look_into
-from tltui.screens.dialogs import AskPath, Confirm
+from tltui.screens.dialogs import AskPath, Choose, Confirm
+from tltui.settings_draft import default, to_text
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.model_picker import ModelPicker
@@ -27,6 +29,8 @@ from tltui.widgets.model_picker import ModelPicker
 ASSUMED_CLASSES = 10
 """For the tree of a draft whose data have not been looked at."""
 
+RULES, PHASES = "freeze.rules", "recipe.phases"
+_NO_RECIPE = "none"
 _DIGITS = 1797  # scikit-learn's
 
 _SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "head.hidden"})
@@ -67,6 +71,7 @@ class SetupPane(Vertical):
 
     def on_mount(self) -> None:
         if self.form.mode == "draft":
+            self._show_first_phase()
             self._data_changed()
 
     @property
@@ -88,8 +93,45 @@ class SetupPane(Vertical):
     def replace_all(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over another config, whole."""
         self.form.load(tables)
+        self._show_first_phase()
         self._data_changed()
-        self.post_message(self.RulesTyped(self.form.draft["freeze.rules"]))
+        self.post_message(self.RulesTyped(self.form.draft[RULES]))
+
+    def put_rules(self, rules: list[str]) -> None:
+        """Take over the plan of the layer tree; with a recipe it is that of its first phase, which begins the run."""
+        self.form.put(RULES, rules)
+        if phases := self.form.draft[PHASES]:
+            self.form.put(PHASES, [{**phases[0], "rules": rules}, *phases[1:]])
+
+    def _show_first_phase(self) -> None:
+        if phases := self.form.draft[PHASES]:
+            self.form.put(RULES, phases[0]["rules"])
+
+    @work(exclusive=True, group="recipe")
+    async def choose_recipe(self) -> None:
+        """Ask for a ready-made recipe and put its phases, as they are for the network, in the draft."""
+        known = [(name, f"{name}: {recipe.about}") for name, recipe in READY_MADE.items()]
+        options = [(_NO_RECIPE, "none: one freeze plan and rate all along"), *known]
+        chosen = await self.app.push_screen_wait(Choose("Train in phases", options))
+        if chosen is None:
+            return
+        try:
+            phases = [] if chosen == _NO_RECIPE else await self._phases(chosen)
+        except InputError as error:
+            self.notify(str(error), title="No recipe", severity="warning", markup=False)
+            return
+        self.form.put(PHASES, phases)
+        self._show_first_phase()
+        self.post_message(self.RulesTyped(self.form.draft[RULES]))
+        self.notify(to_text(phases) or "no phases: one plan and one rate all along", title=chosen, timeout=3)
+
+    async def _phases(self, recipe: str) -> list[dict[str, Any]]:
+        draft = self.form.draft
+        tree = await self._queries.layer_tree(self.tree_wanted)
+        epochs, lr = (
+            draft[key] if not draft.problem(key) else default(key) for key in ("train.epochs", "optimizer.lr")
+        )
+        return ready_made(recipe, tree, epochs, lr)
 
     @on(ConfigForm.Changed)
     def _changed(self, event: ConfigForm.Changed) -> None:
@@ -98,14 +140,18 @@ class SetupPane(Vertical):
             self._data_changed()
         elif event.key in _SHAPE_THE_TREE and not self.form.draft.problem(event.key):
             self._tree_changed()
-        elif event.key == "freeze.rules" and not self.form.draft.problem(event.key):
-            self.post_message(self.RulesTyped(self.form.draft["freeze.rules"]))
+        elif event.key == RULES and not self.form.draft.problem(event.key):
+            self.put_rules(self.form.draft[RULES])
+            self.post_message(self.RulesTyped(self.form.draft[RULES]))
         self.post_message(self.CountsMatter())
 
     @on(ConfigForm.Browse)
     @work
     async def _browse(self, event: ConfigForm.Browse) -> None:
         event.stop()
+        if event.key == PHASES:
+            self.choose_recipe()
+            return
         if event.key == "data.path":
             start = Path(self.form.draft["data.path"] or Path.cwd()).expanduser()
             chosen: Path | str | None = await self.app.push_screen_wait(FolderPicker(start, self._glyphs))

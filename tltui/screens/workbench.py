@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import events, on, work
@@ -13,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
@@ -25,17 +23,21 @@ from tltui.engine_queries import EngineQueries, ProfileOf
 from tltui.following import Following
 from tltui.glyphs import Glyphs
 from tltui.picture_folder import expected_splits
+from tltui.screens.advice import Advice
 from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.rates import Rates
 from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
+from tltui.screens.wanted import DraftWanted, RunWanted, SettingsWanted, WorkbenchLeft
 from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.choice import in_brackets
 from tltui.widgets.config_form import ConfigForm
 from tltui.widgets.confusion import Confusion
+from tltui.widgets.finding_line import FindingLine
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.parameter_counter import ParameterCounter
 from tltui.widgets.progress_line import ProgressLine
@@ -67,41 +69,19 @@ class Workbench(Screen[None]):
         Binding("w", "save", "save the settings as run.toml", id="workbench.save"),
         Binding("o", "load", "load settings from a run.toml", id="workbench.load"),
         Binding("i", "copy_from", "take the settings of another run", id="workbench.copy_from"),
+        Binding("j", "choose_recipe", "choose a recipe: training in phases", id="workbench.recipe"),
+        Binding("l", "find_rates", "find learning rates by a range test", id="workbench.rates"),
         Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
         Binding("f3", "show_tab('setup')", "show the settings", id="workbench.setup"),
         Binding("f4", "show_tab('train')", "show the curves", id="workbench.train"),
         Binding("f5", "show_tab('evaluate')", "show the evaluation", id="workbench.evaluate"),
+        Binding("exclamation_mark", "advice", "do what helps against what stands out", id="workbench.advice"),
         Binding("b", "browse", "look through the pictures of a class", id="workbench.browse"),
         Binding("right_square_bracket", "next_tab(1)", "next tab", id="workbench.next_tab"),
         Binding("left_square_bracket", "next_tab(-1)", "previous tab", id="workbench.previous_tab"),
         Binding("tab", "next", "next field or pane", id="workbench.next", show=False),
     ]
-
-    @dataclass
-    class RunWanted(Message):
-        """The draft is to be run."""
-
-        config: RunConfig
-        workbench: Workbench
-
-    @dataclass
-    class CopyWanted(Message):
-        """A draft with these settings is wanted."""
-
-        tables: dict[str, dict[str, Any]]
-
-    @dataclass
-    class SettingsWanted(Message):
-        """The draft is to take over the settings of another run."""
-
-        workbench: Workbench
-
-    @dataclass
-    class Left(Message):
-        """The user goes back; ``tables`` are the draft's, None for a run."""
-
-        tables: dict[str, dict[str, Any]] | None
 
     def __init__(
         self,
@@ -115,9 +95,11 @@ class Workbench(Screen[None]):
         self.following = following
         self._view: RunView | None = None
         self._pictures: RunPictures | None = None
+        self._advice: Advice | None = None
         self._queries = queries
         self._profile: tuple[ProfileOf, Profile] | None = None
         self._glyphs = glyphs
+        self._marker = marker
         self._layers = LayersPane(queries, glyphs)
         self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
         self._train = TrainPane(glyphs, marker)
@@ -126,6 +108,7 @@ class Workbench(Screen[None]):
         self._progress = ProgressLine(glyphs=glyphs)
         self._progress.display = following is not None
         self._title = TitleLine()
+        self._finding = FindingLine()
 
     def compose(self) -> ComposeResult:
         yield self._title
@@ -135,6 +118,7 @@ class Workbench(Screen[None]):
                 yield self._setup
                 yield self._train
                 yield self._evaluate
+        yield self._finding
         with Container(id="status"):
             yield self._counter
             yield self._progress
@@ -224,7 +208,7 @@ class Workbench(Screen[None]):
     @on(LayersPane.Loaded)
     def _tree_loaded(self, event: LayersPane.Loaded) -> None:
         if event.refused and self._layers.editor is not None:
-            self._setup.form.put(RULES, self._layers.editor.rules)
+            self._setup.put_rules(self._layers.editor.rules)
             self.notify(f"{event.refused}. Now the head alone trains.", title="The plan did not fit", markup=False)
         self.refresh_bindings()
         self._count()
@@ -232,7 +216,7 @@ class Workbench(Screen[None]):
     @on(LayersPane.PlanEdited)
     def _plan_edited(self, event: LayersPane.PlanEdited) -> None:
         if self.following is None:
-            self._setup.form.put(RULES, event.rules)
+            self._setup.put_rules(event.rules)
         elif self._view is not None:
             self._view.send_plan(event.rules)
         self._count()
@@ -246,6 +230,7 @@ class Workbench(Screen[None]):
         self._progress.display = True
         self._view = RunView(following, self._layers, self._setup.form)
         self._pictures = RunPictures(self, following, lambda: self._layers.cursor_path, self._glyphs)
+        self._advice = Advice(following, self._finding)
         self._switch_to("train")
         self._look()
         self._draw()
@@ -297,6 +282,8 @@ class Workbench(Screen[None]):
         if self.following is not None:
             self._train.show(self.following.state)
             self._evaluate.show(self.following.state)
+        if self._advice is not None:
+            self._advice.show()
 
     def _show_title(self) -> None:
         draft = self._setup.form.draft
@@ -308,11 +295,13 @@ class Workbench(Screen[None]):
         """Steering where there is something to steer, editing where there is a draft."""
         if action == "browse":
             return self.following is not None and self.following.state.data is not None
+        if action == "advice":
+            return self._advice is not None and self._advice.remedy is not None
         if action in ("pause", "stop", "checkpoint"):
             return self.following is not None and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
-        if action in ("load", "copy_from"):
+        if action in ("load", "copy_from", "choose_recipe", "find_rates"):
             return self.following is None
         return action != "copy" or self.following is not None
 
@@ -321,13 +310,28 @@ class Workbench(Screen[None]):
         if self.following is not None:
             self._go_on(self.following)
             return
+        if (config := self._config_or_go_there()) is not None:
+            self.post_message(RunWanted(config, self))
+
+    def _config_or_go_there(self) -> RunConfig | None:
+        """The draft as a config, or the cursor on what stands in the way."""
         try:
-            config = self._setup.form.config()
+            return self._setup.form.config()
         except InputError as error:
             self.notify(str(error), title="Not yet", severity="warning", markup=False)
             self._open_form(self._setup.form.focus_first_problem)
+            return None
+
+    @work
+    async def action_find_rates(self) -> None:
+        """Test learning rates; what is taken of it stands in the draft then."""
+        if (config := self._config_or_go_there()) is None:
             return
-        self.post_message(self.RunWanted(config, self))
+        self.workers.cancel_group(self, "profile")  # measuring would take from the test
+        changes = await self.app.push_screen_wait(Rates(config, self._marker, self._glyphs))
+        for key, value in (changes or {}).items():
+            self._setup.form.put(key, value)
+        self._count()
 
     def _go_on(self, following: Following) -> None:
         try:
@@ -361,9 +365,24 @@ class Workbench(Screen[None]):
             self.following.checkpoint()
             self.notify("a checkpoint is written after this step", timeout=2)
 
+    @work
+    async def action_advice(self) -> None:
+        """Do what helps: change this run, or open a draft of another."""
+        if self._advice is None or self._advice.remedy is None or self._view is None:
+            return
+        question, changes = self._advice.question, self._advice.changes
+        if not changes:
+            tables = self._advice.draft(self._setup.form.draft.tables)
+            self.post_message(DraftWanted(tables, next(iter(self._advice.remedy.settings))))
+            self.notify(self._advice.remedy.assignments, title="A new run like this, with", markup=False)
+        elif question is None or await self.app.push_screen_wait(question) == "yes":
+            for key, value in changes.items():
+                self._view.send(key, value)
+            self._draw()
+
     def action_leave(self) -> None:
         """Back to the runs."""
-        self.post_message(self.Left(None if self.following else self._setup.form.draft.tables))
+        self.post_message(WorkbenchLeft(None if self.following else self._setup.form.draft.tables))
 
     def action_save(self) -> None:
         """Save the settings."""
@@ -373,13 +392,17 @@ class Workbench(Screen[None]):
         """Load settings."""
         self._setup.load_file()
 
+    def action_choose_recipe(self) -> None:
+        """Choose a recipe."""
+        self._setup.choose_recipe()
+
     def action_copy_from(self) -> None:
         """Take the settings of another run."""
-        self.post_message(self.SettingsWanted(self))
+        self.post_message(SettingsWanted(self))
 
     def action_copy(self) -> None:
         """A draft with the settings of this run, as they are now."""
-        self.post_message(self.CopyWanted(self._setup.form.draft.tables))
+        self.post_message(DraftWanted(self._setup.form.draft.tables))
 
     # Panes and tabs
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
@@ -16,6 +17,7 @@ from textual.widget import Widget
 from engine.state import RunState
 from tltui.glyphs import UNICODE, Glyphs
 from tltui.plotting import plot
+from tltui.plotting.bands import SHADED
 from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, picture
 from tltui.plotting.plot import Picture, Run
 from tltui.plotting.summary import summary
@@ -50,6 +52,7 @@ class Curves(Widget, can_focus=True):
         "curves--best",
         "curves--raw",
         "curves--phase",
+        "curves--shaded",
         "curves--axis",
         "curves--title",
         "curves--note",
@@ -64,6 +67,8 @@ class Curves(Widget, can_focus=True):
         & > .curves--raw { color: $text-primary 45%; }
         &:ansi > .curves--raw { text-style: dim; }
         & > .curves--phase { color: $text-accent; }
+        & > .curves--shaded { background: $foreground 7%; }
+        &:ansi > .curves--shaded { background: transparent; }
         & > .curves--axis { color: $text-muted; }
         & > .curves--note { color: $text-muted; }
         & > .curves--title { text-style: bold; }
@@ -154,8 +159,14 @@ class Curves(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         row = self._rows[y] if y < len(self._rows) else []
-        segments = [Segment(text, self.get_component_rich_style(f"curves--{style}")) for text, style in row]
+        segments = [Segment(text, self._style(style)) for text, style in row]
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _style(self, name: str) -> Style:
+        plain = self.get_component_rich_style(f"curves--{name.removesuffix(SHADED)}")
+        if not name.endswith(SHADED):
+            return plain
+        return plain + Style(bgcolor=self.get_component_rich_style("curves--shaded").bgcolor)
 
     def _redraw(self) -> None:
         rows = self._all_rows(*self.size)

@@ -13,14 +13,16 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
+from engine.config import is_list_of_tables
 from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.settings_draft import FIELDS, default, from_text, range_of, to_text
 from tltui.widgets.choice import Choice
+from tltui.widgets.in_short import InShort
 from tltui.widgets.path_input import PathInput
 from tltui.widgets.safe_input import SafeInput
 
 # Settings that a dialog helps to fill in: ``enter`` opens it.
-BROWSABLE = {"data.path": "browse", "model.name": "choose"}
+BROWSABLE = {"data.path": "browse", "model.name": "choose", "recipe.phases": "choose"}
 
 
 _IN_ASCII = str.maketrans({"≤": "<=", "×": "x", "÷": "/", "…": "..", "–": "-"})
@@ -93,6 +95,8 @@ class FieldRow(Horizontal):
         """Show a value that came from elsewhere."""
         if isinstance(self._editor, Choice):
             self._editor.value = value
+        elif isinstance(self._editor, InShort):
+            self._editor.show(to_text(value))
         elif isinstance(self._editor, Input) and from_text(self.key, self._editor.value) != value:
             with self._editor.prevent(Input.Changed):
                 self._editor.value = to_text(value)
@@ -119,8 +123,9 @@ class FieldRow(Horizontal):
         event.stop()
         self.post_message(self.Edited(self.key, from_text(self.key, event.value)))
 
+    @on(InShort.Opened)
     @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def _entered(self, event: InShort.Opened | Input.Submitted) -> None:
         event.stop()
         self.post_message(self.Entered(self.key))
 
@@ -129,6 +134,8 @@ def _editor(key: str, value: object, glyphs: Glyphs) -> Widget:
     annotation = FIELDS[key].annotation
     if annotation is bool:
         return Choice([(True, "on"), (False, "off")], value, glyphs)
+    if is_list_of_tables(FIELDS[key]):
+        return InShort(to_text(value), glyphs)
     if get_origin(annotation) is Literal:
         return Choice([(choice, str(choice)) for choice in get_args(annotation)], value, glyphs)
     if key in ("data.path", "model.weights"):

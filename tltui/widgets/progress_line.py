@@ -127,6 +127,8 @@ def _training(state: RunState, last: p.Step, now: float, glyphs: Glyphs) -> Doin
     planned = planned_steps(state)
     share = last.step / planned if planned else None
     what = f"epoch {last.epoch}/{state.epochs_planned}"
+    if state.phases:
+        what = f"phase {state.phases[-1].number}/{state.phases[-1].phases}, {what}"
     if state.status == "paused":
         return Doing(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
     left = seconds_left(state)

@@ -1,0 +1,1 @@
+"""Trying things before, beside and after training, and what comes of many runs."""

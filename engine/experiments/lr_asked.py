@@ -1,0 +1,65 @@
+"""``python -m engine.experiments.lr_asked``: a learning-rate range test for someone who is to stay responsive.
+
+Reads a run's settings as JSON from standard input and writes a Line a line to standard output. SIGTERM ends it in
+order, and so does a reader that is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+
+import msgspec
+
+from engine.config import from_tables
+from engine.environment import check_libraries
+from engine.errors import InputError, Stopped, TrainingFailed, first_line
+from engine.experiments.lr_curve import Tried
+from engine.experiments.lr_lines import Line
+from engine.progress import Throttled
+
+_NICENESS = 10  # as of an engine that trains
+
+
+def main() -> int:
+    """Answer; returns the exit status: 0, or 130 where someone wanted it stopped."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever libraries print is no answer
+
+    def write(line: Line) -> None:
+        answers.write(msgspec.json.encode(line) + b"\n")
+        answers.flush()
+
+    def report(activity: str, done: int, total: int, _unit: str) -> None:
+        write(Line(activity=activity, done=done, total=total))
+
+    def listen(tried: Tried) -> None:
+        write(Line(tried=tried))
+
+    def tell(_code: str, message: str) -> None:
+        write(Line(warning=message))
+
+    try:
+        config = from_tables(json.load(sys.stdin))
+        check_libraries()
+        from engine.experiments.lr_find import find_for
+
+        write(Line(found=find_for(config, Throttled(report), listen, tell)))
+    except Stopped:
+        return 130
+    except BrokenPipeError:  # nobody listens any more
+        return 0
+    except (InputError, TrainingFailed) as error:
+        write(Line(error=str(error)))
+    except Exception as error:
+        traceback.print_exc()
+        write(Line(error=f"{type(error).__name__}: {first_line(error)}"))
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.nice(_NICENESS)
+    sys.exit(main())

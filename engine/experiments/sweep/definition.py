@@ -1,0 +1,100 @@
+"""sweep.toml: what a sweep tries, how, and for how long. Imports neither torch nor Optuna."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import Field, ValidationError
+
+from engine.config import RunConfig, Section, allowed, did_you_mean, from_tables, read_toml
+from engine.errors import InputError
+from engine.experiments.sweep.space import Dimension, grid, read_space, validate
+
+Sampler = Literal["grid", "random", "tpe"]
+Pruner = Literal["none", "median", "hyperband"]
+
+
+class SweepFile(Section):
+    """The settings of sweep.toml."""
+
+    base: str = Field(min_length=1, description='what is varied: a config, a run, or "demo"')
+    sampler: Sampler = Field(
+        default="tpe", description="grid (all combinations of lists), random, tpe (learns which settings are good)"
+    )
+    pruner: Pruner = Field(
+        default="median",
+        description="ends hopeless trials early: none, median (worse than half of the others at that epoch), hyperband",
+    )
+    trials: int = Field(default=0, ge=0, le=100_000, description="how many; 0: until the minutes or the grid are over")
+    minutes: float = Field(default=0.0, ge=0, description="after these no other trial starts; 0: no limit")
+    parallel: int = Field(default=1, ge=1, le=256, description="trials at a time; they share the cores")
+    storage: str = Field(default="", description="an Optuna storage URL; empty: a file beside the runs")
+    space: dict[str, Any] = Field(min_length=1, description="by setting a list of values, or { low, high, log }")
+
+
+class Sweep(msgspec.Struct, kw_only=True):
+    """A sweep as all of its workers know it. ``base`` holds the settings of a RunConfig, by section."""
+
+    name: str
+    base: dict[str, dict[str, Any]]
+    space: list[Dimension]
+    sampler: Sampler
+    pruner: Pruner
+    trials: int
+    minutes: float
+    parallel: Annotated[int, msgspec.Meta(ge=1)]
+
+    @property
+    def config(self) -> RunConfig:
+        """The config that the trials vary. Raises InputError."""
+        return from_tables(self.base)
+
+
+def read_file(path: Path) -> SweepFile:
+    """Read a sweep.toml. Raises InputError."""
+    tables = read_toml(path, "`tltui sweep --ready rates` writes one")
+    try:
+        return SweepFile.model_validate(tables)
+    except ValidationError as error:
+        raise InputError(f"{path}: " + "; ".join(_sentence(dict(item)) for item in error.errors())) from None
+
+
+def define(path: Path, file: SweepFile, base: RunConfig) -> Sweep:
+    """The sweep that ``file``, read from ``path``, describes. Raises InputError for a space that can't be used.
+
+    Its name is that of the file and a digest of what is tried and how; so the same file again means the same sweep,
+    also with another budget.
+    """
+    try:
+        space = read_space(file.space, path.resolve().parent)
+        validate(base, space)
+        combinations = len(grid(space)) if file.sampler == "grid" else 0
+        if not (file.trials or file.minutes or combinations):
+            raise InputError("trials and minutes are both 0; set one of them, so that the sweep ends")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    tried = (base.model_dump(), space, file.sampler, file.pruner)
+    digest = hashlib.sha256(msgspec.json.encode(tried)).hexdigest()
+    return Sweep(
+        name=f"{path.stem}-{digest[:6]}",
+        base=base.model_dump(),
+        space=space,
+        sampler=file.sampler,
+        pruner=file.pruner,
+        trials=file.trials,
+        minutes=file.minutes,
+        parallel=file.parallel,
+    )
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    key = str(error["loc"][0])
+    fields = SweepFile.model_fields
+    if error["type"] == "extra_forbidden":
+        return f'"{key}" is not a setting of a sweep{did_you_mean(key, list(fields))}'
+    if error["type"] == "missing":
+        return f"{key} is missing: {fields[key].description}"
+    return f"{key} = {error['input']!r:.80} can't be used: it takes {allowed(fields[key])}"

@@ -1,0 +1,98 @@
+"""What came of a sweep: the best trial, and what each setting does."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from statistics import mean
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from engine.experiments.sweep.definition import Sweep
+from engine.experiments.sweep.space import Choices, Dimension, Range
+from engine.experiments.sweep.study import Study, is_cared_for
+from engine.experiments.sweep.told import Bar, Margin, Status, SweepResults, TrialResult
+
+RESULT = "result"  # the attribute of a trial that holds what its worker saw
+_PARTS = 5  # that a range is divided into
+STATUS: dict[TrialState, Status] = {
+    TrialState.COMPLETE: "completed",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+def settings_of(sweep: Sweep, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The settings, by ``section.key``, that Optuna's parameters stand for."""
+    found: dict[str, Any] = {}
+    for dimension in sweep.space:
+        if dimension.name in parameters:
+            found |= dimension.settings(parameters[dimension.name])
+    return found
+
+
+def results(study: Study) -> SweepResults:
+    """All that is known of a sweep now."""
+    trials = study.trials
+    told = [_result(study.sweep, trial) for trial in trials]
+    completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    importance = study.importance()
+    margins = [_margin(dimension, completed, importance.get(dimension.name)) for dimension in study.sweep.space]
+    return SweepResults(
+        sweep=study.sweep.name,
+        wanted=study.wanted,
+        trials=told,
+        best=best_of(told),
+        margins=sorted(margins, key=lambda margin: -(margin.importance or 0)),
+    )
+
+
+def best_of(trials: Iterable[TrialResult]) -> TrialResult | None:
+    """The completed trial with the highest validation accuracy; of equals, the one with the lowest loss."""
+    completed = [trial for trial in trials if trial.status == "completed" and trial.val_accuracy is not None]
+    return max(completed, key=_merit, default=None)
+
+
+def _merit(trial: TrialResult) -> tuple[float, float]:
+    return trial.val_accuracy or 0.0, -(math.inf if trial.val_loss is None else trial.val_loss)
+
+
+def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
+    seen = trial.user_attrs.get(RESULT, {})
+    return TrialResult(
+        trial=trial.number,
+        run=trial.user_attrs.get("run", ""),
+        status=STATUS.get(trial.state, "running" if is_cared_for(trial) else "stopped"),
+        settings=settings_of(sweep, trial.params),
+        val_accuracy=seen.get("val_accuracy"),
+        val_loss=seen.get("val_loss"),
+        seconds=seen.get("seconds", 0.0),
+        images_per_second=seen.get("images_per_second"),
+        memory=seen.get("memory", 0),
+        reason=seen.get("reason", ""),
+    )
+
+
+def _margin(dimension: Dimension, trials: list[FrozenTrial], importance: float | None) -> Margin:
+    labels = dimension.labels if isinstance(dimension, Choices) else _parts(dimension)
+    values: dict[str, list[float]] = {label: [] for label in labels}
+    for trial in trials:
+        at = trial.params[dimension.name]
+        label = at if isinstance(dimension, Choices) else labels[_part(dimension, at)]
+        values[label].append(trial.values[0])
+    bars = [Bar(label, len(found), mean(found), max(found)) for label, found in values.items() if found]
+    return Margin(dimension.name, importance, bars)
+
+
+def _part(dimension: Range, value: float) -> int:
+    low, high, at = (math.log(x) if dimension.log else x for x in (dimension.low, dimension.high, value))
+    return min(int((at - low) / (high - low) * _PARTS), _PARTS - 1)
+
+
+def _parts(dimension: Range) -> list[str]:
+    low, high = (math.log(x) if dimension.log else x for x in (dimension.low, dimension.high))
+    edges = [low + (high - low) * part / _PARTS for part in range(_PARTS + 1)]
+    ends = [f"{math.exp(edge) if dimension.log else edge:.2g}" for edge in edges]
+    return [f"{start} … {end}" for start, end in itertools.pairwise(ends)]

@@ -1,0 +1,288 @@
+"""A sweep's trials in an Optuna storage, which any number of processes share."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from engine.errors import InputError, first_line
+from engine.experiments.sweep.definition import Sweep
+from engine.experiments.sweep.space import Choices, Dimension, grid
+from engine.lock import Holder, lives_here, this_process
+
+_DEFINITION = "tltui"
+_WORKER, _SEEN, _SURPLUS = "worker", "seen", "surplus"
+_SIGN_OF_LIFE = 60.0  # seconds between two of a worker's
+_SILENCE = 300.0  # seconds after which a worker on another machine is taken for gone
+_WAIT_FOR_LOCK = 60.0  # seconds that SQLite waits while others write
+_FIRST_TELL_LITTLE = 5  # trials, and of each a fifth of its epochs, before any is ended early
+
+
+class Study:
+    """The trials of one sweep. Where the storage does not answer any method raises what ``storage_errors`` takes."""
+
+    def __init__(self, sweep: Sweep, study: optuna.Study, url: str) -> None:
+        self.sweep = sweep
+        self._url = url
+        self._study = study
+        self._me = msgspec.json.encode(this_process()).decode()
+        self._signs: dict[int, float] = {}
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials that were wanted, by number."""
+        found = self._study.get_trials(deepcopy=False)
+        return [trial for trial in found if _SURPLUS not in trial.user_attrs and trial.state != TrialState.WAITING]
+
+    @property
+    def storage(self) -> str:
+        """The storage's URL, without a password."""
+        return _shown(self._url)
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there will be; 0 if time alone limits them."""
+        if self.sweep.sampler == "grid":
+            size = math.prod(len(dimension.extremes()) for dimension in self.sweep.space)
+            return min(size, self.sweep.trials or size)
+        return self.sweep.trials
+
+    def has_result(self) -> bool:
+        """Whether any trial was completed."""
+        return bool(self._study.get_trials(states=(TrialState.COMPLETE,), deepcopy=False))
+
+    def epochs_of(self, trial: optuna.Trial) -> list[int]:
+        """The epochs of a trial that the storage knows."""
+        return list(self._stored(trial).intermediate_values)
+
+    def ask(self) -> optuna.Trial | None:
+        """The next trial, its settings chosen; None where no other is wanted."""
+        if not self._wants_more():
+            return None
+        trial = self._study.ask(_distributions(self.sweep.space))
+        if self._is_surplus(trial):
+            trial.set_user_attr(_SURPLUS, True)
+            self._study.tell(trial, state=TrialState.FAIL)
+            return None
+        self.take(trial)
+        return trial
+
+    def orphan(self) -> optuna.Trial | None:
+        """A trial whose worker is gone, now this one's; None if there is none."""
+        for found in self._study.get_trials(states=(TrialState.RUNNING,), deepcopy=False):
+            if not is_cared_for(found):
+                trial = optuna.Trial(self._study, found._trial_id)  # its public counterpart, ask, makes a new one
+                self.take(trial)
+                return trial
+        return None
+
+    def take(self, trial: optuna.Trial) -> None:
+        """Tell that this process sees to a trial."""
+        trial.set_user_attr(_WORKER, self._me)
+        self._signs[trial.number] = 0.0
+        self.sign_of_life(trial)
+
+    def sign_of_life(self, trial: optuna.Trial) -> None:
+        """Tell that this process still sees to a trial; costs nothing if it was told lately."""
+        if time.monotonic() - self._signs[trial.number] > _SIGN_OF_LIFE or not self._signs[trial.number]:
+            self._signs[trial.number] = time.monotonic()
+            trial.set_user_attr(_SEEN, time.time())
+
+    def tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
+        """What became of a trial; the first word counts."""
+        self._study.tell(trial, value, state=state, skip_if_finished=True)
+
+    def importance(self) -> dict[str, float]:
+        """How much each setting has to do with being among the best, as shares of 1; empty where too few trials tell.
+
+        PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255).
+        """
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        if len(self.sweep.space) == 1:
+            return {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
+        except (ValueError, RuntimeError):  # fewer than two trials, or all alike
+            return {}
+
+    def _stored(self, trial: optuna.Trial) -> FrozenTrial:
+        return next(one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number)
+
+    def _wants_more(self) -> bool:
+        if self.sweep.sampler == "grid":
+            return bool(self._study.get_trials(states=(TrialState.WAITING,), deepcopy=False))
+        return not self.sweep.trials or len(self.trials) < self.sweep.trials
+
+    def _is_surplus(self, trial: optuna.Trial) -> bool:
+        """Whether another worker took what was the last trial at the same time."""
+        if self.sweep.sampler == "grid":
+            return "fixed_params" not in self._stored(trial).system_attrs
+        before = [other for other in self.trials if other.number < trial.number]
+        return bool(self.sweep.trials) and len(before) >= self.sweep.trials
+
+
+def open_study(sweep: Sweep, url: str) -> Study:
+    """The study of ``sweep`` in a storage, made there if it is new. Raises InputError."""
+    with storage_errors(url):
+        return _open(sweep, _connect(url), url)
+
+
+def find_study(url: str, name: str) -> Study:
+    """A study by its name, or the beginning of it; "" for the only one there is. Raises InputError."""
+    with storage_errors(url):
+        return _find(_connect(url), name, url)
+
+
+def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
+    new = sweep.name not in optuna.get_all_study_names(storage)
+    study = optuna.create_study(
+        study_name=sweep.name,
+        storage=storage,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=_sampler(sweep, new),
+        pruner=_pruner(sweep),
+    )
+    study.set_user_attr(_DEFINITION, msgspec.json.encode(sweep).decode())
+    if sweep.sampler == "grid":
+        _enqueue_grid(study, sweep)
+    elif new and (point := _base_point(sweep)):
+        study.enqueue_trial(point)
+    return Study(sweep, study, url)
+
+
+def _find(storage: RDBStorage, name: str, url: str) -> Study:
+    names = sorted(optuna.get_all_study_names(storage))
+    found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
+    if len(found) != 1:
+        there = f"there are {', '.join(found[:5])}" if found else f"it holds {', '.join(names[:5]) or 'none'}"
+        raise InputError(f'{_shown(url)}: no single sweep is meant by "{name}"; {there}')
+    attributes = optuna.load_study(study_name=found[0], storage=storage).user_attrs
+    try:
+        sweep = msgspec.json.decode(attributes[_DEFINITION], type=Sweep)
+    except (KeyError, msgspec.DecodeError):
+        raise InputError(f"{_shown(url)}: the study {found[0]} is no sweep of tltui") from None
+    study = optuna.load_study(
+        study_name=found[0], storage=storage, sampler=_sampler(sweep, new=False), pruner=_pruner(sweep)
+    )
+    return Study(sweep, study, url)
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Make one sentence, an InputError, of what goes wrong with a storage."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        raise InputError(f"{_shown(url)}: can't be used as storage ({first_line(error.__cause__ or error)})") from error
+
+
+def _connect(url: str) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    arguments = {"connect_args": {"timeout": _WAIT_FOR_LOCK}} if url.startswith("sqlite:") else {}
+    try:
+        return RDBStorage(url, engine_kwargs=arguments)
+    except ValueError as error:  # Optuna's for what is no URL
+        raise InputError(f"{_shown(url)}: can't be used as storage ({first_line(error)})") from error
+
+
+def _shown(url: str) -> str:
+    """A storage's URL without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return "the storage URL"
+
+
+def is_cared_for(trial: FrozenTrial) -> bool:
+    """Whether the worker of a trial that is under way is still there, as far as one can tell from here."""
+    seen = trial.user_attrs.get(_SEEN) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
+    silent = time.time() - seen > _SILENCE
+    try:
+        worker = msgspec.json.decode(trial.user_attrs[_WORKER], type=Holder)
+    except (KeyError, msgspec.DecodeError):
+        return not silent
+    return lives_here(worker) or (worker.host != this_process().host and not silent)
+
+
+def _distributions(space: list[Dimension]) -> dict[str, BaseDistribution]:
+    return {dimension.name: _distribution(dimension) for dimension in space}
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Choices):
+        return CategoricalDistribution(dimension.labels)
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _sampler(sweep: Sweep, new: bool) -> optuna.samplers.BaseSampler:
+    # With the same seed, workers that join or come back would try the same settings again.
+    seed = sweep.config.train.seed % 2**32 if new else None
+    if sweep.sampler == "tpe":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an experimental argument in Optuna 4, the default in 5
+            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
+    epochs = [sweep.config.train.epochs]
+    for dimension in sweep.space:
+        epochs += [found["train.epochs"] for found in dimension.extremes() if "train.epochs" in found]
+    if sweep.pruner == "median":
+        return optuna.pruners.MedianPruner(_FIRST_TELL_LITTLE, n_warmup_steps=max(epochs) // 5)
+    if sweep.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max(epochs), reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
+def _enqueue_grid(study: optuna.Study, sweep: Sweep) -> None:
+    """Let the grid's combinations wait, shuffled so that the first few tell of all of it, up to the number wanted."""
+    combinations = grid(sweep.space)
+    random.Random(0).shuffle(combinations)
+    there = sum("fixed_params" in trial.system_attrs for trial in study.get_trials(deepcopy=False))
+    for combination in combinations[there : sweep.trials or None]:
+        study.enqueue_trial(combination)
+
+
+def _base_point(sweep: Sweep) -> dict[str, Any] | None:
+    """The base's own settings, to begin with; None where they are not among those that are tried."""
+    tables, point = sweep.base, {}
+    for dimension in sweep.space:
+        if isinstance(dimension, Choices):
+            own = tuple(_value(tables, key) for key in dimension.keys)
+            if own not in dimension.values:
+                return None
+            point[dimension.name] = dimension.labels[dimension.values.index(own)]
+        elif not dimension.low <= (own := _value(tables, dimension.key)) <= dimension.high:
+            return None
+        else:
+            point[dimension.name] = own
+    return point
+
+
+def _value(tables: dict[str, dict[str, Any]], key: str) -> Any:  # noqa: ANN401 (whatever a setting takes)
+    section, name = key.split(".")
+    return tables[section][name]

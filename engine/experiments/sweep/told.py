@@ -1,0 +1,97 @@
+"""What a sweep tells while it goes on: facts, for tables, plain lines and ``--json``. Imports neither torch nor Optuna.
+
+Accuracies are shares of 1, ``seconds`` are those of the engine, ``memory`` is in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal["running", "completed", "pruned", "failed", "stopped"]
+
+
+class Told(msgspec.Struct, tag_field="type", tag=None):
+    """A line of ``tltui sweep --json``."""
+
+
+class SweepStarted(Told, tag="sweep_started"):
+    """``trials`` that were there already, of so many ``wanted``, 0 for no limit."""
+
+    sweep: str
+    storage: str
+    settings: list[str]
+    sampler: str
+    pruner: str
+    trials: int
+    wanted: int
+    parallel: int
+
+
+class TrialStarted(Told, tag="trial_started"):
+    """An engine works on the run of a trial; ``resumed``: it was begun earlier."""
+
+    trial: int
+    run: str
+    settings: dict[str, Any]
+    resumed: bool
+
+
+class TrialEpoch(Told, tag="trial_epoch"):
+    """An epoch of a trial, of so many ``epochs``."""
+
+    trial: int
+    epoch: int
+    epochs: int
+    val_accuracy: float
+    best_val_accuracy: float
+
+
+class TrialResult(msgspec.Struct):
+    """A trial as the storage has it. ``val_loss`` is that of the best epoch; ``images_per_second`` is the median of
+    the steps; ``memory`` is the most that the engine's process took, 0 where nobody saw."""
+
+    trial: int
+    run: str
+    status: Status
+    settings: dict[str, Any]
+    val_accuracy: float | None = None
+    val_loss: float | None = None
+    seconds: float = 0.0
+    images_per_second: float | None = None
+    memory: int = 0
+    reason: str = ""
+
+
+class TrialFinished(Told, tag="trial_finished"):
+    """A trial came to its end, or was stopped and can go on."""
+
+    result: TrialResult
+
+
+class Bar(msgspec.Struct):
+    """The completed trials with one choice, or within a part of a range."""
+
+    label: str
+    trials: int
+    mean: float
+    best: float
+
+
+class Margin(msgspec.Struct):
+    """What one setting does, whatever the others are: its ``importance`` is a share of 1, null if it can't be told."""
+
+    setting: str
+    importance: float | None
+    bars: list[Bar]
+
+
+class SweepResults(Told, tag="sweep_results"):
+    """All trials of a sweep as they are now, by whichever worker; ``wanted`` as in SweepStarted."""
+
+    sweep: str
+    wanted: int
+    trials: list[TrialResult]
+    best: TrialResult | None
+    margins: list[Margin]

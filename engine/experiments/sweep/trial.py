@@ -1,0 +1,101 @@
+"""One trial that this process sees to: its run, followed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import msgspec
+from optuna import Trial
+
+from engine import protocol as p
+from engine.errors import InputError
+from engine.experiments.sweep.results import RESULT
+from engine.experiments.sweep.told import Status, TrialResult
+from engine.rundir import EventTail, RunFolder, new_command_id, send
+from engine.state import best_epoch
+
+
+@dataclass
+class UnderWay:
+    """A trial whose run an engine works on.
+
+    ``asked``: whether the run was asked to stop, and
+    ``hopeless``: whether that was because the others are better; ``lost``: how often its engine died.
+    """
+
+    trial: Trial
+    folder: RunFolder
+    settings: dict[str, Any]
+    epochs: list[p.Epoch] = field(default_factory=list)
+    planned: int = 0
+    speeds: list[float] = field(default_factory=list)
+    finished: p.RunFinished | None = None
+    asked: bool = False
+    hopeless: bool = False
+    lost: int = 0
+    _tail: EventTail = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tail = EventTail(self.folder)
+
+    def look(self) -> list[p.Epoch]:
+        """Take in what the run's events tell; returns the epochs that are new."""
+        new = []
+        for event in self._tail.poll():
+            match event:
+                case p.RunStarted():
+                    self.finished = None
+                    self.planned = event.epochs
+                case p.Step():
+                    self.speeds.append(event.images_per_second)
+                case p.Epoch():
+                    new.append(event)
+                case p.RunFinished():
+                    self.finished = event
+        self.epochs += new
+        return new
+
+    @property
+    def best(self) -> p.Epoch | None:
+        """The best epoch so far."""
+        return best_epoch(self.epochs)
+
+    def catch_up(self, known: list[int]) -> None:
+        """Take in what the run told so far; ``known``: the epochs that the storage has from an earlier worker."""
+        for epoch in self.look():
+            if epoch.epoch not in known:
+                self.trial.report(epoch.val_accuracy, epoch.epoch)
+
+    def hopeless_after(self, epoch: p.Epoch) -> bool:
+        """Tell the storage of an epoch; returns whether the pruner would end the trial."""
+        self.trial.report(epoch.val_accuracy, epoch.epoch)
+        return self.trial.should_prune()
+
+    def stop(self, *, hopeless: bool) -> None:
+        """Ask the run to write a checkpoint and end."""
+        if self.asked:
+            return
+        self.asked, self.hopeless = True, hopeless
+        with suppress(InputError):  # its folder is gone; so will be its engine
+            send(self.folder, p.Stop(id=new_command_id()))
+
+    def result(self, status: Status, memory: int, reason: str) -> TrialResult:
+        """What is known of the trial at its end, which the storage keeps, too."""
+        best = self.best
+        result = TrialResult(
+            trial=self.trial.number,
+            run=str(self.folder.path),
+            status=status,
+            settings=self.settings,
+            val_accuracy=best.val_accuracy if best else None,
+            val_loss=best.val_loss if best else None,
+            seconds=self.finished.seconds if self.finished else 0.0,
+            images_per_second=round(median(self.speeds), 1) if self.speeds else None,
+            memory=memory,
+            reason=reason,
+        )
+        self.trial.set_user_attr(RESULT, msgspec.to_builtins(result))
+        return result

@@ -1,0 +1,1 @@
+"""``tltui sweep``: sweeps started, followed and looked at."""

@@ -1,0 +1,140 @@
+"""How a sweep is shown while it goes on: a live table, plain lines, or JSON."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from engine.experiments.sweep.definition import Sweep
+from engine.experiments.sweep.told import (
+    SweepResults,
+    SweepStarted,
+    Told,
+    TrialEpoch,
+    TrialFinished,
+    TrialResult,
+    TrialStarted,
+)
+from tltui.console import console
+from tltui.glyphs import duration, safe
+from tltui.json_output import as_json as as_json_line
+from tltui.sweeping.page import page, settings_line, trials_table
+
+_ROWS_AROUND = 6  # of the terminal, that are not trials
+
+
+class View(Protocol):
+    """Shows what a sweep tells."""
+
+    def show(self, told: Told) -> None: ...
+
+
+@contextmanager
+def open_view(sweep: Sweep, *, as_json: bool) -> Iterator[View]:
+    """What suits where standard output goes."""
+    if as_json:
+        yield JsonLines()
+        return
+    out = console()
+    if not out.is_terminal:
+        yield PlainLines(out)
+        return
+    table = LiveTable(out, sweep)
+    with Live(get_renderable=table.render, console=out, refresh_per_second=4, transient=True):
+        yield table
+
+
+class JsonLines:
+    """Each fact as a line of JSON."""
+
+    def show(self, told: Told) -> None:
+        sys.stdout.buffer.write(as_json_line(told) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+class PlainLines:
+    """A line for each trial that ends."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._wanted = 0
+
+    def show(self, told: Told) -> None:
+        match told:
+            case SweepStarted():
+                self._wanted = told.wanted
+                there = f", {told.trials} trials are there" if told.trials else ""
+                self._out.print(f"sweep {safe(told.sweep)}: {told.sampler}, pruner {told.pruner}{there}")
+            case TrialStarted(resumed=True):
+                self._out.print(f"trial {told.trial} goes on")
+            case TrialFinished(result=result):
+                self._out.print(trial_line(result, self._wanted), soft_wrap=True)
+
+
+def trial_line(result: TrialResult, wanted: int) -> str:
+    """A trial that ended, in words."""
+    number = f"trial {result.trial}" + (f" of {wanted}" if wanted else "")
+    accuracy = "" if result.val_accuracy is None else f"  val {result.val_accuracy:.1%}"
+    reason = f"  {safe(result.reason)}" if result.reason else ""
+    return f"{number}  {result.status}{accuracy}  {result.seconds:.1f} s  {settings_line(result.settings)}{reason}"
+
+
+class LiveTable:
+    """The trials as they are now: those at work, then the best."""
+
+    def __init__(self, out: Console, sweep: Sweep) -> None:
+        self._out = out
+        self._sweep = sweep
+        self._began = time.monotonic()
+        self._there = self._wanted = 0
+        self._epochs: dict[int, str] = {}
+        self._trials: dict[int, TrialResult] = {}
+
+    def show(self, told: Told) -> None:
+        match told:
+            case SweepStarted():
+                self._there, self._wanted = told.trials, told.wanted
+            case TrialStarted():
+                self._trials[told.trial] = TrialResult(told.trial, told.run, "running", told.settings)
+            case TrialEpoch():
+                self._epochs[told.trial] = f"{told.epoch}/{told.epochs}"
+                self._trials[told.trial].val_accuracy = told.best_val_accuracy
+            case TrialFinished(result=result):
+                self._trials[result.trial] = result
+
+    def render(self) -> RenderableType:
+        room = max(self._out.height - _ROWS_AROUND, 3)
+        order = sorted(self._trials.values(), key=lambda one: (one.status != "running", -(one.val_accuracy or 0)))
+        keys = [dimension.name for dimension in self._sweep.space]
+        table = trials_table(order[:room], keys, self._epochs, self._out.width)
+        return Group(self._header(), table, self._footer(len(order) - room))
+
+    def _header(self) -> Text:
+        counts = Counter(one.status for one in self._trials.values())
+        done = self._there + counts.total() - counts["running"]
+        words = [f"{count} {status}" for status, count in counts.items()]
+        total = f"/{self._wanted}" if self._wanted else ""
+        line = f"  {done}{total} trials  {', '.join(words)}  {duration(time.monotonic() - self._began)}"
+        return Text.assemble((safe(self._sweep.name, 40), "bold"), line)
+
+    def _footer(self, more: int) -> Text:
+        return Text(f"and {more} more" if more > 0 else "ctrl+c stops in order", style="bright_black")
+
+
+def print_results(results: SweepResults, *, as_json: bool) -> None:
+    """Print what came of a sweep."""
+    if as_json:
+        click.echo(as_json_line(results))
+        return
+    out: Any = console()
+    for part in page(results, out.width):
+        out.print(part)
