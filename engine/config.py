@@ -465,7 +465,7 @@ def _sentence_in_phase(error: dict[str, Any], inside: list[str | int]) -> str:
         return f"{error['input']!r:.80} can't be used: it takes a table"
     name, known = str(inside[0]), dict(settings())
     if error["type"] == "extra_forbidden":
-        return f'"{name}" is no setting of a phase{_did_you_mean(name, list(Phase.model_fields))}'
+        return f'"{name}" is no setting of a phase{did_you_mean(name, list(Phase.model_fields))}'
     takes = allowed(known[PHASE_SETTINGS.get(name, f"train.{name}")])
     if error["type"] == "missing":
         return f"{name} is missing; it takes {takes}"
