@@ -50,7 +50,10 @@ CASES: dict[str, dict[str, Any]] = {
         "optimizer": {"lr": 1e-3},
         "train": {"class_weights": "balanced", "label_smoothing": 0.1},
     },
-    "batch statistics that stay": {"freeze": {"rules": DEEP, "norm_stats": "frozen"}, "head": {"dropout": 0.0}},
+    "batch statistics that stay, in phases": {
+        "freeze": {"norm_stats": "frozen"},
+        "recipe": {"phases": [{"epochs": 7, "rules": ["freeze *", "train head"]}, {"epochs": 10, "rules": DEEP}]},
+    },
 }
 COMMANDS: Script = [
     (10, Set(id="rate", key="optimizer.lr", value=5e-4)),
