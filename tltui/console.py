@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from engine.errors import InputError
+from engine.printable import printable
 from tltui import json_output
 
 
@@ -17,6 +20,24 @@ def console() -> Any:  # noqa: ANN401 (rich is imported when something is printe
 
     # A pipe has no width; a table must not be cut to the 80 columns of a terminal that is not there.
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def print_or_write(text: str, output: str, then: str) -> None:
+    """Write ``text`` to a new file, or print it where ``output`` is "-"; ``then``: the command that takes the file.
+
+    Raises InputError where the file is there already or can't be written.
+    """
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with Path(output).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{output} exists already; choose another name with -o") from None
+    except OSError as error:
+        raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None
+    click.echo(printable(f"wrote {output}; edit it, then: {then} {output}"))
 
 
 def print_list(rows: list[Any], table: Callable[[list[Any]], Any], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from engine.printable import printable
-from tltui.console import console
+from tltui.console import console, print_or_write
 from tltui.options import json_option, overrides, run_names, runs_dir_option, set_option
 
 READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
@@ -90,11 +90,11 @@ def sweep(
               tltui sweep --join postgresql://host/sweeps sweep-3f2a1c
     """
     from tltui import runs
-    from tltui.sweeping.command import run_sweep, write_ready
+    from tltui.sweeping.command import ready_sweep, run_sweep
 
     folder = runs.runs_folder(runs_dir)
     if ready:
-        click.echo(write_ready(folder, ready, base, output), nl=False)
+        print_or_write(ready_sweep(folder, ready, base), output, "tltui sweep")
         return
     if status := run_sweep(folder, name, join, show=show, as_json=as_json):
         click.get_current_context().exit(status)

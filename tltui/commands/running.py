@@ -12,7 +12,7 @@ from engine.printable import printable
 from engine.ready_made import READY_MADE
 from engine.under_torchrun import is_rank
 from tltui import json_output
-from tltui.console import console
+from tltui.console import console, print_or_write
 from tltui.options import (
     app_options,
     headless_option,
@@ -63,17 +63,7 @@ def new(data: str | None, model: str | None, recipe: str | None, output: str) ->
     from tltui.new import new_config
 
     text = new_config(data, model, recipe, Path() if output == "-" else Path(output).parent)
-    if output == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        with Path(output).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(f"{output} exists already; choose another name with -o") from None
-    except OSError as error:
-        raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None
-    click.echo(printable(f"wrote {output}; edit it, then: tltui train {output}"))
+    print_or_write(text, output, "tltui train")
 
 
 @click.command()

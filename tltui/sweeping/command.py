@@ -44,22 +44,9 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, show: bool,
         return status
 
 
-def write_ready(runs_dir: Path, kind: str, base: str, output: str) -> str:
-    """Write the ready-made sweep ``kind`` for a base as sweep.toml does; "-" prints it. Returns what to say.
-
-    Raises InputError.
-    """
-    text = ready.to_toml(kind, base, _base(runs_dir, base, Path()))
-    if output == "-":
-        return text
-    try:
-        with Path(output).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(f"{output} exists already; choose another name with -o") from None
-    except OSError as error:
-        raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None
-    return f"wrote {output}; edit it, then: tltui sweep {output}\n"
+def ready_sweep(runs_dir: Path, kind: str, base: str) -> str:
+    """The sweep.toml of the ready-made sweep ``kind``, for a base as sweep.toml has it. Raises InputError."""
+    return ready.to_toml(kind, base, _base(runs_dir, base, Path()))
 
 
 def _meant(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | None, str]:
