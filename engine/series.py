@@ -6,6 +6,7 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -77,6 +78,14 @@ class Series:
         if too_many > RECENT or size != self.groups.size:
             self.generation += 1
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Series):
+            return NotImplemented
+        latest = slice(-RECENT, None)
+        return (self.xs[latest], self.ys[latest], self.groups) == (other.xs[latest], other.ys[latest], other.groups)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def _rewind(self, step: int) -> None:
         at = bisect_left(self.xs, step)
         again_from = self.groups.rewind(step)
@@ -93,16 +102,19 @@ class Series:
         return self._views.setdefault(key, _View(self, left, right, count)).buckets()
 
 
+@dataclass
 class _Groups:
-    """Neighbouring values in groups of ``size``, the last of them perhaps of fewer: first step, extremes and sum."""
+    """Neighbouring values in groups of ``size``, the last of them perhaps of fewer: first step, extremes and sum.
 
-    def __init__(self) -> None:
-        self.size = 1
-        self.xs = array("q")
-        self.lows = array("d")
-        self.highs = array("d")
-        self.sums = array("d")
-        self.count = 0
+    ``count``: of the values.
+    """
+
+    size: int = 1
+    count: int = 0
+    xs: array[int] = field(default_factory=lambda: array("q"))
+    lows: array[float] = field(default_factory=lambda: array("d"))
+    highs: array[float] = field(default_factory=lambda: array("d"))
+    sums: array[float] = field(default_factory=lambda: array("d"))
 
     def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
         """Append values; where the groups become too many, each takes in its neighbour."""

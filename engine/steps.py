@@ -64,6 +64,16 @@ class Steps:
             series = self._rates.setdefault(group, Series())
             _extend(series, places, [of.get(group) for of in rates])
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Steps):
+            return NotImplemented
+        self._file()
+        other._file()
+        mine = (self._count, self.recent, self._figures, self._rates)
+        return mine == (other._count, other.recent, other._figures, other._rates)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return self._count
 
