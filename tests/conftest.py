@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from engine.cache.folder import CACHE
@@ -24,6 +25,10 @@ from engine.rundir import EventLog, EventTail, RunFolder, create
 from engine.state import RunState, fold_all
 from engine.training.precision import Precision
 from engine.training.session import Session
+
+# How long an example takes is the machine's affair.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
 # timm's smallest networks: real convolutions and batch norms, a step takes milliseconds.
