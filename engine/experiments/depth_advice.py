@@ -88,16 +88,16 @@ def _similar(backbone: Backbone, best: Stage, classes: int) -> tuple[bool, list[
     reasons = [f"{judged} {said}"]
     if ahead:
         reasons.append(
-            f"After {best.name} the probe is {best.lead:.1%} ± {best.lead_error:.1%} better than at the head's input: "
-            "the last features belong to the source's task."
+            f"After {best.name} the probe is {best.lead:.1%} (standard error {best.lead_error:.1%}) better than at the "
+            "head's input: the last features belong to the source's task."
         )
     return similar, reasons
 
 
 def _told(source: SourceAnswers, spread: int) -> str:
     return (
-        f"Its own classifier is {source.confidence:.0%} sure of its answers (similar: from {CONFIDENT:.0%}) and spreads "
-        f"them over {source.answers:.1f} of its {source.classes:,} classes (similar: from {spread})."
+        f"Its own classifier is {source.confidence:.0%} sure of its answers (similar: from {CONFIDENT:.0%}) and "
+        f"spreads them over {source.answers:.1f} of its {source.classes:,} classes (similar: from {spread})."
     )
 
 
@@ -105,7 +105,8 @@ def _depth(backbone: Backbone, best: Stage) -> str:
     head = backbone.head
     if best is head:
         return f"The task separates best at the head's input, {head.accuracy:.1%}: every stage helps."
-    return f"The task separates at {best.name} already, {best.accuracy:.1%}; at the head's input it is {head.accuracy:.1%}."
+    there = f"{best.accuracy:.1%} of validation pictures are told right there"
+    return f"The task separates at {best.name} already: {there}, {head.accuracy:.1%} at the head's input."
 
 
 def _later(stages: Sequence[Stage], best: Stage) -> list[Stage]:

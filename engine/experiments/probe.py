@@ -49,22 +49,25 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Ca
         # The plan of the config names layers of its own network, and does not matter here: nothing trains.
         changed = with_settings(config, {"model.name": name, "freeze.rules": []})
         with rehearsal(changed, report, tell) as session:
-            chosen = {part: choose(session, part, most) for part, most in (("train", MOST_TRAIN), ("val", MOST_VAL))}
-            pictures = _count(session.data, chosen)
+            data, seed = session.data, config.train.seed
+            chosen = {
+                part: choose(data.splits[part], data.labels, most, seed)
+                for part, most in (("train", MOST_TRAIN), ("val", MOST_VAL))
+            }
+            pictures = _count(data, chosen)
             backbones.append(_probe(session, chosen, report))
     assert pictures
     backbones.sort(key=lambda backbone: -backbone.head.logme)
     return Probed(pictures, backbones, advise(backbones[0], pictures))
 
 
-def choose(session: Session, part: str, most: int) -> list[int]:
-    """At most so many pictures of a split, each class's share as it is, the same for a seed."""
-    members, labels = session.data.splits[part], session.data.labels
+def choose(members: Sequence[int], labels: Sequence[int], most: int, seed: int) -> list[int]:
+    """At most so many of ``members``, each class's share as it is, the same for a seed."""
     if len(members) <= most:
         return list(members)
-    random = np.random.default_rng(session.config.train.seed)
+    random = np.random.default_rng(seed)
     place: dict[int, float] = {}
-    for label in range(len(session.data.classes)):
+    for label in sorted({labels[i] for i in members}):
         own = random.permutation([i for i in members if labels[i] == label])
         place |= {int(i): rank / len(own) for rank, i in enumerate(own)}
     return sorted(sorted(place, key=place.__getitem__)[:most])
@@ -87,33 +90,23 @@ def _probe(session: Session, chosen: Mapping[str, Sequence[int]], report: Report
     for done, name in enumerate(known):
         report("probe", done, len(known), "stages")
         probes[name] = fit(known[name], train)
-    right = {name: model.predict(asked[name]) == val for name, model in probes.items()}
+    right = {name: probes[name].predict(asked[name]) == val for name in known}
     paths = dict(stages(session.classifier.module, session.classifier.head))
-    before = float(np.mean(val == np.bincount(train).argmax()))
-    rows = []
+    found, before = [], float(np.mean(val == np.bincount(train).argmax()))
     for name, own in right.items():
-        lead = own.astype(float) - right[HEAD_INPUT]
-        accuracy = float(own.mean())
-        rows.append(
-            Stage(
-                name,
-                paths.get(name, []),
-                known[name].shape[1],
-                accuracy,
-                accuracy - before,
-                float(lead.mean()),
-                float(lead.std() / math.sqrt(len(lead))),
-                logme(known[name], train),
-            )
-        )
+        accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
+        error = float(lead.std() / math.sqrt(len(lead)))
+        size, fitting = known[name].shape[1], logme(known[name], train)
+        layers = paths.get(name, [])
+        found.append(Stage(name, layers, size, accuracy, accuracy - before, float(lead.mean()), error, fitting))
         before = accuracy
     return Backbone(
-        session.classifier.name,
-        session.config.model.weights != "none",
-        sum(p.numel() for p in session.classifier.module.parameters()),
-        rows,
-        float((probes[HEAD_INPUT].predict(mirrored) == val).mean()),
-        seen.source.told(),
+        model=session.classifier.name,
+        pretrained=session.config.model.weights != "none",
+        parameters=sum(p.numel() for p in session.classifier.module.parameters()),
+        stages=found,
+        mirrored=float((probes[HEAD_INPUT].predict(mirrored) == val).mean()),
+        source=seen.source.told(),
     )
 
 

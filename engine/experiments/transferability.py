@@ -34,7 +34,8 @@ def _evidence(u: Matrix, squares: Matrix, target: Matrix) -> float:
     count = len(target)
     inside = (u.T @ target) ** 2
     outside = max(float(target @ target - inside.sum()), 0.0)
-    ratio = 1.0  # α/β
+    alpha = beta = ratio = 1.0  # ratio: α/β
+    weights = residual = 0.0
     for _ in range(_ROUNDS):
         effective = float((squares / (squares + ratio)).sum())
         weights = float((squares * inside / (squares + ratio) ** 2).sum())
