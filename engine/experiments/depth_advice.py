@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from engine.experiments.probed import Backbone, Pictures, Recommendation, SourceAnswers, Stage
 
-MANY_PICTURES = 1000  # for training; with fewer than these, or than so many a class, a whole network overfits
+MANY_PICTURES = 500  # for training; with fewer than these, or than so many a class, a whole network overfits
 MANY_A_CLASS = 50
 CONFIDENT = 0.5  # mean highest probability of the pretrained classifier; on its own task it is 0.6 to 0.8
 # Pictures like the source's fall into at least twice as many of its classes as they have of their own, or into so many.
-SPREAD_A_CLASS, SPREAD = 2, 10
+SPREAD_A_CLASS, SPREAD = 2, 8
 SURE = 2.0  # standard errors by which an earlier stage is ahead before that counts as no chance
 FEW_STAGES = 0.5  # of the stages: the most that train on few pictures
 STILL_THE_SAME = 0.03  # what mirrored pictures may cost the probe's accuracy before they count as other pictures
