@@ -125,14 +125,8 @@ def _names(stages: Sequence[Stage]) -> str:
 def _augment(backbone: Backbone) -> tuple[str, str]:
     cost = backbone.head.accuracy - backbone.mirrored
     if cost <= STILL_THE_SAME:
-        return (
-            "standard",
-            "Mirrored pictures are told apart as well as others: augmentation makes more of few pictures.",
-        )
-    return (
-        "none",
-        f"Mirrored, {cost:.1%} fewer pictures are told right: mirroring changes the class, so no augmentation.",
-    )
+        return "flip", "Mirrored pictures are told apart as well as others: flipping makes more of few pictures."
+    return "none", f"Mirrored, {cost:.1%} fewer pictures come out right, so none are flipped."
 
 
 def _everything(rate: float, factor: float) -> dict[str, str | float | list[str]]:

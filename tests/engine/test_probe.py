@@ -147,7 +147,7 @@ def test_the_four_cases_come_out_as_they_are_taught():
     some = advise(network(DIFFERENT, *FALLS), SMALL)
     assert (some.trains, some.large, some.similar) == ("stages", False, False)
     assert some.settings["freeze.rules"] == ["freeze *", "train layer3", "train layer4", "train head"]
-    assert some.settings["data.augment"] == "standard"
+    assert some.settings["data.augment"] == "flip"
 
     low = advise(network(SIMILAR, *RISES), LARGE)
     assert (low.trains, low.large, low.similar) == ("everything", True, True)
@@ -183,7 +183,7 @@ def test_few_pictures_train_at_least_one_stage_and_at_most_half_of_them():
 def test_no_augmentation_is_advised_where_mirrored_pictures_are_of_another_class():
     advice = advise(network(DIFFERENT, *FALLS, mirrored=0.7), SMALL)
     assert advice.settings["data.augment"] == "none"
-    assert "mirroring changes the class" in advice.reasons[-1]
+    assert "none are flipped" in advice.reasons[-1]
 
 
 def test_many_pictures_of_many_classes_are_few_and_without_weights_everything_trains():
