@@ -23,7 +23,7 @@ from engine.experiments.depth_advice import advise
 from engine.experiments.probed import HEAD_INPUT, Backbone, Pictures, Probed, Stage
 from engine.experiments.rehearsal import rehearsal
 from engine.experiments.transferability import Labels, SourceAnswersSum, logme
-from engine.models import stage_outputs
+from engine.models import stage_outputs, zoo
 from engine.models.structure import stages
 from engine.progress import Report
 from engine.training.session import Session
@@ -43,9 +43,12 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Ca
     No run is made. ``tell`` takes a warning's code and message. Raises InputError for what can't be used and Stopped
     after SIGTERM or SIGINT.
     """
+    names = list(dict.fromkeys(models))
+    for name in names:  # before the first of them takes its time
+        zoo.architecture(name)
     backbones: list[Backbone] = []
     pictures = None
-    for name in dict.fromkeys(models):
+    for name in names:
         # The plan of the config names layers of its own network, and does not matter here: nothing trains.
         changed = with_settings(config, {"model.name": name, "freeze.rules": []})
         with rehearsal(changed, report, tell) as session:

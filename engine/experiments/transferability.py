@@ -24,7 +24,9 @@ def logme(features: Matrix, labels: Labels) -> float:
     You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", 2102.11005, with the
     fixed-point iteration of its extension (2110.10545).
     """
-    u, singular, _ = np.linalg.svd(features.astype(np.float64), full_matrices=False)
+    values = features.astype(np.float64)
+    values /= np.sqrt(np.mean(values**2)) or 1.0  # the evidence knows no scale, the iteration's first steps do
+    u, singular, _ = np.linalg.svd(values, full_matrices=False)
     squares = singular**2
     return float(np.mean([_evidence(u, squares, (labels == label).astype(float)) for label in np.unique(labels)]))
 

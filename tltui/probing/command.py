@@ -33,7 +33,12 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
     check_libraries()
     from engine.experiments.probe import probe_for
 
+    told: set[str] = set()
+
     def tell(_code: str, message: str) -> None:
+        if message in told:  # of the data, for each network
+            return
+        told.add(message)
         click.echo(f"warning: {safe(message, 1000)}", err=True)
 
     with working() as report:
