@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ def probed_page(probed: Probed, layout: Layout) -> list[Row]:
 def _seen(pictures: Pictures) -> str:
     return (
         f"Linear probes, fitted on {pictures.used_train:,} of {pictures.train:,} training pictures and scored on "
-        f"{pictures.used_val:,} of {pictures.val:,} validation pictures; {pictures.classes:,} classes."
+        f"{pictures.used_val:,} of {pictures.val:,} validation pictures of {pictures.classes:,} classes; the standard "
+        f"error of a share is at most {0.5 / math.sqrt(pictures.used_val):.1%}."
     )
 
 
