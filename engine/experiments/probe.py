@@ -86,31 +86,53 @@ def _probe(session: Session, chosen: Mapping[str, Sequence[int]], report: Report
     train, val = labels[chosen["train"]], labels[chosen["val"]]
     if len(np.unique(train)) < 2:
         raise InputError("probes tell classes apart, and all training pictures are of one; add pictures of others")
-    seen = _Pass(session, sum(map(len, chosen.values())) + len(chosen["val"]), report)
+    seen = _Pass(session, len(train) + 2 * len(val), report)
     known, asked = seen.features(chosen["train"], ask_source=True), seen.features(chosen["val"])
     mirrored = seen.features(chosen["val"], mirror=True)[HEAD_INPUT]
     probes: dict[str, Pipeline] = {}
+    fitting: dict[str, float] = {}
     for done, name in enumerate(known):
         report("probe", done, len(known), "stages")
-        probes[name] = fit(known[name], train)
+        probes[name], fitting[name] = fit(known[name], train), logme(known[name], train)
     right = {name: probes[name].predict(asked[name]) == val for name in known}
-    paths = dict(stages(session.classifier.module, session.classifier.head))
-    found, before = [], float(np.mean(val == np.bincount(train).argmax()))
-    for name, own in right.items():
-        accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
-        error = float(lead.std() / math.sqrt(len(lead)))
-        size, fitting = known[name].shape[1], logme(known[name], train)
-        layers = paths.get(name, [])
-        found.append(Stage(name, layers, size, accuracy, accuracy - before, float(lead.mean()), error, fitting))
-        before = accuracy
+    sizes = {name: values.shape[1] for name, values in known.items()}
+    module = session.classifier.module
+    paths = dict(stages(module, session.classifier.head))
     return Backbone(
         model=session.classifier.name,
         pretrained=session.config.model.weights != "none",
-        parameters=sum(p.numel() for p in session.classifier.module.parameters()),
-        stages=found,
+        parameters=sum(p.numel() for p in module.parameters()),
+        stages=_compared(right, float(np.mean(val == np.bincount(train).argmax())), sizes, fitting, paths),
         mirrored=float((probes[HEAD_INPUT].predict(mirrored) == val).mean()),
         source=seen.source.told(),
     )
+
+
+def _compared(
+    right: Mapping[str, npt.NDArray[np.bool_]],
+    chance: float,
+    sizes: Mapping[str, int],
+    fitting: Mapping[str, float],
+    paths: Mapping[str, list[str]],
+) -> list[Stage]:
+    """``right``: by stage, which pictures its probe told right; ``chance``: accuracy of always the same answer."""
+    found, before = [], chance
+    for name, own in right.items():
+        accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
+        found.append(
+            Stage(
+                name=name,
+                paths=paths.get(name, []),
+                features=sizes[name],
+                accuracy=accuracy,
+                adds=accuracy - before,
+                lead=float(lead.mean()),
+                lead_error=float(lead.std() / math.sqrt(len(lead))),
+                logme=fitting[name],
+            )
+        )
+        before = accuracy
+    return found
 
 
 def fit(features: Features, labels: Labels) -> Pipeline:
