@@ -107,6 +107,13 @@ def test_probes_follow_the_stages_and_leave_the_network_as_it_is(config: Callabl
     assert probed == probe_for(wanted, [wanted.model.name], quiet, ignore)
 
 
+def test_an_unknown_network_is_refused_before_the_first_is_probed(config: Callable[..., RunConfig]):
+    reported: list[str] = []
+    with pytest.raises(InputError, match="is not known"):
+        probe_for(config(), ["timm/test_resnet", "resnet1"], lambda activity, *_: reported.append(activity), ignore)
+    assert not reported
+
+
 def test_weights_that_are_not_finite_are_refused(config: Callable[..., RunConfig], tmp_path: Path):
     state = torch.load(make_weights(tmp_path / "weights.pt"))
     state["layer1.0.conv1.weight"][0] = torch.nan
