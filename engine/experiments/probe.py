@@ -58,7 +58,7 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Ca
                 for part, most in (("train", MOST_TRAIN), ("val", MOST_VAL))
             }
             pictures = _count(data, chosen)
-            backbones.append(_probe(session, chosen, report))
+            backbones.append(_probe(session, chosen))
     assert pictures
     backbones.sort(key=lambda backbone: -backbone.head.logme)
     return Probed(pictures, backbones, advise(backbones[0], pictures))
@@ -81,18 +81,18 @@ def _count(data: Data, chosen: Mapping[str, Sequence[int]]) -> Pictures:
     return Pictures(len(data.classes), there["train"], there["val"], len(chosen["train"]), len(chosen["val"]))
 
 
-def _probe(session: Session, chosen: Mapping[str, Sequence[int]], report: Report) -> Backbone:
+def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
     labels = np.asarray(session.data.labels)
     train, val = labels[chosen["train"]], labels[chosen["val"]]
     if len(np.unique(train)) < 2:
         raise InputError("probes tell classes apart, and all training pictures are of one; add pictures of others")
-    seen = _Pass(session, len(train) + 2 * len(val), report)
+    seen = _Pass(session, len(train) + 2 * len(val))
     known, asked = seen.features(chosen["train"], ask_source=True), seen.features(chosen["val"])
     mirrored = seen.features(chosen["val"], mirror=True)[HEAD_INPUT]
     probes: dict[str, Pipeline] = {}
     fitting: dict[str, float] = {}
     for done, name in enumerate(known):
-        report("probe", done, len(known), "stages")
+        session.report("probe", done, len(known), "stages")
         probes[name], fitting[name] = fit(known[name], train), logme(known[name], train)
     right = {name: probes[name].predict(asked[name]) == val for name in known}
     sizes = {name: values.shape[1] for name, values in known.items()}
@@ -146,11 +146,10 @@ def fit(features: Features, labels: Labels) -> Pipeline:
 class _Pass:
     """Sends pictures through the network once and keeps, of every stage, its pooled output."""
 
-    def __init__(self, session: Session, total: int, report: Report) -> None:
+    def __init__(self, session: Session, total: int) -> None:
         """``total``: pictures that will be sent."""
         self._session = session
         self._total = total
-        self._report = report
         self._done = 0
         self.source = SourceAnswersSum()
 
@@ -171,7 +170,7 @@ class _Pass:
             for name, output in [*outputs.items(), (HEAD_INPUT, given)]:
                 parts[name].append(pooled(output).cpu().numpy())
             self._done += len(pictures)
-            self._report("features", self._done, self._total, "pictures")
+            session.report("features", self._done, self._total, "pictures")
         found = {name: np.concatenate(some) for name, some in parts.items()}
         for name, values in found.items():
             if not np.isfinite(values).all():

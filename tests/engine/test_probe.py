@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits, load_sample_images
 
 from engine.config import HeadConfig, RunConfig, from_tables, with_settings
-from engine.errors import InputError
+from engine.errors import InputError, Stopped
 from engine.experiments.depth_advice import MANY_A_CLASS, MANY_PICTURES, advise, best_stage
 from engine.experiments.probe import choose, pooled, probe_for
 from engine.experiments.probed import HEAD_INPUT, Backbone, Pictures, Probed, SourceAnswers, Stage
@@ -112,6 +113,16 @@ def test_an_unknown_network_is_refused_before_the_first_is_probed(config: Callab
     with pytest.raises(InputError, match="is not known"):
         probe_for(config(), ["timm/test_resnet", "resnet1"], lambda activity, *_: reported.append(activity), ignore)
     assert not reported
+
+
+@pytest.mark.parametrize("when", ["features", "probe"])
+def test_a_signal_ends_it(config: Callable[..., RunConfig], when: str):
+    def interrupt(activity: str, _done: int, _total: int, _unit: str) -> None:
+        if activity == when:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        probe_for(config(), ["timm/test_resnet"], interrupt, ignore)
 
 
 def test_weights_that_are_not_finite_are_refused(config: Callable[..., RunConfig], tmp_path: Path):
