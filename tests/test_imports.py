@@ -19,7 +19,7 @@ def modules_after(code: str) -> set[str]:
         *("tltui.screens.rates", "tltui.lr_finding.page", "engine.experiments.lr_lines"),
         *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached", "tltui.taking_home"),
         *("engine.config", "engine.estimate", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
-        "engine.experiments.diagnosis",
+        *("engine.experiments.depth_advice", "engine.experiments.diagnosis", "tltui.probing.page"),
     ],
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):

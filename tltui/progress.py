@@ -25,6 +25,8 @@ ACTIVITIES = {
     "runs": "reading runs",
     "predict": "predicting",
     "lr_find": "trying learning rates",
+    "features": "looking at pictures",
+    "probe": "fitting probes",
 }
 
 

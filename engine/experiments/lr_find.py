@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
-from engine import environment
 from engine.config import RunConfig
-from engine.control import Control
 from engine.experiments.lr_curve import RATES, Curve, Found, Tried, read_off
 from engine.experiments.lr_sweep import Rates, sweep
 from engine.experiments.lr_trial import trial
+from engine.experiments.rehearsal import rehearsal
 from engine.plan import HEAD
 from engine.progress import Report
-from engine.protocol import Warning
-from engine.randomness import seed_everything
-from engine.run import prepare
-from engine.rundir import EventLog, create
 from engine.training.loop import make_criterion
-from engine.training.precision import choose_precision
 from engine.training.session import Session
 
 SWEEPS = 3  # in as many orders of the pictures, since one alone says as much of its batches as of the rates
@@ -82,27 +74,10 @@ def find_for(config: RunConfig, report: Report, listen: Listen, tell: Callable[[
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or
     SIGINT, and TrainingFailed where memory is too small.
     """
-    with tempfile.TemporaryDirectory(prefix="tltui-") as place:
-        folder = create(Path(place), config)
-        log, control = EventLog(folder), Control(folder)
-        log.listeners.append(lambda event: tell(event.code, event.message) if isinstance(event, Warning) else None)
-
-        def check(activity: str, done: int, total: int, unit: str) -> None:
-            control.check()
-            report(activity, done, total, unit)
-
-        environment.set_up_processor()
-        device = environment.choose_device(config.train.device)
-        precisions = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
-        seed_everything(config.train.seed)
-        session = prepare(folder, log, control, config, *precisions, check)
+    with rehearsal(config, report, tell) as session:
 
         def checked(tried: Tried) -> None:
-            control.check()
+            session.control.check()
             listen(tried)
 
-        try:
-            return find(session, checked)
-        finally:
-            session.feed.close()
-            log.close(0.0)
+        return find(session, checked)

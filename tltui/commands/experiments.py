@@ -59,6 +59,32 @@ def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json:
 
 
 @click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--model", "models", multiple=True, metavar="NAME", help="A network to probe, in place of the config's.")
+@set_option
+@json_option
+@click.pass_context
+def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
+    """Where pretrained features separate your classes, and what to train: the head, some stages, or everything.
+
+    A linear probe after every stage, in one pass over the pictures; nothing is trained in the network, no run is made.
+    With --model several times, networks are ranked by LogME.
+
+    \b
+    Example:  tltui probe run.toml
+              tltui probe run.toml --model resnet50 --model timm/convnext_tiny
+    """
+    from engine.config import load
+    from engine.errors import Stopped
+    from tltui.probing.command import print_probes
+
+    try:
+        print_probes(console(), load(config, overrides(changes)), models, as_json=as_json)
+    except Stopped:
+        ctx.exit(130)
+
+
+@click.command()
 @click.argument("name", metavar="[SWEEP]", required=False)
 @click.option("--show", is_flag=True, help="What came of it so far; nothing is started.")
 @click.option("--join", metavar="URL", help="Work on a sweep in this Optuna storage, beside others.")
@@ -100,4 +126,4 @@ def sweep(
         click.get_current_context().exit(status)
 
 
-COMMANDS = (compare, lr_find, sweep)
+COMMANDS = (compare, lr_find, probe, sweep)

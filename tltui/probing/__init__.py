@@ -1,0 +1,1 @@
+"""Linear probes after every stage, and the advice that follows from them."""

@@ -1,0 +1,56 @@
+"""``tltui probe``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from engine.config import RunConfig
+from tltui import json_output
+from tltui.glyphs import ASCII, UNICODE, safe
+from tltui.probing.page import Layout, probed_page
+from tltui.probing.taking import advised_changes, as_options, as_toml
+from tltui.working import working
+
+# The sixteen colours that every terminal has.
+_STYLES = {"title": "bold", "curve": "cyan", "best": "bold green", "axis": "bright_black", "note": ""}
+_WIDEST = 150
+
+
+def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, as_json: bool) -> None:
+    """Probe and print, with warnings and a bar on standard error; without ``models`` the config's network.
+
+    Raises InputError and Stopped.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
+    from engine.environment import check_libraries
+
+    check_libraries()
+    from engine.experiments.probe import probe_for
+
+    told: set[str] = set()
+
+    def tell(_code: str, message: str) -> None:
+        if message in told:  # of the data, for each network
+            return
+        told.add(message)
+        click.echo(f"warning: {safe(message, 1000)}", err=True)
+
+    with working() as report:
+        probed = probe_for(config, models or [config.model.name], report, tell)
+    if as_json:
+        click.echo(json_output.as_json(probed))
+        return
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    for row in probed_page(probed, Layout(min(console.width, _WIDEST), UNICODE if unicode else ASCII)):
+        console.print(Text.assemble(*((text, _STYLES[style]) for text, style in row)), soft_wrap=True)
+    changes = advised_changes(probed.recommendation, config)
+    if not changes:
+        click.echo("the settings are as advised already")
+        return
+    click.echo(f"\nto train with it: {as_options(changes)}\n\nor in run.toml:\n\n{as_toml(changes)}", nl=False)
