@@ -12,6 +12,7 @@ import psutil
 import pytest
 from pseudo_terminal import Terminal
 
+from engine.cache.folder import CACHE
 from engine.lock import is_locked
 from engine.protocol import CommandApplied, Set
 from engine.rundir import EventTail, RunFolder
@@ -32,7 +33,11 @@ def tltui(tmp_path: Path, runs_dir: Path) -> Iterator[Open]:
 
     def open_terminal(*arguments: str) -> Terminal:
         command = [sys.executable, "-m", "tltui", *arguments]
-        environment = {"TLTUI_RUNS": str(runs_dir), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+        environment = {
+            "TLTUI_RUNS": str(runs_dir),
+            CACHE: str(tmp_path / "cache"),  # with the demo in it a run would be over before one can look
+            "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        }
         opened.append(Terminal(command, 120, 40, folder=tmp_path, **environment))
         return opened[-1]
 
