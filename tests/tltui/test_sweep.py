@@ -125,6 +125,7 @@ def test_a_sweep_goes_on_after_ctrl_c_after_a_kill_and_where_an_engine_was_lost(
     assert tltui.only_run() == folder
 
 
+@pytest.mark.slow
 def test_another_process_joins_by_the_storage_alone(tltui: CommandLine, sweep_file: Callable[..., str]):
     url = f"sqlite:///{tltui.folder / 'shared.db'}"
     rates = ", ".join(str(rate / 1000) for rate in range(1, 7))
@@ -182,6 +183,7 @@ def test_a_sweep_that_can_not_be_used_starts_nothing(tltui: CommandLine, sweep_f
     assert not tltui.runs.exists()
 
 
+@pytest.mark.slow
 def test_a_base_that_can_not_be_trained_ends_the_sweep_at_its_first_trial(
     tltui: CommandLine, sweep_file: Callable[..., str]
 ):
