@@ -20,7 +20,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.recent: list[Step] = []
-        self._count = 0
+        self._before = 0  # steps that are no longer in ``recent``
         self._filed = 0  # of ``recent``
         self._figures: dict[Figure, Series] = {name: Series() for name in _FIGURES}
         self._rates: dict[str, Series] = {}
@@ -28,11 +28,11 @@ class Steps:
     def append(self, step: Step) -> None:
         """Take in the next."""
         self.recent.append(step)
-        self._count += 1
         if len(self.recent) >= KEPT + _AT_ONCE:
             self._file()
+            self._before += len(self.recent) - KEPT
             del self.recent[:-KEPT]
-            self._filed = len(self.recent)
+            self._filed = KEPT
 
     @property
     def last(self) -> Step | None:
@@ -69,13 +69,13 @@ class Steps:
             return NotImplemented
         self._file()
         other._file()
-        mine = (self._count, self.recent, self._figures, self._rates)
-        return mine == (other._count, other.recent, other._figures, other._rates)
+        mine = (self._before, self.recent, self._figures, self._rates)
+        return mine == (other._before, other.recent, other._figures, other._rates)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __len__(self) -> int:
-        return self._count
+        return self._before + len(self.recent)
 
 
 def _extend(series: Series, places: Sequence[int], values: list[float | None]) -> None:
