@@ -19,7 +19,17 @@ import msgspec
 
 from engine.config import RunConfig, load, to_toml
 from engine.errors import InputError
-from engine.protocol import AnyCommand, AnyEvent, Command, Event, Warning, decode_command, decode_event, encode
+from engine.protocol import (
+    AnyCommand,
+    AnyEvent,
+    Command,
+    Event,
+    Warning,
+    decode_command,
+    decode_event,
+    decode_events,
+    encode,
+)
 from engine.regular_files import open_regular
 
 
@@ -275,7 +285,8 @@ class _Tail:
         self._at = 0  # the end of the last complete line: what follows may be cut off when its writer died
         self._cut = b""  # stands for the beginning of the line there, if it is too long to be kept
 
-    def lines(self) -> Iterator[bytes]:
+    def blocks(self) -> Iterator[bytes]:
+        """Whole lines, many at once."""
         if self._file is None:
             try:
                 self._file = open_regular(self._path, follow=False)
@@ -284,10 +295,12 @@ class _Tail:
         self._file.seek(self._at)
         rest = b""
         while chunk := self._file.read(_CHUNK):
-            *complete, rest = (rest + chunk).split(b"\n")
-            for line in complete:
-                self._at += len(line) + 1
-                whole, self._cut = self._cut + line, b""
+            chunk = rest + chunk
+            end = chunk.rfind(b"\n") + 1
+            block, rest = chunk[:end], chunk[end:]
+            if block:
+                self._at += len(block)
+                whole, self._cut = self._cut + block, b""
                 yield whole
             if len(rest) > _LONGEST_LINE:
                 self._at += len(rest)
@@ -303,17 +316,27 @@ class EventTail:
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
         self._tail = _Tail(folder.events)
         self._steps = steps
+        self._decoded: Iterator[AnyEvent] = iter(())
         self.broken = 0
 
     def poll(self) -> Iterator[AnyEvent]:
         """The events that are new since the last poll."""
-        for line in self._tail.lines():
-            if not self._steps and line.startswith(_STEP):
-                continue
+        yield from self._decoded
+        for block in self._tail.blocks():
+            self._decoded = iter(self._decode(block if self._steps else _STEPS.sub(b"", block)))
+            yield from self._decoded
+
+    def _decode(self, block: bytes) -> list[AnyEvent]:
+        try:
+            return decode_events(block)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # line by line, to pass over those that are none
+            found = []
+        for line in block[:-1].split(b"\n"):
             try:
-                yield decode_event(line)
+                found.append(decode_event(line))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 self.broken += 1
+        return found
 
 
 class CommandTail:
@@ -333,11 +356,12 @@ class CommandTail:
         self.refused = _why_foreign(self._path)
         if self.refused:
             return
-        for line in self._tail.lines():
-            try:
-                yield decode_command(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                yield line[:200].decode(errors="replace")
+        for block in self._tail.blocks():
+            for line in block[:-1].split(b"\n"):
+                try:
+                    yield decode_command(line)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    yield line[:200].decode(errors="replace")
 
 
 def _why_foreign(path: Path) -> str:
@@ -377,7 +401,7 @@ def new_command_id() -> str:
     return secrets.token_hex(6)
 
 
-_STEP = b'{"type":"step"'
+_STEPS = re.compile(rb'^\{"type":"step".*\n', re.MULTILINE)
 _CHUNK = 1 << 20  # bytes read at a time
 _LONGEST_LINE = 64 * 2**20  # bytes; a thousand classes' confusion matrix takes 2 MiB
 _CUT = b"(cut)"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from typing import Any
 
 from engine import protocol as p
 from engine.config import PHASE_SETTINGS, RunConfig, with_setting
 from engine.errors import InputError
 from engine.steps import Steps
+
+_AT_ONCE = 4096  # steps that are folded together
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,20 @@ def fold(state: RunState, event: p.AnyEvent) -> RunState:
 def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> RunState:
     """Fold many events, into a fresh state if none is given."""
     state = RunState() if state is None else state
-    for event in events:
-        fold(state, event)
+    for kind, alike in groupby(events, type):
+        if kind is p.Step:
+            _fold_steps(state, alike)
+        else:
+            for event in alike:
+                fold(state, event)
     return state
+
+
+def _fold_steps(state: RunState, steps: Iterator[Any]) -> None:
+    """As ``fold`` does with each of them, in less time."""
+    while block := list(islice(steps, _AT_ONCE)):
+        state.steps.extend(block)
+        state.seq, state.time, state.progress = block[-1].seq, block[-1].time, None
 
 
 def in_force(config: RunConfig, state: RunState) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Literal
 
@@ -27,7 +27,11 @@ class Steps:
 
     def append(self, step: Step) -> None:
         """Take in the next."""
-        self.recent.append(step)
+        self.extend((step,))
+
+    def extend(self, steps: Iterable[Step]) -> None:
+        """Take in the next ones."""
+        self.recent.extend(steps)
         if len(self.recent) >= KEPT + _AT_ONCE:
             self._file()
             self._before += len(self.recent) - KEPT
@@ -69,8 +73,8 @@ class Steps:
             return NotImplemented
         self._file()
         other._file()
-        mine = (self._before, self.recent, self._figures, self._rates)
-        return mine == (other._before, other.recent, other._figures, other._rates)
+        mine = (len(self), self.recent[-KEPT:], self._figures, self._rates)
+        return mine == (len(other), other.recent[-KEPT:], other._figures, other._rates)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -8,7 +8,7 @@ from typing import Any
 from engine import protocol as p
 from engine.config import RunConfig
 from engine.rundir import EventTail, RunFolder, new_command_id, send
-from engine.state import RunState, fold, in_force
+from engine.state import RunState, fold_all, in_force
 from tltui import runs
 from tltui.status import OVER
 
@@ -46,8 +46,7 @@ class Following:
     def poll(self) -> bool:
         """Take in what is new; returns whether anything is."""
         before = (self.state.seq, self.status)
-        for event in self._tail.poll():
-            fold(self.state, event)
+        fold_all(self._tail.poll(), self.state)
         self.status = runs.status(self.folder, self.state)
         return before != (self.state.seq, self.status)
 
