@@ -32,6 +32,7 @@ def setting(app: TltuiApp, key: str) -> object:
     return app.screen._setup.form.draft[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 def test_a_test_shows_its_curve_and_one_key_takes_what_it_suggests(
     size: tuple[int, int], tmp_path: Path, config: Callable[..., RunConfig]
