@@ -66,7 +66,8 @@ def vanish_at_step_7(folder: RunFolder) -> None:
     def vanish(session: Session, result: StepResult, images_per_second: float) -> None:
         write_step(session, result, images_per_second)
         if result.step == 7:
-            shutil.rmtree(folder.path)
+            gone = folder.path.rename(folder.path.with_name("gone"))  # at once, whatever is being written in it
+            shutil.rmtree(gone, ignore_errors=True)
 
     loop.write_step = vanish
 
