@@ -44,11 +44,6 @@ class Series:
         self.groups = _Groups()
         self._views: dict[tuple[float, float, int], _View] = {}
 
-    @property
-    def last(self) -> float | None:
-        """The latest value."""
-        return self.ys[-1] if self.ys else None
-
     def at(self, step: int) -> float | None:
         """The value at ``step``, or the latest before it; of those far back the mean of their group."""
         recent = bisect_right(self.xs, step)

@@ -19,8 +19,7 @@ from engine.errors import InputError, Stopped, TrainingFailed, first_line
 from engine.experiments.lr_curve import Tried
 from engine.experiments.lr_lines import Line
 from engine.progress import Throttled
-
-_NICENESS = 10  # as of an engine that trains
+from engine.worker import give_way
 
 
 def main() -> int:
@@ -61,5 +60,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.nice(_NICENESS)
+    give_way()
     sys.exit(main())
