@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 from engine.errors import InputError
 from engine.printable import printable
 from tltui import json_output
+from tltui.glyphs import safe
 
 
 def console() -> Any:  # noqa: ANN401 (rich is imported when something is printed)
@@ -20,6 +21,24 @@ def console() -> Any:  # noqa: ANN401 (rich is imported when something is printe
 
     # A pipe has no width; a table must not be cut to the 80 columns of a terminal that is not there.
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def speaks_unicode() -> bool:
+    """Whether standard output takes more than ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def print_rows(console: Any, rows: Iterable[Sequence[tuple[str, str]]], styles: Mapping[str, str]) -> None:  # noqa: ANN401
+    """Print rows of texts with the names of their styles."""
+    from rich.text import Text
+
+    for row in rows:
+        console.print(Text.assemble(*((text, styles[style]) for text, style in row)), soft_wrap=True)
+
+
+def warn(_code: str, message: str) -> None:
+    """A warning of the engine, on standard error."""
+    click.echo(f"warning: {safe(message, 1000)}", err=True)
 
 
 def print_or_write(text: str, output: str, then: str) -> None:

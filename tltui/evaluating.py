@@ -11,7 +11,7 @@ from rich.console import Console
 
 from engine.rundir import RunFolder
 from tltui import json_output
-from tltui.glyphs import safe
+from tltui.console import warn
 from tltui.tables import evaluation
 from tltui.working import working
 
@@ -27,13 +27,10 @@ def print_evaluation(
     from engine.evaluation.again import evaluate_again
     from engine.trained import load_trained
 
-    def tell(_code: str, message: str) -> None:
-        click.echo(f"warning: {safe(message, 1000)}", err=True)
-
     set_up_processor()
     with working() as report:
         report("checkpoint", 0, 0, "")
-        evaluated = evaluate_again(load_trained(folder), split, data, device, report, tell)
+        evaluated = evaluate_again(load_trained(folder), split, data, device, report, warn)
     if as_json:
         figures = msgspec.to_builtins(evaluated)
         click.echo(json_output.as_json({key: figures[key] for key in figures if key not in ("type", "seq", "time")}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from engine.rundir import RunFolder
 from tltui import json_output
 from tltui.comparing.page import Layout, page
 from tltui.comparing.reading import Comparing
+from tltui.console import print_rows, speaks_unicode
 from tltui.glyphs import ASCII, UNICODE
 from tltui.working import working
 
@@ -32,9 +32,5 @@ def print_comparison(console: Any, folders: Sequence[RunFolder], *, as_json: boo
     if as_json:
         click.echo(json_output.as_json(comparison))
         return
-    from rich.text import Text
-
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    layout = Layout(console.width, _CHART, *((UNICODE, "braille") if unicode else (ASCII, "ascii")))
-    for row in page(comparison, layout):
-        console.print(Text.assemble(*((text, _STYLES[style]) for text, style in row)), soft_wrap=True)
+    layout = Layout(console.width, _CHART, *((UNICODE, "braille") if speaks_unicode() else (ASCII, "ascii")))
+    print_rows(console, page(comparison, layout), _STYLES)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 from rich.console import Console
-from rich.text import Text
 
 from engine.config import RunConfig
 from engine.experiments.lr_curve import Tried
 from tltui import json_output
-from tltui.glyphs import safe
+from tltui.console import print_rows, speaks_unicode, warn
 from tltui.lr_finding.page import Layout, result_page
 from tltui.lr_finding.taking import suggested_settings
 from tltui.working import working
@@ -38,21 +36,16 @@ def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> N
     check_libraries()
     from engine.experiments.lr_find import find_for
 
-    def tell(_code: str, message: str) -> None:
-        click.echo(f"warning: {safe(message, 1000)}", err=True)
-
     with working() as report:
 
         def listen(tried: Tried) -> None:
             report("lr_find", tried.done, tried.total, "steps")
 
-        found = find_for(config, report, listen, tell)
+        found = find_for(config, report, listen, warn)
     if as_json:
         click.echo(json_output.as_json(found))
         return
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    layout = Layout(min(console.width, 150), _CHART, "braille" if unicode else "ascii")
-    for row in result_page(found, layout):
-        console.print(Text.assemble(*((text, _STYLES[style]) for text, style in row)), soft_wrap=True)
+    layout = Layout(min(console.width, 150), _CHART, "braille" if speaks_unicode() else "ascii")
+    print_rows(console, result_page(found, layout), _STYLES)
     if changes := suggested_settings(found, config.optimizer.lr):
         click.echo("to train with it: " + " ".join(f"--set {key}={value:g}" for key, value in changes.items()))

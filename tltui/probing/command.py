@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 import click
 from rich.console import Console
-from rich.text import Text
 
 from engine.config import RunConfig
 from tltui import json_output
-from tltui.glyphs import ASCII, UNICODE, safe
+from tltui.console import print_rows, speaks_unicode, warn
+from tltui.glyphs import ASCII, UNICODE
 from tltui.probing.page import Layout, probed_page
 from tltui.probing.taking import advised_changes, as_options, as_toml
 from tltui.working import working
@@ -35,20 +34,19 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
 
     told: set[str] = set()
 
-    def tell(_code: str, message: str) -> None:
+    def tell(code: str, message: str) -> None:
         if message in told:  # of the data, for each network
             return
         told.add(message)
-        click.echo(f"warning: {safe(message, 1000)}", err=True)
+        warn(code, message)
 
     with working() as report:
         probed = probe_for(config, models or [config.model.name], report, tell)
     if as_json:
         click.echo(json_output.as_json(probed))
         return
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    for row in probed_page(probed, Layout(min(console.width, _WIDEST), UNICODE if unicode else ASCII)):
-        console.print(Text.assemble(*((text, _STYLES[style]) for text, style in row)), soft_wrap=True)
+    layout = Layout(min(console.width, _WIDEST), UNICODE if speaks_unicode() else ASCII)
+    print_rows(console, probed_page(probed, layout), _STYLES)
     changes = advised_changes(probed.recommendation, config)
     if not changes:
         click.echo("the settings are as advised already")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from engine.experiments.sweep.space import text
 from engine.experiments.sweep.told import Bar, Margin, SweepResults, TrialResult
+from tltui.console import speaks_unicode
 from tltui.glyphs import ASCII, UNICODE, Glyphs, bytes, number, safe
 
 _MOST_TRIALS = 10
@@ -83,7 +83,7 @@ def settings_line(settings: Mapping[str, Any]) -> str:
 
 
 def _margins(margins: list[Margin], width: int) -> Iterator[Text]:
-    glyphs = UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ASCII
+    glyphs = UNICODE if speaks_unicode() else ASCII
     bars = [bar for margin in margins for bar in margin.bars]
     low, high = min(bar.mean for bar in bars), max(bar.mean for bar in bars)
     for margin in margins:
