@@ -63,8 +63,8 @@ class Series:
             self._rewind(xs[0])
         if ys and (max(ys) > _LARGEST or min(ys) < -_LARGEST):
             ys = [min(max(y, -_LARGEST), _LARGEST) for y in ys]
-        self.xs.extend(xs)
-        self.ys.extend(ys)
+        self.xs.fromlist(list(xs))  # twice as fast as extend
+        self.ys.fromlist(list(ys))
         size = self.groups.size
         self.groups.extend(xs, ys)
         too_many = len(self.xs) - RECENT

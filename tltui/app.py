@@ -97,7 +97,8 @@ class TltuiApp(App[int]):
             self._open_draft(self._draft.model_dump())
         for problem in self._problems:
             self.notify(problem, severity="warning", timeout=10, markup=False)
-        self._look_at_runs()
+        if self._open_run is None:  # else a long log would be read twice at once, and be there later
+            self._look_at_runs()
         self.set_interval(1, self._look_at_runs)
         if not self.is_headless:
             terminal.leave_on_signals(lambda code: self.exit(return_code=code))
