@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from engine.printable import printable
-from tltui.console import console, print_or_write
+from tltui.console import console, print_list, print_or_write
 from tltui.options import json_option, overrides, run_names, runs_dir_option, set_option
 
 READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
@@ -86,7 +86,9 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
 
 @click.command()
 @click.argument("name", metavar="[SWEEP]", required=False)
-@click.option("--show", is_flag=True, help="What came of it so far; nothing is started.")
+@click.option("--show", "wanted", flag_value="show", help="What came of it so far; nothing is started.")
+@click.option("--watch", "wanted", flag_value="watch", help="The same, as long as it goes on.")
+@click.option("--stop", "wanted", flag_value="stop", help="Have all who work on it stop in order.")
 @click.option("--join", metavar="URL", help="Work on a sweep in this Optuna storage, beside others.")
 @click.option("--ready", type=click.Choice(READY_SWEEPS), help="Write a ready-made sweep.")
 @click.option("--base", default="run.toml", show_default=True, metavar="BASE", help="What --ready varies.")
@@ -97,7 +99,7 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
 @runs_dir_option
 def sweep(
     name: str | None,
-    show: bool,
+    wanted: str | None,
     join: str | None,
     ready: str | None,
     base: str,
@@ -108,6 +110,7 @@ def sweep(
     """Try many settings: each trial is a run, Optuna chooses its settings. SWEEP is a sweep.toml or a sweep's name.
 
     The same command again goes on where it was. Ctrl-C stops in order, a second one leaves the trials to themselves.
+    Without SWEEP: which sweeps there are.
 
     \b
     Example:  tltui sweep --ready rates --base run.toml
@@ -116,13 +119,20 @@ def sweep(
               tltui sweep --join postgresql://host/sweeps sweep-3f2a1c
     """
     from tltui import runs
-    from tltui.sweeping.command import ready_sweep, run_sweep
+    from tltui.sweeping import command
 
     folder = runs.runs_folder(runs_dir)
     if ready:
-        print_or_write(ready_sweep(folder, ready, base), output, "tltui sweep")
-        return
-    if status := run_sweep(folder, name, join, show=show, as_json=as_json):
+        print_or_write(command.ready_sweep(folder, ready, base), output, "tltui sweep")
+    elif wanted == "stop":
+        command.stop_sweep(folder, name, join)
+    elif wanted:
+        command.show_sweep(folder, name, join, watch=wanted == "watch", as_json=as_json)
+    elif not (name or join):
+        from tltui.sweeping.views import sweeps_table
+
+        print_list(command.list_sweeps(folder), sweeps_table, as_json)
+    elif status := command.run_sweep(folder, name, join, as_json=as_json):
         click.get_current_context().exit(status)
 
 

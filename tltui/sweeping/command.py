@@ -3,45 +3,110 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from engine.config import RunConfig, load
 from engine.errors import InputError
 from engine.experiments.sweep import ready
 from engine.experiments.sweep.definition import Sweep, define, read_file
+from engine.experiments.sweep.told import SweepListed, SweepResults
 from tltui import runs
 from tltui.demo import demo_config
-from tltui.sweeping.views import open_view, print_results
+from tltui.sweeping.views import open_view, print_as_it_goes_on, print_results
+
+if TYPE_CHECKING:
+    from engine.experiments.sweep.study import Study
 
 FILE = "sweeps.db"  # beside the runs, for sweeps that name no storage
 DEMO = "demo"
+_LOOK = 1.0  # seconds between looks at a sweep that is watched
+_SAY_AGAIN = 10.0  # seconds
 
 
-def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, show: bool, as_json: bool) -> int:
-    """Work on a sweep, or just show it; returns the exit status. ``name`` is a sweep.toml or a sweep's name.
+def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bool) -> int:
+    """Work on a sweep; returns the exit status. ``name`` is a sweep.toml or a sweep's name.
 
-    ``join``: the storage to look for it in; "" for the file beside the runs. Raises InputError.
+    ``join``: the storage to look for it in. Raises InputError.
     """
     from engine.experiments.sweep.conduct import Worker
     from engine.experiments.sweep.results import results
-    from engine.experiments.sweep.study import find_study, open_study, storage_errors
+    from engine.experiments.sweep.study import open_study, storage_errors
 
     sweep, url = _meant(runs_dir, name, join)
-    if (sweep is None or show) and not _may_be_there(url):
-        raise InputError(f"{name or join}: nothing has been tried of this sweep yet; `tltui sweep FILE` begins one")
-    if not show:
-        _make(runs_dir)
-    study = find_study(url, name or "") if sweep is None else open_study(sweep, url)
+    study = _there(url, name) if sweep is None else None
+    _make(runs_dir)
+    study = study or open_study(cast(Sweep, sweep), url)
     with storage_errors(url):
-        status = 0
-        if not show:
-            with open_view(study.sweep, as_json=as_json) as view, _asked_to_stop() as asked:
-                Worker(study, runs_dir, view.show).work(asked)
-                status = 130 if asked() else 0
+        with open_view(study.sweep, as_json=as_json) as view, _asked_to_stop() as asked:
+            Worker(study, runs_dir, view.show).work(asked)
+            status = 130 if asked() else 0
         print_results(results(study), as_json=as_json)
-        return status
+    return status
+
+
+def show_sweep(runs_dir: Path, name: str | None, join: str | None, *, watch: bool, as_json: bool) -> None:
+    """Print what came of a sweep so far; with ``watch`` as long as it goes on. Arguments are those of ``run_sweep``."""
+    from engine.experiments.sweep.results import results
+    from engine.experiments.sweep.study import storage_errors
+
+    sweep, url = _meant(runs_dir, name, join)
+    study = _there(url, sweep.name if sweep else name)
+    with storage_errors(url):
+        if watch:
+            print_as_it_goes_on(_looks(lambda: results(study)), as_json=as_json)
+        else:
+            print_results(results(study), as_json=as_json)
+
+
+def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
+    """Ask whoever works on a sweep to stop in order. Arguments are those of ``run_sweep``."""
+    from engine.experiments.sweep.study import storage_errors
+
+    sweep, url = _meant(runs_dir, name, join)
+    study = _there(url, sweep.name if sweep else name)
+    with storage_errors(url):
+        study.ask_to_stop()
+
+
+def list_sweeps(runs_dir: Path) -> list[SweepListed]:
+    """The sweeps whose storage lies beside the runs. Raises InputError."""
+    from engine.experiments.sweep.results import in_short
+    from engine.experiments.sweep.study import all_studies, storage_errors
+
+    url = beside(runs_dir)
+    if not _may_be_there(url):
+        return []
+    with storage_errors(url):
+        return [in_short(study) for study in all_studies(url)]
+
+
+def _looks(look: Callable[[], SweepResults]) -> Iterator[SweepResults]:
+    """What is new, each second; the same again after a while, so that a reader that is gone is noticed."""
+    last, told = None, 0.0
+    while last is None or not last.over:
+        found = look()
+        if found != last or time.monotonic() - told > _SAY_AGAIN:
+            last, told = found, time.monotonic()
+            yield found
+        time.sleep(_LOOK)
+
+
+def _there(url: str, name: str | None) -> Study:
+    """A sweep that has begun. Raises InputError."""
+    from engine.experiments.sweep.study import find_study
+
+    if not _may_be_there(url):
+        raise InputError(f"{name or url}: nothing has been tried of this sweep yet; `tltui sweep FILE` begins one")
+    return find_study(url, name or "")
+
+
+def beside(runs_dir: Path) -> str:
+    """The storage of sweeps that name none."""
+    return f"sqlite:///{runs_dir / FILE}"
 
 
 def ready_sweep(runs_dir: Path, kind: str, base: str) -> str:
@@ -55,13 +120,12 @@ def _meant(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | 
         return None, join
     if name is None:
         raise InputError("say which sweep: a sweep.toml, the name of a sweep, or --join URL")
-    beside = f"sqlite:///{runs_dir / FILE}"
     path = Path(name)
     if not (path.is_file() or path.suffix == ".toml"):
-        return None, beside
+        return None, beside(runs_dir)
     file = read_file(path)
     sweep = define(path, file, _base(runs_dir, file.base, path.resolve().parent))
-    return sweep, file.storage or beside
+    return sweep, file.storage or beside(runs_dir)
 
 
 def _may_be_there(url: str) -> bool:

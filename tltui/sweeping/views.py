@@ -7,15 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
-import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.told import (
+    SweepListed,
     SweepResults,
     SweepStarted,
     Told,
@@ -24,10 +25,11 @@ from engine.experiments.sweep.told import (
     TrialResult,
     TrialStarted,
 )
-from tltui.console import console
-from tltui.glyphs import duration, safe
+from tltui.console import console, speaks_unicode
+from tltui.glyphs import ASCII, UNICODE, Glyphs, duration, safe
 from tltui.json_output import as_json as as_json_line
-from tltui.sweeping.page import page, settings_line, trials_table
+from tltui.sweeping.page import found_rows, page, trials_table
+from tltui.sweeping.trials import in_order, percent, settings_line
 
 _ROWS_AROUND = 6  # of the terminal, that are not trials
 
@@ -96,7 +98,6 @@ class LiveTable:
         self._sweep = sweep
         self._began = time.monotonic()
         self._there = self._wanted = 0
-        self._epochs: dict[int, str] = {}
         self._trials: dict[int, TrialResult] = {}
 
     def show(self, told: Told) -> None:
@@ -106,16 +107,16 @@ class LiveTable:
             case TrialStarted():
                 self._trials[told.trial] = TrialResult(told.trial, told.run, "running", told.settings)
             case TrialEpoch():
-                self._epochs[told.trial] = f"{told.epoch}/{told.epochs}"
-                self._trials[told.trial].val_accuracy = told.best_val_accuracy
+                trial = self._trials[told.trial]
+                trial.epoch, trial.epochs, trial.val_accuracy = told.epoch, told.epochs, told.best_val_accuracy
             case TrialFinished(result=result):
                 self._trials[result.trial] = result
 
     def render(self) -> RenderableType:
         room = max(self._out.height - _ROWS_AROUND, 3)
-        order = sorted(self._trials.values(), key=lambda one: (one.status != "running", -(one.val_accuracy or 0)))
+        order = in_order(self._trials.values())
         keys = [dimension.name for dimension in self._sweep.space]
-        table = trials_table(order[:room], keys, self._epochs, self._out.width)
+        table = trials_table(order[:room], keys, self._out.width)
         return Group(self._header(), table, self._footer(len(order) - room))
 
     def _header(self) -> Text:
@@ -133,8 +134,39 @@ class LiveTable:
 def print_results(results: SweepResults, *, as_json: bool) -> None:
     """Print what came of a sweep."""
     if as_json:
-        click.echo(as_json_line(results))
+        JsonLines().show(results)
         return
-    out: Any = console()
-    for part in page(results, out.width):
+    out = console()
+    for part in page(results, out.width, _glyphs()):
         out.print(part)
+
+
+def print_as_it_goes_on(looks: Iterator[SweepResults], *, as_json: bool) -> None:
+    """Print what is known of a sweep, again and again; on a terminal in one place."""
+    out = console()
+    if as_json or not out.is_terminal:
+        for results in looks:
+            print_results(results, as_json=as_json)
+        return
+    last: SweepResults | None = None
+    with Live(console=out, auto_refresh=False, transient=True) as live:
+        for last in looks:
+            room = max(out.height - len(found_rows(last, out.width, _glyphs())) - _ROWS_AROUND, 3)
+            live.update(Group(*page(last, out.width, _glyphs(), room)), refresh=True)
+    if last is not None:
+        print_results(last, as_json=False)
+
+
+def sweeps_table(sweeps: list[SweepListed]) -> Table:
+    """Sweeps, one a row."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("sweep", "at work", "ended", "wanted", "best val"):
+        table.add_column(heading, justify="left" if heading == "sweep" else "right", no_wrap=True)
+    for one in sweeps:
+        wanted = str(one.wanted or "")
+        table.add_row(Text(safe(one.sweep)), str(one.running or ""), str(one.ended), wanted, percent(one.best))
+    return table
+
+
+def _glyphs() -> Glyphs:
+    return UNICODE if speaks_unicode() else ASCII

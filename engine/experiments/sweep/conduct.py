@@ -42,6 +42,9 @@ class Worker:
         self._give_up_at = time.monotonic() + 60 * study.sweep.minutes if study.sweep.minutes else float("inf")
         self._alone = not study.trials and _share_prefix(study.sweep.space)
         self._ask_again_at = 0.0
+        self._stops = study.stops
+        self._asked_to_stop = False
+        self._asks_at = 0.0
         self._refused: InputError | None = None
 
     def work(self, wants_stop: Callable[[], bool]) -> None:
@@ -53,7 +56,7 @@ class Worker:
         self._tell_start()
         try:
             while True:
-                stopping = wants_stop() or self._refused is not None
+                stopping = wants_stop() or self._was_asked_to_stop() or self._refused is not None
                 if stopping:
                     for one in self._under_way:
                         one.stop(hopeless=False)
@@ -68,6 +71,14 @@ class Worker:
             engines.leave()
         if self._refused is not None:
             raise self._refused
+
+    def _was_asked_to_stop(self) -> bool:
+        """Whether all workers of the sweep were asked to stop since this one began."""
+        now = time.monotonic()
+        if now > self._asks_at:
+            self._asks_at = now + _ASK_AGAIN
+            self._asked_to_stop = self._study.stops > self._stops
+        return self._asked_to_stop
 
     def _tell_start(self) -> None:
         sweep = self._study.sweep

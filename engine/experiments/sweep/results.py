@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.space import Choices, Dimension, Range
 from engine.experiments.sweep.study import Study, is_cared_for
-from engine.experiments.sweep.told import Bar, Margin, Status, SweepResults, TrialResult
+from engine.experiments.sweep.told import Bar, Margin, Status, SweepListed, SweepResults, TrialResult
 
 RESULT = "result"  # the attribute of a trial that holds what its worker saw
 _PARTS = 5  # that a range is divided into
@@ -31,6 +31,19 @@ def settings_of(sweep: Sweep, parameters: dict[str, Any]) -> dict[str, Any]:
         if dimension.name in parameters:
             found |= dimension.settings(parameters[dimension.name])
     return found
+
+
+def epochs_of(sweep: Sweep, settings: dict[str, Any]) -> int:
+    """How many epochs a trial with these settings has."""
+    return settings.get("train.epochs", sweep.base["train"]["epochs"])
+
+
+def in_short(study: Study) -> SweepListed:
+    """What a list of sweeps says of this one."""
+    found = results(study)
+    running = sum(trial.status == "running" for trial in found.trials)
+    ended = sum(trial.status in STATUS.values() for trial in found.trials)
+    return SweepListed(study.sweep.name, running, ended, found.wanted, found.best and found.best.val_accuracy)
 
 
 def results(study: Study) -> SweepResults:
@@ -61,12 +74,16 @@ def _merit(trial: TrialResult) -> tuple[float, float]:
 
 def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
     seen = trial.user_attrs.get(RESULT, {})
+    epochs = trial.intermediate_values
+    settings = settings_of(sweep, trial.params)
     return TrialResult(
         trial=trial.number,
         run=trial.user_attrs.get("run", ""),
         status=STATUS.get(trial.state, "running" if is_cared_for(trial) else "stopped"),
-        settings=settings_of(sweep, trial.params),
-        val_accuracy=seen.get("val_accuracy"),
+        settings=settings,
+        epoch=max(epochs, default=0),
+        epochs=epochs_of(sweep, settings),
+        val_accuracy=seen.get("val_accuracy", max(epochs.values(), default=None)),
         val_loss=seen.get("val_loss"),
         seconds=seen.get("seconds", 0.0),
         images_per_second=seen.get("images_per_second"),

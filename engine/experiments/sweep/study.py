@@ -22,7 +22,7 @@ from engine.experiments.sweep.space import Choices, Dimension, grid
 from engine.lock import Holder, lives_here, this_process
 
 _DEFINITION = "tltui"
-_WORKER, _SEEN, _SURPLUS = "worker", "seen", "surplus"
+_WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"
 _SIGN_OF_LIFE = 60.0  # seconds between two of a worker's
 _SILENCE = 300.0  # seconds after which a worker on another machine is taken for gone
 _WAIT_FOR_LOCK = 60.0  # seconds that SQLite waits while others write
@@ -61,6 +61,15 @@ class Study:
     def has_result(self) -> bool:
         """Whether any trial was completed."""
         return bool(self._study.get_trials(states=(TrialState.COMPLETE,), deepcopy=False))
+
+    @property
+    def stops(self) -> int:
+        """How often all workers of the sweep were asked to stop."""
+        return self._study.user_attrs.get(_STOPS, 0)
+
+    def ask_to_stop(self) -> None:
+        """Ask all workers of the sweep to stop in order, wherever they are."""
+        self._study.set_user_attr(_STOPS, self.stops + 1)
 
     def epochs_of(self, trial: optuna.Trial) -> list[int]:
         """The epochs of a trial that the storage knows."""
@@ -147,6 +156,14 @@ def find_study(url: str, name: str) -> Study:
         return _find(_connect(url), name, url)
 
 
+def all_studies(url: str) -> list[Study]:
+    """All sweeps of a storage, by name. Raises InputError."""
+    with storage_errors(url):
+        storage = _connect(url)
+        names = sorted(optuna.get_all_study_names(storage))
+        return [study for name in names if (study := _load(storage, name, url)) is not None]
+
+
 def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
     new = sweep.name not in optuna.get_all_study_names(storage)
     study = optuna.create_study(
@@ -171,14 +188,19 @@ def _find(storage: RDBStorage, name: str, url: str) -> Study:
     if len(found) != 1:
         there = f"there are {', '.join(found[:5])}" if found else f"it holds {', '.join(names[:5]) or 'none'}"
         raise InputError(f'{_shown(url)}: no single sweep is meant by "{name}"; {there}')
-    attributes = optuna.load_study(study_name=found[0], storage=storage).user_attrs
+    if (study := _load(storage, found[0], url)) is None:
+        raise InputError(f"{_shown(url)}: the study {found[0]} is no sweep of tltui")
+    return study
+
+
+def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
+    """A study that is there; None where others made it."""
+    study = optuna.load_study(study_name=name, storage=storage)
     try:
-        sweep = msgspec.json.decode(attributes[_DEFINITION], type=Sweep)
+        sweep = msgspec.json.decode(study.user_attrs[_DEFINITION], type=Sweep)
     except (KeyError, msgspec.DecodeError):
-        raise InputError(f"{_shown(url)}: the study {found[0]} is no sweep of tltui") from None
-    study = optuna.load_study(
-        study_name=found[0], storage=storage, sampler=_sampler(sweep, new=False), pruner=_pruner(sweep)
-    )
+        return None
+    study.sampler, study.pruner = _sampler(sweep, new=False), _pruner(sweep)
     return Study(sweep, study, url)
 
 

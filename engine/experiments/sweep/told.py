@@ -49,13 +49,16 @@ class TrialEpoch(Told, tag="trial_epoch"):
 
 
 class TrialResult(msgspec.Struct):
-    """A trial as the storage has it. ``val_loss`` is that of the best epoch; ``images_per_second`` is the median of
-    the steps; ``memory`` is the most that the engine's process took, 0 where nobody saw."""
+    """A trial as the storage has it, after ``epoch`` of its ``epochs``. ``val_loss`` is that of the best epoch;
+    ``images_per_second`` is the median of the steps; ``memory`` is the most that the engine's process took, 0 where
+    nobody saw."""
 
     trial: int
     run: str
     status: Status
     settings: dict[str, Any]
+    epoch: int = 0
+    epochs: int = 0
     val_accuracy: float | None = None
     val_loss: float | None = None
     seconds: float = 0.0
@@ -95,3 +98,22 @@ class SweepResults(Told, tag="sweep_results"):
     trials: list[TrialResult]
     best: TrialResult | None
     margins: list[Margin]
+
+    @property
+    def over(self) -> bool:
+        """Whether every trial that is wanted came to its end. Of a sweep that time alone limits nobody can tell."""
+        ended = [trial for trial in self.trials if trial.status not in ("running", "stopped")]
+        return bool(self.wanted) and len(ended) == len(self.trials) >= self.wanted
+
+
+class SweepListed(msgspec.Struct):
+    """A sweep of a storage in short: trials that are at work and that ended, of so many ``wanted``, 0 for no limit.
+
+    ``best`` is the validation accuracy of the best trial that was completed.
+    """
+
+    sweep: str
+    running: int
+    ended: int
+    wanted: int
+    best: float | None

@@ -90,6 +90,8 @@ class UnderWay:
             run=str(self.folder.path),
             status=status,
             settings=self.settings,
+            epoch=len(self.epochs),
+            epochs=self.planned,
             val_accuracy=best.val_accuracy if best else None,
             val_loss=best.val_loss if best else None,
             seconds=self.finished.seconds if self.finished else 0.0,
