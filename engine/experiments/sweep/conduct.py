@@ -90,7 +90,7 @@ class Worker:
                 sampler=sweep.sampler,
                 pruner=sweep.pruner,
                 trials=len(self._study.trials),
-                wanted=self._study.wanted,
+                wanted=sweep.wanted,
                 parallel=sweep.parallel,
             )
         )

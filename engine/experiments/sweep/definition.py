@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import Field, ValidationError
 
-from engine.config import RunConfig, Section, allowed, did_you_mean, from_tables, read_toml
+from engine.config import RunConfig, Section, allowed, did_you_mean, read_toml
+from engine.config import from_tables as config_from_tables
 from engine.errors import InputError
 from engine.experiments.sweep.space import Dimension, grid, read_space, validate
 
@@ -50,16 +53,28 @@ class Sweep(msgspec.Struct, kw_only=True):
     @property
     def config(self) -> RunConfig:
         """The config that the trials vary. Raises InputError."""
-        return from_tables(self.base)
+        return config_from_tables(self.base)
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there will be; 0 if time alone limits them."""
+        if self.sampler == "grid":
+            size = math.prod(len(dimension.extremes()) for dimension in self.space)
+            return min(size, self.trials or size)
+        return self.trials
 
 
 def read_file(path: Path) -> SweepFile:
     """Read a sweep.toml. Raises InputError."""
-    tables = read_toml(path, "`tltui sweep --ready rates` writes one")
+    return from_tables(read_toml(path, "`tltui sweep --ready rates` writes one"), f"{path}: ")
+
+
+def from_tables(tables: Mapping[str, Any], where: str) -> SweepFile:
+    """Validate what a sweep.toml holds; ``where`` begins the sentence. Raises InputError."""
     try:
         return SweepFile.model_validate(tables)
     except ValidationError as error:
-        raise InputError(f"{path}: " + "; ".join(_sentence(dict(item)) for item in error.errors())) from None
+        raise InputError(where + "; ".join(_sentence(dict(item)) for item in error.errors())) from None
 
 
 def define(path: Path, file: SweepFile, base: RunConfig) -> Sweep:

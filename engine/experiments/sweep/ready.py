@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import tomlkit
-from tomlkit.items import InlineTable
+from tomlkit.items import InlineTable, Table
 
 from engine.config import RunConfig
 from engine.plan import HEAD, parse_rules
@@ -29,15 +29,29 @@ class Ready:
 def to_toml(name: str, base: str, config: RunConfig) -> str:
     """The sweep of that name, one of ``READY``, as TOML; ``config`` is what ``base`` names."""
     ready = READY[name]
+    return as_toml({"base": base, **ready.settings, "space": ready.space(config)}, ready.about)
+
+
+def as_toml(tables: Mapping[str, Any], about: str = "") -> str:
+    """A sweep.toml with these settings, ``about`` as its first line."""
     document = tomlkit.document()
-    document.add(tomlkit.comment(ready.about))
-    for key, value in {"base": base, **ready.settings}.items():
-        document.add(key, tomlkit.item(value))
-    table = tomlkit.table()
-    for key, value in ready.space(config).items():
-        table.add(tomlkit.key(key), tomlkit.item(value) if isinstance(value, list) else _inline(value))
-    document.add("space", table)
+    if about:
+        document.add(tomlkit.comment(about))
+    for key, value in tables.items():
+        document.add(key, _space(value) if key == "space" else tomlkit.item(value))
     return tomlkit.dumps(document)
+
+
+def space_to_toml(space: Mapping[str, Any]) -> str:
+    """The lines of [space]."""
+    return tomlkit.dumps(_space(space)).rstrip("\n")
+
+
+def _space(space: Mapping[str, Any]) -> Table:
+    table = tomlkit.table()
+    for key, value in space.items():
+        table.add(tomlkit.key(key), tomlkit.item(value) if isinstance(value, list) else _inline(value))
+    return table
 
 
 def _inline(values: dict[str, Any]) -> InlineTable:

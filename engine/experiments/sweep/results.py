@@ -55,7 +55,7 @@ def results(study: Study) -> SweepResults:
     margins = [_margin(dimension, completed, importance.get(dimension.name)) for dimension in study.sweep.space]
     return SweepResults(
         sweep=study.sweep.name,
-        wanted=study.wanted,
+        wanted=study.sweep.wanted,
         trials=told,
         best=best_of(told),
         margins=sorted(margins, key=lambda margin: -(margin.importance or 0)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 import warnings
@@ -49,14 +48,6 @@ class Study:
     def storage(self) -> str:
         """The storage's URL, without a password."""
         return _shown(self._url)
-
-    @property
-    def wanted(self) -> int:
-        """How many trials there will be; 0 if time alone limits them."""
-        if self.sweep.sampler == "grid":
-            size = math.prod(len(dimension.extremes()) for dimension in self.sweep.space)
-            return min(size, self.sweep.trials or size)
-        return self.sweep.trials
 
     def has_result(self) -> bool:
         """Whether any trial was completed."""
