@@ -16,10 +16,10 @@ def modules_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("tltui.screens.rates", "tltui.lr_finding.page", "engine.experiments.lr_lines"),
+        *("tltui.screens.experiment", "tltui.lr_finding.experiment", "engine.experiments.lines"),
         *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached", "tltui.taking_home"),
         *("engine.config", "engine.estimate", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
-        *("engine.experiments.depth_advice", "engine.experiments.diagnosis", "tltui.probing.page"),
+        *("engine.experiments.depth_advice", "engine.experiments.diagnosis", "tltui.probing.experiment"),
     ],
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):

@@ -28,7 +28,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "dialog": ("This dialog", "app"),
     "compare": ("Comparing runs", "app"),
     "pictures": ("Pictures", "app"),
-    "rates": ("Learning rates", "app"),
+    "experiment": ("An experiment", "app"),
     "help": ("This list", "app"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),

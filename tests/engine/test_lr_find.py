@@ -17,9 +17,9 @@ import torch
 
 from engine.config import RunConfig
 from engine.errors import Stopped
+from engine.experiments.lines import RatesLine
 from engine.experiments.lr_curve import RATES, Curve, Found, Tried, read_off
 from engine.experiments.lr_find import SWEEPS, find
-from engine.experiments.lr_lines import Line
 from engine.experiments.lr_trial import trial
 from engine.progress import quiet
 from engine.randomness import random_state
@@ -139,9 +139,9 @@ def test_what_the_head_gains_alone_is_no_merit_of_the_backbones_rate():
     assert read_off([gains], [control]).suggested
 
 
-def asked(config: RunConfig, read: int | None = None) -> tuple[list[Line], int]:
+def asked(config: RunConfig, read: int | None = None) -> tuple[list[RatesLine], int]:
     """The lines that the process writes, of which so many are read before it is stopped, and its exit status."""
-    command = [sys.executable, "-m", "engine.experiments.lr_asked"]
+    command = [sys.executable, "-m", "engine.experiments.asked", "lr-find"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin
         assert process.stdout
@@ -149,7 +149,7 @@ def asked(config: RunConfig, read: int | None = None) -> tuple[list[Line], int]:
         process.stdin.close()
         lines = []
         for line in process.stdout:
-            lines.append(msgspec.json.decode(line, type=Line))
+            lines.append(msgspec.json.decode(line, type=RatesLine))
             if len(lines) == read:
                 process.terminate()
         return lines, process.wait()
@@ -174,4 +174,4 @@ def test_the_process_tells_each_step_and_what_it_found_and_ends_when_it_is_told_
     assert lines[-1].found is None
     lines, status = asked(config(model={"name": "nonesuch"}))
     assert (status, len(lines), "nonesuch" in lines[-1].error) == (0, 1, True)
-    assert json.loads(msgspec.json.encode(Line())) == {}
+    assert json.loads(msgspec.json.encode(RatesLine())) == {}

@@ -10,22 +10,12 @@ from rich.console import Console
 from engine.config import RunConfig
 from engine.experiments.lr_curve import Tried
 from tltui import json_output
-from tltui.console import print_rows, speaks_unicode, warn
+from tltui.console import PAGE_STYLES, print_rows, speaks_unicode, warn
 from tltui.lr_finding.page import Layout, result_page
 from tltui.lr_finding.taking import suggested_settings
 from tltui.working import working
 
 _CHART = 12  # rows
-# The sixteen colours that every terminal has.
-_STYLES = {
-    "title": "bold",
-    "curve": "cyan",
-    "mark": "yellow",
-    "best": "bold green",
-    "phase": "green",
-    "axis": "bright_black",
-    "note": "",
-}
 
 
 def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> None:
@@ -46,6 +36,6 @@ def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> N
         click.echo(json_output.as_json(found))
         return
     layout = Layout(min(console.width, 150), _CHART, "braille" if speaks_unicode() else "ascii")
-    print_rows(console, result_page(found, layout), _STYLES)
+    print_rows(console, result_page(found, layout), PAGE_STYLES)
     if changes := suggested_settings(found, config.optimizer.lr):
         click.echo("to train with it: " + " ".join(f"--set {key}={value:g}" for key, value in changes.items()))

@@ -10,14 +10,12 @@ from rich.console import Console
 
 from engine.config import RunConfig
 from tltui import json_output
-from tltui.console import print_rows, speaks_unicode, warn
+from tltui.console import PAGE_STYLES, print_rows, speaks_unicode, warn
 from tltui.glyphs import ASCII, UNICODE
 from tltui.probing.page import Layout, probed_page
 from tltui.probing.taking import advised_changes, as_options, as_toml
 from tltui.working import working
 
-# The sixteen colours that every terminal has.
-_STYLES = {"title": "bold", "curve": "cyan", "best": "bold green", "axis": "bright_black", "note": ""}
 _WIDEST = 150
 
 
@@ -46,7 +44,7 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
         click.echo(json_output.as_json(probed))
         return
     layout = Layout(min(console.width, _WIDEST), UNICODE if speaks_unicode() else ASCII)
-    print_rows(console, probed_page(probed, layout), _STYLES)
+    print_rows(console, probed_page(probed, layout), PAGE_STYLES)
     changes = advised_changes(probed.recommendation, config)
     if not changes:
         click.echo("the settings are as advised already")

@@ -19,6 +19,12 @@ _LONGEST_BAR = 70
 
 TITLES = {"head": "train the head alone", "stages": "train the last stages carefully", "everything": "train everything"}
 
+_INTENTION = (
+    "A linear probe after every stage of the pretrained network shows where its features tell your classes apart. "
+    "From this follows an advice: to train the new head alone, the last stages, or everything. Nothing is trained in "
+    "the network, and no run is made."
+)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -36,6 +42,11 @@ def probed_page(probed: Probed, layout: Layout) -> list[Row]:
     if len(probed.backbones) > 1:
         rows += [[], *_ranking(probed.backbones, layout)]
     return [*rows, [], *_advice(probed.recommendation, layout)]
+
+
+def intention(layout: Layout) -> list[Row]:
+    """What probes are for, to read while they are fitted."""
+    return _wrapped(_INTENTION, layout, "note")
 
 
 def _seen(pictures: Pictures) -> str:

@@ -103,6 +103,19 @@ class SetupPane(Vertical):
         if phases := self.form.draft[PHASES]:
             self.form.put(PHASES, [{**phases[0], "rules": rules}, *phases[1:]])
 
+    def take(self, changes: Mapping[str, Any]) -> None:
+        """Take over single settings, by key, and the layer tree that they mean."""
+        for key, value in changes.items():
+            if key == RULES:
+                self.put_rules(value)
+            else:
+                self.form.put(key, value)
+        if not _SHAPE_THE_TREE.isdisjoint(changes):
+            self._tree_changed()
+        if RULES in changes:
+            self.post_message(self.RulesTyped(self.form.draft[RULES]))
+        self.post_message(self.CountsMatter())
+
     def _show_first_phase(self) -> None:
         if phases := self.form.draft[PHASES]:
             self.form.put(RULES, phases[0]["rules"])

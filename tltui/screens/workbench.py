@@ -22,12 +22,14 @@ from engine.estimate import Profile, estimate
 from tltui.engine_queries import EngineQueries, ProfileOf
 from tltui.following import Following
 from tltui.glyphs import Glyphs
+from tltui.lr_finding.experiment import RangeTest
 from tltui.picture_folder import expected_splits
+from tltui.probing.experiment import Probe
 from tltui.screens.advice import Advice
 from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
+from tltui.screens.experiment import Experiment, ExperimentDialog
 from tltui.screens.layers_pane import LayersPane
-from tltui.screens.rates import Rates
 from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
@@ -71,6 +73,7 @@ class Workbench(Screen[None]):
         Binding("i", "copy_from", "take the settings of another run", id="workbench.copy_from"),
         Binding("j", "choose_recipe", "choose a recipe: training in phases", id="workbench.recipe"),
         Binding("l", "find_rates", "find learning rates by a range test", id="workbench.rates"),
+        Binding("g", "probe", "how deep to unfreeze: probe every depth", id="workbench.probe"),
         Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
         Binding("f3", "show_tab('setup')", "show the settings", id="workbench.setup"),
@@ -301,7 +304,7 @@ class Workbench(Screen[None]):
             return self.following is not None and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
-        if action in ("load", "copy_from", "choose_recipe", "find_rates"):
+        if action in ("load", "copy_from", "choose_recipe", "find_rates", "probe"):
             return self.following is None
         return action != "copy" or self.following is not None
 
@@ -322,16 +325,22 @@ class Workbench(Screen[None]):
             self._open_form(self._setup.form.focus_first_problem)
             return None
 
+    def action_find_rates(self) -> None:
+        """Test learning rates."""
+        self._try_out(lambda config: RangeTest(config.optimizer.lr, self._marker))
+
+    def action_probe(self) -> None:
+        """Probe how deep to train."""
+        self._try_out(lambda config: Probe(config, self._glyphs))
+
     @work
-    async def action_find_rates(self) -> None:
-        """Test learning rates; what is taken of it stands in the draft then."""
+    async def _try_out(self, experiment: Callable[[RunConfig], Experiment[Any]]) -> None:
+        """Do an experiment with the draft; what is taken of it stands in the draft then."""
         if (config := self._config_or_go_there()) is None:
             return
-        self.workers.cancel_group(self, "profile")  # measuring would take from the test
-        changes = await self.app.push_screen_wait(Rates(config, self._marker, self._glyphs))
-        for key, value in (changes or {}).items():
-            self._setup.form.put(key, value)
-        self._count()
+        self.workers.cancel_group(self, "profile")  # measuring would take from it
+        changes = await self.app.push_screen_wait(ExperimentDialog(experiment(config), config, self._glyphs))
+        self._setup.take(changes or {})
 
     def _go_on(self, following: Following) -> None:
         try:

@@ -42,6 +42,7 @@ WORDS: dict[str, str] = {
     "curves.log": "log",
     "curves.zoom": "zoom",
     "workbench.rates": "rates",
+    "workbench.probe": "probe",
     "workbench.save": "save",
     "workbench.load": "load",
     "workbench.leave": "runs",

@@ -1,4 +1,4 @@
-"""``python -m engine.experiments.lr_asked``: a learning-rate range test for someone who is to stay responsive.
+"""``python -m engine.experiments.asked EXPERIMENT``: an experiment for someone who is to stay responsive.
 
 Reads a run's settings as JSON from standard input and writes a Line a line to standard output. SIGTERM ends it in
 order, and so does a reader that is gone.
@@ -10,32 +10,52 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from engine.config import from_tables
+from engine.config import RunConfig, from_tables
 from engine.environment import check_libraries
 from engine.errors import InputError, Stopped, TrainingFailed, first_line
+from engine.experiments.lines import Line, ProbeLine, RatesLine
 from engine.experiments.lr_curve import Tried
-from engine.experiments.lr_lines import Line
-from engine.progress import Throttled
+from engine.progress import Report, Throttled
 from engine.worker import give_way
 
+Write = Callable[[Line[Any]], None]
+Tell = Callable[[str, str], None]
 
-def main() -> int:
+
+def _range_test(config: RunConfig, report: Report, tell: Tell, write: Write) -> RatesLine:
+    from engine.experiments.lr_find import find_for
+
+    def listen(tried: Tried) -> None:
+        write(RatesLine(activity="lr_find", done=tried.done, total=tried.total, tried=tried))
+
+    return RatesLine(found=find_for(config, report, listen, tell))
+
+
+def _probe(config: RunConfig, report: Report, tell: Tell, _write: Write) -> ProbeLine:
+    from engine.experiments.probe import probe_for
+
+    return ProbeLine(found=probe_for(config, [config.model.name], report, tell))
+
+
+EXPERIMENTS = {"lr-find": _range_test, "probe": _probe}
+
+
+def main(experiment: str) -> int:
     """Answer; returns the exit status: 0, or 130 where someone wanted it stopped."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever libraries print is no answer
 
-    def write(line: Line) -> None:
+    def write(line: Line[Any]) -> None:
         answers.write(msgspec.json.encode(line) + b"\n")
         answers.flush()
 
     def report(activity: str, done: int, total: int, _unit: str) -> None:
         write(Line(activity=activity, done=done, total=total))
-
-    def listen(tried: Tried) -> None:
-        write(Line(tried=tried))
 
     def tell(_code: str, message: str) -> None:
         write(Line(warning=message))
@@ -43,9 +63,7 @@ def main() -> int:
     try:
         config = from_tables(json.load(sys.stdin))
         check_libraries()
-        from engine.experiments.lr_find import find_for
-
-        write(Line(found=find_for(config, Throttled(report), listen, tell)))
+        write(EXPERIMENTS[experiment](config, Throttled(report), tell, write))
     except Stopped:
         return 130
     except BrokenPipeError:  # nobody listens any more
@@ -61,4 +79,4 @@ def main() -> int:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     give_way()
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

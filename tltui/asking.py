@@ -1,29 +1,34 @@
-"""A range test in a process of its own, ``engine.experiments.lr_asked``, so that the app stays responsive."""
+"""An experiment in a process of its own, ``engine.experiments.asked``, so that the app stays responsive."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from typing import Any, TypeVar
 
 import msgspec
 
 from engine.config import RunConfig
 from engine.errors import InputError
-from engine.experiments.lr_lines import Line
+from engine.experiments.lines import Line
 
-COMMAND = (sys.executable, "-m", "engine.experiments.lr_asked")
+_COMMAND = (sys.executable, "-m", "engine.experiments.asked")
 _LINE = 2**20  # bytes that a line may have
 _PATIENCE = 5.0  # seconds to leave in order
 
+SomeLine = TypeVar("SomeLine", bound=Line[Any])
 
-async def ask(config: RunConfig) -> AsyncGenerator[Line]:
-    """What the test says, line by line, until the one with what was found. Raises InputError with what went wrong.
+
+async def ask(experiment: str, lines: type[SomeLine], config: RunConfig) -> AsyncGenerator[SomeLine]:
+    """What the experiment says, in ``lines``, until the one with what was found. Raises InputError with what went
+    wrong.
 
     The process is gone when this is over, also where it is closed before the end.
     """
     process = await asyncio.create_subprocess_exec(
-        *COMMAND,
+        *_COMMAND,
+        experiment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -36,15 +41,15 @@ async def ask(config: RunConfig) -> AsyncGenerator[Line]:
         process.stdin.write(config.model_dump_json().encode())
         process.stdin.close()
         while answer := await process.stdout.readline():
-            line = msgspec.json.decode(answer, type=Line)
+            line = msgspec.json.decode(answer, type=lines)
             if line.error:
                 raise InputError(line.error)
             yield line
             if line.found:
                 return
-        raise InputError("the process that tries learning rates is gone; `tltui doctor` shows what is installed")
+        raise InputError("the process of the experiment is gone; `tltui doctor` shows what is installed")
     except (OSError, ValueError, msgspec.DecodeError) as error:
-        raise InputError(f"what the test says can't be read ({error})") from None
+        raise InputError(f"what the experiment says can't be read ({error})") from None
     finally:
         await _end(process)
 

@@ -1,0 +1,191 @@
+"""An experiment with a draft: how far it is, what it found, and the settings that it suggests to take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, ClassVar, Protocol
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from engine.config import RunConfig
+from engine.errors import InputError
+from engine.experiments.lines import Line
+from tltui.asking import SomeLine, ask
+from tltui.glyphs import Glyphs, duration, safe
+from tltui.glyphs import share as percent
+from tltui.progress import ACTIVITIES
+from tltui.settings_draft import to_text
+
+Changes = Mapping[str, Any]
+"""Settings by key."""
+
+_STYLES = {
+    "title": "bold",
+    "curve": "$text-primary",
+    "mark": "$text-warning",
+    "best": "bold $text-success",
+    "phase": "$text-success",
+    "axis": "$text-muted",
+    "note": "$foreground",
+}
+_DRAWS = 4  # a second, while it runs
+_BAR = 24  # cells
+
+
+class Experiment(Protocol[SomeLine]):
+    """What differs from one experiment to another. ``name`` and ``lines``: as ``ask`` takes them."""
+
+    title: ClassVar[str]
+    name: ClassVar[str]
+    lines: type[SomeLine]
+
+    def take_in(self, line: SomeLine) -> None:
+        """Another line of its process."""
+        ...
+
+    def rows(self, width: int, height: int, /) -> Sequence[Sequence[tuple[str, str]]]:
+        """What there is to show now, as texts with the names of their styles; ``height``: rows without scrolling."""
+        ...
+
+    @property
+    def changes(self) -> Changes:
+        """The settings that it suggests to change; none before it is over."""
+        ...
+
+
+class ExperimentDialog(ModalScreen[Changes | None]):
+    """Runs the experiment while it is open; gives the settings to change, or None."""
+
+    CSS_PATH = "../widgets/dialogs.tcss"
+    DEFAULT_CSS = """
+    ExperimentDialog VerticalScroll { height: 1fr; scrollbar-gutter: stable; }
+    ExperimentDialog #now { height: auto; max-height: 40%; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "cancel, or leave the settings as they are", id="experiment.close"),
+        Binding("enter", "take", "take the suggested settings", id="experiment.take"),
+    ]
+
+    def __init__(self, experiment: Experiment[Any], config: RunConfig, glyphs: Glyphs) -> None:
+        super().__init__()
+        self._experiment = experiment
+        self._config = config
+        self._glyphs = glyphs
+        self._over = False
+        self._pace = _Pace()
+        self._now = Content("starting")
+        self._changed = True
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -full") as dialog:
+            dialog.border_title = Content(self._experiment.title)
+            with VerticalScroll():
+                yield Static(id="page")
+            yield Static(id="now")
+            yield Static("", classes="keys")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+        self.set_interval(1 / _DRAWS, self._draw)
+        self._run()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._changed = True
+        self.call_after_refresh(self._draw)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is nothing to take before something was found."""
+        return action != "take" or bool(self._experiment.changes)
+
+    def action_take(self) -> None:
+        """Close with the suggestion."""
+        self.dismiss(self._experiment.changes)
+
+    def action_close(self) -> None:
+        """Close without; an experiment under way ends."""
+        self.dismiss(None)
+
+    @work(exclusive=True, group="experiment", exit_on_error=False)
+    async def _run(self) -> None:
+        try:
+            async with aclosing(ask(self._experiment.name, self._experiment.lines, self._config)) as lines:
+                async for line in lines:
+                    self._take_in(line)
+        except InputError as error:
+            self._now = Content.styled(safe(str(error), 400), "$text-error")
+        else:
+            self._now = self._suggestion()
+        self._over = self._changed = True
+        self._draw()
+        self.refresh_bindings()
+
+    def _take_in(self, line: Line[Any]) -> None:
+        self._changed = True
+        self._experiment.take_in(line)
+        if line.activity:
+            self._now = self._progress(line)
+        elif line.warning:
+            self.notify(safe(line.warning, 400), severity="warning", markup=False)
+
+    def _progress(self, line: Line[Any]) -> Content:
+        words = ACTIVITIES.get(line.activity, safe(line.activity, 24))
+        left = self._pace.left(line)
+        if not line.total:
+            return Content(words)
+        full, empty = self._glyphs.bar(line.done / line.total, _BAR)
+        return Content.assemble(
+            f"{words} ",
+            (full, "$text-primary"),
+            (empty, "$text-muted"),
+            f"  {percent(line.done / line.total)}",
+            f"   {duration(left)} left" if left is not None else "",
+        )
+
+    def _suggestion(self) -> Content:
+        changes = [f"{key} = {safe(to_text(value))}" for key, value in self._experiment.changes.items()]
+        return Content.styled("   ".join(changes), "bold $text-success") if changes else Content("nothing to change")
+
+    def _draw(self) -> None:
+        scroll = self.query_one(VerticalScroll)
+        width, height = scroll.content_size
+        if not self._changed or not width:
+            return
+        self._changed = False
+        rows = self._experiment.rows(width, height)
+        self.query_one("#page", Static).update(Content("\n").join(map(_content, rows)))
+        self.query_one("#now", Static).update(self._now)
+        self.query_one(".keys", Static).update(self._keys(scrolls=len(rows) > height))
+
+    def _keys(self, *, scrolls: bool) -> str:
+        keys = ["enter take them", "esc leave them"] if self._experiment.changes else ["esc close"]
+        return "  ".join([*(["up and down scroll"] if scrolls else []), *(keys if self._over else ["esc cancel"])])
+
+
+class _Pace:
+    """How long an activity will take, from how it went since the first that was heard of it."""
+
+    def __init__(self) -> None:
+        self._activity = ""
+        self._began = 0.0
+        self._first = 0
+
+    def left(self, line: Line[Any]) -> float | None:
+        """Seconds, None while nothing tells."""
+        now = time.monotonic()
+        if line.activity != self._activity or line.done < self._first:
+            self._activity, self._began, self._first = line.activity, now, line.done
+        done = line.done - self._first
+        return (now - self._began) / done * (line.total - line.done) if done else None
+
+
+def _content(row: Sequence[tuple[str, str]]) -> Content:
+    return Content.assemble(*((text, _STYLES[style]) for text, style in row))
