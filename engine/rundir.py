@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -380,20 +381,22 @@ def _why_foreign(path: Path) -> str:
 
 
 def send(folder: RunFolder, command: Command) -> None:
-    """Append a command for the engine. Several senders may do so at once."""
+    """Append a command for the engine. Several senders may do so at once. Raises InputError."""
     command.time = time.time()
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe that blocks
     try:
         fd = os.open(folder.commands, flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            size = os.fstat(fd).st_size
+            torn = size and os.pread(fd, 1, size - 1) != b"\n"  # by a sender that died
+            line = b"\n" * bool(torn) + encode(command)
+            if os.write(fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
     except OSError as error:
         raise InputError(f"{folder.commands}: no command can be written there ({error.strerror})") from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        size = os.fstat(fd).st_size
-        torn = size and os.pread(fd, 1, size - 1) != b"\n"  # by a sender that died
-        os.write(fd, b"\n" * bool(torn) + encode(command))
-    finally:
-        os.close(fd)
 
 
 def new_command_id() -> str:

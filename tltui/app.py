@@ -28,12 +28,15 @@ from tltui.screens.commands import Actions, bound_nodes
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
 from tltui.screens.home import Home
+from tltui.screens.refusals import refusals_told
 from tltui.screens.wanted import (
     ComparisonWanted,
     DraftWanted,
     RunChosen,
     RunWanted,
     SettingsWanted,
+    SweepsWanted,
+    SweepWanted,
     Tables,
     WorkbenchLeft,
 )
@@ -42,6 +45,7 @@ from tltui.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 
 if TYPE_CHECKING:
     from tltui.screens.workbench import Workbench
+    from tltui.sweeping.asking import SweepWorker
 
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
@@ -82,6 +86,7 @@ class TltuiApp(App[int]):
         self.queries = queries or EngineQueries()
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft
+        self._runs_dir = runs_dir
         self._table = RunTable(runs_dir)
         self._engines = engines or Engines()
         self._queue = RunQueue(runs_dir, self._engines.start)
@@ -132,12 +137,9 @@ class TltuiApp(App[int]):
     # Screens
 
     def _open(self, folder: RunFolder) -> None:
-        try:
+        with refusals_told(self, "This run can't be opened"):
             following = Following(folder)
-        except InputError as error:
-            self.notify(str(error), title="This run can't be opened", severity="error", markup=False)
-            return
-        self._open_workbench(following.config.model_dump(), following)
+            self._open_workbench(following.config.model_dump(), following)
 
     def _open_draft(self, tables: Tables, focus: str = "") -> None:
         workbench = self._open_workbench(tables, None)
@@ -174,10 +176,8 @@ class TltuiApp(App[int]):
             return
         path = await self.push_screen_wait(Choose("Take the settings of", options))
         if path is not None:
-            try:
+            with refusals_told(self):
                 event.workbench.take_settings(RunFolder(Path(path)).load_config().model_dump())
-            except InputError as error:
-                self.notify(str(error), severity="error", markup=False)
 
     @on(RunWanted)
     @work
@@ -195,14 +195,11 @@ class TltuiApp(App[int]):
                 self._back_to_runs()
             if answer != "now":
                 return
-        try:
+        with refusals_told(self, "Not started"):
             folder = self._queue.start(event.config)
-        except InputError as error:
-            self.notify(str(error), title="Not started", severity="error", markup=False)
-            return
-        self._home.left_draft = None
-        event.workbench.follow(Following(folder))
-        self._look_at_runs()
+            self._home.left_draft = None
+            event.workbench.follow(Following(folder))
+            self._look_at_runs()
 
     @on(RunChosen)
     def _run_chosen(self, event: RunChosen) -> None:
@@ -213,6 +210,37 @@ class TltuiApp(App[int]):
         from tltui.screens.compare import Compare  # not needed before the first screen is there
 
         self.push_screen(Compare(event.folders, self.glyphs, self.marker))
+
+    @on(SweepWanted)
+    def _sweep_wanted(self, event: SweepWanted) -> None:
+        from tltui.sweeping.asking import SweepWorker  # not needed before the first screen is there
+
+        with refusals_told(self, "Not started"):
+            path = event.filled.write(self._runs_dir, event.base)
+            self._open_sweep(path.parent.name, SweepWorker(self._runs_dir, str(path)))
+
+    @on(SweepsWanted)
+    @work(exclusive=True, group="sweeps")
+    async def _sweeps_wanted(self) -> None:
+        from tltui.sweeping.asking import listed
+        from tltui.sweeping.trials import in_short
+
+        sweeps = None
+        with refusals_told(self, "Sweeps can't be read"):
+            sweeps = await listed(self._runs_dir)
+        if sweeps is None:
+            return
+        if not sweeps:
+            self.notify("there is none yet: v in a draft begins one", title="Sweeps", timeout=4)
+            return
+        chosen = await self.push_screen_wait(Choose("Your sweeps", [(one.sweep, in_short(one)) for one in sweeps]))
+        if chosen is not None:
+            self._open_sweep(chosen, None)
+
+    def _open_sweep(self, name: str, worker: SweepWorker | None) -> None:
+        from tltui.screens.sweep import SweepScreen
+
+        self.push_screen(SweepScreen(self._runs_dir, name, worker, self.glyphs))
 
     @on(DraftWanted)
     def _draft_wanted(self, event: DraftWanted) -> None:
@@ -235,8 +263,9 @@ class TltuiApp(App[int]):
             if answer not in ("leave", "stop"):
                 return
             if answer == "stop":
-                for run in alive:
-                    Following(RunFolder(Path(run.path))).stop()
+                with refusals_told(self):
+                    for run in alive:
+                        Following(RunFolder(Path(run.path))).stop()
         self.exit(0)
 
     def _leave_if_input_is_gone(self) -> None:

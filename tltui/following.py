@@ -82,8 +82,8 @@ class Following:
     def set(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
         """Ask the engine to change a live setting."""
         command = p.Set(id=new_command_id(), key=key, value=value)
-        self._waiting[command.id] = command
         send(self.folder, command)
+        self._waiting[command.id] = command
 
     def live_value(self, key: str) -> Any:  # noqa: ANN401
         """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""

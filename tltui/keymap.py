@@ -27,6 +27,8 @@ SCOPES: dict[str, tuple[str, str]] = {
     "pairs": ("The worst pairs", "confusion"),
     "dialog": ("This dialog", "app"),
     "compare": ("Comparing runs", "app"),
+    "sweep": ("A sweep", "app"),
+    "sweep_form": ("Filling in a sweep", "app"),
     "pictures": ("Pictures", "app"),
     "experiment": ("An experiment", "app"),
     "help": ("This list", "app"),

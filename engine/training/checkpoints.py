@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from engine.models.freeze import FrozenMemory
 from engine.protocol import Epoch
 from engine.randomness import RandomState
 from engine.rundir import RunFolder, sync_folder
+from engine.state import best_epoch
 from engine.training.optimizers import NamedState
 
 MODEL = "model.safetensors"
@@ -218,9 +220,19 @@ def newest_sound(checkpoints: Path, on_problem: Callable[[str, str], None]) -> P
         if not problem:
             if name != last:
                 point(checkpoints, LAST, name)
+            _name_if_best(checkpoints, name)
             return checkpoints / name
         on_problem("checkpoint_damaged", f"{checkpoints / name}: {problem}; the one before it is taken")
     return None
+
+
+def _name_if_best(checkpoints: Path, name: str) -> None:
+    """Let ``best`` name a checkpoint that is; its writer may have died, or the disk been full, when ``last`` did."""
+    trainer = load_trainer(checkpoints / name)
+    best = best_epoch(trainer.epochs)
+    if best is not None and best.step == trainer.step and (checkpoints / BEST).resolve().name != name:
+        with suppress(OSError):  # evaluation will say that the best one is gone
+            point(checkpoints, BEST, name)
 
 
 def damage(checkpoint: Path) -> str:

@@ -17,6 +17,7 @@ from engine.protocol import Warning
 from engine.rundir import EventLog, EventTail, RunFolder, create
 from engine.training.session import Session
 from engine.training.step import StepResult
+from tests.faults.kills import uninterrupted
 from tests.faults.lives import Life
 from tests.faults.short_run import log_problems, short_config
 from tests.faults.writes import fail_at_writes
@@ -96,6 +97,18 @@ def test_links_that_name_nothing_are_no_checkpoint(name: str, tmp_path: Path):
 
     (tmp_path / name).symlink_to("/etc")
     assert newest_sound(tmp_path, pytest.fail) is None
+
+
+def test_a_best_checkpoint_that_only_last_could_name_is_the_best_when_the_run_goes_on(tmp_path: Path):
+    from engine.training.checkpoints import BEST, newest_sound, point
+
+    folder, _ = uninterrupted(tmp_path)
+    best = (folder.checkpoints / BEST).resolve()
+    others = [path.name for path in folder.checkpoints.glob("step-*") if path != best]
+    assert (folder.checkpoints / "last").resolve() == best
+    point(folder.checkpoints, BEST, others[0])  # as it is where the machine dies between the two links
+    assert newest_sound(folder.checkpoints, pytest.fail) == best
+    assert (folder.checkpoints / BEST).resolve() == best
 
 
 @pytest.mark.parametrize("name", ["engine.log", "checkpoints", "evaluation", "tensorboard", "checkpoints/best"])

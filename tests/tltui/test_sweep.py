@@ -125,6 +125,33 @@ def test_a_sweep_goes_on_after_ctrl_c_after_a_kill_and_where_an_engine_was_lost(
     assert tltui.only_run() == folder
 
 
+def test_a_sweep_is_listed_watched_and_stopped_from_elsewhere(tltui: CommandLine, sweep_file: Callable[..., str]):
+    assert json.loads(tltui("sweep", "--json").stdout) == []
+    refused = tltui("sweep", sweep_file(base={"train": {"epochs": LONG}}), "--stop")
+    assert refused.returncode == 2
+    assert "nothing has been tried" in refused.stderr
+    at_work = tltui.start("sweep", "sweep.toml", "--json")
+    name = until(at_work, "sweep_started")["sweep"]
+    until(at_work, "trial_epoch")
+
+    watching = tltui.start("sweep", name, "--watch", "--json")
+    trials = until(watching, "sweep_results")["trials"]
+    assert [(trial["status"], trial["epochs"]) for trial in trials] == [("running", LONG)]
+    assert trials[0]["epoch"] >= 1
+    assert trials[0]["val_accuracy"] is not None
+    assert json.loads(tltui("sweep", "--json").stdout) == [
+        {"sweep": name, "running": 1, "ended": 0, "wanted": 3, "best": None}
+    ]
+    assert tltui("sweep", name, "--stop").returncode == 0
+    assert at_work.wait(PATIENCE) == 0
+    while until(watching, "sweep_results")["trials"][0]["status"] != "stopped":
+        pass
+    watching.kill()
+    watching.communicate()
+    at_work.communicate()
+    assert runs.read(tltui.only_run(), steps=False).status == "stopped"
+
+
 @pytest.mark.slow
 def test_another_process_joins_by_the_storage_alone(tltui: CommandLine, sweep_file: Callable[..., str]):
     url = f"sqlite:///{tltui.folder / 'shared.db'}"

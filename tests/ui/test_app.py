@@ -197,6 +197,26 @@ def test_a_refused_toggle_says_why_and_is_rolled_back(tmp_path: Path):
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
 
 
+def test_where_no_command_can_be_written_it_is_said_and_nothing_looks_as_if_it_were_sent(tmp_path: Path):
+    engine = ScriptedEngine()
+
+    async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        run = await running(pilot, app, engine)
+        run.folder.commands.mkdir()  # as a full disk, or a folder of someone else, refuse it
+        await pilot.press("f2", "1")
+        await until(pilot, lambda: "no command can be written" in text_of(app))
+        assert "○ layer4" in text_of(app)
+        assert "◌" not in text_of(app)
+        for key in ("p", "k"):
+            app.clear_notifications()
+            await pilot.press(key)
+            await until(pilot, lambda: "no command can be written" in text_of(app))
+        run.say(*training(range(9, 17), 8))
+        await until(pilot, lambda: "step 16" in text_of(app))
+
+    drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
+
+
 def test_keys_pause_resume_and_checkpoint(tmp_path: Path):
     engine = ScriptedEngine()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Protocol
@@ -21,21 +20,14 @@ from engine.experiments.lines import Line
 from tltui.asking import SomeLine, ask
 from tltui.glyphs import Glyphs, duration, safe
 from tltui.glyphs import share as percent
+from tltui.pace import Pace
 from tltui.progress import ACTIVITIES
 from tltui.settings_draft import to_text
+from tltui.widgets.styled_rows import styled_rows
 
 Changes = Mapping[str, Any]
 """Settings by key."""
 
-_STYLES = {
-    "title": "bold",
-    "curve": "$text-primary",
-    "mark": "$text-warning",
-    "best": "bold $text-success",
-    "phase": "$text-success",
-    "axis": "$text-muted",
-    "note": "$foreground",
-}
 _DRAWS = 4  # a second, while it runs
 _BAR = 24  # cells
 
@@ -81,7 +73,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self._config = config
         self._glyphs = glyphs
         self._over = False
-        self._pace = _Pace()
+        self._pace = Pace()
         self._now = Content("starting")
         self._changed = True
 
@@ -138,7 +130,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
 
     def _progress(self, line: Line[Any]) -> Content:
         words = ACTIVITIES.get(line.activity, safe(line.activity, 24))
-        left = self._pace.left(line)
+        left = self._pace.left(line.activity, line.done, line.total)
         if not line.total:
             return Content(words)
         full, empty = self._glyphs.bar(line.done / line.total, _BAR)
@@ -161,31 +153,10 @@ class ExperimentDialog(ModalScreen[Changes | None]):
             return
         self._changed = False
         rows = self._experiment.rows(width, height)
-        self.query_one("#page", Static).update(Content("\n").join(map(_content, rows)))
+        self.query_one("#page", Static).update(styled_rows(rows))
         self.query_one("#now", Static).update(self._now)
         self.query_one(".keys", Static).update(self._keys(scrolls=len(rows) > height))
 
     def _keys(self, *, scrolls: bool) -> str:
         keys = ["enter take them", "esc leave them"] if self._experiment.changes else ["esc close"]
         return "  ".join([*(["up and down scroll"] if scrolls else []), *(keys if self._over else ["esc cancel"])])
-
-
-class _Pace:
-    """How long an activity will take, from how it went since the first that was heard of it."""
-
-    def __init__(self) -> None:
-        self._activity = ""
-        self._began = 0.0
-        self._first = 0
-
-    def left(self, line: Line[Any]) -> float | None:
-        """Seconds, None while nothing tells."""
-        now = time.monotonic()
-        if line.activity != self._activity or line.done < self._first:
-            self._activity, self._began, self._first = line.activity, now, line.done
-        done = line.done - self._first
-        return (now - self._began) / done * (line.total - line.done) if done else None
-
-
-def _content(row: Sequence[tuple[str, str]]) -> Content:
-    return Content.assemble(*((text, _STYLES[style]) for text, style in row))

@@ -24,7 +24,8 @@ from tltui.run_queue import RunQueue
 from tltui.run_rows import RunRow, row_of, row_of_waiting
 from tltui.runs import RunSummary
 from tltui.screens.dialogs import Confirm
-from tltui.screens.wanted import ComparisonWanted, DraftWanted, RunChosen, Tables
+from tltui.screens.refusals import refusals_told
+from tltui.screens.wanted import ComparisonWanted, DraftWanted, RunChosen, SweepsWanted, Tables
 from tltui.settings_draft import defaults
 from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.folder_picker import FolderPicker
@@ -50,6 +51,7 @@ class Home(Screen[None]):
         Binding("s", "stop", "stop this run, with a checkpoint", id="home.stop"),
         Binding("space", "mark", "mark this run to compare it, or take its mark away", id="home.mark"),
         Binding("c", "compare", "compare the marked runs; without marks all with this one's data", id="home.compare"),
+        Binding("v", "sweeps", "your sweeps: many settings tried", id="home.sweeps"),
         Binding("escape", "unmark", "take all marks away", id="home.unmark"),
         Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
     ]
@@ -157,23 +159,22 @@ class Home(Screen[None]):
     def action_resume(self) -> None:
         """Go on with the run under the cursor, and show it."""
         if following := self._following():
-            try:
+            with refusals_told(self):
                 following.go_on()
-            except InputError as error:
-                self.notify(str(error), severity="error", markup=False)
-                return
-            self.post_message(RunChosen(self._folder))
+                self.post_message(RunChosen(self._folder))
 
     def action_pause(self) -> None:
         """Pause or resume the run under the cursor."""
         if following := self._following():
-            self.notify(f"{following.pause_or_resume()} takes effect after this step", timeout=2)
+            with refusals_told(self):
+                self.notify(f"{following.pause_or_resume()} takes effect after this step", timeout=2)
 
     @work
     async def action_stop(self) -> None:
         """Ask, then stop the run under the cursor."""
         if (following := self._following()) and await self._is_sure("Stop training?", "", "Go on training", "Stop"):
-            following.stop()
+            with refusals_told(self):
+                following.stop()
 
     def action_mark(self) -> None:
         """Mark the run under the cursor, or take its mark away, and go on to the next."""
@@ -198,6 +199,10 @@ class Home(Screen[None]):
             return
         folders = [RunFolder(self._runs_dir / run.run) for run in self._summaries if run.run in chosen]
         self.post_message(ComparisonWanted(folders))
+
+    def action_sweeps(self) -> None:
+        """Open one of the sweeps."""
+        self.post_message(SweepsWanted())
 
     @work
     async def action_delete(self) -> None:

@@ -15,6 +15,7 @@ from tltui.following import Answer, Following
 from tltui.glyphs import Glyphs, safe
 from tltui.layer_figures import LayersAtWork
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.refusals import refusals_told
 from tltui.settings_draft import FIELDS, SettingsDraft
 from tltui.status import status_mark
 from tltui.widgets.config_form import ConfigForm
@@ -39,9 +40,10 @@ class RunView:
 
     def send(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
         """Ask the engine for a change, and show that it is not in force yet."""
-        self._following.set(key, value)
-        self._form.put(key, value)
-        self._form.note(key, "sent")
+        with refusals_told(self._form):
+            self._following.set(key, value)
+            self._form.put(key, value)
+            self._form.note(key, "sent")
         self._mark_pending()
 
     def send_plan(self, rules: list[str]) -> None:
@@ -49,8 +51,10 @@ class RunView:
         if self._following.over:
             self._layers.notify("the run is over: y makes a new one with the same settings", timeout=3)
             self._layers.take_rules(self._following.state.rules)
-        else:
-            self.send(RULES, rules)
+            return
+        self.send(RULES, rules)
+        if not self._following.pending(RULES):
+            self._layers.take_rules(self._following.state.rules)
 
     def show(self) -> None:
         """Show what is new."""

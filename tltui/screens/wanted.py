@@ -13,6 +13,7 @@ from engine.rundir import RunFolder
 
 if TYPE_CHECKING:
     from tltui.screens.workbench import Workbench
+    from tltui.sweeping.form import Filled
 
 # The settings of a run as TOML has them, valid or not.
 Tables = Mapping[str, Mapping[str, Any]]
@@ -46,6 +47,19 @@ class RunWanted(Message):
 
     config: RunConfig
     workbench: Workbench
+
+
+@dataclass
+class SweepWanted(Message):
+    """A sweep around the settings ``base`` is to begin."""
+
+    filled: Filled
+    base: RunConfig
+
+
+@dataclass
+class SweepsWanted(Message):
+    """One of the sweeps that there are is to be opened."""
 
 
 @dataclass

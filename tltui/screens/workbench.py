@@ -30,11 +30,12 @@ from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.experiment import Experiment, ExperimentDialog
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.refusals import refusals_told
 from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
-from tltui.screens.wanted import DraftWanted, RunWanted, SettingsWanted, WorkbenchLeft
+from tltui.screens.wanted import DraftWanted, RunWanted, SettingsWanted, SweepWanted, WorkbenchLeft
 from tltui.status import RESUMABLE, is_alive
 from tltui.widgets.choice import in_brackets
 from tltui.widgets.config_form import ConfigForm
@@ -74,6 +75,7 @@ class Workbench(Screen[None]):
         Binding("j", "choose_recipe", "choose a recipe: training in phases", id="workbench.recipe"),
         Binding("l", "find_rates", "find learning rates by a range test", id="workbench.rates"),
         Binding("g", "probe", "how deep to unfreeze: probe every depth", id="workbench.probe"),
+        Binding("v", "sweep", "try many settings around these: a sweep", id="workbench.sweep"),
         Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
         Binding("f3", "show_tab('setup')", "show the settings", id="workbench.setup"),
@@ -342,19 +344,29 @@ class Workbench(Screen[None]):
         changes = await self.app.push_screen_wait(ExperimentDialog(experiment(config), config, self._glyphs))
         self._setup.take(changes or {})
 
+    @work
+    async def action_sweep(self) -> None:
+        """Fill in a sweep around the draft, and begin it."""
+        from tltui.screens.sweep_form import SweepForm  # not needed before
+
+        if (config := self._config_or_go_there()) is None:
+            return
+        filled = await self.app.push_screen_wait(SweepForm(config, self._glyphs))
+        if filled is not None:
+            self.workers.cancel_group(self, "profile")  # measuring would take from the trials
+            self.post_message(SweepWanted(filled, config))
+
     def _go_on(self, following: Following) -> None:
-        try:
+        with refusals_told(self):
             following.go_on()
-        except InputError as error:
-            self.notify(str(error), severity="error", markup=False)
-        else:
             self.notify("an engine goes on with it from its last checkpoint", timeout=3)
 
     def action_pause(self) -> None:
         """Pause, or resume."""
         if self.following is not None:
-            asked = self.following.pause_or_resume()
-            self.notify(f"{asked} takes effect after this step", timeout=2)
+            with refusals_told(self):
+                asked = self.following.pause_or_resume()
+                self.notify(f"{asked} takes effect after this step", timeout=2)
 
     @work
     async def action_stop(self) -> None:
@@ -365,14 +377,16 @@ class Workbench(Screen[None]):
             {"no": "Go on training", "yes": "Stop"},
         )
         if await self.app.push_screen_wait(question) == "yes" and self.following is not None:
-            self.following.stop()
-            self.notify("the run stops after this step", timeout=3)
+            with refusals_told(self):
+                self.following.stop()
+                self.notify("the run stops after this step", timeout=3)
 
     def action_checkpoint(self) -> None:
         """Ask for a checkpoint."""
         if self.following is not None:
-            self.following.checkpoint()
-            self.notify("a checkpoint is written after this step", timeout=2)
+            with refusals_told(self):
+                self.following.checkpoint()
+                self.notify("a checkpoint is written after this step", timeout=2)
 
     @work
     async def action_advice(self) -> None:

@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.experiments.sweep.told import Bar, Margin, SweepResults, TrialResult
+from tltui.console import PAGE_STYLES
 from tltui.glyphs import Glyphs, safe
 from tltui.sweeping.trials import columns, in_order, percent, settings_line
 
 Row = list[tuple[str, str]]
 
-STYLES = {"title": "bold", "best": "bold", "curve": "cyan", "axis": "bright_black", "note": "", "failed": "red"}
-"""The sixteen colours that every terminal has."""
 _STATE = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
 _WIDE = 100  # characters; what is narrower has less
 _BAR, _NARROW_BAR = 24, 16
@@ -29,7 +28,7 @@ def page(results: SweepResults, width: int, glyphs: Glyphs, most_trials: int = 1
     yield Text.assemble((safe(results.sweep), "bold"), f"  {counts(results)}")
     yield Text("")
     for row in found_rows(results, width, glyphs):
-        yield Text.assemble(*((text, STYLES[style]) for text, style in row))
+        yield Text.assemble(*((text, PAGE_STYLES[style]) for text, style in row))
     yield Text("")
     order = in_order(results.trials)
     yield trials_table(order[:most_trials], [margin.setting for margin in results.margins], width)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.experiments.sweep.space import text
-from engine.experiments.sweep.told import Status, TrialResult
+from engine.experiments.sweep.told import Status, SweepListed, TrialResult
 from tltui.glyphs import bytes, number, safe
 
 _WIDE = 100  # characters; what is narrower has no room for speed and memory
@@ -57,6 +57,15 @@ def settings_line(settings: Mapping[str, Any]) -> str:
     return "  ".join(f"{key}={safe(_value(value), 60)}" for key, value in settings.items())
 
 
+def in_short(sweep: SweepListed) -> str:
+    """A sweep on one line."""
+    of = f" of {sweep.wanted}" if sweep.wanted else ""
+    parts = [f"{sweep.ended}{of} trials ended"]
+    parts += [f"{sweep.running} at work"] if sweep.running else []
+    parts += [f"best val {percent(sweep.best)}"] if sweep.best is not None else []
+    return f"{safe(sweep.sweep, 40)}  {', '.join(parts)}"
+
+
 def percent(share: float | None) -> str:
     """An accuracy, "" where there is none."""
     return "" if share is None else f"{share:.1%}"
@@ -67,9 +76,9 @@ def _of_setting(key: str, heading: str, room: int) -> Column:
 
 
 def _time(trial: TrialResult) -> str:
-    if trial.seconds:
-        return f"{trial.seconds:.1f} s"
-    return f"{trial.epoch}/{trial.epochs}" if trial.epoch else ""
+    if trial.status == "running":
+        return f"{trial.epoch}/{trial.epochs}" if trial.epoch else ""
+    return f"{trial.seconds:.1f} s" if trial.seconds else ""
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 (whatever a setting takes)

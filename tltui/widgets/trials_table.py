@@ -1,0 +1,96 @@
+"""The trials of a sweep, a row each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual import events, on
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import DataTable
+
+from engine.experiments.sweep.told import Status, SweepResults, TrialResult
+from tltui.sweeping.trials import Column, columns, in_order
+
+_STATES: dict[Status, str] = {
+    "running": "$text-primary",
+    "completed": "$text-success",
+    "pruned": "$text-muted",
+    "failed": "$text-error",
+    "stopped": "$text-warning",
+}
+
+
+class TrialsTable(DataTable[Content], inherit_bindings=False):
+    """Those at work come first, then the best. Changes only the cells that are new; the cursor stays on its trial."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "cursor_up", "previous trial", id="sweep.previous", show=False),
+        Binding("down", "cursor_down", "next trial", id="sweep.next", show=False),
+        Binding("pageup", "page_up", "a page up", id="sweep.page_up", show=False),
+        Binding("pagedown", "page_down", "a page down", id="sweep.page_down", show=False),
+        Binding("home", "scroll_top", "first trial", id="sweep.first", show=False),
+        Binding("end", "scroll_bottom", "last trial", id="sweep.last", show=False),
+        Binding("left", "scroll_left", "columns to the left", id="sweep.left", show=False),
+        Binding("right", "scroll_right", "more columns to the right", id="sweep.right", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(cursor_type="row", cell_padding=1)
+        self._results: SweepResults | None = None
+        self._trials: list[TrialResult] = []
+        self._widths: dict[str, int] = {}
+
+    def show(self, results: SweepResults) -> None:
+        """Show the trials as they are now."""
+        under_cursor, before = self.trial, [one.trial for one in self._trials]
+        self._results, self._trials = results, in_order(results.trials)
+        shown = self._columns()
+        widths = {key: self._width(column) for key, column in shown.items()}
+        if before != [one.trial for one in self._trials] or widths != self._widths:
+            self._widths = widths
+            self._fill(shown, under_cursor)
+            return
+        for one in self._trials:
+            for key, column in shown.items():
+                if self.get_cell(str(one.trial), key) != (cell := self._cell(one, key, column)):
+                    self.update_cell(str(one.trial), key, cell)
+
+    @property
+    def trial(self) -> TrialResult | None:
+        """The trial under the cursor."""
+        return self._trials[self.cursor_row] if self.cursor_row < len(self._trials) else None
+
+    @on(events.Resize)
+    def _resized(self) -> None:
+        if self._results is not None:
+            self.show(self._results)
+
+    def _columns(self) -> dict[str, Column]:
+        names = [margin.setting for margin in self._results.margins] if self._results else []
+        return columns(names, self.size.width)
+
+    def _width(self, column: Column) -> int:
+        texts = [column.heading, *map(column.cell, self._trials)]
+        return max(column.narrowest, *map(cell_len, texts))
+
+    def _fill(self, shown: dict[str, Column], under_cursor: TrialResult | None) -> None:
+        across = self.scroll_x
+        self.clear(columns=True)
+        for key, column in shown.items():
+            heading = column.heading.rjust(self._widths[key]) if column.right else column.heading
+            self.add_column(Text(heading), width=self._widths[key], key=key)
+        for one in self._trials:
+            self.add_row(*(self._cell(one, key, column) for key, column in shown.items()), key=str(one.trial))
+        numbers = [one.trial for one in self._trials]
+        if under_cursor is not None and under_cursor.trial in numbers:
+            self.move_cursor(row=numbers.index(under_cursor.trial))
+        self.scroll_to(x=across, animate=False)
+
+    def _cell(self, one: TrialResult, key: str, column: Column) -> Content:
+        text = column.cell(one)
+        if column.right:
+            text = " " * (self._widths[key] - cell_len(text)) + text
+        return Content.styled(text, _STATES[one.status]) if key == "state" else Content(text)
