@@ -156,7 +156,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
 
     def _draw(self) -> None:
         scroll = self.query_one(VerticalScroll)
-        width, height = scroll.content_size
+        width, height = scroll.scrollable_content_region.size
         if not self._changed or not width:
             return
         self._changed = False
@@ -184,7 +184,7 @@ class _Pace:
         if line.activity != self._activity or line.done < self._first:
             self._activity, self._began, self._first = line.activity, now, line.done
         done = line.done - self._first
-        return (now - self._began) / done * (line.total - line.done) if done else None
+        return (now - self._began) / done * (line.total - line.done) if done and line.done < line.total else None
 
 
 def _content(row: Sequence[tuple[str, str]]) -> Content:
