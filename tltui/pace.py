@@ -19,4 +19,4 @@ class Pace:
         if activity != self._activity or done < self._first:
             self._activity, self._began, self._first = activity, now, done
         since = done - self._first
-        return (now - self._began) / since * (total - done) if since else None
+        return (now - self._began) / since * (total - done) if since and done < total else None

@@ -1,24 +1,19 @@
-"""The cache under several processes, kills at any moment, full and broken disks."""
+"""The rows of the cache under several processes, kills at any moment, damage and broken disks."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
 import stat
-import threading
 import time
 import zlib
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkProcess
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,84 +21,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.cache import folder
-from engine.cache.digests import FileDigests, as_keys, digest
-from engine.cache.folder import cache_root, limit, used
+from engine.cache.digests import FileDigests
+from engine.cache.folder import cache_root
 from engine.cache.layout import BLOCK, BLOCK_MAGIC
-from engine.cache.listing import clear, spaces
-from engine.cache.rows import ENTRY, Keys, Row, parse_blocks
-from engine.cache.space import Space
-
-IDENTITY = "ab" * 16
-PROCESSES = multiprocessing.get_context("fork")
-
-
-def keys_of(*names: object) -> Keys:
-    return as_keys([digest(str(name).encode()) for name in names])
-
-
-def row_of(key: bytes) -> Row:
-    """Some bytes that only this key has, in one of several shapes."""
-    size = key[0] % 7 + 1
-    shape = [(size * 60,), (size * 12, 5), (size, 20, 3), (size, 5, 4, 3)][key[1] % 4]
-    return np.frombuffer(hashlib.shake_128(key).digest(size * 60), np.uint8).reshape(shape)
-
-
-def rows_of(keys: Keys) -> list[Row]:
-    return [row_of(key) for key in keys.tolist()]
-
-
-class Problems(list[str]):
-    """The codes of what a space told."""
-
-    def __call__(self, code: str, sentence: str) -> None:
-        assert sentence
-        self.append(code)
-
-
-def open_space(root: Path, identity: str = IDENTITY, problems: Problems | None = None, memory: int = 2**30) -> Space:
-    def none_expected(code: str, sentence: str) -> None:
-        raise AssertionError(f"{code}: {sentence}")
-
-    return Space(
-        root,
-        "features",
-        identity,
-        {"data": "photos", "model": "net"},
-        none_expected if problems is None else problems,
-        memory,
-    )
-
-
-def check(space: Space, keys: Keys) -> None:
-    """All of ``keys`` are there, and right."""
-    assert space.present(keys).all()
-    for row, expected in zip(space.read(keys), rows_of(keys), strict=True):
-        assert row.shape == expected.shape
-        assert np.array_equal(row, expected)
-
-
-def check_present(space: Space, keys: Keys) -> int:
-    """Those of ``keys`` that are there are right; returns how many."""
-    there = keys[space.present(keys)]
-    check(space, there)
-    return len(there)
-
-
-def start(work: Callable[..., None], *arguments: object) -> ForkProcess:
-    process = PROCESSES.Process(target=work, args=arguments)
-    process.start()
-    return process
-
-
-def ends_well(process: ForkProcess) -> None:
-    process.join(60)
-    assert process.exitcode == 0
-
-
-def kill(process: ForkProcess) -> None:
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
+from engine.cache.rows import ENTRY, Keys, parse_blocks
+from tests.engine.cache_spaces import (
+    IDENTITY,
+    PROCESSES,
+    Problems,
+    check,
+    check_present,
+    ends_well,
+    keys_of,
+    kill,
+    open_space,
+    rows_of,
+    start,
+)
 
 
 def test_rows_come_back_as_they_were_appended_also_after_the_process(tmp_path: Path):
@@ -481,203 +415,3 @@ def test_a_disk_that_fails_at_any_write_leaves_rows_in_memory(
     monkeypatch.undo()
     space.close()
     assert check_present(open_space(tmp_path), keys) in (30, 31)
-
-
-class Disk:
-    """Makes the disk of ``root`` look as large as ``size`` and empty but for the cache."""
-
-    def __init__(self, root: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        def statvfs(_path: object) -> SimpleNamespace:
-            taken = sum(path.stat().st_blocks * 512 for path in root.rglob("*") if path.is_file())
-            return SimpleNamespace(f_bavail=max(0, size - taken), f_frsize=1)
-
-        monkeypatch.setattr(os, "statvfs", statvfs)
-
-
-def fill(root: Path, identity: str, size: int, problems: Problems | None = None) -> Space:
-    space = open_space(root, identity, problems)
-    space.append(keys_of(identity), [np.full(size, 7, np.uint8)])
-    space.publish()
-    return space
-
-
-def test_the_cache_takes_half_of_the_free_disk_and_drops_what_was_unused_longest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    Disk(tmp_path, 10_000_000, monkeypatch)
-    names = ["a0" * 16, "b0" * 16, "c0" * 16, "d0" * 16]
-    for age, name in enumerate(names[:3]):
-        fill(tmp_path, name, 1_500_000).close()
-        os.utime(tmp_path / "features" / name / "lock", (1000 + age, 1000 + age))
-    open_space(tmp_path, names[0]).close()  # used again: b0 is now the one unused for longest
-    held = fill(tmp_path, names[3], 1_500_000)
-    assert {space.identity for space in spaces(tmp_path)} == {names[0], names[2], names[3]}
-    assert used(tmp_path) <= limit(tmp_path) <= 5_000_000
-    held.close()
-
-
-def hold_open(root: Path, identity: str, told: Connection, until: Connection) -> None:
-    space = open_space(root, identity)
-    told.send("open")
-    until.recv()
-    check_present(space, keys_of(identity))
-    assert space.present(keys_of(identity)).all()
-    space.close()
-
-
-def test_what_a_living_process_uses_is_never_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    Disk(tmp_path, 10_000_000, monkeypatch)
-    old, new = "a0" * 16, "b0" * 16
-    fill(tmp_path, old, 3_000_000).close()
-    told, tell = PROCESSES.Pipe(duplex=False)
-    until, end = PROCESSES.Pipe(duplex=False)
-
-    def use() -> None:
-        space = open_space(tmp_path, old)
-        tell.send("open")
-        until.recv()
-        assert space.read(keys_of(old))[0].sum() == 3_000_000 * 7
-
-    user = start(use)
-    assert told.recv() == "open"
-    os.utime(tmp_path / "features" / old / "lock", (1000, 1000))
-    problems = Problems()
-    full = fill(tmp_path, new, 3_000_000, problems)
-    full.append(keys_of("more"), [np.zeros(3_000_000, np.uint8)])
-    full.publish()
-    assert problems == ["cache_full"]
-    assert full.present(keys_of(new, "more")).all()  # in memory
-    assert used(tmp_path) <= limit(tmp_path)
-    assert [space.in_use for space in spaces(tmp_path) if space.identity == old] == [True]
-    clear(tmp_path)
-    assert {space.identity for space in spaces(tmp_path)} == {old, new}
-    end.send("")
-    ends_well(user)
-    full.close()
-    assert clear(tmp_path) >= 3_000_000
-    assert spaces(tmp_path) == []
-
-
-def test_a_killed_user_holds_nothing(tmp_path: Path):
-    fill(tmp_path, IDENTITY, 1000).close()
-    told, tell = PROCESSES.Pipe(duplex=False)
-    until, _end = PROCESSES.Pipe(duplex=False)
-    user = start(hold_open, tmp_path, IDENTITY, tell, until)
-    told.recv()
-    assert [space.in_use for space in spaces(tmp_path)] == [True]
-    kill(user)
-    assert [space.in_use for space in spaces(tmp_path)] == [False]
-    clear(tmp_path)
-    assert spaces(tmp_path) == []
-
-
-def fill_until_killed(root: Path, told: Connection) -> None:
-    space = open_space(root)
-    with space.filling(b"work") as mine:
-        keys = keys_of(1, 2)
-        space.append(keys, rows_of(keys))
-        space.publish()
-        told.send(mine)
-        threading.Event().wait()
-
-
-def test_of_two_processes_one_fills_and_the_other_takes_over_where_it_dies(tmp_path: Path):
-    receive, send = PROCESSES.Pipe(duplex=False)
-    filler = start(fill_until_killed, tmp_path, send)
-    assert receive.recv() is True
-    space = open_space(tmp_path)
-    with space.filling(b"work") as mine:
-        assert not mine
-    with space.filling(b"other work") as mine:
-        assert mine
-    kill(filler)
-    with space.filling(b"work") as mine:
-        assert mine
-        check(space, keys_of(1, 2))
-
-
-def test_a_list_of_spaces_says_what_they_are(tmp_path: Path):
-    space = open_space(tmp_path)
-    keys = keys_of(*range(70))
-    space.append(keys[:30], rows_of(keys[:30]))
-    space.publish()
-    space.append(keys[30:], rows_of(keys[30:]))
-    space.close()
-    Space(tmp_path, "features", IDENTITY, {"data": "flowers", "model": "net"}, Problems(), 0).close()
-    (info,) = spaces(tmp_path)
-    assert (info.kind, info.rows, info.in_use) == ("features", 70, False)
-    assert info.about == {"data": ["flowers", "photos"], "model": ["net"]}
-    assert info.bytes > sum(row.nbytes for row in rows_of(keys))
-    assert abs(info.last_used - time.time()) < 60
-
-
-def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on the clock is ten seconds ahead, and files of a moment ago are old."""
-    now = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)
-
-
-def test_files_that_have_not_changed_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    file = tmp_path / "file"
-    file.write_bytes(b"first")
-    later(monkeypatch)
-    files = FileDigests(tmp_path)
-    assert files.look(file) is None
-    assert files.read(file, 100) == (digest(b"first"), b"first")
-    files.save()
-    assert FileDigests(tmp_path).look(file) == digest(b"first")
-    shutil.copy2(file, tmp_path / "copy")
-    assert FileDigests(tmp_path).look(tmp_path / "copy") is None
-    file.write_bytes(b"other")
-    assert FileDigests(tmp_path).look(file) is None
-
-
-def test_a_file_that_just_changed_is_not_taken_as_known(tmp_path: Path):
-    """It may be rewritten within one tick of the file system's clock, with the same size."""
-    file = tmp_path / "file"
-    for number in range(50):
-        content = f"{number:05}".encode()
-        file.write_bytes(content)
-        before = file.stat()
-        files = FileDigests(tmp_path)
-        assert files.read(file, 100)[0] == digest(content)
-        files.save()
-        file.write_bytes(b"other")
-        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert FileDigests(tmp_path).look(file) is None
-
-
-def test_two_processes_remember_files_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    paths = [tmp_path / str(number) for number in range(20)]
-    for path in paths:
-        path.write_bytes(path.name.encode())
-    later(monkeypatch)
-
-    def remember(some: list[Path]) -> None:
-        for path in some:
-            files = FileDigests(tmp_path / "cache")
-            files.read(path, 100)
-            files.save()
-
-    for process in [start(remember, paths[:12]), start(remember, paths[8:])]:
-        ends_well(process)
-    files = FileDigests(tmp_path / "cache")
-    assert [files.look(path) for path in paths] == [digest(path.name.encode()) for path in paths]
-
-
-@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
-def test_a_damaged_memory_of_files_is_forgotten(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    file = tmp_path / "file"
-    file.write_bytes(b"content")
-    later(monkeypatch)
-    files = FileDigests(tmp_path)
-    files.read(file, 100)
-    files.save()
-    memory = tmp_path / "digests" / "files"
-    whole = memory.read_bytes()
-    memory.write_bytes({"cut": whole[:-5], "garbage": random.Random(0).randbytes(len(whole)), "empty": b""}[damage])
-    files = FileDigests(tmp_path)
-    assert files.look(file) is None
-    files.read(file, 100)
-    files.save()
-    assert FileDigests(tmp_path).look(file) == digest(b"content")

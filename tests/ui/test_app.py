@@ -201,16 +201,19 @@ def test_where_no_command_can_be_written_it_is_said_and_nothing_looks_as_if_it_w
     engine = ScriptedEngine()
 
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
+        def refused() -> bool:
+            return any("no command can be written" in notification.message for notification in app._notifications)
+
         run = await running(pilot, app, engine)
         run.folder.commands.mkdir()  # as a full disk, or a folder of someone else, refuse it
         await pilot.press("f2", "1")
-        await until(pilot, lambda: "no command can be written" in text_of(app))
+        await until(pilot, refused)
         assert "○ layer4" in text_of(app)
         assert "◌" not in text_of(app)
         for key in ("p", "k"):
             app.clear_notifications()
             await pilot.press(key)
-            await until(pilot, lambda: "no command can be written" in text_of(app))
+            await until(pilot, refused)
         run.say(*training(range(9, 17), 8))
         await until(pilot, lambda: "step 16" in text_of(app))
 

@@ -97,6 +97,8 @@ def test_a_sweep_begun_in_the_app_is_watched_to_its_end_and_its_best_settings_ar
         assert isinstance(app.screen, Workbench)
         assert app.screen.following is not None
         assert app.screen.following.folder.id.startswith(best.split()[-1])
+        await pilot.press("v")  # only a draft can be varied
+        assert isinstance(app.screen, Workbench)
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, SweepScreen))
         await pilot.press("y")

@@ -148,7 +148,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
 
     def _draw(self) -> None:
         scroll = self.query_one(VerticalScroll)
-        width, height = scroll.content_size
+        width, height = scroll.scrollable_content_region.size
         if not self._changed or not width:
             return
         self._changed = False

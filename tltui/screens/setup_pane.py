@@ -100,6 +100,7 @@ class SetupPane(Vertical):
     def put_rules(self, rules: list[str]) -> None:
         """Take over the plan of the layer tree; with a recipe it is that of its first phase, which begins the run."""
         self.form.put(RULES, rules)
+        self.form.note(RULES, "")
         if phases := self.form.draft[PHASES]:
             self.form.put(PHASES, [{**phases[0], "rules": rules}, *phases[1:]])
 

@@ -28,7 +28,7 @@ from tltui.probing.experiment import Probe
 from tltui.screens.advice import Advice
 from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
-from tltui.screens.experiment import Experiment, ExperimentDialog
+from tltui.screens.experiment import ExperimentDialog
 from tltui.screens.layers_pane import LayersPane
 from tltui.screens.refusals import refusals_told
 from tltui.screens.run_pictures import RunPictures
@@ -73,8 +73,8 @@ class Workbench(Screen[None]):
         Binding("o", "load", "load settings from a run.toml", id="workbench.load"),
         Binding("i", "copy_from", "take the settings of another run", id="workbench.copy_from"),
         Binding("j", "choose_recipe", "choose a recipe: training in phases", id="workbench.recipe"),
-        Binding("l", "find_rates", "find learning rates by a range test", id="workbench.rates"),
-        Binding("g", "probe", "how deep to unfreeze: probe every depth", id="workbench.probe"),
+        Binding("l", "experiment('rates')", "find learning rates by a range test", id="workbench.rates"),
+        Binding("g", "experiment('probe')", "how deep to unfreeze: probe every depth", id="workbench.probe"),
         Binding("v", "sweep", "try many settings around these: a sweep", id="workbench.sweep"),
         Binding("y", "copy", "a new run with these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "show the layers", id="workbench.layers"),
@@ -157,13 +157,18 @@ class Workbench(Screen[None]):
 
     @on(SetupPane.RulesTyped)
     def _rules_typed(self, event: SetupPane.RulesTyped) -> None:
+        self._show_rules(event.rules)
+        self._count()
+
+    def _show_rules(self, rules: list[str]) -> bool:
+        """Show a plan in the tree; False: it does not fit, and the reason stands beside the setting."""
         try:
-            self._layers.take_rules(event.rules)
+            self._layers.take_rules(rules)
         except InputError as error:
             self._setup.form.note(RULES, str(error))
-        else:
-            self._setup.form.note(RULES, "")
-        self._count()
+            return False
+        self._setup.form.note(RULES, "")
+        return True
 
     @on(SetupPane.CountsMatter)
     def _count(self) -> None:
@@ -212,7 +217,9 @@ class Workbench(Screen[None]):
 
     @on(LayersPane.Loaded)
     def _tree_loaded(self, event: LayersPane.Loaded) -> None:
-        if event.refused and self._layers.editor is not None:
+        # the settings may have got another plan, together with another network, since these layers were asked for
+        fits = self.following is None and self._show_rules(self._setup.form.draft[RULES])
+        if event.refused and not fits and self._layers.editor is not None:
             self._setup.put_rules(self._layers.editor.rules)
             self.notify(f"{event.refused}. Now the head alone trains.", title="The plan did not fit", markup=False)
         self.refresh_bindings()
@@ -306,7 +313,7 @@ class Workbench(Screen[None]):
             return self.following is not None and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
-        if action in ("load", "copy_from", "choose_recipe", "find_rates", "probe"):
+        if action in ("load", "copy_from", "choose_recipe", "experiment", "sweep"):
             return self.following is None
         return action != "copy" or self.following is not None
 
@@ -327,21 +334,14 @@ class Workbench(Screen[None]):
             self._open_form(self._setup.form.focus_first_problem)
             return None
 
-    def action_find_rates(self) -> None:
-        """Test learning rates."""
-        self._try_out(lambda config: RangeTest(config.optimizer.lr, self._marker))
-
-    def action_probe(self) -> None:
-        """Probe how deep to train."""
-        self._try_out(lambda config: Probe(config, self._glyphs))
-
     @work
-    async def _try_out(self, experiment: Callable[[RunConfig], Experiment[Any]]) -> None:
-        """Do an experiment with the draft; what is taken of it stands in the draft then."""
+    async def action_experiment(self, which: str) -> None:
+        """Test learning rates, or probe how deep to train; what is taken of it stands in the draft then."""
         if (config := self._config_or_go_there()) is None:
             return
         self.workers.cancel_group(self, "profile")  # measuring would take from it
-        changes = await self.app.push_screen_wait(ExperimentDialog(experiment(config), config, self._glyphs))
+        experiment = Probe(config, self._glyphs) if which == "probe" else RangeTest(config.optimizer.lr, self._marker)
+        changes = await self.app.push_screen_wait(ExperimentDialog(experiment, config, self._glyphs))
         self._setup.take(changes or {})
 
     @work
