@@ -10,9 +10,9 @@ from tltui.comparing.structs import ComparedRun, Comparison
 from tltui.glyphs import safe
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
-from tltui.plotting.plot import BAND, LINE, POINT, Curve, Label, Picture, Run
+from tltui.plotting.plot import BAND, LINE, POINT, Curve, Label, Picture
+from tltui.plotting.rows import Row
 
-Row = list[Run]
 Points = list[tuple[float, float]]
 
 # So many colours are told apart in every theme; with more runs than that colours would only confuse.

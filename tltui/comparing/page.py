@@ -17,12 +17,12 @@ from tltui.comparing.columns import (
     setting_columns,
     setting_value,
 )
-from tltui.comparing.curves import ACCURACY, LOSS, OTHER, Row, chart, legend, styles
+from tltui.comparing.curves import ACCURACY, LOSS, OTHER, chart, legend, styles
 from tltui.comparing.structs import Comparison, Difference
 from tltui.glyphs import Glyphs, safe
+from tltui.plotting.rows import GAP, Row, beside, cut
 
 WIDE = 110  # from here on the two charts stand beside each other
-GAP = 2
 _NARROWEST = 40
 # Settings whose values are longer than this are listed below the table.
 _WIDEST_SETTING = 24
@@ -66,8 +66,7 @@ def charts(comparison: Comparison, width: int, height: int, marker: str, chosen:
     half = (width - GAP) // 2
     left, right = (chart(comparison, which, half, height, marker, chosen) for which in (ACCURACY, LOSS))
     blank: list[Row] = [[]] * height
-    pairs = zip([*left, *blank][:height], [*right, *blank][:height], strict=True)
-    return [[*_padded(a, half + GAP), *b] for a, b in pairs]
+    return beside([[*left, *blank][:height], [*right, *blank][:height]], half)
 
 
 def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
@@ -211,19 +210,3 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 def _words(text: str, layout: Layout) -> Iterator[Row]:
     yield from ([(line, "note")] for line in textwrap.wrap(text, layout.width))
-
-
-def _padded(row: Row, width: int) -> Row:
-    return [*cut(row, width), (" " * max(width - sum(cell_len(text) for text, _ in row), 0), "axis")]
-
-
-def cut(row: Row, width: int) -> Row:
-    """As much of a row as ``width`` cells have room for."""
-    found: Row = []
-    for text, style in row:
-        if width <= 0:
-            break
-        part = text if cell_len(text) <= width else set_cell_size(text, width)
-        found.append((part, style))
-        width -= cell_len(part)
-    return found

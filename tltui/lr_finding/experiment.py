@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from engine.experiments.lines import RatesLine
 from engine.experiments.lr_curve import Found
-from tltui.lr_finding.page import Layout, Row, Under, chart_rows, progress_page, result_page
+from tltui.lr_finding.page import Layout, Under, chart_rows, progress_page, result_page
 from tltui.lr_finding.taking import suggested_settings
+from tltui.plotting.rows import Row
 
 
 class RangeTest:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.experiments.lr_curve import RATES, Curve, Found, Tried
 from tltui.plotting import axes, plot
-from tltui.plotting.plot import BEST, LINE, POINT, Label, Picture, Run
+from tltui.plotting.plot import BEST, LINE, POINT, Label, Picture
+from tltui.plotting.rows import GAP, Row, beside
 
-Row = list[Run]
 Points = Sequence[tuple[float, float]]
 
 PARTS = {"head": "Head", "backbone": "Backbone"}
-_GAP = 2
 _WORDS = 3  # lines beside a chart
 _LOWEST, _HIGHEST = 5, 16  # rows of a chart
 _WIDE = 110  # from here on the two charts stand beside each other
@@ -57,9 +56,9 @@ def result_page(found: Found, layout: Layout) -> list[Row]:
     """What was found."""
     curves = {name: curve for name in PARTS if (curve := getattr(found, name))}
     side_by_side = len(curves) > 1 and layout.width >= _WIDE
-    width = (layout.width - _GAP) // 2 if side_by_side else layout.width
+    width = (layout.width - GAP) // 2 if side_by_side else layout.width
     columns = [_part(PARTS[name], curve, width, layout) for name, curve in curves.items()]
-    return list(_beside(columns, width)) if side_by_side else [row for column in columns for row in column]
+    return beside(columns, width) if side_by_side else [row for column in columns for row in column]
 
 
 def progress_page(under: Under, layout: Layout) -> list[Row]:
@@ -108,10 +107,3 @@ def _chart(points: Points, marks: Mapping[str, float], taken: float | None, widt
 def _at(points: Points, rate: float) -> float:
     """The loss at the rate next to this one."""
     return min(points, key=lambda point: abs(math.log(point[0] / rate)))[1]
-
-
-def _beside(columns: Sequence[list[Row]], width: int) -> Iterator[Row]:
-    for at in range(max(map(len, columns))):
-        left, right = (column[at] if at < len(column) else [] for column in columns)
-        used = sum(len(text) for text, _ in left)
-        yield [*left, (" " * (width + _GAP - used), "axis"), *right]

@@ -8,7 +8,8 @@ from engine.config import RunConfig
 from engine.experiments.lines import ProbeLine
 from engine.experiments.probed import Probed
 from tltui.glyphs import Glyphs
-from tltui.probing.page import Layout, Row, intention, probed_page
+from tltui.plotting.rows import Row
+from tltui.probing.page import Layout, intention, probed_page
 from tltui.probing.taking import Changes, advised_changes
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from engine.experiments.probed import Backbone, Pictures, Probed, Recommendation, Stage
 from tltui.glyphs import Glyphs, number, safe
-
-Row = list[tuple[str, str]]
+from tltui.plotting.rows import Row
 
 _NAME = 24  # cells of a stage's or a network's name, at most
 _FIGURES = "  {features:>5}  "

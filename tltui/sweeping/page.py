@@ -13,9 +13,8 @@ from rich.text import Text
 from engine.experiments.sweep.told import Bar, Margin, SweepResults, TrialResult
 from tltui.console import PAGE_STYLES
 from tltui.glyphs import Glyphs, safe
+from tltui.plotting.rows import Row
 from tltui.sweeping.trials import columns, in_order, percent, settings_line
-
-Row = list[tuple[str, str]]
 
 _STATE = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
 _WIDE = 100  # characters; what is narrower has less

@@ -10,9 +10,10 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tltui.comparing.curves import ACCURACY, LOSS, Row, chart, legend
+from tltui.comparing.curves import ACCURACY, LOSS, chart, legend
 from tltui.comparing.page import WIDE, charts
 from tltui.comparing.structs import Comparison
+from tltui.plotting.rows import Row
 
 
 class ComparedCurves(Widget):

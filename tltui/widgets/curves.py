@@ -19,7 +19,8 @@ from tltui.glyphs import UNICODE, Glyphs
 from tltui.plotting import plot
 from tltui.plotting.bands import SHADED
 from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, picture
-from tltui.plotting.plot import Picture, Run
+from tltui.plotting.plot import Picture
+from tltui.plotting.rows import GAP, Row, beside, fitted, width_of
 from tltui.plotting.summary import summary
 
 SMOOTHINGS = (0.02, 0.1, 0.0)
@@ -29,9 +30,6 @@ MIN_PANEL_WIDTH = 24
 MIN_PANEL_HEIGHT = 5
 # From here on two panels stand beside each other rather than above.
 WIDE = 130
-GAP = 2
-
-Row = list[Run]
 
 
 @dataclass
@@ -175,7 +173,9 @@ class Curves(Widget, can_focus=True):
             for y, (before, after) in enumerate(zip(self._rows, rows, strict=False))
             for start, end in _changes(before, after)
         ]
-        if len(rows) != len(self._rows) or any(_width(a) != _width(b) for a, b in zip(rows, self._rows, strict=True)):
+        if len(rows) != len(self._rows) or any(
+            width_of(a) != width_of(b) for a, b in zip(rows, self._rows, strict=True)
+        ):
             self._rows = rows
             self.refresh()
         elif changed:
@@ -214,7 +214,7 @@ class Curves(Widget, can_focus=True):
             side = shown[line * across : (line + 1) * across]
             last = line == lines - 1
             drawn = [self._panel(panel, panel_width, panel_height, last or panel_height > 8) for panel in side]
-            rows += _beside(drawn, panel_width, width)
+            rows += [fitted(row, width) for row in beside(drawn, panel_width)]
         return rows
 
     def _panel(self, panel: Panel, width: int, height: int, x_labels: bool) -> list[Row]:
@@ -240,35 +240,15 @@ class Curves(Widget, can_focus=True):
         if self.view.smoothing and panel.noisy:
             notes.append(f"smoothed {self.view.smoothing:.0%}")
         note = f" {self._glyphs.separator} ".join(notes)
-        room = width - _width(row)
+        room = width - width_of(row)
         if note and room >= len(note) + 2:
             row.append((note.rjust(room), "note"))
-        return _cut(row, width)
+        return fitted(row, width)
 
 
 def _across(width: int, panels: int) -> int:
     """How many panels stand beside each other."""
     return 2 if width >= WIDE and panels > 1 else 1
-
-
-def _beside(panels: list[list[Row]], panel_width: int, width: int) -> list[Row]:
-    if len(panels) == 1:
-        return [_cut(row, width) for row in panels[0]]
-    left, right = panels
-    return [_cut([*_cut(a, panel_width), (" " * GAP, "axis"), *b], width) for a, b in zip(left, right, strict=True)]
-
-
-def _cut(row: Row, width: int) -> Row:
-    """The row, exactly ``width`` cells wide."""
-    found: Row = []
-    for text, style in row:
-        found.append((text[:width], style))
-        width -= len(found[-1][0])
-    return [*found, (" " * width, "axis")] if width else found
-
-
-def _width(row: Row) -> int:
-    return sum(cell_len(text) for text, _ in row)
 
 
 def _centred(text: str, width: int, height: int) -> list[Row]:
@@ -293,7 +273,7 @@ def _changes(before: Row, after: Row) -> list[tuple[int, int]]:
     if before == after:
         return []
     if any(cell_len(text) != len(text) for text, _ in before + after):
-        return [(0, _width(after))]
+        return [(0, width_of(after))]
     old = [(character, style) for text, style in before for character in text]
     new = [(character, style) for text, style in after for character in text]
     differ = [at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
