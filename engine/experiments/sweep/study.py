@@ -66,6 +66,10 @@ class Study:
         """The epochs of a trial that the storage knows."""
         return list(self._stored(trial).intermediate_values)
 
+    def state_of(self, trial: optuna.Trial) -> TrialState:
+        """Whether a trial has come to its end, and how."""
+        return self._stored(trial).state
+
     def ask(self) -> optuna.Trial | None:
         """The next trial, its settings chosen; None where no other is wanted."""
         while self._wants_more():
