@@ -34,6 +34,8 @@ def connect(url: str) -> RDBStorage:
             # Of processes that begin in a new database at the same time only one can make each table.
             if error.statement is None or attempt == _MOST_ATTEMPTS:
                 raise
+        except TypeError as error:  # the driver's, for what the URL's options name
+            raise InputError(_sentence(url, first_line(error))) from error
         time.sleep(random.uniform(0.1, 0.5))
     raise AssertionError
 
@@ -60,14 +62,17 @@ def storage_errors(url: str) -> Iterator[None]:
     """Make one sentence, an InputError, of what goes wrong with a storage."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            _sentence(url, f"its driver, the Python module {error.name}, is not installed here")
-        ) from error
     except NoSuchModuleError as error:
         raise InputError(_sentence(url, "SQLAlchemy knows no such kind of database")) from error
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-        raise InputError(_sentence(url, first_line(error.__cause__ or error))) from error
+        raise InputError(_sentence(url, _reason(error.__cause__ or error))) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in the words of the database's driver where it was asked."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"its driver, the Python module {error.name}, is not installed here"
+    return first_line(error.orig if isinstance(error, DBAPIError) and error.orig else error)
 
 
 def without_password(url: str) -> str:
