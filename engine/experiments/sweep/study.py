@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import IntegrityError
 
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep
@@ -73,9 +74,10 @@ class Study:
     def ask(self) -> optuna.Trial | None:
         """The next trial, its settings chosen; None where no other is wanted."""
         while self._wants_more():
-            trial = self._study.ask(_distributions(self.sweep.space))
+            trial = self._ask()
+            if trial is None:
+                continue
             if not self._is_surplus(trial):
-                self.take(trial)
                 return trial
             trial.set_user_attr(_SURPLUS, True)
             self._study.tell(trial, state=TrialState.FAIL)
@@ -87,15 +89,10 @@ class Study:
             before = found.user_attrs.get(_WORKER)
             if not is_cared_for(found) and replace_attribute(self._storage, found._trial_id, _WORKER, before, self._me):
                 trial = optuna.Trial(self._study, found._trial_id)  # its public counterpart, ask, makes a new one
-                self.take(trial)
+                self._signs[trial.number] = 0.0
+                self.sign_of_life(trial)
                 return trial
         return None
-
-    def take(self, trial: optuna.Trial) -> None:
-        """Tell that this process sees to a trial."""
-        trial.set_user_attr(_WORKER, self._me)
-        self._signs[trial.number] = 0.0
-        self.sign_of_life(trial)
 
     def sign_of_life(self, trial: optuna.Trial) -> None:
         """Tell that this process still sees to a trial; costs nothing if it was told lately."""
@@ -122,6 +119,21 @@ class Study:
                 return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
         except (ValueError, RuntimeError):  # fewer than two trials, or all alike
             return {}
+
+    def _ask(self) -> optuna.Trial | None:
+        """A trial, this worker's; None where another took the same one, which was waiting, at the same time.
+
+        Optuna gives out a waiting trial once only where the database locks single rows, which SQLite does not.
+        """
+        try:
+            trial = self._study.ask(_distributions(self.sweep.space))
+        except (UpdateFinishedTrialError, IntegrityError):
+            return None
+        if not replace_attribute(self._storage, trial._trial_id, _WORKER, None, self._me):
+            return None
+        self._signs[trial.number] = 0.0
+        self.sign_of_life(trial)
+        return trial
 
     def _stored(self, trial: optuna.Trial) -> FrozenTrial:
         return next(one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number)
