@@ -204,8 +204,8 @@ def test_a_worker_that_is_killed_loses_no_trial_and_none_is_done_twice(
     joined = tltui.start("sweep", "--join", there, name, "--json", "--runs-dir", str(tltui.folder / "elsewhere"))
     until(joined, "trial_started")
     killed.send_signal(signal.SIGKILL)
+    killed.communicate()  # until then its number is taken, and it seems to live
     output, errors = joined.communicate(timeout=PATIENCE)
-    killed.communicate()
     assert joined.returncode == 0, errors
     trials: list[dict[str, Any]] = told(output)[-1]["trials"]
     assert [trial["status"] for trial in trials] == ["completed"] * 6
