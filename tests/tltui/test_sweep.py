@@ -6,54 +6,24 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.config import RunConfig, load, to_toml
+from engine.config import RunConfig, load
 from engine.errors import InputError
 from engine.experiments.sweep.definition import define, read_file
 from engine.experiments.sweep.ready import READY
 from engine.experiments.sweep.ready import to_toml as to_toml_of_sweep
-from engine.lock import is_locked
 from engine.rundir import RunFolder
+from tests.tltui.conftest import engine_of
 from tests.tltui.test_command_line import CommandLine
 from tltui import runs
 
-RATES = '"optimizer.lr" = [0.01, 0.001, 1e-4]'
 LONG = 100_000  # epochs
 PATIENCE = 200  # seconds, for a machine that does much else
-
-
-@pytest.fixture
-def tltui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
-    """The command in a folder of its own; whatever still trains is killed afterwards."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = CommandLine(tmp_path)
-    yield command
-    for folder in runs.folders(command.runs):
-        if is_locked(folder):
-            os.kill(engine_of(folder), signal.SIGKILL)
-
-
-@pytest.fixture
-def sweep_file(tmp_path: Path, config: Callable[..., RunConfig]) -> Callable[..., str]:
-    """Writes base and sweep; keywords are settings of the sweep, ``base`` holds sections of the config."""
-
-    def write(space: str = RATES, base: dict[str, Any] | None = None, **settings: object) -> str:
-        (tmp_path / "run.toml").write_text(to_toml(config(**{"train": {"epochs": 1}, **(base or {})})))
-        given = {"base": "run.toml", "sampler": "grid", "pruner": "none", **settings}
-        lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
-        (tmp_path / "sweep.toml").write_text("\n".join([*lines, "[space]", space]))
-        return "sweep.toml"
-
-    return write
-
-
-def engine_of(folder: RunFolder) -> int:
-    return json.loads(folder.lock.read_text())["process_id"]
 
 
 def told(output: str) -> list[dict[str, Any]]:

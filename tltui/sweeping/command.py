@@ -34,7 +34,8 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bo
     """
     from engine.experiments.sweep.conduct import Worker
     from engine.experiments.sweep.results import results
-    from engine.experiments.sweep.study import open_study, storage_errors
+    from engine.experiments.sweep.storage import storage_errors
+    from engine.experiments.sweep.study import open_study
 
     sweep, url = _meant(runs_dir, name, join)
     study = _there(url, name) if sweep is None else None
@@ -51,7 +52,7 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bo
 def show_sweep(runs_dir: Path, name: str | None, join: str | None, *, watch: bool, as_json: bool) -> None:
     """Print what came of a sweep so far; with ``watch`` as long as it goes on. Arguments are those of ``run_sweep``."""
     from engine.experiments.sweep.results import results
-    from engine.experiments.sweep.study import storage_errors
+    from engine.experiments.sweep.storage import storage_errors
 
     sweep, url = _meant(runs_dir, name, join)
     study = _there(url, sweep.name if sweep else name)
@@ -64,7 +65,7 @@ def show_sweep(runs_dir: Path, name: str | None, join: str | None, *, watch: boo
 
 def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
     """Ask whoever works on a sweep to stop in order. Arguments are those of ``run_sweep``."""
-    from engine.experiments.sweep.study import storage_errors
+    from engine.experiments.sweep.storage import storage_errors
 
     sweep, url = _meant(runs_dir, name, join)
     study = _there(url, sweep.name if sweep else name)
@@ -75,7 +76,8 @@ def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
 def list_sweeps(runs_dir: Path) -> list[SweepListed]:
     """The sweeps whose storage lies beside the runs. Raises InputError."""
     from engine.experiments.sweep.results import in_short
-    from engine.experiments.sweep.study import all_studies, storage_errors
+    from engine.experiments.sweep.storage import storage_errors
+    from engine.experiments.sweep.study import all_studies
 
     url = beside(runs_dir)
     if not _may_be_there(url):

@@ -68,26 +68,25 @@ class PlainLines:
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._wanted = 0
 
     def show(self, told: Told) -> None:
         match told:
             case SweepStarted():
-                self._wanted = told.wanted
-                there = f", {told.trials} trials are there" if told.trials else ""
-                self._out.print(f"sweep {safe(told.sweep)}: {told.sampler}, pruner {told.pruner}{there}")
+                wanted = f", {told.wanted} trials" if told.wanted else ""
+                there = f", {told.trials} have ended before" if told.trials else ""
+                self._out.print(f"sweep {safe(told.sweep)}: {told.sampler}, pruner {told.pruner}{wanted}{there}")
             case TrialStarted(resumed=True):
                 self._out.print(f"trial {told.trial} goes on")
             case TrialFinished(result=result):
-                self._out.print(trial_line(result, self._wanted), soft_wrap=True)
+                self._out.print(trial_line(result), soft_wrap=True)
 
 
-def trial_line(result: TrialResult, wanted: int) -> str:
-    """A trial that ended, in words."""
-    number = f"trial {result.trial}" + (f" of {wanted}" if wanted else "")
+def trial_line(result: TrialResult) -> str:
+    """A trial that ended, in words; its number says nothing of how many there are, as numbers may have gaps."""
     accuracy = "" if result.val_accuracy is None else f"  val {result.val_accuracy:.1%}"
     reason = f"  {safe(result.reason)}" if result.reason else ""
-    return f"{number}  {result.status}{accuracy}  {result.seconds:.1f} s  {settings_line(result.settings)}{reason}"
+    came_of_it = f"{result.status}{accuracy}  {result.seconds:.1f} s"
+    return f"trial {result.trial}  {came_of_it}  {settings_line(result.settings)}{reason}"
 
 
 class LiveTable:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from engine.config import with_settings
@@ -63,7 +64,10 @@ class Worker:
                 elif not self._fill() and not self._under_way:
                     return
                 for one in list(self._under_way):
-                    self._look_at(one, stopping)
+                    try:
+                        self._look_at(one, stopping)
+                    except UpdateFinishedTrialError:
+                        self._let_go(one)
                 if stopping and not self._under_way:
                     break
                 time.sleep(_LOOK)
@@ -89,7 +93,7 @@ class Worker:
                 settings=[dimension.name for dimension in sweep.space],
                 sampler=sweep.sampler,
                 pruner=sweep.pruner,
-                trials=len(self._study.trials),
+                trials=sum(trial.state.is_finished() for trial in self._study.trials),
                 wanted=sweep.wanted,
                 parallel=sweep.parallel,
             )
@@ -173,6 +177,16 @@ class Worker:
             self._alone = False
             self._under_way.remove(one)
             self._judge(one, report, stopping)
+
+    def _let_go(self, one: UnderWay) -> None:
+        """A trial of which another worker, that took this one for gone, told what came of it; the first word counts."""
+        one.stop(hopeless=False)
+        if one in self._under_way:
+            self._under_way.remove(one)
+        status = STATUS[self._study.state_of(one.trial)]
+        reason = "another worker ended it, as it had not heard of this one for long"
+        result = TrialResult(one.trial.number, str(one.folder.path), status, one.settings, reason=reason)
+        self._tell(TrialFinished(result))
 
     def _judge(self, one: UnderWay, report: Report, stopping: bool) -> None:
         """What an engine that ended means for its trial."""

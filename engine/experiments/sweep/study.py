@@ -5,36 +5,37 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import IntegrityError
 
-from engine.errors import InputError, first_line
+from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.space import Choices, Dimension, grid
+from engine.experiments.sweep.storage import connect, replace_attribute, storage_errors, without_password
 from engine.lock import Holder, lives_here, this_process
 
 _DEFINITION = "tltui"
 _WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"
 _SIGN_OF_LIFE = 60.0  # seconds between two of a worker's
 _SILENCE = 300.0  # seconds after which a worker on another machine is taken for gone
-_WAIT_FOR_LOCK = 60.0  # seconds that SQLite waits while others write
 _FIRST_TELL_LITTLE = 5  # trials, and of each a fifth of its epochs, before any is ended early
 
 
 class Study:
     """The trials of one sweep. Where the storage does not answer any method raises what ``storage_errors`` takes."""
 
-    def __init__(self, sweep: Sweep, study: optuna.Study, url: str) -> None:
+    def __init__(self, sweep: Sweep, study: optuna.Study, storage: RDBStorage, url: str) -> None:
         self.sweep = sweep
         self._url = url
         self._study = study
+        self._storage = storage
         self._me = msgspec.json.encode(this_process()).decode()
         self._signs: dict[int, float] = {}
 
@@ -47,7 +48,7 @@ class Study:
     @property
     def storage(self) -> str:
         """The storage's URL, without a password."""
-        return _shown(self._url)
+        return without_password(self._url)
 
     def has_result(self) -> bool:
         """Whether any trial was completed."""
@@ -66,32 +67,32 @@ class Study:
         """The epochs of a trial that the storage knows."""
         return list(self._stored(trial).intermediate_values)
 
+    def state_of(self, trial: optuna.Trial) -> TrialState:
+        """Whether a trial has come to its end, and how."""
+        return self._stored(trial).state
+
     def ask(self) -> optuna.Trial | None:
         """The next trial, its settings chosen; None where no other is wanted."""
-        if not self._wants_more():
-            return None
-        trial = self._study.ask(_distributions(self.sweep.space))
-        if self._is_surplus(trial):
+        while self._wants_more():
+            trial = self._ask()
+            if trial is None:
+                continue
+            if not self._is_surplus(trial):
+                return trial
             trial.set_user_attr(_SURPLUS, True)
             self._study.tell(trial, state=TrialState.FAIL)
-            return None
-        self.take(trial)
-        return trial
+        return None
 
     def orphan(self) -> optuna.Trial | None:
         """A trial whose worker is gone, now this one's; None if there is none."""
         for found in self._study.get_trials(states=(TrialState.RUNNING,), deepcopy=False):
-            if not is_cared_for(found):
+            before = found.user_attrs.get(_WORKER)
+            if not is_cared_for(found) and replace_attribute(self._storage, found._trial_id, _WORKER, before, self._me):
                 trial = optuna.Trial(self._study, found._trial_id)  # its public counterpart, ask, makes a new one
-                self.take(trial)
+                self._signs[trial.number] = 0.0
+                self.sign_of_life(trial)
                 return trial
         return None
-
-    def take(self, trial: optuna.Trial) -> None:
-        """Tell that this process sees to a trial."""
-        trial.set_user_attr(_WORKER, self._me)
-        self._signs[trial.number] = 0.0
-        self.sign_of_life(trial)
 
     def sign_of_life(self, trial: optuna.Trial) -> None:
         """Tell that this process still sees to a trial; costs nothing if it was told lately."""
@@ -119,6 +120,21 @@ class Study:
         except (ValueError, RuntimeError):  # fewer than two trials, or all alike
             return {}
 
+    def _ask(self) -> optuna.Trial | None:
+        """A trial, this worker's; None where another took the same one, which was waiting, at the same time.
+
+        Optuna gives out a waiting trial once only where the database locks single rows, which SQLite does not.
+        """
+        try:
+            trial = self._study.ask(_distributions(self.sweep.space))
+        except (UpdateFinishedTrialError, IntegrityError):
+            return None
+        if not replace_attribute(self._storage, trial._trial_id, _WORKER, None, self._me):
+            return None
+        self._signs[trial.number] = 0.0
+        self.sign_of_life(trial)
+        return trial
+
     def _stored(self, trial: optuna.Trial) -> FrozenTrial:
         return next(one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number)
 
@@ -128,9 +144,10 @@ class Study:
         return not self.sweep.trials or len(self.trials) < self.sweep.trials
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
-        """Whether another worker took what was the last trial at the same time."""
+        """Whether another worker took what was the last trial at the same time, or has these choices of a grid."""
         if self.sweep.sampler == "grid":
-            return "fixed_params" not in self._stored(trial).system_attrs
+            combinations = [_combination(one) for one in self._study.get_trials(deepcopy=False)[: trial.number + 1]]
+            return not combinations[-1] or combinations[-1] in combinations[:-1]
         before = [other for other in self.trials if other.number < trial.number]
         return bool(self.sweep.trials) and len(before) >= self.sweep.trials
 
@@ -138,39 +155,38 @@ class Study:
 def open_study(sweep: Sweep, url: str) -> Study:
     """The study of ``sweep`` in a storage, made there if it is new. Raises InputError."""
     with storage_errors(url):
-        return _open(sweep, _connect(url), url)
+        return _open(sweep, connect(url), url)
 
 
 def find_study(url: str, name: str) -> Study:
     """A study by its name, or the beginning of it; "" for the only one there is. Raises InputError."""
     with storage_errors(url):
-        return _find(_connect(url), name, url)
+        return _find(connect(url), name, url)
 
 
 def all_studies(url: str) -> list[Study]:
     """All sweeps of a storage, by name. Raises InputError."""
     with storage_errors(url):
-        storage = _connect(url)
+        storage = connect(url)
         names = sorted(optuna.get_all_study_names(storage))
         return [study for name in names if (study := _load(storage, name, url)) is not None]
 
 
 def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
-    new = sweep.name not in optuna.get_all_study_names(storage)
-    study = optuna.create_study(
-        study_name=sweep.name,
-        storage=storage,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=_sampler(sweep, new),
-        pruner=_pruner(sweep),
+    try:
+        optuna.create_study(study_name=sweep.name, storage=storage, direction="maximize")
+        new = True
+    except DuplicatedStudyError:  # of workers that begin at the same time one alone makes it
+        new = False
+    study = optuna.load_study(
+        study_name=sweep.name, storage=storage, sampler=_sampler(sweep, new), pruner=_pruner(sweep)
     )
     study.set_user_attr(_DEFINITION, msgspec.json.encode(sweep).decode())
     if sweep.sampler == "grid":
         _enqueue_grid(study, sweep)
     elif new and (point := _base_point(sweep)):
         study.enqueue_trial(point)
-    return Study(sweep, study, url)
+    return Study(sweep, study, storage, url)
 
 
 def _find(storage: RDBStorage, name: str, url: str) -> Study:
@@ -178,9 +194,9 @@ def _find(storage: RDBStorage, name: str, url: str) -> Study:
     found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
     if len(found) != 1:
         there = f"there are {', '.join(found[:5])}" if found else f"it holds {', '.join(names[:5]) or 'none'}"
-        raise InputError(f'{_shown(url)}: no single sweep is meant by "{name}"; {there}')
+        raise InputError(f'{without_password(url)}: no single sweep is meant by "{name}"; {there}')
     if (study := _load(storage, found[0], url)) is None:
-        raise InputError(f"{_shown(url)}: the study {found[0]} is no sweep of tltui")
+        raise InputError(f"{without_password(url)}: the study {found[0]} is no sweep of tltui")
     return study
 
 
@@ -192,39 +208,7 @@ def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
     except (KeyError, msgspec.DecodeError):
         return None
     study.sampler, study.pruner = _sampler(sweep, new=False), _pruner(sweep)
-    return Study(sweep, study, url)
-
-
-@contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Make one sentence, an InputError, of what goes wrong with a storage."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-        raise InputError(f"{_shown(url)}: can't be used as storage ({first_line(error.__cause__ or error)})") from error
-
-
-def _connect(url: str) -> RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    arguments = {"connect_args": {"timeout": _WAIT_FOR_LOCK}} if url.startswith("sqlite:") else {}
-    try:
-        return RDBStorage(url, engine_kwargs=arguments)
-    except ValueError as error:  # Optuna's for what is no URL
-        raise InputError(f"{_shown(url)}: can't be used as storage ({first_line(error)})") from error
-
-
-def _shown(url: str) -> str:
-    """A storage's URL without its password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return "the storage URL"
+    return Study(sweep, study, storage, url)
 
 
 def is_cared_for(trial: FrozenTrial) -> bool:
@@ -275,9 +259,15 @@ def _enqueue_grid(study: optuna.Study, sweep: Sweep) -> None:
     """Let the grid's combinations wait, shuffled so that the first few tell of all of it, up to the number wanted."""
     combinations = grid(sweep.space)
     random.Random(0).shuffle(combinations)
-    there = sum("fixed_params" in trial.system_attrs for trial in study.get_trials(deepcopy=False))
-    for combination in combinations[there : sweep.trials or None]:
-        study.enqueue_trial(combination)
+    there = [_combination(trial) for trial in study.get_trials(deepcopy=False)]
+    for combination in combinations[: sweep.trials or None]:
+        if combination not in there:
+            study.enqueue_trial(combination)
+
+
+def _combination(trial: FrozenTrial) -> dict[str, Any] | None:
+    """The choices with which a trial was enqueued; workers that begin at the same time may both enqueue them all."""
+    return trial.system_attrs.get("fixed_params")
 
 
 def _base_point(sweep: Sweep) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ class Told(msgspec.Struct, tag_field="type", tag=None):
 
 
 class SweepStarted(Told, tag="sweep_started"):
-    """``trials`` that were there already, of so many ``wanted``, 0 for no limit."""
+    """``trials`` that had come to their end already, of so many ``wanted``, 0 for no limit."""
 
     sweep: str
     storage: str

@@ -1,0 +1,99 @@
+"""The databases that hold sweeps, by their URL: reaching them, and what Optuna leaves open. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import URL, column, insert, make_url, table, update
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from engine.errors import InputError, first_line
+
+_WAIT_FOR_LOCK = 60.0  # seconds that SQLite waits while others write
+_MOST_ATTEMPTS = 10  # to find the tables, while others make them
+_ATTRIBUTES = table("trial_user_attributes", column("trial_id"), column("key"), column("value_json"))  # Optuna's
+
+
+def connect(url: str) -> RDBStorage:
+    """The storage at ``url``, its tables made if there are none. Raises InputError or what ``storage_errors`` takes."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _parsed(url)
+    # A server that was started anew, or that closes a silent connection, is no reason to end.
+    arguments = {"connect_args": {"timeout": _WAIT_FOR_LOCK}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
+    for attempt in range(1, _MOST_ATTEMPTS + 1):
+        try:
+            return RDBStorage(url, engine_kwargs=arguments)
+        except DBAPIError as error:
+            # Of processes that begin in a new database at the same time only one can make each table.
+            if error.statement is None or attempt == _MOST_ATTEMPTS:
+                raise
+        except TypeError as error:  # the driver's, for what the URL's options name
+            raise InputError(_sentence(url, first_line(error))) from error
+        time.sleep(random.uniform(0.1, 0.5))
+    raise AssertionError
+
+
+def replace_attribute(storage: RDBStorage, trial_id: int, key: str, before: str | None, after: str) -> bool:
+    """Make a trial's text ``before`` another, None: there is none yet; of all that try at once one is told True.
+
+    Optuna itself only knows how to overwrite.
+    """
+    was, new = json.dumps(before), json.dumps(after)  # as Optuna writes them
+    with storage.engine.begin() as connection:
+        if before is None:
+            try:
+                connection.execute(insert(_ATTRIBUTES).values(trial_id=trial_id, key=key, value_json=new))
+            except IntegrityError:
+                return False
+            return True
+        the_one = (_ATTRIBUTES.c.trial_id == trial_id, _ATTRIBUTES.c.key == key, _ATTRIBUTES.c.value_json == was)
+        return connection.execute(update(_ATTRIBUTES).where(*the_one).values(value_json=new)).rowcount == 1
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Make one sentence, an InputError, of what goes wrong with a storage."""
+    try:
+        yield
+    except NoSuchModuleError as error:
+        raise InputError(_sentence(url, "SQLAlchemy knows no such kind of database")) from error
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        raise InputError(_sentence(url, _reason(error.__cause__ or error))) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in the words of the database's driver where it was asked."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"its driver, the Python module {error.name}, is not installed here"
+    return first_line(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+
+
+def without_password(url: str) -> str:
+    """A storage's URL as it may be shown. Raises InputError where it is none."""
+    parsed = _parsed(url)
+    secrets = [key for key in parsed.query if "pass" in key or "pwd" in key]
+    return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # whose text may hold parts of a password
+        raise InputError(
+            "the storage is no URL of a database; write it like sqlite:///sweeps.db or "
+            "postgresql+psycopg://user@host/database, and %40, %2F, %3A for @, / and : in a password"
+        ) from None
+
+
+def _sentence(url: str, reason: str) -> str:
+    parsed = _parsed(url)
+    if parsed.password:
+        reason = reason.replace(parsed.password, "***")
+    return f"{without_password(url)}: can't be used as storage ({reason})"
