@@ -1,0 +1,50 @@
+"""Rows of texts with the names of their styles: cut to a width, and beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from rich.cells import cell_len, set_cell_size
+
+from tltui.plotting.plot import Run
+
+Row = list[Run]
+
+GAP = 2
+"""Cells between what stands beside each other."""
+
+
+def width_of(row: Row) -> int:
+    """In cells."""
+    return sum(cell_len(text) for text, _ in row)
+
+
+def cut(row: Row, width: int) -> Row:
+    """As much of a row as ``width`` cells have room for."""
+    found: Row = []
+    for text, style in row:
+        if width <= 0:
+            break
+        part = text if cell_len(text) <= width else set_cell_size(text, width)
+        found.append((part, style))
+        width -= cell_len(part)
+    return found
+
+
+def fitted(row: Row, width: int) -> Row:
+    """The row, exactly ``width`` cells wide."""
+    found = cut(row, width)
+    rest = width - width_of(found)
+    return [*found, (" " * rest, "axis")] if rest else found
+
+
+def beside(columns: Sequence[Sequence[Row]], width: int) -> list[Row]:
+    """Columns of rows beside each other, all but the last ``width`` cells wide."""
+    rows: list[Row] = []
+    for parts in zip_longest(*columns, fillvalue=list[Run]()):
+        row: Row = []
+        for part in parts[:-1]:
+            row += fitted(part, width + GAP)
+        rows.append(row + list(parts[-1]))
+    return rows
