@@ -7,9 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from engine.errors import InputError
 from engine.protocol import AnyCommand, Event, Step
 from engine.rundir import EventLog, RunFolder, send
 
@@ -89,6 +91,14 @@ def follow(script: Script, folder: RunFolder) -> None:
             sent = folder.commands.read_bytes() if folder.commands.exists() else b""
             for step, command in script:
                 if step == event.step and f'"{command.id}"'.encode() not in sent:
-                    send(folder, command)
+                    _send(folder, command)
 
     EventLog.write = write_and_send
+
+
+def _send(folder: RunFolder, command: AnyCommand) -> None:
+    """As one who is refused by a full disk, and tries again."""
+    for _ in range(2):
+        with suppress(InputError):
+            send(folder, command)
+            return

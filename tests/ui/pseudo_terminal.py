@@ -59,6 +59,12 @@ class Terminal:
         cells = [cell for row in self._screen.buffer.values() for cell in row.values()]
         return "".join(cell.data for cell in cells if cell.data.strip() and cell.fg == cell.bg != "default")
 
+    @property
+    def left_to_the_terminal(self) -> str:
+        """The characters that have a colour or a background of the terminal's own, which may be any."""
+        cells = [cell for row in self._screen.buffer.values() for cell in row.values()]
+        return "".join(cell.data for cell in cells if cell.data.strip() and "default" in (cell.fg, cell.bg))
+
     def background(self, row: int, column: int) -> str:
         """The colour behind a character."""
         return self._screen.buffer[row][column].bg

@@ -57,4 +57,4 @@ def test_a_comparison_looks_as_it_did(
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, Compare) and "McNemar" in pilot.app.export_screenshot())
 
-    assert snap_compare(app_on(tmp_path), terminal_size=size, run_before=settle)
+    assert snap_compare(app_on(tmp_path, theme="tltui-dark"), terminal_size=size, run_before=settle)

@@ -87,6 +87,18 @@ def test_nothing_has_the_colour_of_its_background(tmp_path: Path, name: str, no_
     assert terminal.end_of_program() == 0
 
 
+def test_with_sixteen_colours_nothing_is_left_to_a_terminal_that_may_be_white(tmp_path: Path):
+    command = [sys.executable, "-m", "tltui", "--runs-dir", str(tmp_path), "--no-mouse"]
+    terminal = Terminal(command, 80, 24, TERM="xterm", COLORTERM="", XDG_CONFIG_HOME=str(tmp_path / "config"))
+    terminal.wait_for("no runs yet")
+    assert terminal.left_to_the_terminal == ""
+    terminal.press("?")
+    terminal.wait_for("try the demo: handwritten digits, no download")
+    assert terminal.left_to_the_terminal == ""
+    terminal.press("qq")  # the first closes the list
+    assert terminal.end_of_program() == 0
+
+
 def test_a_remote_line_gets_fewer_frames_and_no_animation_unless_the_user_says_otherwise():
     remote = {"SSH_CONNECTION": "here there"}
     set_pace(remote)
