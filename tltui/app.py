@@ -46,6 +46,7 @@ from tltui.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 if TYPE_CHECKING:
     from tltui.screens.workbench import Workbench
     from tltui.sweeping.asking import SweepWorker
+    from tltui.widgets.picture_view import Kind
 
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
@@ -73,6 +74,7 @@ class TltuiApp(App[int]):
         draft: RunConfig | None = None,
         ascii_only: bool = False,
         marker: str = "braille",
+        pictures: Kind | None = None,
         theme: str | None = None,
         config_dir: Path | None = None,
         queries: EngineQueries | None = None,
@@ -82,6 +84,7 @@ class TltuiApp(App[int]):
         super().__init__()
         self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
         self.marker = "ascii" if ascii_only else marker
+        self._pictures: Kind | None = pictures
         self.set_class(ascii_only, "-ascii")
         self.queries = queries or EngineQueries()
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
@@ -155,7 +158,7 @@ class TltuiApp(App[int]):
     def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
         from tltui.screens.workbench import Workbench  # not needed before the first screen is there
 
-        workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker)
+        workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker, self._pictures)
         if isinstance(self.screen, Workbench):
             self.switch_screen(workbench)
         else:
@@ -313,12 +316,13 @@ def run_app(
     mouse: bool = True,
     ascii_only: bool = False,
     marker: str = "braille",
+    pictures: Kind | None = None,
     theme: str | None = None,
 ) -> int:
     """Run the app on this terminal until the user leaves; returns the exit status of the command.
 
     ``tltui.terminal.set_pace`` is to be called before this module is imported.
     """
-    app = TltuiApp(runs_dir, open_run=open_run, ascii_only=ascii_only, marker=marker, theme=theme)
+    app = TltuiApp(runs_dir, open_run=open_run, ascii_only=ascii_only, marker=marker, pictures=pictures, theme=theme)
     app.run(mouse=mouse)
     return app.return_code or 0

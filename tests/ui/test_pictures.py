@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from app_runs import text_of, until
+from pseudo_terminal import Terminal
 from textual.pilot import Pilot
 
 from engine.config import RunConfig
@@ -84,3 +87,16 @@ def test_tables_give_what_was_asked_for(run: RunFolder):
 )
 def test_graphics_are_sent_only_to_terminals_that_are_known_for_them(environment: dict[str, str], kind: str):
     assert kind_of(environment) == kind
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("sixel", b"\x1bP"), ("kitty", b"\x1b_G")])
+def test_graphics_are_sent_where_the_user_says_so(kind: str, begins: bytes, run: RunFolder, tmp_path: Path):
+    command = [sys.executable, "-m", "tltui", "attach", str(run.path), "--pictures", kind, "--no-mouse"]
+    terminal = Terminal(command, 80, 24, XDG_CONFIG_HOME=str(tmp_path / "config"))
+    terminal.wait_for("completed")
+    assert begins not in terminal.seen
+    terminal.press("b")
+    terminal.wait_for("Pictures of which class?")
+    terminal.press("\r")
+    terminal.wait_for(lambda: begins in terminal.seen)
+    terminal.kill()

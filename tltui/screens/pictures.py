@@ -18,7 +18,7 @@ from engine.errors import InputError
 from tltui.glyphs import Glyphs, safe
 from tltui.looking import Looking
 from tltui.predictions import Pictured
-from tltui.widgets.picture_view import PictureView
+from tltui.widgets.picture_view import Kind, PictureView
 
 
 class Pictures(ModalScreen[None]):
@@ -37,8 +37,18 @@ class Pictures(ModalScreen[None]):
         Binding("g", "heat", "where the network looked", id="pictures.heat"),
     ]
 
-    def __init__(self, title: str, pictures: Sequence[Pictured], looking: Looking, layer: str, glyphs: Glyphs) -> None:
-        """``layer``: whose activations the heat map shows; "": the last one that has places in the picture."""
+    def __init__(
+        self,
+        title: str,
+        pictures: Sequence[Pictured],
+        looking: Looking,
+        layer: str,
+        glyphs: Glyphs,
+        kind: Kind | None = None,
+    ) -> None:
+        """``layer``: whose activations the heat map shows; "": the last one that has places in the picture. ``kind``:
+        as ``PictureView`` takes it.
+        """
         super().__init__()
         self._title = title
         self._pictures = pictures
@@ -46,7 +56,7 @@ class Pictures(ModalScreen[None]):
         self._layer = layer
         self._glyphs = glyphs
         self._heat = False
-        self._view = PictureView()
+        self._view = PictureView(kind)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -large") as dialog:

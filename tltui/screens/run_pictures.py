@@ -12,16 +12,26 @@ from tltui.looking import Looking
 from tltui.predictions import Pictured, mistakes, pictures_in, pictures_of
 from tltui.screens.dialogs import Choose
 from tltui.screens.pictures import Pictures
+from tltui.widgets.picture_view import Kind
 
 
 class RunPictures:
-    """Opens them over a screen. ``layer`` gives the layer whose activations a heat map is to show."""
+    """Opens them over a screen. ``layer`` gives the layer whose activations a heat map is to show; ``kind``: as
+    ``PictureView`` takes it."""
 
-    def __init__(self, screen: Screen[None], following: Following, layer: Callable[[], str], glyphs: Glyphs) -> None:
+    def __init__(
+        self,
+        screen: Screen[None],
+        following: Following,
+        layer: Callable[[], str],
+        glyphs: Glyphs,
+        kind: Kind | None,
+    ) -> None:
         self._screen = screen
         self._following = following
         self._layer = layer
         self._glyphs = glyphs
+        self._kind: Kind | None = kind
         self._looking = Looking(following.folder.path)
 
     def of_cell(self, true: str, predicted: str) -> None:
@@ -55,4 +65,5 @@ class RunPictures:
             self._screen.notify("no such picture is listed in the run's tables", timeout=3)
             return
         title = f"{title}: {len(pictures):,} picture{'s' if len(pictures) > 1 else ''}"
-        self._screen.app.push_screen(Pictures(title, pictures, self._looking, self._layer(), self._glyphs))
+        screen = Pictures(title, pictures, self._looking, self._layer(), self._glyphs, self._kind)
+        self._screen.app.push_screen(screen)

@@ -43,6 +43,7 @@ from tltui.widgets.confusion import Confusion
 from tltui.widgets.finding_line import FindingLine
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.parameter_counter import ParameterCounter
+from tltui.widgets.picture_view import Kind
 from tltui.widgets.progress_line import ProgressLine
 from tltui.widgets.title_line import TitleLine
 
@@ -95,8 +96,11 @@ class Workbench(Screen[None]):
         queries: EngineQueries,
         glyphs: Glyphs,
         marker: str,
+        pictures: Kind | None,
     ) -> None:
+        """``marker``: as ``Curves`` takes it, ``pictures`` as ``PictureView``."""
         super().__init__()
+        self._kind_of_pictures: Kind | None = pictures
         self.following = following
         self._view: RunView | None = None
         self._pictures: RunPictures | None = None
@@ -241,7 +245,9 @@ class Workbench(Screen[None]):
         self.workers.cancel_group(self, "profile")  # measuring would take from training
         self._progress.display = True
         self._view = RunView(following, self._layers, self._setup.form)
-        self._pictures = RunPictures(self, following, lambda: self._layers.cursor_path, self._glyphs)
+        self._pictures = RunPictures(
+            self, following, lambda: self._layers.cursor_path, self._glyphs, self._kind_of_pictures
+        )
         self._advice = Advice(following, self._finding)
         self._switch_to("train")
         self._look()

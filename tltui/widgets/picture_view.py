@@ -46,9 +46,10 @@ class PictureView(Container):
     PictureView > .picture { width: auto; height: auto; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind | None) -> None:
+        """``kind``: None for what the terminal's name tells."""
         super().__init__()
-        self._kind: Kind = kind_of(os.environ)
+        self._kind: Kind = kind or kind_of(os.environ)
 
     def compose(self) -> ComposeResult:
         yield Static()
