@@ -60,11 +60,13 @@ def _train_epochs(session: Session, report: Report) -> str:
 
 
 def why_over(session: Session) -> str | None:
-    """Why no other epoch is to be trained, None if one is."""
-    patience = session.config.train.early_stop_patience
-    if patience and session.best and session.epoch - session.best.epoch >= patience:
-        return f"stopped early: no better epoch than epoch {session.best.epoch} for {patience} epochs"
-    return f"all {session.epoch} epochs done" if session.epoch >= session.config.train.epochs else None
+    """Why no other epoch is to be trained, None if one is. Patience counts in the last phase: others lead up to it."""
+    config, best = session.config, session.best
+    patience, part = config.train.early_stop_patience, part_of(config, session.epoch)
+    in_last = part.number == len(config.recipe.phases)
+    if patience and best and in_last and session.epoch - max(best.epoch, part.first) >= patience:
+        return f"stopped early: no better epoch than epoch {best.epoch} for {patience} epochs"
+    return f"all {session.epoch} epochs done" if session.epoch >= config.train.epochs else None
 
 
 def train_epoch(session: Session, criterion: Criterion, started: float) -> None:

@@ -152,6 +152,15 @@ def test_a_run_goes_through_its_phases(session: Sessions, config: Callable[..., 
     assert all(epoch.frozen_unchanged for epoch in state.epochs)
 
 
+def test_patience_waits_for_the_last_phase(session: Sessions, config: Callable[..., RunConfig]):
+    nothing_learned = {"lr": 1e-9, "backbone_lr_factor": 1.0}
+    phases = [{"epochs": epochs, "rules": ["freeze *", "train head"], **nothing_learned} for epochs in (4, 50)]
+    run = session(config(recipe={"phases": phases}, train={"epochs": 54, "early_stop_patience": 2}))
+    assert "stopped early" in train(run, quiet)
+    assert run.best is not None
+    assert run.epoch == max(run.best.epoch, 4) + 2
+
+
 def test_a_command_holds_until_the_next_phase_begins():
     def phase(number: int, step: int) -> Phase:
         counts = ParameterCounts(total=2, trainable=1, frozen=1)
