@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import InputError
 from engine.rundir import RunFolder, sync_folder
+
+_MARK = 4  # bytes that tell one export under way from another
 
 
 def destination(folder: RunFolder, format_name: str, output: Path | None) -> Path:
@@ -28,19 +32,23 @@ def destination(folder: RunFolder, format_name: str, output: Path | None) -> Pat
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder (0700) to write into that takes the place of ``path`` when all went well, and else leaves nothing.
 
-    Raises InputError where it can't be written.
+    What a process that was killed left of its own is removed. Raises InputError where it can't be written.
     """
-    mark = secrets.token_hex(4)
+    mark = secrets.token_hex(_MARK)
     temporary, old = (path.parent / f".{path.name}.{mark}{kind}" for kind in ("", ".old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _tidy_up(path)
         temporary.mkdir(mode=0o700)
-        yield temporary
-        _sync(temporary)
-        if os.path.lexists(path):
-            path.rename(old)
-        temporary.rename(path)
-        sync_folder(path.parent)
+        with _open(temporary) as descriptor:
+            with suppress(OSError):  # no locks here: then what a killed process leaves stays
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield temporary
+            _sync(temporary)
+            if os.path.lexists(path):
+                path.rename(old)
+            temporary.rename(path)
+            sync_folder(path.parent)
     except OSError as error:
         raise InputError(
             f"{path}: can't be written ({error.strerror or error}); choose another place with -o"
@@ -51,6 +59,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
             old.unlink()
         elif old.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _open(folder: Path) -> Iterator[int]:
+    """Its descriptor, which locks it as long as this process lives, where the file system knows locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _tidy_up(path: Path) -> None:
+    """Remove what processes that were killed left while they wrote ``path``; what they had put aside comes back."""
+    begun = f".{glob.escape(path.name)}.{'[0-9a-f]' * 2 * _MARK}"
+    for aside in path.parent.glob(f"{begun}.old"):
+        if not os.path.lexists(path):
+            aside.rename(path)
+    for left in (*path.parent.glob(begun), *path.parent.glob(f"{begun}.old")):
+        with suppress(OSError), _open(left) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +164,43 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path):
     with whole_folder(tmp_path / "export") as folder:
         (folder / "new").touch()
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/new"]
+
+
+def test_what_a_killed_process_left_goes_and_what_it_put_aside_comes_back(tmp_path: Path):
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from engine.exporting.place import whole_folder\n"
+        "with whole_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').touch()\n"
+        "    print('half', flush=True)\n"
+        "    input()\n"
+    )
+
+    def begin() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "export")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        assert process.stdout.readline() == "half\n"
+        return process
+
+    killed = begin()
+    killed.kill()
+    killed.communicate()
+    (left,) = tmp_path.iterdir()
+    left.rename(tmp_path / f"{left.name}.old")  # as it is between the two names
+    at_work = begin()
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["half", "half"]
+    assert (tmp_path / "export" / "half").exists()
+    with whole_folder(tmp_path / "export") as folder:
+        (folder / "new").touch()
+    assert len(list(tmp_path.glob(".export.*"))) == 1, "that of the one at work stays"
+    at_work.communicate("\n")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/half"]
 
 
 def test_nothing_is_written_where_something_is_or_where_a_link_leads(run: RunFolder, tmp_path: Path):
