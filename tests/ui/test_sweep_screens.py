@@ -90,6 +90,8 @@ def test_a_sweep_begun_in_the_app_is_watched_to_its_end_and_its_best_settings_ar
         await until(pilot, lambda: isinstance(app.screen, SweepScreen))
         await until(pilot, lambda: "2 of 2 trials: 2 completed" in text_of(app), PATIENCE)
         shown = text_of(app)
+        assert " left" not in shown.splitlines()[0]
+        assert "s stop" not in shown
         assert all(words in shown for words in ("best: trial", "optimizer.lr=0.01", "1 trial", "lr"))
         best = next(line for line in shown.splitlines() if "completed" in line and "0.01" in line)
         await pilot.press("enter")

@@ -81,8 +81,10 @@ class SweepScreen(Screen[None]):
 
     @property
     def _at_work(self) -> bool:
-        running = self._results is not None and any(one.status == "running" for one in self._results.trials)
-        return running or (self._worker is not None and self._worker.works)
+        works = self._worker is not None and self._worker.works
+        if self._results is None:
+            return works
+        return not self._results.over and (works or any(one.status == "running" for one in self._results.trials))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What can be done just now."""
