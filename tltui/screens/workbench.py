@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
 from engine.config import RunConfig
@@ -30,6 +29,7 @@ from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.experiment import ExperimentDialog
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.panes import Panes
 from tltui.screens.refusals import refusals_told
 from tltui.screens.run_pictures import RunPictures
 from tltui.screens.run_view import RULES, RunView, title_of
@@ -37,7 +37,6 @@ from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
 from tltui.screens.wanted import DraftWanted, RunWanted, SettingsWanted, SweepWanted, WorkbenchLeft
 from tltui.status import RESUMABLE, is_alive
-from tltui.widgets.choice import in_brackets
 from tltui.widgets.config_form import ConfigForm
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.finding_line import FindingLine
@@ -46,9 +45,6 @@ from tltui.widgets.parameter_counter import ParameterCounter
 from tltui.widgets.picture_view import Kind
 from tltui.widgets.progress_line import ProgressLine
 from tltui.widgets.title_line import TitleLine
-
-_LAYERS = {"layers": ("F2", "Layers")}
-_TABS = {"setup": ("F3", "Setup"), "train": ("F4", "Train"), "evaluate": ("F5", "Evaluate")}
 
 # Looks at the run a second. Where nothing is new, nothing is drawn.
 _LOOKS = 4
@@ -113,6 +109,8 @@ class Workbench(Screen[None]):
         self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
         self._train = TrainPane(glyphs, marker)
         self._evaluate = EvaluatePane(glyphs)
+        tabs = {"setup": self._setup, "train": self._train, "evaluate": self._evaluate}
+        self._panes = Panes(self._layers, tabs, "train" if following else "setup", glyphs)
         self._counter = ParameterCounter(glyphs)
         self._progress = ProgressLine(glyphs=glyphs)
         self._progress.display = following is not None
@@ -121,12 +119,7 @@ class Workbench(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self._title
-        with Container(id="panes"):
-            yield self._layers
-            with ContentSwitcher(initial="train" if self.following else "setup", id="work", classes="pane"):
-                yield self._setup
-                yield self._train
-                yield self._evaluate
+        yield self._panes
         yield self._finding
         with Container(id="status"):
             yield self._counter
@@ -135,7 +128,6 @@ class Workbench(Screen[None]):
 
     def on_mount(self) -> None:
         self.set_interval(1 / _LOOKS, self._look)
-        self._name_tabs()
         if self.following:
             self.follow(self.following)
         self._show_title()
@@ -249,7 +241,7 @@ class Workbench(Screen[None]):
             self, following, lambda: self._layers.cursor_path, self._glyphs, self._kind_of_pictures
         )
         self._advice = Advice(following, self._finding)
-        self._switch_to("train")
+        self._panes.switch_to("train")
         self._look()
         self._draw()
         self._show_title()
@@ -442,15 +434,14 @@ class Workbench(Screen[None]):
 
     def action_show_tab(self, tab: str) -> None:
         """Show the settings, the curves or the evaluation."""
-        self._switch_to(tab)
+        self._panes.switch_to(tab)
         self.add_class("-work")
         self._draw()
         self.call_after_refresh(self._focus_tab, tab)
 
     def action_next_tab(self, by: int) -> None:
         """Show the next tab."""
-        tabs = list(_TABS)
-        self.action_show_tab(tabs[(tabs.index(self._tab) + by) % len(tabs)])
+        self.action_show_tab(self._panes.after(by))
 
     def action_next(self) -> None:
         """The next field; from the last one of a pane that fills the screen, the other pane."""
@@ -459,13 +450,9 @@ class Workbench(Screen[None]):
             if self.has_class("-work"):
                 self.action_show_layers()
             else:
-                self.action_show_tab(self._tab)
+                self.action_show_tab(self._panes.tab)
         else:
             self.focus_next()
-
-    @on(events.Resize)
-    def _resized(self) -> None:
-        self.call_after_refresh(self._name_tabs)
 
     @on(events.DescendantFocus)
     def _pane_in_focus(self) -> None:
@@ -473,17 +460,9 @@ class Workbench(Screen[None]):
         self.set_class(in_work, "-work")
 
     def _open_form(self, focus: Callable[[], None]) -> None:
-        self._switch_to("setup")
+        self._panes.switch_to("setup")
         self.add_class("-work")
         self.call_after_refresh(focus)
-
-    def _switch_to(self, tab: str) -> None:
-        self.query_one("#work", ContentSwitcher).current = tab
-        self._name_tabs()
-
-    @property
-    def _tab(self) -> str:
-        return self.query_one("#work", ContentSwitcher).current or "setup"
 
     def _focus_tab(self, tab: str) -> None:
         if tab == "setup":
@@ -492,23 +471,3 @@ class Workbench(Screen[None]):
             self._train.focus_curves()
         else:
             self._evaluate.focus_matrix()
-
-    def _name_tabs(self) -> None:
-        """The tabs as the title of their pane; where panes take turns, the layers are one of them."""
-        tabs = self._titles(_TABS, self._tab)
-        if self.has_class("-narrow"):
-            layers = Content(" ").join([self._titles(_LAYERS, "layers"), self._titles(_TABS, "")])
-            tabs = Content(" ").join([self._titles(_LAYERS, ""), tabs])
-        else:
-            layers = Content("F2 Layers")
-        self._layers.border_title = layers
-        self.query_one("#work").border_title = tabs
-
-    def _titles(self, titles: Mapping[str, tuple[str, str]], shown: str) -> Content:
-        parts = [
-            Content.styled(f"{key}{in_brackets(word, self._glyphs)}", "bold")
-            if name == shown
-            else Content(f"{key} {word} ")
-            for name, (key, word) in titles.items()
-        ]
-        return Content(" ").join(parts)
