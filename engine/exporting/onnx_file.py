@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,21 @@ def write(path: Path, trained: Trained, about: About) -> None:
             made: Any = torch.onnx.export(
                 traced, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
             )
-    except torch.onnx.OnnxExporterError as error:
+    except Exception as error:  # the exporter's libraries have no class of errors in common
         raise InputError(
-            f"{trained.classifier.name} can't be exported to ONNX ({first_line(error)}); use --format safetensors"
+            f"{trained.classifier.name} can't be exported to ONNX with PyTorch {torch.__version__} and onnxscript "
+            f"{version('onnxscript')} ({first_line(_first_cause(error))}); use --format safetensors, or a newer PyTorch"
         ) from error
     finally:
         logger.setLevel(level)
     made.model.metadata_props[abouts.KEY] = abouts.encode(about)
     made.save(path)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def load_again(path: Path, _trained: Trained) -> Answer:
