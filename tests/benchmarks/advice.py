@@ -47,7 +47,8 @@ TASKS = {  # training pictures a class
 }
 EXHAUSTIVE = {"letters": 15, "signs": 15, "digits": 15}
 PLAN = "freeze.rules, optimizer.lr, optimizer.backbone_lr_factor"
-FACTORS = (0.1, 0.3, 1.0)  # of the backbone's rate, by the head's
+LAST = (1, 2, 3, 4, 6)  # stages, of nine, besides none and all
+FACTORS = (0.1, 0.3, 1.0)  # rate of the backbone by that of the head
 
 
 def main() -> None:
@@ -108,10 +109,10 @@ def every_plan(folder: Path, table: Path) -> SweepResults:
 
 
 def plans(config: RunConfig) -> list[list[Any]]:
-    """Rules, rate of the head and factor for the backbone: the head alone, or the last stages, from one to all."""
+    """Rules, rate of the head and factor for the backbone: the head alone, some last stages, everything."""
     stages = [stage["paths"] for stage in describe(config.model.name, 2, config.data.image_size, config.head)["stages"]]
     head = ["freeze *", "train head"]
-    last = [[*head, *(f"train {path}" for paths in stages[-k:] for path in paths)] for k in range(1, len(stages))]
+    last = [[*head, *(f"train {path}" for paths in stages[-k:] for path in paths)] for k in LAST]
     alone = [[head, rate, config.optimizer.backbone_lr_factor] for rate in (config.optimizer.lr, HEAD_RATE)]
     return [*alone, *([rules, HEAD_RATE, factor] for rules in [*last, ["train *"]] for factor in FACTORS)]
 
