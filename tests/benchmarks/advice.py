@@ -4,7 +4,7 @@ The network is EfficientNet-Lite0 with ImageNet weights, at 96 px for ten epochs
 The thresholds of the advice were chosen on other parts of digits and of the solar cells; letters and signs, which are
 drawn, and the types of cells had no say.
 
-With ``--exhaustive``, for three of the tasks: beside both the plan that does best in validation among all, from the
+With ``--exhaustive``, for three of the tasks: beside both the plan that does best in validation among many, from the
 head alone to everything, each at several rates of the backbone; they are the trials of a sweep, which the same
 command goes on with after an interruption. Of test pictures only the last number takes the best: what an oracle gets.
 """
