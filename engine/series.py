@@ -64,7 +64,7 @@ class Series:
         if ys and (max(ys) > _LARGEST or min(ys) < -_LARGEST):
             ys = [min(max(y, -_LARGEST), _LARGEST) for y in ys]
         self.xs.fromlist(list(xs))  # twice as fast as extend
-        self.ys.fromlist(list(ys))
+        self.ys.fromlist(ys if isinstance(ys, list) else list(ys))
         size = self.groups.size
         self.groups.extend(xs, ys)
         too_many = len(self.xs) - RECENT

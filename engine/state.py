@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any
@@ -82,20 +82,21 @@ def fold(state: RunState, event: p.AnyEvent) -> RunState:
 def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> RunState:
     """Fold many events, into a fresh state if none is given."""
     state = RunState() if state is None else state
-    for kind, alike in groupby(events, type):
-        if kind is p.Step:
-            _fold_steps(state, alike)
-        else:
-            for event in alike:
-                fold(state, event)
+    coming = iter(events)
+    while block := list(islice(coming, _AT_ONCE)):
+        for kind, alike in [(p.Step, block)] if set(map(type, block)) == {p.Step} else groupby(block, type):
+            if kind is p.Step:
+                _fold_steps(state, list(alike))
+            else:
+                for event in alike:
+                    fold(state, event)
     return state
 
 
-def _fold_steps(state: RunState, steps: Iterator[Any]) -> None:
+def _fold_steps(state: RunState, steps: list[Any]) -> None:
     """As ``fold`` does with each of them, in less time."""
-    while block := list(islice(steps, _AT_ONCE)):
-        state.steps.extend(block)
-        state.seq, state.time, state.progress = block[-1].seq, block[-1].time, None
+    state.steps.extend(steps)
+    state.seq, state.time, state.progress = steps[-1].seq, steps[-1].time, None
 
 
 def in_force(config: RunConfig, state: RunState) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Literal
 
@@ -66,7 +67,7 @@ class Steps:
         rates = [step.lr for step in new]
         for group in sorted(set().union(*rates)):
             series = self._rates.setdefault(group, Series())
-            _extend(series, places, [of.get(group) for of in rates])
+            _extend(series, places, list(map(dict.get, rates, repeat(group))))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Steps):
