@@ -48,3 +48,15 @@ def beside(columns: Sequence[Sequence[Row]], width: int) -> list[Row]:
             row += fitted(part, width + GAP)
         rows.append(row + list(parts[-1]))
     return rows
+
+
+def changes(before: Row, after: Row) -> list[tuple[int, int]]:
+    """Where two rows of one width differ, as one range of columns; nothing if they are the same."""
+    if before == after:
+        return []
+    if any(cell_len(text) != len(text) for text, _ in before + after):
+        return [(0, width_of(after))]
+    old = [(character, style) for text, style in before for character in text]
+    new = [(character, style) for text, style in after for character in text]
+    differ = [at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
+    return [(differ[0], differ[-1] + 1)] if differ else []

@@ -129,7 +129,8 @@ class LayersPane(Vertical):
     @on(LayerTree.FigureShown)
     def _figure_shown(self, event: LayerTree.FigureShown) -> None:
         event.stop()
-        self.border_subtitle = Content(event.title)
+        if str(self.border_subtitle or "") != event.title:  # set anew it would have the whole pane sent
+            self.border_subtitle = Content(event.title)
 
     @on(LayerTree.Refused)
     def _refused(self, event: LayerTree.Refused) -> None:

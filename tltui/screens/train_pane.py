@@ -29,6 +29,7 @@ class TrainPane(Vertical):
         self._glyphs = glyphs
         self._curves = Curves(glyphs=glyphs, marker=marker)
         self._warning = Static(id="warning")
+        self._last = ""
         self._drawn_at: tuple[int, bool] | None = None
 
     def compose(self) -> ComposeResult:
@@ -46,7 +47,9 @@ class TrainPane(Vertical):
         if state.steps:
             self._curves.show(state)
         last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
-        self._warning.update(Content(last))
+        if last != self._last:  # an update would have it sent anew, with all around it
+            self._last = last
+            self._warning.update(Content(last))
         self._warning.display = bool(last)  # an empty line is worth a row of curves
 
     def focus_curves(self) -> None:

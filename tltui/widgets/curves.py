@@ -20,7 +20,7 @@ from tltui.plotting import plot
 from tltui.plotting.bands import SHADED
 from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, picture
 from tltui.plotting.plot import Picture
-from tltui.plotting.rows import GAP, Row, beside, fitted, width_of
+from tltui.plotting.rows import GAP, Row, beside, changes, fitted, width_of
 from tltui.plotting.summary import summary
 
 SMOOTHINGS = (0.02, 0.1, 0.0)
@@ -171,7 +171,7 @@ class Curves(Widget, can_focus=True):
         changed = [
             Region(start, y, end - start, 1)
             for y, (before, after) in enumerate(zip(self._rows, rows, strict=False))
-            for start, end in _changes(before, after)
+            for start, end in changes(before, after)
         ]
         if len(rows) != len(self._rows) or any(
             width_of(a) != width_of(b) for a, b in zip(rows, self._rows, strict=True)
@@ -266,15 +266,3 @@ def _fitted(parts: list[str], width: int, glyphs: Glyphs) -> str:
             break
         line = longer
     return line
-
-
-def _changes(before: Row, after: Row) -> list[tuple[int, int]]:
-    """Where two rows of one width differ, as one range of columns; nothing if they are the same."""
-    if before == after:
-        return []
-    if any(cell_len(text) != len(text) for text, _ in before + after):
-        return [(0, width_of(after))]
-    old = [(character, style) for text, style in before for character in text]
-    new = [(character, style) for text, style in after for character in text]
-    differ = [at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
-    return [(differ[0], differ[-1] + 1)] if differ else []

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual import events
 from textual.content import Content
-from textual.widgets import Static
+from textual.geometry import Region
+from textual.widget import Widget
 
 from engine import protocol as p
 from engine.state import RunState
 from tltui import glyphs as write
 from tltui.glyphs import UNICODE, Glyphs, safe
 from tltui.plotting.horizon import planned_steps, seconds_left
+from tltui.plotting.rows import Row, changes, width_of
 from tltui.plotting.summary import percent
 
 ACTIVITIES = {"download": "downloading weights", "data": "reading pictures", "evaluate": "evaluating"}
@@ -35,7 +37,7 @@ class Doing:
     style: str = "$text"
 
 
-class ProgressLine(Static):
+class ProgressLine(Widget):
     """One line about a run; ``show`` may be called as often as one likes."""
 
     DEFAULT_CSS = """
@@ -43,7 +45,8 @@ class ProgressLine(Static):
     """
 
     def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__("", id=id, classes=classes, markup=False)
+        super().__init__(id=id, classes=classes)
+        self._row: Row = []
         self._glyphs = glyphs
         self._doing = Doing("", None, ())
         self._since: p.Progress | None = None
@@ -57,7 +60,7 @@ class ProgressLine(Static):
         doing = doing_now(state, self._since, now, self._glyphs)
         if doing != self._doing:
             self._doing = doing
-            self.update(self._line())
+            self._draw()
 
     @property
     def words(self) -> str:
@@ -66,21 +69,33 @@ class ProgressLine(Static):
         return "  ".join(filter(None, (self._doing.what, share, *self._doing.facts)))
 
     def on_resize(self, event: events.Resize) -> None:
-        self.update(self._line())
+        self._draw()
 
-    def _line(self) -> Content:
+    def render(self) -> Content:
+        return Content.assemble(*self._row)
+
+    def _draw(self) -> None:
+        """Only the cells that are new travel to the terminal."""
+        line = self._line()
+        before, self._row = self._row, [*line, (" " * max(self.size.width - width_of(line), 0), "")]
+        if width_of(before) != width_of(self._row):
+            self.refresh()
+        elif changed := [Region(start, 0, end - start, 1) for start, end in changes(before, self._row)]:
+            self.refresh(*changed)
+
+    def _line(self) -> Row:
         doing, room = self._doing, self.size.width
-        what = Content.styled(doing.what, doing.style)
+        what = (doing.what, doing.style)
         if doing.share is None:
-            return Content.assemble(what, _as_many_as_fit(doing.facts, room - what.cell_length, self._glyphs.ellipsis))
+            return [what, (_as_many_as_fit(doing.facts, room - cell_len(doing.what), self._glyphs.ellipsis), "")]
         share = f"  {write.share(doing.share):>4}"
-        room -= what.cell_length + len(share) + 1
+        room -= cell_len(doing.what) + len(share) + 1
         facts = _as_many_as_fit(doing.facts, room - SHORTEST_BAR, self._glyphs.ellipsis)
         room -= cell_len(facts)
         if room < SHORTEST_BAR:
-            return Content.assemble(what, share, facts)
+            return [what, (share + facts, "")]
         full, empty = self._glyphs.bar(doing.share, min(room, LONGEST_BAR))
-        return Content.assemble(what, " ", (full, "$text-primary"), (empty, "$text-muted"), share, facts)
+        return [what, (" ", ""), (full, "$text-primary"), (empty, "$text-muted"), (share + facts, "")]
 
 
 def _as_many_as_fit(facts: Sequence[str], room: int, ellipsis: str) -> str:
