@@ -113,12 +113,12 @@ def test_a_sweep_is_listed_watched_and_stopped_from_elsewhere(tltui: CommandLine
         {"sweep": name, "running": 1, "ended": 0, "wanted": 3, "best": None}
     ]
     assert tltui("sweep", name, "--stop").returncode == 0
-    assert at_work.wait(PATIENCE) == 0
+    at_work.communicate(timeout=PATIENCE)
+    assert at_work.returncode == 0
     while until(watching, "sweep_results")["trials"][0]["status"] != "stopped":
         pass
     watching.kill()
     watching.communicate()
-    at_work.communicate()
     assert runs.read(tltui.only_run(), steps=False).status == "stopped"
 
 
