@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
@@ -15,6 +14,7 @@ from textual.widgets import DataTable
 from tltui.comparing.columns import Column, figure_columns, further_columns, setting_columns
 from tltui.comparing.structs import Comparison
 from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.widgets.refilling import refill
 
 WIDEST = 28
 """Cells of a column: of what is longer both ends are shown."""
@@ -101,12 +101,7 @@ class ComparedTable(DataTable[Content], inherit_bindings=False):
         return fitted if column.left else " " * (width - cell_len(fitted)) + fitted
 
     def _fill(self, shown: _Shown, chosen: int | None) -> None:
-        across = self.scroll_x
-        self.clear(columns=True)
-        for at, (heading, width) in enumerate(zip(shown.headings, shown.widths, strict=True)):
-            self.add_column(Text(heading), width=width, key=str(at))
-        for number in shown.order:
-            self.add_row(*(shown.cells[number, at] for at in range(len(shown.headings))), key=str(number))
-        if chosen in shown.order:
-            self.move_cursor(row=shown.order.index(chosen))
-        self.scroll_to(x=across, animate=False)
+        places = range(len(shown.headings))
+        columns = {str(at): (shown.headings[at], shown.widths[at]) for at in places}
+        rows = {str(number): [shown.cells[number, at] for at in places] for number in shown.order}
+        refill(self, columns, rows, str(chosen))

@@ -12,6 +12,7 @@ from textual.widgets import DataTable
 
 from tltui.glyphs import ASCII, UNICODE, Glyphs
 from tltui.run_rows import RunRow, widths
+from tltui.widgets.refilling import refill
 
 
 class RunsTable(DataTable[Content], inherit_bindings=False):
@@ -52,16 +53,14 @@ class RunsTable(DataTable[Content], inherit_bindings=False):
         self._fill(self.row)
 
     def _fill(self, under_cursor: RunRow | None) -> None:
-        self.clear(columns=True)
         now = time.time()
         sizes = widths(self.size.width, list(self._shown.values()))
-        for name, width in sizes.items():
-            self.add_column(name, width=width, key=name)
+        columns = {name: (name, width) for name, width in sizes.items()}
+        rows = {}
         for id, row in self._shown.items():
             cells = row.cells(now, self._glyphs)
-            self.add_row(*(self._fitted(cells[name], width) for name, width in sizes.items()), key=id)
-        if under_cursor is not None and under_cursor.id in self._shown:
-            self.move_cursor(row=list(self._shown).index(under_cursor.id))
+            rows[id] = [self._fitted(cells[name], width) for name, width in sizes.items()]
+        refill(self, columns, rows, under_cursor.id if under_cursor else None)
 
     def _update(self) -> None:
         now = time.time()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.text import Text
 from textual import events, on
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -13,6 +12,7 @@ from textual.widgets import DataTable
 
 from engine.experiments.sweep.told import Status, SweepResults, TrialResult
 from tltui.sweeping.trials import Column, columns, in_order
+from tltui.widgets.refilling import refill
 
 _STATES: dict[Status, str] = {
     "running": "$text-primary",
@@ -77,17 +77,12 @@ class TrialsTable(DataTable[Content], inherit_bindings=False):
         return max(column.narrowest, *map(cell_len, texts))
 
     def _fill(self, shown: dict[str, Column], under_cursor: TrialResult | None) -> None:
-        across = self.scroll_x
-        self.clear(columns=True)
-        for key, column in shown.items():
-            heading = column.heading.rjust(self._widths[key]) if column.right else column.heading
-            self.add_column(Text(heading), width=self._widths[key], key=key)
-        for one in self._trials:
-            self.add_row(*(self._cell(one, key, column) for key, column in shown.items()), key=str(one.trial))
-        numbers = [one.trial for one in self._trials]
-        if under_cursor is not None and under_cursor.trial in numbers:
-            self.move_cursor(row=numbers.index(under_cursor.trial))
-        self.scroll_to(x=across, animate=False)
+        columns = {
+            key: (column.heading.rjust(width) if column.right else column.heading, width)
+            for (key, column), width in zip(shown.items(), self._widths.values(), strict=True)
+        }
+        rows = {str(one.trial): [self._cell(one, key, column) for key, column in shown.items()] for one in self._trials}
+        refill(self, columns, rows, str(under_cursor.trial) if under_cursor else None)
 
     def _cell(self, one: TrialResult, key: str, column: Column) -> Content:
         text = column.cell(one)
