@@ -39,3 +39,8 @@ def _check(what: os.stat_result, path: str | Path) -> None:
     if not stat.S_ISREG(what.st_mode):
         kind = _KINDS.get(stat.S_IFMT(what.st_mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """A file (0600) to append to, made if there is none. Raises OSError, also where a link stands in its place."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")

@@ -31,7 +31,7 @@ from engine.protocol import (
     decode_events,
     encode,
 )
-from engine.regular_files import open_regular
+from engine.regular_files import open_regular, open_to_append
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ class RunFolder:
 
     def open_log(self) -> BinaryIO:
         """engine.log, to append what the engine's process prints. Raises OSError where a link stands in its place."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        return os.fdopen(os.open(self.log, flags, 0o600), "ab")
+        return open_to_append(self.log)
 
     def refuse_links(self) -> None:
         """Raises InputError where the engine would write through a link: the folder may come from someone else."""

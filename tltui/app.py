@@ -228,17 +228,14 @@ class TltuiApp(App[int]):
         from tltui.sweeping.asking import listed
         from tltui.sweeping.trials import in_short
 
-        sweeps = None
         with refusals_told(self, "Sweeps can't be read"):
             sweeps = await listed(self._runs_dir)
-        if sweeps is None:
-            return
-        if not sweeps:
-            self.notify("there is none yet: v in a draft begins one", title="Sweeps", timeout=4)
-            return
-        chosen = await self.push_screen_wait(Choose("Your sweeps", [(one.sweep, in_short(one)) for one in sweeps]))
-        if chosen is not None:
-            self._open_sweep(chosen, None)
+            if not sweeps:
+                self.notify("there is none yet: v in a draft begins one", title="Sweeps", timeout=4)
+                return
+            chosen = await self.push_screen_wait(Choose("Your sweeps", [(one.sweep, in_short(one)) for one in sweeps]))
+            if chosen is not None:
+                self._open_sweep(chosen, None)
 
     def _open_sweep(self, name: str, worker: SweepWorker | None) -> None:
         from tltui.screens.sweep import SweepScreen

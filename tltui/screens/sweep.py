@@ -84,7 +84,7 @@ class SweepScreen(Screen[None]):
         works = self._worker is not None and self._worker.works
         if self._results is None:
             return works
-        return not self._results.over and (works or any(one.status == "running" for one in self._results.trials))
+        return not self._results.over and (works or self._results.running > 0)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What can be done just now."""
@@ -166,8 +166,7 @@ class SweepScreen(Screen[None]):
             return
         left = None
         if self._at_work and results.wanted:
-            ended = sum(one.status not in ("running", "stopped") for one in results.trials)
-            left = self._pace.left("trials", ended, results.wanted)
+            left = self._pace.left("trials", results.ended, results.wanted)
         self._show_title(counts(results) + (f"  {duration(left)} left" if left is not None else ""))
         self._found.update(styled_rows(found_rows(results, self._found.size.width, self._glyphs)))
         self._table.show(results)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from engine.errors import InputError
+from engine.experiments.sweep.definition import LOG
 from engine.experiments.sweep.told import SweepListed, SweepResults
+from engine.regular_files import open_to_append
 from tltui.asking import answers
 
 _COMMAND = (sys.executable, "-m", "tltui", "sweep")
-_LOG = "sweeps.log"  # beside the runs
 _SAID = 2000  # bytes of the end of what a process said
 
 
@@ -22,10 +22,9 @@ class SweepWorker:
 
     def __init__(self, runs_dir: Path, sweep: str) -> None:
         """``sweep``: the path of its file, or its name. Raises InputError where the process can't be started."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        self._log = runs_dir / _LOG
+        self._log = runs_dir / LOG
         try:
-            with open(os.open(self._log, flags, 0o600), "ab") as log:
+            with open_to_append(self._log) as log:
                 self._said_from = log.tell()
                 self._process = subprocess.Popen(
                     [*_COMMAND, sweep, "--json", "--runs-dir", str(runs_dir)],

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from engine.config import RunConfig, load
 from engine.errors import InputError
@@ -38,9 +38,12 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bo
     from engine.experiments.sweep.study import open_study
 
     sweep, url = _meant(runs_dir, name, join)
-    study = _there(url, name) if sweep is None else None
-    _make(runs_dir)
-    study = study or open_study(cast(Sweep, sweep), url)
+    if sweep is None:
+        study = _there(url, name)
+        _make(runs_dir)
+    else:
+        _make(runs_dir)
+        study = open_study(sweep, url)
     with storage_errors(url):
         with open_view(study.sweep, as_json=as_json) as view, _asked_to_stop() as asked:
             Worker(study, runs_dir, view.show).work(asked)
@@ -52,11 +55,8 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bo
 def show_sweep(runs_dir: Path, name: str | None, join: str | None, *, watch: bool, as_json: bool) -> None:
     """Print what came of a sweep so far; with ``watch`` as long as it goes on. Arguments are those of ``run_sweep``."""
     from engine.experiments.sweep.results import results
-    from engine.experiments.sweep.storage import storage_errors
 
-    sweep, url = _meant(runs_dir, name, join)
-    study = _there(url, sweep.name if sweep else name)
-    with storage_errors(url):
+    with _begun(runs_dir, name, join) as study:
         if watch:
             print_as_it_goes_on(_looks(lambda: results(study)), as_json=as_json)
         else:
@@ -65,11 +65,7 @@ def show_sweep(runs_dir: Path, name: str | None, join: str | None, *, watch: boo
 
 def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
     """Ask whoever works on a sweep to stop in order. Arguments are those of ``run_sweep``."""
-    from engine.experiments.sweep.storage import storage_errors
-
-    sweep, url = _meant(runs_dir, name, join)
-    study = _there(url, sweep.name if sweep else name)
-    with storage_errors(url):
+    with _begun(runs_dir, name, join) as study:
         study.ask_to_stop()
 
 
@@ -95,6 +91,17 @@ def _looks(look: Callable[[], SweepResults]) -> Iterator[SweepResults]:
             last, told = found, time.monotonic()
             yield found
         time.sleep(_LOOK)
+
+
+@contextmanager
+def _begun(runs_dir: Path, name: str | None, join: str | None) -> Iterator[Study]:
+    """A sweep that has begun. Raises InputError, also for what goes wrong with its storage meanwhile."""
+    from engine.experiments.sweep.storage import storage_errors
+
+    sweep, url = _meant(runs_dir, name, join)
+    study = _there(url, sweep.name if sweep else name)
+    with storage_errors(url):
+        yield study
 
 
 def _there(url: str, name: str | None) -> Study:

@@ -14,10 +14,9 @@ from engine.experiments.sweep.told import Bar, Margin, SweepResults, TrialResult
 from tltui.console import PAGE_STYLES
 from tltui.glyphs import Glyphs, safe
 from tltui.plotting.rows import Row
-from tltui.sweeping.trials import columns, in_order, percent, settings_line
+from tltui.sweeping.trials import WIDE, columns, in_order, percent, settings_line
 
 _STATE = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
-_WIDE = 100  # characters; what is narrower has less
 _BAR, _NARROW_BAR = 24, 16
 _LABEL, _NARROW_LABEL = 28, 20
 
@@ -53,7 +52,7 @@ def found_rows(results: SweepResults, width: int, glyphs: Glyphs) -> list[Row]:
 
 def trials_table(trials: Sequence[TrialResult], names: Sequence[str], width: int) -> Table:
     """Trials, one a row; ``names`` of what varies."""
-    table = Table(box=None, pad_edge=False, collapse_padding=width < _WIDE, header_style="bold")
+    table = Table(box=None, pad_edge=False, collapse_padding=width < WIDE, header_style="bold")
     shown = columns(names, width)
     for column in shown.values():
         justify = "right" if column.right else "left"
@@ -84,7 +83,7 @@ def _margins(margins: list[Margin], width: int, glyphs: Glyphs) -> Iterator[Row]
 
 def _bar(bar: Bar, low: float, high: float, glyphs: Glyphs, width: int) -> Row:
     """The mean as a bar between the lowest and the highest of all means, which differ by little."""
-    wide = width >= _WIDE
+    wide = width >= WIDE
     room = _LABEL if wide else _NARROW_LABEL
     full, empty = glyphs.bar((bar.mean - low) / (high - low) if high > low else 1.0, _BAR if wide else _NARROW_BAR)
     label = safe(bar.label, room)

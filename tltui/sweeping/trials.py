@@ -11,7 +11,8 @@ from engine.experiments.sweep.space import text
 from engine.experiments.sweep.told import Status, SweepListed, TrialResult
 from tltui.glyphs import bytes, number, safe
 
-_WIDE = 100  # characters; what is narrower has no room for speed and memory
+WIDE = 100
+"""Characters; what is narrower has less."""
 _VALUE, _NARROW_VALUE = 24, 12
 
 
@@ -27,7 +28,7 @@ class Column:
 
 def columns(names: Sequence[str], width: int) -> dict[str, Column]:
     """The columns, by key, that suit a terminal of this width; ``names`` of what varies."""
-    wide = width >= _WIDE
+    wide = width >= WIDE
     keys = [key for name in names for key in name.split(", ")]
     found = {
         "trial": Column("trial", lambda one: str(one.trial), right=True),

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from engine.config import with_settings
 from engine.errors import InputError
+from engine.experiments.sweep.definition import LOG
 from engine.experiments.sweep.engines import TrialEngines
 from engine.experiments.sweep.results import RESULT, STATUS, settings_of
 from engine.experiments.sweep.space import Choices, Dimension
@@ -24,7 +25,6 @@ from engine.lock import is_locked
 from engine.protocol import RunFinished
 from engine.rundir import RunFolder, create
 
-LOG = "sweeps.log"
 _LOOK = 0.05  # seconds between looks at the trials
 _ASK_AGAIN = 1.0  # seconds until a storage that had no trial is asked again while others are under way
 _MOST_LOSSES = 1  # engines of one trial that may die before it is given up

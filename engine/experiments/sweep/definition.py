@@ -16,6 +16,7 @@ from engine.config import from_tables as config_from_tables
 from engine.errors import InputError
 from engine.experiments.sweep.space import Dimension, grid, read_space, validate
 
+LOG = "sweeps.log"  # beside the runs: what the processes of sweeps print
 Sampler = Literal["grid", "random", "tpe"]
 Pruner = Literal["none", "median", "hyperband"]
 

@@ -14,6 +14,7 @@ from engine.environment import usable_cores
 from engine.errors import InputError
 from engine.forks import Report
 from engine.lock import is_locked
+from engine.regular_files import open_to_append
 from engine.rundir import RunFolder
 from engine.warm import as_line
 
@@ -68,10 +69,9 @@ class TrialEngines:
         self._process = None
 
     def _begin(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         self._ready = False
         self._rest = b""
-        with open(os.open(self._log, flags, 0o600), "ab") as log:
+        with open_to_append(self._log) as log:
             self._process = subprocess.Popen(
                 FORKS,
                 stdin=subprocess.PIPE,

@@ -41,9 +41,8 @@ def epochs_of(sweep: Sweep, settings: dict[str, Any]) -> int:
 def in_short(study: Study) -> SweepListed:
     """What a list of sweeps says of this one."""
     found = results(study)
-    running = sum(trial.status == "running" for trial in found.trials)
-    ended = sum(trial.status in STATUS.values() for trial in found.trials)
-    return SweepListed(study.sweep.name, running, ended, found.wanted, found.best and found.best.val_accuracy)
+    best = found.best and found.best.val_accuracy
+    return SweepListed(found.sweep, found.running, found.ended, found.wanted, best)
 
 
 def results(study: Study) -> SweepResults:

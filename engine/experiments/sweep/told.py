@@ -100,10 +100,19 @@ class SweepResults(Told, tag="sweep_results"):
     margins: list[Margin]
 
     @property
+    def running(self) -> int:
+        """Trials that are at work."""
+        return sum(trial.status == "running" for trial in self.trials)
+
+    @property
+    def ended(self) -> int:
+        """Trials that came to their end."""
+        return sum(trial.status not in ("running", "stopped") for trial in self.trials)
+
+    @property
     def over(self) -> bool:
         """Whether every trial that is wanted came to its end. Of a sweep that time alone limits nobody can tell."""
-        ended = [trial for trial in self.trials if trial.status not in ("running", "stopped")]
-        return bool(self.wanted) and len(ended) == len(self.trials) >= self.wanted
+        return bool(self.wanted) and self.ended == len(self.trials) >= self.wanted
 
 
 class SweepListed(msgspec.Struct):
