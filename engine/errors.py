@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.printable import printable
+from engine.files.escapes import printable
 
 if TYPE_CHECKING:
-    from engine.protocol import Stop
+    from engine.runs.events import Stop
 
 _LONGEST = 300  # characters of what a library says
 

@@ -8,9 +8,9 @@ import random
 import time
 from pathlib import Path
 
-from engine import protocol as p
-from engine.config import from_tables, to_toml
-from engine.rundir import EventLog, RunFolder
+from engine.config.schema import from_tables, to_toml
+from engine.runs import events as p
+from engine.runs.folder import EventLog, RunFolder
 
 PICTURES = 200
 RATES = (0.1, 0.01, 0.001, 0.0001)

@@ -15,15 +15,15 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from engine.cache.folder import CACHE
-from engine.config import RunConfig, from_tables
-from engine.control import Control
-from engine.models import zoo
-from engine.progress import quiet
-from engine.run import prepare
-from engine.rundir import EventLog, EventTail, RunFolder, create
-from engine.state import RunState, fold_all
-from engine.training.precision import Precision
+from engine.cache.eviction import CACHE
+from engine.compute.precision import Precision
+from engine.config.schema import RunConfig, from_tables
+from engine.models import registry
+from engine.process.run import prepare
+from engine.runs.folder import EventLog, EventTail, RunFolder, create
+from engine.runs.progress import quiet
+from engine.runs.state import RunState, fold_all
+from engine.training.control import Control
 from engine.training.session import Session
 
 # How long an example takes is the machine's affair.
@@ -51,7 +51,7 @@ def make_weights(path: Path, name: str = TINY["name"]) -> Path:
     """Weights as a pretrained network has them, with its original classifier; they are the same each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        torch.save(zoo.architecture(name).build(32).state_dict(), path)
+        torch.save(registry.architecture(name).build(32).state_dict(), path)
     return path
 
 
@@ -97,7 +97,7 @@ class Engine:
         folder = create(self._runs, config)
         with folder.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "engine.worker", str(folder.path)],
+                [sys.executable, "-m", "engine.process.worker", str(folder.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

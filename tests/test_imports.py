@@ -16,10 +16,17 @@ def modules_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("tltui.screens.experiment", "tltui.lr_finding.experiment", "engine.experiments.lines"),
-        *("tltui", "tltui.cli", "tltui.runs", "tltui.watch", "tltui.cached", "tltui.taking_home"),
-        *("engine.config", "engine.estimate", "engine.plan", "engine.protocol", "engine.rundir", "engine.state"),
-        *("engine.experiments.depth_advice", "engine.experiments.diagnosis", "tltui.probing.experiment"),
+        *("tltui.screens.experiment", "tltui.screens.lr_finder", "engine.experiments.server.json_lines"),
+        *("tltui", "tltui.cli.main", "tltui.runs.registry", "tltui.cli.follow", "tltui.cli.cache", "tltui.cli.export"),
+        *(
+            "engine.config.schema",
+            "engine.costs.estimate",
+            "engine.config.freeze_rules",
+            "engine.runs.events",
+            "engine.runs.folder",
+            "engine.runs.state",
+        ),
+        *("engine.experiments.linear_probe.recommendation", "engine.diagnosis.diagnose", "tltui.screens.linear_probe"),
     ],
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):
@@ -27,10 +34,15 @@ def test_what_starts_fast_imports_nothing_heavy(module: str):
 
 
 def test_help_imports_neither_heavy_libraries_nor_pydantic():
-    code = "import sys; sys.argv = ['tltui', '--help']\nfrom tltui.cli import main\n"
+    code = "import sys; sys.argv = ['tltui', '--help']\nfrom tltui.cli.main import main\n"
     code += "try: main()\nexcept SystemExit: pass\nmain = None"
     assert not modules_after(code) & {*HEAVY, "pydantic", "textual"}
 
 
 def test_the_engine_knows_no_terminal():
-    assert not modules_after("import engine.run, engine.worker") & {"tltui", "textual", "plotext", "click"}
+    assert not modules_after("import engine.process.run, engine.process.worker") & {
+        "tltui",
+        "textual",
+        "plotext",
+        "click",
+    }

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import allowed, is_live, settings
-from tltui.key_bindings import known_actions
-from tltui.keymap import SCOPES
+from engine.config.schema import allowed, is_live, settings
+from tltui.app.action_index import known_actions
+from tltui.keys.keymap import SCOPES
 
 README = Path(__file__).parent.parent / "README.md"
 MOVES = {"up", "down", "left", "right", "pageup", "pagedown", "home", "end", "enter", "escape", "tab"}

@@ -1,1 +1,3 @@
-"""Transfer learning in the terminal."""
+"""The app and the command line of tltui.
+
+It must not import torch, numpy or the engine's heavy modules at import."""

@@ -1,6 +1,6 @@
 """``python -m tltui`` is ``tltui``."""
 
-from tltui.cli import main
+from tltui.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,3 @@
+"""The cache folder: index, feature files, digests, eviction and disk space.
+
+It must not know networks or training: it stores bytes under keys."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.cache import folder
-from engine.cache.layout import count_rows
+from engine.cache import eviction
+from engine.cache.index_format import count_rows
 
 
 class SpaceInfo(msgspec.Struct):
@@ -19,7 +19,7 @@ class SpaceInfo(msgspec.Struct):
     kind: str
     identity: str
     path: str
-    about: folder.About
+    about: eviction.About
     bytes: int
     rows: int
     last_used: float
@@ -28,20 +28,20 @@ class SpaceInfo(msgspec.Struct):
 
 def spaces(root: Path) -> list[SpaceInfo]:
     """What is cached, last used first."""
-    found = [_info(space) for space in folder.space_folders(root)]
+    found = [_info(space) for space in eviction.space_folders(root)]
     return sorted((info for info in found if info), key=lambda info: -info.last_used)
 
 
 def clear(root: Path) -> int:
     """Remove all that no living process has open. Returns the bytes that were freed."""
-    before = folder.used(root)
-    for space in folder.space_folders(root):
-        folder.remove(space)
+    before = eviction.used(root)
+    for space in eviction.space_folders(root):
+        eviction.remove(space)
     shutil.rmtree(root / "digests", ignore_errors=True)
     with suppress(OSError):
-        (root / folder.FITS).unlink()
-    folder.remove_leftovers(root)
-    return before - folder.used(root)
+        (root / eviction.FITS).unlink()
+    eviction.remove_leftovers(root)
+    return before - eviction.used(root)
 
 
 def _info(space: Path) -> SpaceInfo | None:
@@ -52,10 +52,10 @@ def _info(space: Path) -> SpaceInfo | None:
             kind=space.parent.name,
             identity=space.name,
             path=str(space),
-            about=folder.about_of(space),
+            about=eviction.about_of(space),
             bytes=size,
             rows=count_rows(space),
-            last_used=folder.last_used(space),
+            last_used=eviction.last_used(space),
             in_use=_in_use(space),
         )
     except OSError:  # removed meanwhile
@@ -64,10 +64,10 @@ def _info(space: Path) -> SpaceInfo | None:
 
 def _in_use(space: Path) -> bool:
     try:
-        lock = os.open(space / folder.LOCK, os.O_RDONLY)
+        lock = os.open(space / eviction.LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return not folder.try_lock(lock)
+        return not eviction.try_lock(lock)
     finally:
         os.close(lock)

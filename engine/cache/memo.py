@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from engine.cache.folder import cache_root, private_folder
-from engine.rundir import write_atomically
+from engine.cache.eviction import cache_root, private_folder
+from engine.runs.folder import write_atomically
 
 Kind = TypeVar("Kind")
 

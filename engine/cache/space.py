@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.cache import folder
-from engine.cache.rows import ENTRY, Keys, Row, RowFiles, tidy
+from engine.cache import eviction
+from engine.cache.feature_files import ENTRY, Keys, Row, RowFiles, tidy
 
 _PUBLISH_BYTES = 64 * 2**20
 _PUBLISH_SECONDS = 5.0
@@ -64,9 +64,9 @@ class Space:
         self._held: int | None = None
         self._keeps = True
         try:
-            self._held = folder.hold(root, kind, identity, tidy)
-            folder.describe(self._folder, about)
-            with folder.room(root, 0):
+            self._held = eviction.hold(root, kind, identity, tidy)
+            eviction.describe(self._folder, about)
+            with eviction.room(root, 0):
                 pass
         except OSError as error:
             self._give_up(error)
@@ -154,7 +154,7 @@ class Space:
         lock = None
         try:
             lock = os.open(self._folder / name, os.O_RDONLY | os.O_CREAT, 0o600)
-            mine = folder.try_lock(lock)
+            mine = eviction.try_lock(lock)
         except OSError:
             mine = True  # the folder can't be used: everyone for themselves
         try:
@@ -175,7 +175,7 @@ class Space:
             for file in self._files:
                 file.close()
             self._files.clear()
-            folder.touch(self._folder)
+            eviction.touch(self._folder)
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
@@ -219,14 +219,14 @@ class Space:
     def _write(self, rows: list[tuple[bytes, Row]]) -> None:
         size = sum(row.nbytes for _, row in rows)
         writer = self._files[self._choose_writer()]
-        with folder.room(self._root, size + len(rows) * ENTRY.itemsize + 4096) as fits:
+        with eviction.room(self._root, size + len(rows) * ENTRY.itemsize + 4096) as fits:
             if not fits:
                 self._keeps = False
                 self._tell(
                     "cache_full",
-                    f"{self._root}: the cache is full ({folder.limit(self._root) / 2**30:.1f} GiB, half of the free "
+                    f"{self._root}: the cache is full ({eviction.limit(self._root) / 2**30:.1f} GiB, half of the free "
                     "disk) and all of it is in use; what is new stays in memory; free space there, or set "
-                    f"${folder.CACHE} to a larger disk",
+                    f"${eviction.CACHE} to a larger disk",
                 )
                 return
             writer.reserve(size)
@@ -254,7 +254,7 @@ class Space:
         self._tell(
             "cache_unusable",
             f"{self._folder}: can't be used as a cache ({error.strerror or error}); what is computed stays in memory "
-            f"and is lost at the end; free space there, or set ${folder.CACHE} to a folder that can be written",
+            f"and is lost at the end; free space there, or set ${eviction.CACHE} to a folder that can be written",
         )
 
     def _tell(self, code: str, sentence: str) -> None:

@@ -14,11 +14,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from engine.data.pictures import Pixels, centre_crop
-from engine.data.store import PictureStore
-from engine.data.views import CENTRE, View, Views
-from engine.environment import usable_cores
+from engine.data.augmented_views import CENTRE, View, Views
+from engine.data.image import Pixels, centre_crop
+from engine.data.image_cache import PictureStore
 from engine.models.architecture import Preprocessing
+from engine.system.devices import usable_cores
 
 
 class PictureDataset(Dataset[torch.Tensor]):

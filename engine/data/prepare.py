@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.cache.digests import FileDigests
-from engine.cache.folder import cache_root
-from engine.cache.rows import Keys
+from engine.cache.eviction import cache_root
+from engine.cache.feature_files import Keys
+from engine.cache.file_digests import FileDigests
 from engine.cache.space import Space
-from engine.config import RunConfig
-from engine.data import leakage
-from engine.data.pictures import Pixels
-from engine.data.source import Picture, Source
-from engine.data.splits import check_classes, classes_missing, keep_splits, split
-from engine.data.store import (
+from engine.config.schema import RunConfig
+from engine.data import near_duplicates
+from engine.data.image import Pixels
+from engine.data.image_cache import (
     PictureStore,
     Spaces,
     decode_again,
@@ -27,11 +25,13 @@ from engine.data.store import (
     memory_budget,
     pictures_space,
 )
+from engine.data.source import Picture, Source
+from engine.data.splits import check_classes, classes_missing, keep_splits, split
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
-from engine.progress import Report
-from engine.protocol import DataReady, SkippedFile
-from engine.rundir import RunFolder, data_label
+from engine.runs.events import DataReady, SkippedFile
+from engine.runs.folder import RunFolder, data_label
+from engine.runs.progress import Report
 
 _MOST_SKIPPED = 0.2  # beyond this share of unreadable files the data are not what the user thinks they are
 
@@ -121,8 +121,8 @@ def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Callable[[str, 
     except KeyError:  # damaged underneath; the next run makes them anew
         return
     fingerprints.close()
-    if leaks := leakage.find_leaks(data.splits, data.keys, rows):
-        on_problem("leakage", leakage.sentence(leaks, data.splits, data.pictures))
+    if leaks := near_duplicates.find_leaks(data.splits, data.keys, rows):
+        on_problem("leakage", near_duplicates.sentence(leaks, data.splits, data.pictures))
 
 
 def _look_for_classes(data: Data, on_problem: Callable[[str, str], None]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from engine.config import DataConfig
+from engine.config.schema import DataConfig
 from engine.data import torchvision_source
-from engine.data.folders import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
+from engine.data.folder_source import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
 from engine.data.source import Picture, Source, from_files
 from engine.errors import InputError
-from engine.printable import name_of, printable
-from engine.regular_files import open_regular
+from engine.files.escapes import name_of, printable
+from engine.files.safe_open import open_regular
 
 
 def open_source(config: DataConfig) -> Source:

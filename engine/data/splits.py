@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.config import DataConfig
-from engine.csv_cells import path_cell, text_cell
+from engine.config.schema import DataConfig
 from engine.data.source import Picture
 from engine.errors import InputError
-from engine.rundir import write_or_warn
+from engine.files.csv_cells import path_cell, text_cell
+from engine.runs.folder import write_or_warn
 
 SPLITS = ("train", "val", "test")
 

@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 from PIL import Image
 
-from engine.config import DataConfig
+from engine.config.schema import DataConfig
 from engine.data.source import Picture, Source
 from engine.errors import InputError, first_line
 

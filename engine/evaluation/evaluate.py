@@ -14,9 +14,9 @@ import torch
 from engine.data.prepare import Data
 from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class, weighted_f1
 from engine.evaluation.predictions import PredictionsFile
-from engine.evaluation.scores import mean_of
-from engine.protocol import Baseline, Evaluated, finite
-from engine.rundir import RunFolder, write_or_warn
+from engine.evaluation.ranking import mean_of
+from engine.runs.events import Baseline, Evaluated, finite
+from engine.runs.folder import RunFolder, write_or_warn
 
 Answers = tuple[torch.Tensor, torch.Tensor]  # logits (N, classes) in fp32 and labels (N,), of one batch
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.evaluation.scores import Calibration, Scores, rank
-from engine.protocol import ClassMetrics
+from engine.evaluation.ranking import Calibration, Scores, rank
+from engine.runs.events import ClassMetrics
 
 
 class Tally:

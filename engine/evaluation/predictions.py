@@ -11,7 +11,7 @@ from typing import TextIO
 
 import torch
 
-from engine.csv_cells import path_cell, text_cell
+from engine.files.csv_cells import path_cell, text_cell
 
 
 class PredictionsFile:

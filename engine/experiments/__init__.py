@@ -1,1 +1,3 @@
-"""Trying things before, beside and after training, and what comes of many runs."""
+"""Work over many short trials: learning-rate range test, linear probe and sweeps.
+
+It must not be known by anything below it."""

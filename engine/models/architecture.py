@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine.progress import Report
+from engine.runs.progress import Report
 
 
 @dataclass(frozen=True)

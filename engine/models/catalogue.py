@@ -6,7 +6,7 @@ import fnmatch
 
 import msgspec
 
-from engine.models import pip_zoo, timm_zoo, torchvision_zoo, zoo
+from engine.models import pip_source, registry, timm_source, torchvision_source
 
 
 class ModelEntry(msgspec.Struct):
@@ -24,10 +24,10 @@ class ModelEntry(msgspec.Struct):
 
 def models_like(pattern: str) -> list[ModelEntry]:
     """Networks whose name holds ``pattern`` or matches it as a shell pattern; timm's if it begins with "timm/"."""
-    if pattern.startswith(zoo.TIMM_PREFIX):
-        names = [zoo.TIMM_PREFIX + name for name in timm_zoo.names()]
+    if pattern.startswith(registry.TIMM_PREFIX):
+        names = [registry.TIMM_PREFIX + name for name in timm_source.names()]
     else:
-        names = [pip_zoo.NAME, *torchvision_zoo.names()]
+        names = [pip_source.NAME, *torchvision_source.names()]
     return [_entry(name) for name in names if pattern in name or fnmatch.fnmatch(name, pattern)]
 
 
@@ -35,11 +35,11 @@ def weights_folders() -> dict[str, str]:
     """Where downloaded weights are kept."""
     from huggingface_hub import constants
 
-    return {"torchvision's folder": str(torchvision_zoo.folder()), "timm's folder": constants.HF_HUB_CACHE}
+    return {"torchvision's folder": str(torchvision_source.folder()), "timm's folder": constants.HF_HUB_CACHE}
 
 
 def _entry(name: str) -> ModelEntry:
-    found = zoo.architecture(name)
+    found = registry.architecture(name)
     pretrained = found.pretrained
     return ModelEntry(
         name=name,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.config import HeadConfig
+from engine.config.schema import HeadConfig
 
 
 class DropoutLinear(nn.Linear):

@@ -11,11 +11,11 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from engine.errors import first_line
-from engine.models.cutting import CannotCut, boundary, computed_once, part, row_shape, state_read
-from engine.models.freeze import Freezing
-from engine.models.tracing import PICTURE, observe, operation, text, trace
-from engine.models.zoo import Classifier
-from engine.randomness import same_randomness
+from engine.models.cut import CannotCut, boundary, computed_once, part, row_shape, state_read
+from engine.models.freezing import Freezing
+from engine.models.registry import Classifier
+from engine.models.trace import PICTURE, observe, operation, text, trace
+from engine.rng import same_randomness
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ import safetensors.torch
 import torch
 
 from engine.errors import InputError, first_line
-from engine.models import zoo
-from engine.progress import Report
-from engine.protocol import WeightsReport
-from engine.regular_files import open_regular
+from engine.files.safe_open import open_regular
+from engine.models import registry
+from engine.runs.events import WeightsReport
+from engine.runs.progress import Report
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _DEEPEST = 3  # tables within tables in which a state dict is looked for; a pickle may hold itself
 
 
-def load_weights(classifier: zoo.Classifier, weights: str, report: Report) -> WeightsReport:
+def load_weights(classifier: registry.Classifier, weights: str, report: Report) -> WeightsReport:
     """Load "default", "none" or a file into ``classifier``.
 
     The default weights' own classifier is left out: its classes are others. A file's is taken where its shape
@@ -34,7 +34,7 @@ def load_weights(classifier: zoo.Classifier, weights: str, report: Report) -> We
         if f"{classifier.head[0]}.weight" in [*result.mismatched, *result.unexpected]:
             classifier.original_head = _head_of(state, classifier.head[0])
         return result
-    pretrained = zoo.architecture(classifier.name).pretrained
+    pretrained = registry.architecture(classifier.name).pretrained
     if pretrained is None:
         raise InputError(f'{classifier.name} has no pretrained weights; set model.weights to a file or to "none"')
     state = pretrained.load(classifier.preprocessing.image_size, report)
@@ -111,7 +111,7 @@ def _plain(key: object) -> str:
     return str(key).removeprefix("module.").removeprefix("_orig_mod.")
 
 
-def _fit(classifier: zoo.Classifier, state: dict[str, torch.Tensor], source: str) -> WeightsReport:
+def _fit(classifier: registry.Classifier, state: dict[str, torch.Tensor], source: str) -> WeightsReport:
     own = classifier.module.state_dict()
     fitting = {key: tensor for key, tensor in state.items() if key in own and _fits(tensor, own[key])}
     result = WeightsReport(

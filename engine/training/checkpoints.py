@@ -19,13 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from engine.config import RunConfig, from_tables
+from engine.config.schema import RunConfig, from_tables
 from engine.errors import first_line
-from engine.models.freeze import FrozenMemory
-from engine.protocol import Epoch
-from engine.randomness import RandomState
-from engine.rundir import RunFolder, sync_folder
-from engine.state import best_epoch
+from engine.models.freezing import FrozenMemory
+from engine.rng import RandomState
+from engine.runs.events import Epoch
+from engine.runs.folder import RunFolder, sync_folder
+from engine.runs.state import best_epoch
 from engine.training.optimizers import NamedState
 
 MODEL = "model.safetensors"

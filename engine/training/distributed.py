@@ -25,8 +25,8 @@ import torch
 from torch import distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
 
-from engine import under_torchrun
 from engine.errors import RankLost, first_line
+from engine.system import rank_env
 
 Value = TypeVar("Value")
 
@@ -59,7 +59,7 @@ class Ranks:
         store, rank, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))  # pyright: ignore[reportPrivateImportUsage]
         ranks = cls(rank, count)
         ranks._base = store
-        ranks._store = PrefixStore(f"tltui attempt {under_torchrun.attempt()}", store)
+        ranks._store = PrefixStore(f"tltui attempt {rank_env.attempt()}", store)
         if count > 1:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, store=ranks._store, rank=rank, world_size=count, timeout=_PATIENCE)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from engine import protocol
-from engine.evaluation.similarity import gram, linear_cka
 from engine.models.split import Split
-from engine.models.stage_outputs import HEAD_INPUT, Outputs, Suffix, features, of_whole
-from engine.randomness import same_randomness
+from engine.models.stage_features import HEAD_INPUT, Outputs, Suffix, features, of_whole
+from engine.rng import same_randomness
+from engine.runs import events
+from engine.training.cka import gram, linear_cka
 from engine.training.session import Session
 
 _PICTURES = 128  # enough for two digits of CKA, and a small part of an epoch
@@ -93,7 +93,7 @@ class Forgetting:
         grams = {name: gram(torch.cat(found)) for name, found in parts.items()}
         return _Seen(grams, torch.cat(answers) if answers else None)
 
-    def _warn(self, event: protocol.Forgetting) -> None:
+    def _warn(self, event: events.Forgetting) -> None:
         before = self._before.cka if self._before else {}
         falls = {stage: before.get(stage, 1.0) - cka for stage, cka in event.cka.items()}
         stage = max(falls, key=lambda name: falls[name], default="")
@@ -109,14 +109,14 @@ def _answers(head: dict[str, torch.Tensor], given: torch.Tensor) -> torch.Tensor
     return functional.conv2d(given, weight, bias).mean((2, 3)).argmax(1)
 
 
-def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> protocol.Forgetting:
+def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> events.Forgetting:
     similarities = {
         stage: linear_cka(first.grams[stage], own) for stage, own in now.grams.items() if stage in first.grams
     }
     agreement = None
     if first.answers is not None and now.answers is not None:
         agreement = float((first.answers == now.answers).double().mean())
-    return protocol.Forgetting(
+    return events.Forgetting(
         epoch=session.epoch + 1,
         step=session.step,
         pictures=pictures,
@@ -125,7 +125,7 @@ def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> prot
     )
 
 
-def _advice(session: Session, event: protocol.Forgetting, stage: str, before: float) -> str:
+def _advice(session: Session, event: events.Forgetting, stage: str, before: float) -> str:
     factor, cka = session.config.optimizer.backbone_lr_factor, event.cka[stage]
     return (
         f"epoch {event.epoch} took {stage} far from its pretrained features (CKA {before:.2f} → {cka:.2f}); "

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from engine.compute.loss import Criterion, balanced_weights
+from engine.config.phases import part_of
 from engine.data.loaders import shuffled_batches
 from engine.errors import Stopped, TrainingFailed
-from engine.progress import Report
-from engine.protocol import Epoch, Step, finite
-from engine.recipe import part_of
-from engine.training import optimizers, schedules
+from engine.runs.events import Epoch, Step, finite
+from engine.runs.progress import Report
+from engine.training import lr_schedules, optimizers
 from engine.training.checkpoints import Totals
-from engine.training.criterion import Criterion, balanced_weights
 from engine.training.forgetting import Forgetting
 from engine.training.session import Session
 from engine.training.step import Launched, StepResult, launch, read
@@ -107,7 +107,7 @@ def train_batches(session: Session, batches: list[list[int]], criterion: Criteri
                     return
             config, per_epoch = session.config, session.steps_per_epoch
             part = part_of(config, session.epoch)
-            factor = schedules.factor(config.schedule, session.step - part.first * per_epoch, per_epoch, part.epochs)
+            factor = lr_schedules.factor(config.schedule, session.step - part.first * per_epoch, per_epoch, part.epochs)
             optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
             session.step += 1
             steps.add(launch(session, batch, criterion))

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from engine.config import OptimizerConfig
-from engine.models.structure import stages
-from engine.models.zoo import Classifier
+from engine.config.schema import OptimizerConfig
+from engine.models.layer_tree import stages
+from engine.models.registry import Classifier
 
 # What an optimizer remembers of each parameter (moments, step count), by the parameter's name.
 NamedState = dict[str, dict[str, Any]]

@@ -13,21 +13,20 @@ import msgspec
 import torch
 from torch.optim import Optimizer
 
-from engine import config as settings
-from engine import recipe
-from engine.config import RunConfig
-from engine.control import Control
+from engine.compute.batch_fit import Fits, Place
+from engine.compute.precision import Precision
+from engine.config import phases
+from engine.config import schema as settings
+from engine.config.freeze_rules import HEAD
+from engine.config.schema import RunConfig
 from engine.data.loaders import batch_count
 from engine.data.prepare import Data
 from engine.errors import InputError, Stopped
-from engine.evaluation.answers import answers
-from engine.models.freeze import Freezing
+from engine.models.freezing import Freezing
+from engine.models.registry import Classifier
 from engine.models.split import Split, split
-from engine.models.zoo import Classifier
-from engine.past import Past
-from engine.plan import HEAD
-from engine.progress import Report, quiet
-from engine.protocol import (
+from engine.rng import put_back, random_state
+from engine.runs.events import (
     AnyCommand,
     Boundary,
     Checkpoint,
@@ -42,18 +41,19 @@ from engine.protocol import (
     Stop,
     Warning,
 )
-from engine.randomness import put_back, random_state
-from engine.rundir import EventLog, RunFolder
-from engine.state import best_epoch
+from engine.runs.folder import EventLog, RunFolder
+from engine.runs.progress import Report, quiet
+from engine.runs.replay import Past
+from engine.runs.state import best_epoch
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter, Totals
+from engine.training.control import Control
 from engine.training.distributed import ALONE, Ranks, tensors_of
-from engine.training.feed import Feed
-from engine.training.memory import Fits, Place
+from engine.training.feature_loader import Feed
+from engine.training.initial_weights import StartWeights
 from engine.training.optimizers import Depth, NamedState
-from engine.training.precision import Precision
-from engine.training.shared_control import SharedControl
-from engine.training.start import StartWeights
+from engine.training.predict_logits import answers
+from engine.training.rank_control import SharedControl
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
 _BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epoch, too
@@ -142,10 +142,10 @@ class Session:
 
     def take_up_phase(self) -> None:
         """Put the phase in force in which the epoch to come lies, and tell of it, where that is another one."""
-        part = recipe.part_of(self.config, self.epoch)
+        part = phases.part_of(self.config, self.epoch)
         if part.number == self.phase:
             return
-        before, self.config, self.phase = self.config, recipe.in_force(self.config, part.number), part.number
+        before, self.config, self.phase = self.config, phases.in_force(self.config, part.number), part.number
         freeze, optimizer = self.config.freeze, self.config.optimizer
         if freeze.rules != before.freeze.rules or optimizer.layer_decay != before.optimizer.layer_decay:
             self.put_plan_in_force(freeze.rules)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from engine.compute.batch_fit import is_out_of_memory, release
+from engine.compute.loss import Criterion
 from engine.errors import TrainingFailed
-from engine.protocol import Layers
+from engine.runs.events import Layers
 from engine.training import optimizers
-from engine.training.criterion import Criterion
-from engine.training.feed import Batch
-from engine.training.layers import Look, is_due
-from engine.training.memory import is_out_of_memory, release
-from engine.training.origin import find_origin
-from engine.training.passes import Before, fewest, forward_backward
+from engine.training.feature_loader import Batch
+from engine.training.forward_backward import Before, fewest, forward_backward
+from engine.training.layer_stats import Look, is_due
+from engine.training.nonfinite import find_origin
 from engine.training.session import Session
 
 _TOO_LARGE = (

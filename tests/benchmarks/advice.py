@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.config import RunConfig, from_tables, with_settings
-from engine.experiments.depth_advice import HEAD_RATE
-from engine.experiments.probe import probe_for
-from engine.experiments.sweep.conduct import Worker
+from engine.config.schema import RunConfig, from_tables, with_settings
+from engine.experiments.linear_probe.probe import probe_for
+from engine.experiments.linear_probe.recommendation import HEAD_RATE
 from engine.experiments.sweep.definition import define
 from engine.experiments.sweep.definition import from_tables as sweep_file
+from engine.experiments.sweep.events import SweepResults
 from engine.experiments.sweep.results import results
 from engine.experiments.sweep.study import open_study
-from engine.experiments.sweep.told import SweepResults
-from engine.models.structure import describe
-from engine.progress import quiet
-from engine.rundir import EventTail, RunFolder
-from engine.state import fold_all
+from engine.experiments.sweep.worker import Worker
+from engine.models.layer_tree import describe
+from engine.runs.folder import EventTail, RunFolder
+from engine.runs.progress import quiet
+from engine.runs.state import fold_all
 from tests.benchmarks.diagnosis_runs import write_pictures
 from tests.conftest import Engine
 

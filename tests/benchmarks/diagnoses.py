@@ -18,11 +18,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import protocol as p
-from engine.config import to_toml
-from engine.experiments.diagnosis import diagnose
-from engine.rundir import EventTail, RunFolder
-from engine.state import RunState, fold, fold_all
+from engine.config.schema import to_toml
+from engine.diagnosis.diagnose import diagnose
+from engine.runs import events as p
+from engine.runs.folder import EventTail, RunFolder
+from engine.runs.state import RunState, fold, fold_all
 from tests.benchmarks.diagnosis_runs import Made, made_runs, write_pictures
 
 
@@ -46,10 +46,10 @@ def make(made: Made, folder: Path) -> None:
     run = RunFolder(folder / "runs" / made.name)
     if run.events.exists() and fold_all(EventTail(run, steps=False).poll()).finished:
         return
-    from engine.control import Control
-    from engine.past import Past
-    from engine.run import carry_out
-    from engine.rundir import EventLog
+    from engine.process.run import carry_out
+    from engine.runs.folder import EventLog
+    from engine.runs.replay import Past
+    from engine.training.control import Control
 
     run.path.mkdir(parents=True, exist_ok=True)
     run.config.write_text(to_toml(made.config(folder / "pictures"), comments=False))

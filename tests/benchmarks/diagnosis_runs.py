@@ -1,4 +1,4 @@
-"""Runs that are made to show what `engine.experiments.diagnosis` is to find, and runs that are well.
+"""Runs that are made to show what `engine.diagnosis.diagnose` is to find, and runs that are well.
 
 Small pictures, small networks, seconds each. The rules were tuned on digits and letters; signs and solar cells are held
 out.
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.config import RunConfig, from_tables
+from engine.config.schema import RunConfig, from_tables
 
 _LETTERS = "ABDEFGHKMRSW"
 _SIGNS = "&%@?#+=*"

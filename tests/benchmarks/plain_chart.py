@@ -16,8 +16,8 @@ from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.protocol import Epoch, Step
-from engine.rundir import EventTail, RunFolder
+from engine.runs.events import Epoch, Step
+from engine.runs.folder import EventTail, RunFolder
 
 
 class Chart(Widget):

@@ -24,16 +24,16 @@ from pathlib import Path
 
 import psutil
 
-from engine.lock import Lock
-from engine.protocol import CommandApplied, Pause, Stop
-from engine.rundir import CommandTail, EventLog, EventTail, RunFolder, new_command_id, send
-from engine.state import RunState, fold
+from engine.runs.events import CommandApplied, Pause, Stop
+from engine.runs.folder import CommandTail, EventLog, EventTail, RunFolder, new_command_id, send
+from engine.runs.lock import Lock
+from engine.runs.state import RunState, fold
 from tests.benchmarks.test_interface_speed import curves_of
 from tests.ui.folded_runs import beginning, training
 from tests.ui.networks import resnet18
 from tests.ui.pseudo_terminal import Terminal
-from tltui import runs
-from tltui.demo import demo_config
+from tltui.runs import registry
+from tltui.settings.demo import demo_config
 
 COLUMNS, ROWS = 120, 40
 EPOCHS, STEPS_PER_EPOCH, STEPS_PER_SECOND = 100, 40, 20
@@ -71,7 +71,7 @@ def write_run(path: Path) -> None:
 def a_run(folder: Path, real_engine: bool) -> Iterator[RunFolder]:
     """A run that trains until the block is left."""
     if real_engine:
-        run, process = runs.start(folder, demo_config({"train.epochs": "200"}))
+        run, process = registry.start(folder, demo_config({"train.epochs": "200"}))
     else:
         run = RunFolder(folder / "ab12-flowers")
         run.path.mkdir(parents=True)
@@ -93,7 +93,7 @@ def a_run(folder: Path, real_engine: bool) -> Iterator[RunFolder]:
 @contextmanager
 def busy_cores() -> Iterator[None]:
     """As many processes as there are cores, each taking one, in a session of their own that gives way as the engine."""
-    burn = f"import os; from engine.worker import give_way; give_way(); [os.fork() for _ in range({FORKS})]"
+    burn = f"import os; from engine.process.worker import give_way; give_way(); [os.fork() for _ in range({FORKS})]"
     burning = subprocess.Popen([sys.executable, "-c", f"{burn}\nwhile True: pass"], start_new_session=True)
     try:
         yield

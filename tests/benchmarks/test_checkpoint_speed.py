@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.config import RunConfig
-from engine.progress import quiet
+from engine.config.schema import RunConfig
+from engine.runs.progress import quiet
 from engine.training.loop import train
 from engine.training.session import Session
 

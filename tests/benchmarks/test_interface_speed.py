@@ -18,11 +18,11 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 
-from engine.protocol import ClassMetrics, Evaluated
-from engine.state import fold, fold_all
+from engine.runs.events import ClassMetrics, Evaluated
+from engine.runs.state import fold, fold_all
 from tests.ui.folded_runs import beginning, training
 from tests.ui.networks import large_network
-from tltui.plan_editor import PlanEditor
+from tltui.freeze_plan.editor import PlanEditor
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 from tltui.widgets.curves import Curves
 from tltui.widgets.layer_tree import LayerTree

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine.config import from_tables
-from engine.progress import quiet
-from engine.training.layers import Look
+from engine.config.schema import from_tables
+from engine.runs.progress import quiet
+from engine.training.layer_stats import Look
 from engine.training.loop import train
 from tests.conftest import Sessions
-from tltui.demo import demo_config
+from tltui.settings.demo import demo_config
 
 HEAD_ONLY = {"freeze.rules": '["freeze *", "train head"]'}
 WHOLE_RESNET = {"model.name": "resnet18", "model.weights": "none", "freeze.rules": "[]", "data.image_size": "64"}

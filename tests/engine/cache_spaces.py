@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cache.digests import as_keys, digest
-from engine.cache.rows import Keys, Row
+from engine.cache.feature_files import Keys, Row
+from engine.cache.file_digests import as_keys, digest
 from engine.cache.space import Space
 
 IDENTITY = "ab" * 16

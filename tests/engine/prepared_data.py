@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.data.prepare import Data, prepare_data
 from engine.data.sources import open_source
 from engine.models.architecture import Preprocessing
-from engine.progress import quiet
-from engine.protocol import DataReady
-from engine.rundir import create
+from engine.runs.events import DataReady
+from engine.runs.folder import create
+from engine.runs.progress import quiet
 
 PREPROCESSING = Preprocessing(32, 36, (0.5,) * 3, (0.5,) * 3, "bilinear")
 

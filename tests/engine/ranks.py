@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from engine.cache.folder import CACHE, cache_root
-from engine.rundir import RunFolder
+from engine.cache.eviction import CACHE, cache_root
+from engine.runs.folder import RunFolder
 from tests.faults.lives import Script, follow
 
 
@@ -22,7 +22,7 @@ class Together:
     ) -> None:
         """``caches``: of each process its own, as on machines that share no files."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["engine.run"])
+        context.set_forkserver_preload(["engine.process.run"])
         with socket.create_server(("localhost", 0)) as free:
             port = free.getsockname()[1]
         self._processes: list[BaseProcess] = [
@@ -54,7 +54,7 @@ class Together:
 
 
 def _be_rank(folder: RunFolder, rank: int, count: int, port: int, script: Script, cache: Path) -> None:
-    from engine import worker
+    from engine.process import worker
 
     os.environ |= {
         "TORCHELASTIC_RUN_ID": "test",

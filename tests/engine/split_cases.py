@@ -11,11 +11,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from engine.config import HeadConfig
-from engine.models import zoo
-from engine.models.freeze import Freezing
+from engine.config.schema import HeadConfig
+from engine.models import registry
+from engine.models.freezing import Freezing
+from engine.models.layer_tree import keeps_batch_statistics, stages
 from engine.models.split import Split, split
-from engine.models.structure import keeps_batch_statistics, stages
 
 CLASSES = 5
 PICTURES = 3
@@ -46,10 +46,10 @@ class _ZerosAtFirst(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def build(name: str, image_size: int = 0, dtype: torch.dtype = torch.float32) -> zoo.Classifier:
+def build(name: str, image_size: int = 0, dtype: torch.dtype = torch.float32) -> registry.Classifier:
     """A network whose random weights and statistics have a scale at which every layer counts and nothing overflows."""
     with _ZerosAtFirst():
-        classifier = zoo.build(name, CLASSES, HeadConfig(dropout=0.2), image_size)
+        classifier = registry.build(name, CLASSES, HeadConfig(dropout=0.2), image_size)
     torch.manual_seed(0)
     with torch.no_grad():
         for path, parameter in classifier.module.named_parameters():
@@ -69,28 +69,30 @@ def build(name: str, image_size: int = 0, dtype: torch.dtype = torch.float32) ->
     return classifier
 
 
-def plan(classifier: zoo.Classifier, kind: str) -> list[str]:
+def plan(classifier: registry.Classifier, kind: str) -> list[str]:
     """Rules by the word: "mixed" trains the last stage and the third last, and freezes the one between them."""
     parts = [[f"train {path}" for path in paths] for _, paths in stages(classifier.module, classifier.head)]
     trained = {"head only": [], "last stage": parts[-1], "mixed": [*parts[-3], *parts[-1]]}[kind]
     return ["freeze *", *trained, "train head"]
 
 
-def split_under(classifier: zoo.Classifier, rules: list[str], norm_stats: str = "follow") -> tuple[Split, Freezing]:
+def split_under(
+    classifier: registry.Classifier, rules: list[str], norm_stats: str = "follow"
+) -> tuple[Split, Freezing]:
     """The split of a network under a plan."""
     freezing = Freezing(classifier.module, classifier.head, norm_stats)
     freezing.apply(rules)
     return split(classifier, freezing), freezing
 
 
-def pictures(classifier: zoo.Classifier, count: int = PICTURES) -> torch.Tensor:
+def pictures(classifier: registry.Classifier, count: int = PICTURES) -> torch.Tensor:
     """Noise in the shape of normalized pictures."""
     size = classifier.preprocessing.image_size
     like = next(classifier.module.parameters())
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7)).to(like)
 
 
-def compare(classifier: zoo.Classifier, parts: Split, freezing: Freezing) -> Errors:
+def compare(classifier: registry.Classifier, parts: Split, freezing: Freezing) -> Errors:
     """Put the same pictures through both, with the same random numbers and the same statistics at the start."""
     module, inputs = classifier.module, pictures(classifier)
     statistics = _statistics(module)

@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import RunConfig, allowed, from_tables, is_live, load, settings, to_toml, with_setting
+from engine.config.schema import (
+    RunConfig,
+    allowed,
+    from_tables,
+    is_live,
+    load,
+    settings,
+    to_toml,
+    with_setting,
+)
 from engine.errors import InputError
 
 DIGITS = {"data": {"source": "digits"}}

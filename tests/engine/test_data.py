@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import DataConfig, RunConfig
-from engine.csv_cells import text_cell
+from engine.config.schema import DataConfig, RunConfig
 from engine.data.source import Picture
 from engine.data.sources import open_source
 from engine.data.splits import keep_splits, split
 from engine.errors import InputError
+from engine.files.csv_cells import text_cell
 from tests.conftest import COLOURS, make_pictures
 from tests.engine.prepared_data import prepared
 

@@ -17,18 +17,18 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from engine.cache.digests import FileDigests, as_keys, digest
-from engine.cache.folder import CACHE
-from engine.config import DataConfig, RunConfig
+from engine.cache.eviction import CACHE
+from engine.cache.file_digests import FileDigests, as_keys, digest
+from engine.config.schema import DataConfig, RunConfig
+from engine.data.augmented_views import Views
+from engine.data.image import Pixels, centre_crop, prepare, to_rgb
+from engine.data.image_cache import PictureStore, Spaces, decode_all, fingerprints_space, pictures_space
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
-from engine.data.pictures import Pixels, centre_crop, prepare, to_rgb
 from engine.data.sources import open_source
-from engine.data.store import PictureStore, Spaces, decode_all, fingerprints_space, pictures_space
-from engine.data.views import Views
 from engine.errors import InputError
-from engine.progress import quiet
-from engine.protocol import Warning
-from engine.rundir import EventTail
+from engine.runs.events import Warning
+from engine.runs.folder import EventTail
+from engine.runs.progress import quiet
 from tests.conftest import Engine, make_pictures
 from tests.engine.prepared_data import no_problem, prepared
 

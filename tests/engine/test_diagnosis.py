@@ -11,14 +11,14 @@ import msgspec
 import pytest
 import torch
 
-from engine import protocol as p
-from engine.config import RunConfig, with_live_setting, with_setting
+from engine.config.schema import RunConfig, with_live_setting, with_setting
+from engine.diagnosis.diagnose import diagnose
+from engine.diagnosis.finding import Finding
 from engine.errors import TrainingFailed
-from engine.experiments.diagnosis import diagnose
-from engine.experiments.rules.finding import Finding
-from engine.progress import quiet
-from engine.rundir import EventTail
-from engine.state import RunState, fold_all
+from engine.runs import events as p
+from engine.runs.folder import EventTail
+from engine.runs.progress import quiet
+from engine.runs.state import RunState, fold_all
 from engine.training.loop import train
 from engine.training.validation import Validation
 from tests.conftest import Sessions, make_pictures

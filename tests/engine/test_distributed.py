@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from engine.cache.listing import spaces
-from engine.config import RunConfig, to_toml, with_setting
+from engine.config.schema import RunConfig, to_toml, with_setting
 from engine.data.loaders import share_of
-from engine.lock import is_locked
-from engine.protocol import (
+from engine.runs.events import (
     CommandApplied,
     Epoch,
     Evaluated,
@@ -33,8 +32,9 @@ from engine.protocol import (
     Stop,
     Warning,
 )
-from engine.rundir import EventTail, RunFolder, create, send
-from engine.state import fold_all
+from engine.runs.folder import EventTail, RunFolder, create, send
+from engine.runs.lock import is_locked
+from engine.runs.state import fold_all
 from tests.conftest import Engine, make_pictures
 from tests.engine.ranks import Together
 from tests.faults.lives import Life, Script

@@ -15,16 +15,16 @@ import msgspec
 import pytest
 import torch
 
-from engine.config import HeadConfig, RunConfig
-from engine.estimate import LoopCosts, Profile, estimate, read_plan
-from engine.models import zoo
-from engine.models.freeze import Freezing
-from engine.models.profile import measure_network
+from engine.compute.precision import Precision
+from engine.config.schema import HeadConfig, RunConfig
+from engine.costs.estimate import LoopCosts, Profile, estimate, read_plan
+from engine.costs.profile import measure_network
+from engine.models import registry
+from engine.models.freezing import Freezing
+from engine.models.layer_tree import describe
 from engine.models.split import split
-from engine.models.structure import describe
-from engine.protocol import DataReady, Epoch
-from engine.rundir import EventTail
-from engine.training.precision import Precision
+from engine.runs.events import DataReady, Epoch
+from engine.runs.folder import EventTail
 from tests.conftest import Engine, make_pictures
 
 Configs = Callable[..., RunConfig]
@@ -45,9 +45,9 @@ NO_LOOP = LoopCosts(step=0.0, evaluation_step=0.0, epoch=0.0, memory=0)
 
 
 @functools.cache
-def measured(name: str) -> tuple[zoo.Classifier, Profile, dict[str, Any]]:
+def measured(name: str) -> tuple[registry.Classifier, Profile, dict[str, Any]]:
     side = 0 if name.startswith("timm/") else 64
-    classifier = zoo.build(name, 3, HeadConfig(), side)
+    classifier = registry.build(name, 3, HeadConfig(), side)
     return classifier, measure_network(classifier, CPU, CPU, 2, NO_LOOP), describe(name, 3, side, HeadConfig())
 
 

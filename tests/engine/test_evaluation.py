@@ -25,10 +25,10 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import precision_recall_fscore_support as scores
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class, weighted_f1
-from engine.evaluation.scores import Calibration
+from engine.evaluation.ranking import Calibration
 from tests.conftest import Engine
 
 

@@ -14,17 +14,17 @@ import pytest
 import torch
 from torch import nn
 
-from engine.cache.folder import CACHE, FITS
-from engine.config import RunConfig
+from engine.cache.eviction import CACHE, FITS
+from engine.compute.batch_fit import is_out_of_memory
+from engine.compute.loss import Criterion
+from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
-from engine.progress import quiet
-from engine.protocol import Warning
-from engine.rundir import EventTail
-from engine.training.criterion import Criterion
-from engine.training.feed import Batch
+from engine.runs.events import Warning
+from engine.runs.folder import EventTail
+from engine.runs.progress import quiet
+from engine.training.feature_loader import Batch
+from engine.training.forward_backward import forward_backward
 from engine.training.loop import make_criterion, train
-from engine.training.memory import is_out_of_memory
-from engine.training.passes import forward_backward
 from engine.training.session import Session
 from engine.training.step import launch, read
 from tests.conftest import Sessions
@@ -200,7 +200,7 @@ def test_where_not_one_picture_fits_the_run_fails_with_what_to_change(
 LIMITED = """
 import resource, sys, torch
 from torch import nn
-from engine.training.memory import is_out_of_memory
+from engine.compute.batch_fit import is_out_of_memory
 torch.set_num_threads(1)
 layer = nn.Conv2d(3, 64, 3, padding=1)
 layer(torch.ones(1, 3, 64, 64)).sum().backward()

@@ -17,23 +17,23 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from engine.config import HeadConfig, from_tables
+from engine.config.schema import HeadConfig, from_tables
 from engine.errors import InputError
-from engine.exporting import about as abouts
-from engine.exporting.card import card
-from engine.exporting.comparison import Comparison, compare
-from engine.exporting.export import Exported, export
-from engine.exporting.formats import FORMATS, open_export
-from engine.exporting.network import open_run
-from engine.exporting.place import whole_folder
-from engine.exporting.plain import plain_network
-from engine.exporting.predict import Predicted, Unreadable, pictures_at, predict
-from engine.exporting.samples import Samples, sample_pictures
-from engine.models import zoo
-from engine.printable import name_of
-from engine.progress import quiet
-from engine.rundir import RunFolder
-from engine.trained import load_trained
+from engine.evaluation.load_run import load_trained
+from engine.export import metadata as abouts
+from engine.export.export import Exported, export
+from engine.export.formats import FORMATS, open_export
+from engine.export.model_card import card
+from engine.export.output_folder import whole_folder
+from engine.export.plain_network import plain_network
+from engine.export.predict import Predicted, Unreadable, pictures_at, predict
+from engine.export.predictor import open_run
+from engine.export.sample_images import Samples, sample_pictures
+from engine.export.verify import Comparison, compare
+from engine.files.escapes import name_of
+from engine.models import registry
+from engine.runs.folder import RunFolder
+from engine.runs.progress import quiet
 from tests.conftest import TINY, Engine, make_pictures
 
 
@@ -170,7 +170,7 @@ def test_what_a_killed_process_left_goes_and_what_it_put_aside_comes_back(tmp_pa
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from engine.exporting.place import whole_folder\n"
+        "from engine.export.output_folder import whole_folder\n"
         "with whole_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').touch()\n"
         "    print('half', flush=True)\n"
@@ -275,7 +275,7 @@ def test_the_code_in_the_card_builds_the_network_that_was_trained(name: str, hid
     import timm
     import torchvision
 
-    classifier = zoo.build(name, 5, HeadConfig(hidden=hidden))
+    classifier = registry.build(name, 5, HeadConfig(hidden=hidden))
     plain = plain_network(classifier, 5)
     namespace = {"torch": torch, "timm": timm, "torchvision": torchvision}
     exec("\n".join(plain.code), namespace)

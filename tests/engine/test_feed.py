@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.cache import folder as cache_folder
-from engine.config import RunConfig
+from engine.cache import eviction as cache_folder
+from engine.compute.precision import Precision
+from engine.config.schema import RunConfig
 from engine.models.split import _unsplit
-from engine.progress import quiet
-from engine.protocol import Boundary, ModelReady, Set, Step, Warning
-from engine.rundir import EventTail, new_command_id, send
+from engine.runs.events import Boundary, ModelReady, Set, Step, Warning
+from engine.runs.folder import EventTail, new_command_id, send
+from engine.runs.progress import quiet
 from engine.training.loop import train
-from engine.training.precision import Precision
 from engine.training.session import Session
 from tests.conftest import Engine, Sessions
 
@@ -162,7 +162,7 @@ def test_unfreezing_on_the_way_goes_on_with_the_right_inputs(session: Sessions, 
 def test_rows_that_would_not_fit_are_computed_anew_and_that_is_said(
     session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("engine.training.feed._disk_limit", lambda: 0)
+    monkeypatch.setattr("engine.training.feature_loader._disk_limit", lambda: 0)
     run = session(config(data={"cache_gb": 1e-7}))
     assert "cache_too_small" in {warning.code for warning in told(run, Warning)}
     counted = count(run)

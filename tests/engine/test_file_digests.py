@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cache.digests import FileDigests, digest
+from engine.cache.file_digests import FileDigests, digest
 from tests.engine.cache_spaces import (
     ends_well,
     start,

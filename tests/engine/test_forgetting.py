@@ -10,20 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.config import HeadConfig, RunConfig, with_setting
-from engine.control import Control
-from engine.evaluation.similarity import gram, linear_cka
-from engine.models import zoo
-from engine.models.freeze import Freezing
+from engine.compute.precision import Precision
+from engine.config.schema import HeadConfig, RunConfig, with_setting
+from engine.models import registry
+from engine.models.freezing import Freezing
 from engine.models.split import split
-from engine.models.stage_outputs import HEAD_INPUT, Suffix, of_whole
-from engine.past import Past
-from engine.progress import quiet
-from engine.protocol import Forgetting, Warning
-from engine.run import prepare
-from engine.rundir import EventLog, EventTail
+from engine.models.stage_features import HEAD_INPUT, Suffix, of_whole
+from engine.process.run import prepare
+from engine.runs.events import Forgetting, Warning
+from engine.runs.folder import EventLog, EventTail
+from engine.runs.progress import quiet
+from engine.runs.replay import Past
+from engine.training.cka import gram, linear_cka
+from engine.training.control import Control
 from engine.training.loop import train
-from engine.training.precision import Precision
 from engine.training.session import Session
 from tests.conftest import TINY, Sessions, make_weights
 
@@ -84,7 +84,7 @@ def test_similarity_knows_no_rotation_scale_or_offset_and_sees_nothing_in_noise(
     ],
 )
 def test_stages_give_the_same_behind_a_cut_as_in_the_whole_network(name: str, rules: list[str]):
-    classifier = zoo.build(name, 3, HeadConfig(), 64 if "vit" not in name else 0)
+    classifier = registry.build(name, 3, HeadConfig(), 64 if "vit" not in name else 0)
     freezing = Freezing(classifier.module, classifier.head, "follow")
     freezing.apply(rules)
     found = split(classifier, freezing)
@@ -109,7 +109,7 @@ def test_the_original_classifier_answers_as_the_network_that_it_came_from(
 ):
     file = make_weights(tmp_path / "weights.pt")
     run = session(config(model={"weights": str(file)}, freeze={"rules": LAST_STAGE}))
-    original = zoo.architecture(TINY["name"]).build(32).eval()
+    original = registry.architecture(TINY["name"]).build(32).eval()
     original.load_state_dict(torch.load(file, weights_only=True))
     head = run.classifier.original_head
     run.classifier.module.eval()

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.config import RunConfig, with_setting
-from engine.models.freeze import Freezing
-from engine.progress import quiet
-from engine.protocol import CommandApplied, CommandRejected, Epoch, Set, Warning
-from engine.rundir import EventTail, new_command_id, send
+from engine.config.schema import RunConfig, with_setting
+from engine.models.freezing import Freezing
+from engine.runs.events import CommandApplied, CommandRejected, Epoch, Set, Warning
+from engine.runs.folder import EventTail, new_command_id, send
+from engine.runs.progress import quiet
 from engine.training.loop import train
 from engine.training.optimizers import named_state
 from engine.training.session import Session

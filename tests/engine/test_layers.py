@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from engine.config import RunConfig
-from engine.control import Control
-from engine.past import Past
-from engine.progress import quiet
-from engine.protocol import Layers, Set, Step, Warning
-from engine.randomness import random_state
-from engine.run import prepare
-from engine.rundir import EventLog, EventTail, new_command_id, send
-from engine.training.layers import is_due
+from engine.compute.precision import Precision
+from engine.config.schema import RunConfig
+from engine.process.run import prepare
+from engine.rng import random_state
+from engine.runs.events import Layers, Set, Step, Warning
+from engine.runs.folder import EventLog, EventTail, new_command_id, send
+from engine.runs.progress import quiet
+from engine.runs.replay import Past
+from engine.training.control import Control
+from engine.training.layer_stats import is_due
 from engine.training.loop import make_criterion, train
-from engine.training.precision import Precision
 from engine.training.session import Session
 from engine.training.step import launch, read
 from tests.conftest import Sessions

@@ -13,14 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import lock
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.lock import Holder, Lock, is_locked, this_process
-from engine.rundir import RunFolder, create
+from engine.runs import lock
+from engine.runs.folder import RunFolder, create
+from engine.runs.lock import Holder, Lock, is_locked, this_process
 
 HOLD = (
-    "import sys; from pathlib import Path; from engine.lock import Lock; from engine.rundir import RunFolder\n"
+    "import sys; from pathlib import Path\n"
+    "from engine.runs.lock import Lock; from engine.runs.folder import RunFolder\n"
     "lock = Lock(RunFolder(Path(sys.argv[1]))); print('held', flush=True); sys.stdin.read(); lock.release()"
 )
 
@@ -54,8 +55,8 @@ def test_the_number_of_a_dead_engine_may_belong_to_another_process(folder: RunFo
 
 def test_a_child_that_outlives_its_engine_holds_no_lock(folder: RunFolder):
     code = (
-        "import os, sys, time; from pathlib import Path; from engine.lock import Lock\n"
-        "from engine.rundir import RunFolder\n"
+        "import os, sys, time; from pathlib import Path; from engine.runs.lock import Lock\n"
+        "from engine.runs.folder import RunFolder\n"
         "lock = Lock(RunFolder(Path(sys.argv[1])))\n"
         "if os.fork() == 0: print('held', flush=True); sys.stdin.read(); os._exit(0)\n"
         "time.sleep(60)"
@@ -82,8 +83,8 @@ def elsewhere(**values: object) -> Holder:
 
 def test_an_engine_on_a_machine_whose_locks_are_not_seen_here_is_noticed_by_its_signs_of_life(folder: RunFolder):
     code = (
-        "import sys, time; from pathlib import Path; import msgspec; from engine.lock import Holder\n"
-        "path = Path(sys.argv[1]) / 'engine.lock'; beat = 0\n"
+        "import sys, time; from pathlib import Path; import msgspec; from engine.runs.lock import Holder\n"
+        "path = Path(sys.argv[1]) / 'engine.runs.lock'; beat = 0\n"
         "while True:\n"
         "    content = Holder(process_id=1, started='1', boot='another', host='elsewhere', beat=beat)\n"
         "    path.write_bytes(msgspec.json.encode(content).ljust(512))\n"

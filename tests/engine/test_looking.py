@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.evaluation.gradcam import grad_cam
-from engine.looks import Ask, Look
-from engine.rundir import RunFolder
+from engine.process.image_protocol import Ask, Look
+from engine.runs.folder import RunFolder
 from tests.conftest import Engine
 
 
@@ -67,7 +67,7 @@ def test_a_layer_without_places_is_refused():
 
 
 def answers(folder: RunFolder, asks: Iterable[Ask]) -> list[Look]:
-    command = [sys.executable, "-m", "engine.looking", str(folder.path)]
+    command = [sys.executable, "-m", "engine.process.image_server", str(folder.path)]
     lines = b"".join(msgspec.json.encode(ask) + b"\n" for ask in asks)
     done = subprocess.run(command, input=lines, capture_output=True, check=True)
     return [msgspec.json.decode(line, type=Look) for line in done.stdout.splitlines()]

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import Stopped
-from engine.experiments.lines import RatesLine
-from engine.experiments.lr_curve import RATES, Curve, Found, Tried, read_off
-from engine.experiments.lr_find import SWEEPS, find
-from engine.experiments.lr_trial import trial
-from engine.progress import quiet
-from engine.randomness import random_state
+from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried, read_off
+from engine.experiments.lr_range_test.rollback import trial
+from engine.experiments.lr_range_test.test import SWEEPS, find
+from engine.experiments.server.json_lines import RatesLine
+from engine.rng import random_state
+from engine.runs.progress import quiet
 from engine.training import optimizers
 from engine.training.loop import make_criterion, train, train_batches
 from engine.training.session import Session
@@ -141,7 +141,7 @@ def test_what_the_head_gains_alone_is_no_merit_of_the_backbones_rate():
 
 def asked(config: RunConfig, read: int | None = None) -> tuple[list[RatesLine], int]:
     """The lines that the process writes, of which so many are read before it is stopped, and its exit status."""
-    command = [sys.executable, "-m", "engine.experiments.asked", "lr-find"]
+    command = [sys.executable, "-m", "engine.experiments.server.server", "lr-find"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin
         assert process.stdout

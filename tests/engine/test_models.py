@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models._api import Weights
 
-from engine.config import HeadConfig
+from engine.config.freeze_rules import decide_model
+from engine.config.schema import HeadConfig
 from engine.errors import InputError
-from engine.models import pip_zoo, torchvision_zoo, zoo
-from engine.models.structure import describe, layer_tree, stages
+from engine.models import pip_source, registry, torchvision_source
+from engine.models.layer_tree import describe, layer_tree, stages
 from engine.models.weights import load_weights, read_state_dict
-from engine.plan import decide_model
-from engine.progress import quiet
+from engine.runs.progress import quiet
 
 CLASSES = 7
 TIMM = """
@@ -43,13 +43,13 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
-def on_meta(name: str, *, hidden: list[int] | None = None, size: int = 0) -> zoo.Classifier:
-    classifier = zoo.build(name, CLASSES, HeadConfig(hidden=hidden or []), size, on_meta=True)
-    zoo.check_image_size(classifier)
+def on_meta(name: str, *, hidden: list[int] | None = None, size: int = 0) -> registry.Classifier:
+    classifier = registry.build(name, CLASSES, HeadConfig(hidden=hidden or []), size, on_meta=True)
+    registry.check_image_size(classifier)
     return classifier
 
 
-@pytest.mark.parametrize("name", [*torchvision_zoo.names(), pip_zoo.NAME, *(f"timm/{name}" for name in TIMM)])
+@pytest.mark.parametrize("name", [*torchvision_source.names(), pip_source.NAME, *(f"timm/{name}" for name in TIMM)])
 def test_every_network_gets_the_right_head_tree_and_plan(name: str):
     classifier = on_meta(name)
     tree = layer_tree(classifier, CLASSES)
@@ -84,7 +84,7 @@ def test_the_head_is_where_the_family_has_it(name: str, head: list[str]):
 
 
 def test_the_heads_dropout_replaces_the_familys_and_hidden_layers_come_before_the_last():
-    vgg = zoo.build("vgg11", CLASSES, HeadConfig(dropout=0.3), on_meta=True).module
+    vgg = registry.build("vgg11", CLASSES, HeadConfig(dropout=0.3), on_meta=True).module
     assert vgg.get_submodule("classifier.6").dropout == 0.3
     assert vgg.get_submodule("classifier.5").p == 0.0
     assert vgg.get_submodule("classifier.2").p == 0.5
@@ -98,27 +98,27 @@ def test_the_heads_dropout_replaces_the_familys_and_hidden_layers_come_before_th
 
 
 def test_dropout_of_the_head_acts_in_training_alone():
-    head = zoo.build("timm/test_resnet", CLASSES, HeadConfig(dropout=0.5)).module.get_submodule("fc")
+    head = registry.build("timm/test_resnet", CLASSES, HeadConfig(dropout=0.5)).module.get_submodule("fc")
     features = torch.ones(64, head.in_features)
     assert not torch.equal(head.train()(features), head(features))
     assert torch.equal(head.eval()(features), torch.nn.functional.linear(features, head.weight, head.bias))
 
 
 def test_trained_weights_fit_the_plain_network():
-    classifier = zoo.build("resnet18", CLASSES, HeadConfig())
-    plain = torchvision_zoo.models.resnet18(num_classes=CLASSES)
+    classifier = registry.build("resnet18", CLASSES, HeadConfig())
+    plain = torchvision_source.models.resnet18(num_classes=CLASSES)
     plain.load_state_dict(classifier.module.state_dict())
     picture = torch.randn(1, 3, 64, 64)
     assert torch.equal(plain.eval()(picture), classifier.module.eval()(picture))
 
 
 def test_preprocessing_comes_from_the_weights():
-    vit = zoo.architecture("vit_h_14").preprocessing
+    vit = registry.architecture("vit_h_14").preprocessing
     assert (vit.image_size, vit.resize_size, vit.interpolation) == (518, 518, "bicubic")
-    lite = zoo.architecture("efficientnet_lite0").preprocessing
+    lite = registry.architecture("efficientnet_lite0").preprocessing
     assert (lite.mean, lite.std, lite.image_size) == ((0.5,) * 3, (0.5,) * 3, 224)
-    assert zoo.architecture("inception_v3").preprocessing.image_size == 299
-    assert zoo.architecture("resnet50").preprocessing.at(112).resize_size == 116
+    assert registry.architecture("inception_v3").preprocessing.image_size == 299
+    assert registry.architecture("resnet50").preprocessing.at(112).resize_size == 116
 
 
 def test_a_size_that_does_not_fit_is_refused_with_the_setting():
@@ -139,7 +139,7 @@ def test_a_size_that_does_not_fit_is_refused_with_the_setting():
 )
 def test_an_unknown_network_is_refused_with_the_nearest(name: str, says: str):
     with pytest.raises(InputError, match=says):
-        zoo.architecture(name)
+        registry.architecture(name)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_tree_knows_shapes_order_and_batch_statistics():
 
 
 def test_the_pip_packages_weights_make_the_network_that_they_were_trained_for():
-    classifier = zoo.build(pip_zoo.NAME, CLASSES, HeadConfig())
+    classifier = registry.build(pip_source.NAME, CLASSES, HeadConfig())
     report = load_weights(classifier, "default", quiet)
     assert (report.missing, report.unexpected, report.mismatched) == ([], [], [])
     theirs = torch.load(report.source, weights_only=True)
@@ -178,9 +178,9 @@ def test_the_pip_packages_weights_make_the_network_that_they_were_trained_for():
 
 def test_default_weights_on_disk_are_used_without_a_network(offline: Path):
     offline.mkdir(parents=True)
-    original = torchvision_zoo.models.squeezenet1_1()
+    original = torchvision_source.models.squeezenet1_1()
     torch.save(original.state_dict(), offline / "squeezenet1_1-b8a52dc0.pth")
-    classifier = zoo.build("squeezenet1_1", CLASSES, HeadConfig())
+    classifier = registry.build("squeezenet1_1", CLASSES, HeadConfig())
     report = load_weights(classifier, "default", quiet)
     assert (report.missing, report.unexpected, report.mismatched) == ([], [], [])
     assert torch.equal(classifier.module.get_submodule("features.0").weight, original.features[0].weight)
@@ -188,8 +188,8 @@ def test_default_weights_on_disk_are_used_without_a_network(offline: Path):
 
 def test_position_embeddings_follow_the_size(offline: Path):
     offline.mkdir(parents=True)
-    torch.save(torchvision_zoo.models.vit_b_32().state_dict(), offline / "vit_b_32-d86f8d99.pth")
-    classifier = zoo.build("vit_b_32", CLASSES, HeadConfig(), 96)
+    torch.save(torchvision_source.models.vit_b_32().state_dict(), offline / "vit_b_32-d86f8d99.pth")
+    classifier = registry.build("vit_b_32", CLASSES, HeadConfig(), 96)
     assert load_weights(classifier, "default", quiet).mismatched == []
 
 
@@ -198,7 +198,7 @@ def test_position_embeddings_follow_the_size(offline: Path):
 )
 def test_without_a_network_one_sentence_names_the_file_wanted(name: str, file: str, offline: Path):
     with pytest.raises(InputError) as caught:
-        load_weights(zoo.build(name, CLASSES, HeadConfig()), "default", quiet)
+        load_weights(registry.build(name, CLASSES, HeadConfig()), "default", quiet)
     sentence = str(caught.value)
     assert file in sentence
     assert "model.weights" in sentence
@@ -211,7 +211,7 @@ def test_a_download_is_checked_kept_and_shows_progress(offline: Path, tmp_path: 
         monkeypatch.delenv(name)
     served = tmp_path / "served"
     served.mkdir()
-    torch.save(torchvision_zoo.models.squeezenet1_1().state_dict(), served / "plain")
+    torch.save(torchvision_source.models.squeezenet1_1().state_dict(), served / "plain")
     digest = hashlib.sha256((served / "plain").read_bytes()).hexdigest()[:8]
     (served / "plain").rename(served / f"net-{digest}.pth")
     (served / "net-00000000.pth").write_bytes(b"damaged on the way")
@@ -226,11 +226,11 @@ def test_a_download_is_checked_kept_and_shows_progress(offline: Path, tmp_path: 
         return Weights(url=f"http://127.0.0.1:{server.server_port}/{file}", transforms=quiet, meta={"_file_size": 4.7})
 
     try:
-        state = torchvision_zoo._load("squeezenet1_1", weights(f"net-{digest}.pth"), 224, quiet)  # type: ignore[arg-type]
+        state = torchvision_source._load("squeezenet1_1", weights(f"net-{digest}.pth"), 224, quiet)  # type: ignore[arg-type]
         assert len(state) == 52
         assert [path.name for path in offline.iterdir()] == [f"net-{digest}.pth"]
         with pytest.raises(InputError, match="invalid hash"):
-            torchvision_zoo._load("squeezenet1_1", weights("net-00000000.pth"), 224, quiet)  # type: ignore[arg-type]
+            torchvision_source._load("squeezenet1_1", weights("net-00000000.pth"), 224, quiet)  # type: ignore[arg-type]
         assert [path.name for path in offline.iterdir()] == [f"net-{digest}.pth"]
     finally:
         server.shutdown()
@@ -238,7 +238,7 @@ def test_a_download_is_checked_kept_and_shows_progress(offline: Path, tmp_path: 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_local_file_is_loaded_with_a_report_of_what_did_not_fit(suffix: str, tmp_path: Path):
-    state = zoo.build("timm/test_resnet", 3, HeadConfig()).module.state_dict()
+    state = registry.build("timm/test_resnet", 3, HeadConfig()).module.state_dict()
     del state["bn1.weight"]
     state["stranger"] = torch.ones(1)
     path = tmp_path / f"weights{suffix}"
@@ -246,7 +246,7 @@ def test_a_local_file_is_loaded_with_a_report_of_what_did_not_fit(suffix: str, t
         torch.save({"epoch": 3, "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}, path)
     else:
         save_file(state, path)
-    classifier = zoo.build("timm/test_resnet", CLASSES, HeadConfig())
+    classifier = registry.build("timm/test_resnet", CLASSES, HeadConfig())
     report = load_weights(classifier, str(path), quiet)
     assert report.missing == ["bn1.weight"]
     assert report.unexpected == ["stranger"]
@@ -287,11 +287,11 @@ def test_what_is_no_weights_file_is_one_sentence(name: str, content: bytes | Non
 def test_weights_of_another_network_are_refused(tmp_path: Path):
     save_file({"some.weight": torch.ones(3)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="none of its 1 tensors fits timm/test_resnet"):
-        load_weights(zoo.build("timm/test_resnet", 3, HeadConfig()), str(tmp_path / "other.safetensors"), quiet)
+        load_weights(registry.build("timm/test_resnet", 3, HeadConfig()), str(tmp_path / "other.safetensors"), quiet)
 
 
-@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/vit_base_r50_s16_224", pip_zoo.NAME])
+@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/vit_base_r50_s16_224", pip_source.NAME])
 def test_describing_a_network_draws_no_random_numbers(name: str):
     before = torch.get_rng_state()
-    zoo.build(name, CLASSES, HeadConfig(hidden=[4]), on_meta=True)
+    registry.build(name, CLASSES, HeadConfig(hidden=[4]), on_meta=True)
     assert torch.equal(torch.get_rng_state(), before)

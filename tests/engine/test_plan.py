@@ -1,7 +1,7 @@
 import pytest
 
+from engine.config.freeze_rules import decide
 from engine.errors import InputError
-from engine.plan import decide
 
 MODULES = ["", "conv1", "layer1", "layer1.0", "layer1.0.bn", "layer4", "layer4.0", "head", "head.fc"]
 PARAMETERS = ["token", "conv1.weight", "layer1.0.bn.weight", "layer4.0.weight", "layer4.0.bias", "head.fc.weight"]

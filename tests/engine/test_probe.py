@@ -14,15 +14,22 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits, load_sample_images
 
-from engine.config import HeadConfig, RunConfig, from_tables, with_settings
+from engine.config.freeze_rules import decide_model
+from engine.config.schema import HeadConfig, RunConfig, from_tables, with_settings
 from engine.errors import InputError, Stopped
-from engine.experiments.depth_advice import MANY_A_CLASS, MANY_PICTURES, advise, best_stage
-from engine.experiments.probe import choose, pooled, probe_for
-from engine.experiments.probed import HEAD_INPUT, Backbone, Pictures, Probed, SourceAnswers, Stage
-from engine.experiments.transferability import SourceAnswersSum, logme
-from engine.models.structure import describe
-from engine.plan import decide_model
-from engine.progress import quiet
+from engine.experiments.linear_probe.logme import SourceAnswersSum, logme
+from engine.experiments.linear_probe.probe import choose, pooled, probe_for
+from engine.experiments.linear_probe.recommendation import MANY_A_CLASS, MANY_PICTURES, advise, best_stage
+from engine.experiments.linear_probe.results import (
+    HEAD_INPUT,
+    Backbone,
+    Pictures,
+    Probed,
+    SourceAnswers,
+    Stage,
+)
+from engine.models.layer_tree import describe
+from engine.runs.progress import quiet
 from tests.conftest import make_weights
 
 LITE0 = "efficientnet_lite0"

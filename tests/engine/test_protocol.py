@@ -4,7 +4,7 @@ import math
 import msgspec
 import pytest
 
-from engine import protocol as p
+from engine.runs import events as p
 
 STEP = p.Step(
     seq=3, time=1.5, step=1, epoch=1, loss=0.5, lr={"head": 0.1}, grad_norm=1.0, images_per_second=9.0

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import RunConfig, from_tables, load, to_toml, with_setting
+from engine.config.freeze_rules import decide_model
+from engine.config.phases import begun, in_force, part_of
+from engine.config.recipes import READY_MADE, ready_made
+from engine.config.schema import RunConfig, from_tables, load, to_toml, with_setting
 from engine.errors import InputError
-from engine.models.structure import describe
-from engine.plan import decide_model
-from engine.progress import quiet
-from engine.protocol import CommandApplied, ParameterCounts, Phase, Set, Step
-from engine.ready_made import READY_MADE, ready_made
-from engine.recipe import begun, in_force, part_of
-from engine.rundir import EventTail
-from engine.state import fold_all
-from engine.state import in_force as settings_in_force
+from engine.models.layer_tree import describe
+from engine.runs.events import CommandApplied, ParameterCounts, Phase, Set, Step
+from engine.runs.folder import EventTail
+from engine.runs.progress import quiet
+from engine.runs.state import fold_all
+from engine.runs.state import in_force as settings_in_force
 from engine.training.loop import train
 from tests.conftest import TINY, Sessions
 

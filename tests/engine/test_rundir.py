@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.lock import Lock, is_locked
-from engine.protocol import Pause, Warning, encode
-from engine.rundir import (
+from engine.runs.events import Pause, Warning, encode
+from engine.runs.folder import (
     CommandTail,
     EventLog,
     EventTail,
@@ -21,6 +20,7 @@ from engine.rundir import (
     send,
     write_atomically,
 )
+from engine.runs.lock import Lock, is_locked
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_steps_can_be_passed_over(folder: RunFolder):
 
 def test_commands_of_many_senders_all_arrive_whole(folder: RunFolder):
     code = (
-        "import sys; from pathlib import Path; from engine.rundir import *; from engine.protocol import Set\n"
+        "import sys; from pathlib import Path; from engine.runs.folder import *; from engine.runs.events import Set\n"
         "for n in range(100): send(RunFolder(Path(sys.argv[1])), Set(id=new_command_id(), key='k' * 300, value=n))"
     )
     senders = [subprocess.Popen([sys.executable, "-c", code, str(folder.path)]) for _ in range(4)]
@@ -98,7 +98,7 @@ def test_a_line_that_is_no_command_comes_as_text(folder: RunFolder):
 
 def test_the_lock_belongs_to_one_process_and_ends_with_it(folder: RunFolder):
     code = (
-        "import sys; from pathlib import Path; from engine.lock import *\n"
+        "import sys; from pathlib import Path; from engine.runs.lock import *\n"
         "lock = Lock(RunFolder(Path(sys.argv[1]))); print('held', flush=True); sys.stdin.read()"
     )
     assert not is_locked(folder)

@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
-from engine.models import zoo
+from engine.models import registry
 from engine.models.architecture import Preprocessing
 from engine.models.split import Split, bridge
 from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
@@ -221,10 +221,10 @@ class Toy(nn.Module):
         self.head = nn.Linear(4, 2)
 
 
-def toy(module: nn.Module) -> zoo.Classifier:
+def toy(module: nn.Module) -> registry.Classifier:
     torch.manual_seed(0)
     preprocessing = Preprocessing(8, 8, (0.0,) * 3, (1.0,) * 3, "bilinear")
-    return zoo.Classifier("toy", module, ["head"], 0.0, preprocessing)
+    return registry.Classifier("toy", module, ["head"], 0.0, preprocessing)
 
 
 def checked(module: nn.Module, rules: list[str]) -> Split:

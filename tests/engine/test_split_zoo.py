@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.models import torchvision_zoo
+from engine.models import torchvision_source
 from engine.models.split import bridge
 from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
 
@@ -103,7 +103,7 @@ TIMM = {
     "efficientvit_m0": 0,
     "gcvit_xxtiny": 0,
 }
-NETWORKS = {name: SIZES.get(name, 32 if name.startswith("vit_") else 64) for name in torchvision_zoo.names()} | {
+NETWORKS = {name: SIZES.get(name, 32 if name.startswith("vit_") else 64) for name in torchvision_source.names()} | {
     f"timm/{name}": size for name, size in TIMM.items()
 }
 IN_DOUBLE = {"resnet18": 64, "densenet121": 32, "swin_t": 64, "vit_b_16": 32, "timm/convnext_atto": 64}

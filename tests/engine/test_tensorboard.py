@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.protocol import Step
-from engine.rundir import RunFolder
-from engine.tensorboard import writer
+from engine.runs.events import Step
+from engine.runs.folder import RunFolder
+from engine.training.tensorboard import writer
 from tests.conftest import Engine
 
 

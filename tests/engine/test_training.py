@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.config import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig, with_setting
+from engine.compute.loss import Criterion, balanced_weights
+from engine.compute.precision import choose_precision
+from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig, with_setting
 from engine.errors import InputError, Stopped, TrainingFailed
-from engine.models import zoo
-from engine.progress import quiet
-from engine.protocol import (
+from engine.models import registry
+from engine.runs.events import (
     Checkpoint,
     CommandApplied,
     CommandRejected,
@@ -28,11 +29,10 @@ from engine.protocol import (
     Stop,
     Warning,
 )
-from engine.rundir import EventTail, new_command_id, send
-from engine.training import checkpoints, optimizers, schedules
-from engine.training.criterion import Criterion, balanced_weights
+from engine.runs.folder import EventTail, new_command_id, send
+from engine.runs.progress import quiet
+from engine.training import checkpoints, lr_schedules, optimizers
 from engine.training.loop import train
-from engine.training.precision import choose_precision
 from engine.training.session import Session
 from tests.conftest import TINY, Engine, Sessions
 
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine
 
 
 def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:
-    classifier = zoo.build(name, 3, HeadConfig())
+    classifier = registry.build(name, 3, HeadConfig())
     trainable = dict(classifier.module.named_parameters())
     return optimizers.build(config, trainable, optimizers.depths(classifier)).param_groups
 
@@ -86,7 +86,7 @@ def test_class_tokens_and_embeddings_train_at_the_stems_rate():
 
 
 def curve(name: str, warmup: float = 0.0) -> list[float]:
-    return [schedules.factor(ScheduleConfig(name=name, warmup_epochs=warmup), step, 10, 9) for step in range(90)]
+    return [lr_schedules.factor(ScheduleConfig(name=name, warmup_epochs=warmup), step, 10, 9) for step in range(90)]
 
 
 def test_schedules_have_their_shapes():
@@ -115,7 +115,7 @@ def test_auxiliary_heads_add_their_loss_with_their_weight():
     alone = Criterion(None, 0.0, 0.4)
     expected = alone(logits, labels) + 0.4 * alone(other, labels)
     assert torch.equal(alone((logits, other), labels), expected)
-    inception = zoo.build("inception_v3", 3, HeadConfig())
+    inception = registry.build("inception_v3", 3, HeadConfig())
     outputs = inception.module.train()(torch.randn(2, 3, 299, 299))
     Criterion(None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
     assert inception.module.get_submodule("AuxLogits.fc").weight.grad is not None

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import pytest
 
-from engine.data.views import CENTRE, Views
+from engine.data.augmented_views import CENTRE, Views
 
 KEYS = [blake2b(bytes([number]), digest_size=16).digest() for number in range(200)]
 

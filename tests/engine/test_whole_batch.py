@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 from engine.training.distributed import Ranks
-from engine.training.whole_batch import WholeBatch
+from engine.training.sync_layers import WholeBatch
 
 SHAPES = {"features": (6, 5), "maps": (6, 5, 4, 3), "tokens": (6, 7, 5)}
 

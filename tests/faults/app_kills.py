@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from engine.config import RunConfig, with_setting
-from engine.rundir import RunFolder, create
+from engine.config.schema import RunConfig, with_setting
+from engine.runs.folder import RunFolder, create
 from tests.faults.kills import Report
 from tests.faults.lives import Life
 from tests.faults.short_run import Outcome, log_problems, script, short_config

@@ -22,19 +22,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from engine.cache.digests import FileDigests
-from engine.config import HeadConfig, RunConfig, from_tables
+from engine.cache.file_digests import FileDigests
+from engine.config.schema import HeadConfig, RunConfig, from_tables
+from engine.data.image_cache import Spaces, decode_all, fingerprints_space, pictures_space
 from engine.data.prepare import prepare_data
 from engine.data.source import Picture, from_files
 from engine.data.sources import open_source
-from engine.data.store import Spaces, decode_all, fingerprints_space, pictures_space
 from engine.errors import InputError
-from engine.models import zoo
+from engine.files.escapes import printable
+from engine.models import registry
 from engine.models.architecture import Preprocessing
 from engine.models.weights import load_weights
-from engine.printable import printable
-from engine.progress import quiet
-from engine.rundir import create
+from engine.runs.folder import create
+from engine.runs.progress import quiet
 from tests.conftest import TINY, make_pictures
 from tests.faults.corpus_files import FILES, JPEG, PNG
 from tests.faults.hostile_runs import RUNS
@@ -265,7 +265,7 @@ class _Bomb:
 def _weights(name: str, write: Callable[[Path], object]) -> Callable[[Path], Outcome]:
     def look(folder: Path) -> Outcome:
         write(folder / name)
-        classifier = zoo.build("timm/test_resnet", 3, HeadConfig())
+        classifier = registry.build("timm/test_resnet", 3, HeadConfig())
         try:
             report = load_weights(classifier, str(folder / name), quiet)
         except InputError as error:
@@ -278,7 +278,7 @@ def _weights(name: str, write: Callable[[Path], object]) -> Callable[[Path], Out
 
 
 def _state() -> dict[str, torch.Tensor]:
-    return dict(zoo.build("timm/test_resnet", 3, HeadConfig()).module.state_dict())
+    return dict(registry.build("timm/test_resnet", 3, HeadConfig()).module.state_dict())
 
 
 def _zip_bomb(path: Path) -> None:

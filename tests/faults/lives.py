@@ -12,8 +12,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.protocol import AnyCommand, Event, Step
-from engine.rundir import EventLog, RunFolder, send
+from engine.runs.events import AnyCommand, Event, Step
+from engine.runs.folder import EventLog, RunFolder, send
 
 # (step, command): sent once the step is told. A kill between the two is made good by the next life.
 Script = list[tuple[int, AnyCommand]]
@@ -27,7 +27,7 @@ class Life:
         self, folder: RunFolder, script: Script, fault: Fault | None = None, cache: Path | None = None
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["engine.run"])
+        context.set_forkserver_preload(["engine.process.run"])
         self._process: BaseProcess = context.Process(target=_live, args=(folder, script, fault, cache))
         self._process.start()
         self.process_id = self._process.pid or 0
@@ -68,7 +68,7 @@ def wait_for_bytes(folder: RunFolder, size: int, life: Life) -> None:
 
 
 def _live(folder: RunFolder, script: Script, fault: Fault | None, cache: Path | None) -> None:
-    from engine import worker
+    from engine.process import worker
 
     log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)

@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 from safetensors.numpy import load_file
 
-from engine.config import RunConfig, from_tables
-from engine.past import key
-from engine.protocol import (
+from engine.config.schema import RunConfig, from_tables
+from engine.runs.events import (
     AnyEvent,
     CommandApplied,
     CommandRejected,
@@ -24,7 +23,8 @@ from engine.protocol import (
     Set,
     Step,
 )
-from engine.rundir import EventTail, RunFolder
+from engine.runs.folder import EventTail, RunFolder
+from engine.runs.replay import key
 from tests.conftest import TINY, make_pictures, make_weights
 from tests.faults.lives import Script
 

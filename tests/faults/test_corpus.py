@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InputError
-from engine.printable import printable
+from engine.files.escapes import printable
 from tests.faults.corpus import CASES, Case, check_output, outcomes, tltui
 
 KINDS = {"works", "skipped", "warned", "refused", "shown", "shown as lost"}

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.protocol import Warning
-from engine.rundir import EventLog, EventTail, RunFolder, create
+from engine.runs.events import Warning
+from engine.runs.folder import EventLog, EventTail, RunFolder, create
 from engine.training.session import Session
 from engine.training.step import StepResult
 from tests.faults.kills import uninterrupted
 from tests.faults.lives import Life
 from tests.faults.short_run import log_problems, short_config
 from tests.faults.writes import fail_at_writes
-from tltui.runs import resume
+from tltui.runs.registry import resume
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_events_wait_in_memory_while_the_disk_is_full(tmp_path: Path, config: Ca
     folder = create(tmp_path / "runs", config())
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from engine.protocol import Warning; from engine.rundir import EventLog, RunFolder\n"
+        "from engine.runs.events import Warning; from engine.runs.folder import EventLog, RunFolder\n"
         "log = EventLog(RunFolder(Path(sys.argv[1])))\n"
         "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
         "for number in range(300):\n"
@@ -124,7 +124,7 @@ def test_a_run_that_would_write_through_a_link_does_not_go_on(
     with pytest.raises(InputError, match="is a link and may lead anywhere"):
         resume(folder)
     engine = subprocess.run(
-        [sys.executable, "-m", "engine.worker", str(folder.path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "engine.process.worker", str(folder.path)], capture_output=True, text=True, check=False
     )
     assert engine.returncode == 2
     assert "is a link and may lead anywhere" in engine.stderr

@@ -11,13 +11,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import protocol as p
-from engine.config import RunConfig, from_tables, is_live, load, to_toml
-from engine.config import settings as all_settings
+from engine.config.schema import RunConfig, from_tables, is_live, load, to_toml
+from engine.config.schema import settings as all_settings
 from engine.errors import InputError
-from engine.past import Past
-from engine.rundir import EventLog, EventTail, RunFolder
-from engine.state import fold_all
+from engine.runs import events as p
+from engine.runs.folder import EventLog, EventTail, RunFolder
+from engine.runs.replay import Past
+from engine.runs.state import fold_all
 
 NAMES = st.text(max_size=12)
 COUNTS = st.integers(0, 2**40)

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import with_setting
-from engine.models.prefix import Rows
-from engine.protocol import (
+from engine.compute.loss import Criterion
+from engine.config.schema import with_setting
+from engine.models.frozen_prefix import Rows
+from engine.runs.events import (
     AnyEvent,
     Checkpoint,
     CommandApplied,
@@ -29,10 +30,9 @@ from engine.protocol import (
     Step,
     Warning,
 )
-from engine.rundir import EventTail, RunFolder, create, new_command_id, send
-from engine.state import fold_all
-from engine.training.criterion import Criterion
-from engine.training.feed import Batch
+from engine.runs.folder import EventTail, RunFolder, create, new_command_id, send
+from engine.runs.state import fold_all
+from engine.training.feature_loader import Batch
 from engine.training.session import Session
 from engine.training.step import Launched, StepResult
 from tests.faults.kills import kill_again_and_again, uninterrupted
@@ -127,7 +127,7 @@ def test_a_signal_is_obeyed_while_frozen_layers_are_computed(folder: RunFolder, 
 
 def slow_to_compute(folder: RunFolder) -> None:
     """As a large network on many pictures would be."""
-    from engine.models.prefix import Prefix
+    from engine.models.frozen_prefix import Prefix
 
     compute = Prefix.__call__
 
@@ -194,7 +194,7 @@ def test_pictures_that_vanish_or_change_before_they_are_read_are_passed_over_by_
 
 def some_vanish(folder: RunFolder) -> None:
     """Between the look into the folders and the reading."""
-    from engine import run
+    from engine.process import run
 
     one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
     prepare = run.prepare_data

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.rundir import RunFolder, create
+from engine.runs.folder import RunFolder, create
 from engine.training.checkpoints import damage
 from tests.faults.kills import Report, uninterrupted
 from tests.faults.lives import Life

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import RunConfig, to_toml
-from engine.lock import is_locked
-from engine.rundir import RunFolder
+from engine.config.schema import RunConfig, to_toml
+from engine.runs.folder import RunFolder
+from engine.runs.lock import is_locked
 from tests.tltui.test_command_line import CommandLine
-from tltui import runs
+from tltui.runs import registry
 
 RATES = '"optimizer.lr" = [0.01, 0.001, 1e-4]'
 
@@ -26,7 +26,7 @@ def tltui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLi
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = CommandLine(tmp_path)
     yield command
-    for folder in runs.folders(command.runs):
+    for folder in registry.folders(command.runs):
         if is_locked(folder):
             os.kill(engine_of(folder), signal.SIGKILL)
 

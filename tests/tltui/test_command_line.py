@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cache.digests import as_keys, digest
-from engine.cache.folder import CACHE
+from engine.cache.eviction import CACHE
+from engine.cache.file_digests import as_keys, digest
 from engine.cache.space import Space
-from engine.config import RunConfig, load, to_toml
-from engine.lock import is_locked
-from engine.protocol import CommandApplied, Epoch, Set, Step, decode_event
-from engine.rundir import EventTail, RunFolder, send
+from engine.config.schema import RunConfig, load, to_toml
+from engine.runs.events import CommandApplied, Epoch, Set, Step, decode_event
+from engine.runs.folder import EventTail, RunFolder, send
+from engine.runs.lock import is_locked
 from tests.conftest import make_pictures
-from tltui import runs
+from tltui.runs import registry
 
 TLTUI = [sys.executable, "-m", "tltui"]
 
@@ -58,7 +58,7 @@ class CommandLine:
         )
 
     def only_run(self) -> RunFolder:
-        (folder,) = runs.folders(self.runs)
+        (folder,) = registry.folders(self.runs)
         return folder
 
 
@@ -90,7 +90,7 @@ def long_run(tltui: CommandLine, config_file: Callable[..., str]) -> Iterator[Ru
 
 
 def wait_for(folder: RunFolder, kind: type) -> object:
-    return next(event for event in runs.follow(folder) if isinstance(event, kind))
+    return next(event for event in registry.follow(folder) if isinstance(event, kind))
 
 
 def test_a_new_config_can_have_the_phases_of_a_recipe(tltui: CommandLine, tmp_path: Path):
@@ -204,7 +204,7 @@ def test_killing_the_command_leaves_the_run_alive(tltui: CommandLine, config_fil
     command.communicate()
     folder = tltui.only_run()
     seen = max(event.seq for event in EventTail(folder).poll())
-    assert next(event for event in runs.follow(folder) if event and event.seq > seen + 20)
+    assert next(event for event in registry.follow(folder) if event and event.seq > seen + 20)
     assert tltui("stop", "last").returncode == 0
     assert not is_locked(folder)
 
@@ -226,7 +226,7 @@ def test_a_run_is_listed_steered_and_stopped_from_elsewhere(tltui: CommandLine, 
 
     stopped = tltui("stop", "last")
     assert stopped.returncode == 0, stopped.stderr
-    state = runs.read(long_run)
+    state = registry.read(long_run)
     assert state.status == "stopped"
     assert state.rules == ["freeze *", "train layer4", "train head"]
     assert state.finished is not None
@@ -247,7 +247,7 @@ def test_a_killed_engine_is_lost_and_following_it_says_so(tltui: CommandLine, lo
 
 
 def test_a_second_engine_on_a_run_is_refused(tltui: CommandLine, long_run: RunFolder):
-    worker = [sys.executable, "-m", "engine.worker", str(long_run.path)]
+    worker = [sys.executable, "-m", "engine.process.worker", str(long_run.path)]
     second = subprocess.run(worker, check=False, capture_output=True, text=True)
     assert second.returncode == 2
     assert "already being trained" in second.stderr
@@ -257,7 +257,7 @@ def test_a_second_engine_on_a_run_is_refused(tltui: CommandLine, long_run: RunFo
 
 def test_sigterm_ends_a_run_with_a_checkpoint(tltui: CommandLine, long_run: RunFolder):
     os.kill(json.loads(long_run.lock.read_text())["process_id"], signal.SIGTERM)
-    finished = [event for event in runs.follow(long_run) if event][-1]
+    finished = [event for event in registry.follow(long_run) if event][-1]
     assert (finished.status, finished.exit_code) == ("stopped", 130)
     assert (long_run.checkpoints / "last" / "model.safetensors").exists()
 
@@ -269,7 +269,7 @@ def test_a_killed_run_is_resumed_and_a_completed_one_left_alone(tltui: CommandLi
     os.kill(json.loads(folder.lock.read_text())["process_id"], signal.SIGKILL)
     while is_locked(folder):
         time.sleep(0.01)
-    epochs = runs.read(folder).epochs[-1].epoch + 3
+    epochs = registry.read(folder).epochs[-1].epoch + 3
     send(folder, Set(id="shorter", key="train.epochs", value=epochs))
     resumed = tltui.start("resume", "last", "--headless")
     output, errors = resumed.communicate(timeout=120)
@@ -303,7 +303,7 @@ def test_a_run_that_can_not_be_resumed_for_now_is_kept(
     photos.rename(tmp_path / "elsewhere")
     assert tltui("resume", "last").returncode == 2
     assert (folder.checkpoints / "last" / "SHA256SUMS").exists()
-    assert runs.read(folder).status == "failed"
+    assert registry.read(folder).status == "failed"
 
 
 def test_an_option_before_the_command_counts_as_after_it(tltui: CommandLine, tmp_path: Path):
@@ -322,7 +322,7 @@ def test_an_ambiguous_prefix_is_refused_with_the_runs_it_means(tltui: CommandLin
     refused = tltui("attach", "aaa")
     assert refused.returncode == 2
     assert "aaaa-one" in refused.stderr
-    assert runs.find(tltui.runs, "aaab").id == "aaab-two"
+    assert registry.find(tltui.runs, "aaab").id == "aaab-two"
 
 
 def test_the_demo_trains_on_digits_and_compares(tltui: CommandLine):
@@ -435,7 +435,7 @@ def test_completion_knows_settings_and_runs(tltui: CommandLine, config: Callable
 
 
 def test_every_command_has_help_with_an_example(tltui: CommandLine):
-    from tltui.cli import cli
+    from tltui.cli.main import cli
 
     for name in cli.commands:
         shown = tltui(name, "--help")

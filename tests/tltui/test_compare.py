@@ -10,14 +10,14 @@ import pytest
 from rich.cells import cell_len
 from scipy.stats import binomtest
 
-from engine.config import RunConfig, to_toml
+from engine.config.schema import RunConfig, to_toml
 from tests.compared_runs import write_runs
 from tests.tltui.test_command_line import CommandLine
-from tltui.comparing.columns import setting_columns
-from tltui.comparing.mcnemar import Discordant, holm, p_value
-from tltui.comparing.page import Layout, page
-from tltui.comparing.reading import Comparing
-from tltui.glyphs import ASCII, UNICODE, Glyphs
+from tltui.compare.columns import setting_columns
+from tltui.compare.html import Layout, page
+from tltui.compare.mcnemar import Discordant, holm, p_value
+from tltui.compare.reader import Comparing
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
 @pytest.fixture

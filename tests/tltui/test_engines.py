@@ -12,14 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.config import RunConfig
-from engine.protocol import RunStarted
-from engine.rundir import EventTail
-from tltui.engines import Engines
+from engine.config.schema import RunConfig
+from engine.runs.events import RunStarted
+from engine.runs.folder import EventTail
+from tltui.runs.engine_pool import Engines
 
 Config = Callable[..., RunConfig]
 ENGINE = Path(__file__).parent.parent.parent / "engine"
-APP = "from tltui.engines import Engines; engines = Engines(); engines.get_ready(); print('ready', flush=True); input()"
+APP = (
+    "from tltui.runs.engine_pool import Engines; engines = Engines(); engines.get_ready(); "
+    "print('ready', flush=True); input()"
+)
 
 
 def waiting(process: int) -> list[psutil.Process]:

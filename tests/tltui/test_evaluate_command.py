@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.config import RunConfig, to_toml
+from engine.config.schema import RunConfig, to_toml
 from tests.tltui.test_command_line import CommandLine
 
 

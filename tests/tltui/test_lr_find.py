@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import RunConfig, to_toml
-from engine.experiments.lr_curve import RATES, Curve, Found, read_off
+from engine.config.schema import RunConfig, to_toml
+from engine.experiments.lr_range_test.curve import RATES, Curve, Found, read_off
 from tests.tltui.test_command_line import CommandLine
-from tltui.lr_finding.page import Layout, result_page
-from tltui.lr_finding.taking import suggested_settings
+from tltui.settings.lr_suggestion import suggested_settings
+from tltui.tables.lr_curve import Layout, result_page
 
 
 @pytest.fixture

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import RunConfig, from_tables, load, to_toml
-from engine.experiments.probed import HEAD_INPUT, Backbone, Pictures, Probed, Recommendation, Stage
+from engine.config.schema import RunConfig, from_tables, load, to_toml
+from engine.experiments.linear_probe.results import (
+    HEAD_INPUT,
+    Backbone,
+    Pictures,
+    Probed,
+    Recommendation,
+    Stage,
+)
 from tests.tltui.test_command_line import CommandLine
-from tltui.glyphs import ASCII, UNICODE, Glyphs
-from tltui.options import overrides
-from tltui.probing.page import Layout, probed_page
-from tltui.probing.taking import advised_changes, as_options, as_toml
+from tltui.cli.options import overrides
+from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
+from tltui.tables.probe import Layout, probed_page
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
 @pytest.fixture

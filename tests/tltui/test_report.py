@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.config import RunConfig, load, to_toml
-from engine.progress import quiet
+from engine.config.schema import RunConfig, load, to_toml
+from engine.runs.progress import quiet
 from engine.training.loop import train
 from tests.conftest import Sessions, make_pictures
 from tests.tltui.test_command_line import CommandLine
-from tltui.report.command import write_report
+from tltui.cli.report import write_report
 
 EVIL = "<b onclick=x>`|[a](b)\x1b[31m"
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from engine.config import RunConfig, load
+from engine.config.schema import RunConfig, load
 from engine.errors import InputError
 from engine.experiments.sweep.definition import define, read_file
-from engine.experiments.sweep.ready import READY
-from engine.experiments.sweep.ready import to_toml as to_toml_of_sweep
-from engine.rundir import RunFolder
+from engine.experiments.sweep.presets import READY
+from engine.experiments.sweep.presets import to_toml as to_toml_of_sweep
+from engine.runs.folder import RunFolder
 from tests.tltui.conftest import engine_of
 from tests.tltui.test_command_line import CommandLine
-from tltui import runs
+from tltui.runs import registry
 
 LONG = 100_000  # epochs
 PATIENCE = 200  # seconds, for a machine that does much else
@@ -71,7 +71,7 @@ def test_a_sweep_goes_on_after_ctrl_c_after_a_kill_and_where_an_engine_was_lost(
     assert command.returncode == 130
     assert [fact["result"]["status"] for fact in told(rest) if fact["type"] == "trial_finished"] == ["stopped"]
     folder = tltui.only_run()
-    assert runs.read(folder, steps=False).status == "stopped"
+    assert registry.read(folder, steps=False).status == "stopped"
 
     command = tltui.start("sweep", "sweep.toml", "--json")
     started = until(command, "trial_started")
@@ -119,7 +119,7 @@ def test_a_sweep_is_listed_watched_and_stopped_from_elsewhere(tltui: CommandLine
         pass
     watching.kill()
     watching.communicate()
-    assert runs.read(tltui.only_run(), steps=False).status == "stopped"
+    assert registry.read(tltui.only_run(), steps=False).status == "stopped"
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_a_hopeless_trial_is_stopped_and_marked(tltui: CommandLine, sweep_file: 
     trials = told(done.stdout)[-1]["trials"]
     assert [trial["status"] for trial in trials] == ["completed"] * 5 + ["pruned"]
     assert trials[-1]["settings"] == {"optimizer.lr": 1e-9, "train.batch_size": 1}
-    assert runs.read(RunFolder(Path(trials[-1]["run"])), steps=False).status == "stopped"
+    assert registry.read(RunFolder(Path(trials[-1]["run"])), steps=False).status == "stopped"
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep, define, read_file
 from engine.experiments.sweep.results import settings_of
 from engine.experiments.sweep.storage import connect, replace_attribute
 from engine.experiments.sweep.study import Study, find_study, open_study
-from engine.rundir import RunFolder
+from engine.runs.folder import RunFolder
 from tests.tltui.test_command_line import CommandLine
 from tests.tltui.test_sweep import LONG, PATIENCE, told, until
-from tltui import runs
+from tltui.runs import registry
 
 SERVER = os.environ.get("TLTUI_TEST_STORAGE", "")
 STORAGES = [
@@ -186,7 +186,7 @@ def test_a_trial_that_hyperband_ends_is_a_run_that_was_stopped(
     pruned = [trial for trial in told(done.stdout)[-1]["trials"] if trial["status"] == "pruned"]
     assert pruned
     for trial in pruned:
-        run = runs.read(RunFolder(Path(trial["run"])), steps=False)
+        run = registry.read(RunFolder(Path(trial["run"])), steps=False)
         assert (run.status, bool(run.epochs)) == ("stopped", True)
 
 
@@ -210,7 +210,7 @@ def test_a_worker_that_is_killed_loses_no_trial_and_none_is_done_twice(
     trials: list[dict[str, Any]] = told(output)[-1]["trials"]
     assert [trial["status"] for trial in trials] == ["completed"] * 6
     assert len({trial["settings"]["optimizer.lr"] for trial in trials}) == 6
-    made = [*runs.folders(tltui.runs), *runs.folders(tltui.folder / "elsewhere")]
+    made = [*registry.folders(tltui.runs), *registry.folders(tltui.folder / "elsewhere")]
     assert {str(folder.path) for folder in made} == {trial["run"] for trial in trials}
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import from_tables
-from engine.rundir import RunFolder
+from engine.config.schema import from_tables
+from engine.runs.folder import RunFolder
 from tests.conftest import TINY, Engine, make_pictures
 
 TLTUI = [sys.executable, "-m", "tltui"]

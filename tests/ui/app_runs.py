@@ -12,12 +12,12 @@ from pathlib import Path
 from networks import resnet18
 from textual.pilot import Pilot
 
-from engine import protocol as p
-from engine.config import RunConfig
-from engine.lock import Lock
-from engine.rundir import CommandTail, EventLog, RunFolder, create
-from tltui.app import TltuiApp
-from tltui.engine_queries import EngineQueries
+from engine.config.schema import RunConfig
+from engine.runs import events as p
+from engine.runs.folder import CommandTail, EventLog, RunFolder, create
+from engine.runs.lock import Lock
+from tltui.app.app import TltuiApp
+from tltui.engine_client.queries import EngineQueries
 
 RESNET18 = Path(__file__).parent / "data" / "resnet18.json"
 _PRINT = "import sys; print(open(sys.argv[1]).read())"
@@ -37,7 +37,7 @@ class ScriptedEngine:
         """Nothing waits."""
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-        """As ``tltui.engines.Engines.start``; the process ends at once, the lock says that the run lives."""
+        """As ``tltui.runs.engine_pool.Engines.start``; the process ends at once, the lock says that the run lives."""
         self.started.append(ScriptedRun(create(runs_dir, config)))
         return self.started[-1].folder, subprocess.Popen(["true"])
 

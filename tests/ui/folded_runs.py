@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from engine import protocol as p
-from engine.state import RunState, fold_all
+from engine.runs import events as p
+from engine.runs.state import RunState, fold_all
 
 
 def through_a_log(events: list[p.AnyEvent]) -> list[p.AnyEvent]:

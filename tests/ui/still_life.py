@@ -16,10 +16,10 @@ from app_runs import answering
 from folded_runs import beginning, new_plan, training
 from networks import resnet18
 
-from engine import protocol as p
-from engine.config import RunConfig, from_tables, to_toml
-from engine.rundir import EventLog, RunFolder
-from tltui.app import TltuiApp
+from engine.config.schema import RunConfig, from_tables, to_toml
+from engine.runs import events as p
+from engine.runs.folder import EventLog, RunFolder
+from tltui.app.app import TltuiApp
 
 CLASSES = ["daisy", "dandelion", "rose", "sunflower", "tulip"]
 CONFUSION = [[38, 1, 0, 1, 0], [0, 39, 0, 1, 0], [1, 0, 35, 0, 4], [0, 2, 0, 38, 0], [0, 0, 6, 0, 34]]

@@ -8,8 +8,8 @@ from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, text_of, until
 from folded_runs import training
 from textual.pilot import Pilot
 
-from engine import protocol as p
-from tltui.app import TltuiApp
+from engine.runs import events as p
+from tltui.app.app import TltuiApp
 from tltui.screens.workbench import Workbench
 from tltui.widgets.finding_line import FindingLine
 

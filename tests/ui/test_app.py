@@ -12,13 +12,13 @@ from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, pictures, refu
 from folded_runs import training
 from textual.pilot import Pilot
 
-from engine import protocol as p
-from engine.config import RunConfig, load, with_setting
-from engine.rundir import EventTail, RunFolder, new_command_id, send
-from engine.state import fold_all
-from tltui.app import TltuiApp
-from tltui.runs import start
-from tltui.screens.commands import Actions
+from engine.config.schema import RunConfig, load, with_setting
+from engine.runs import events as p
+from engine.runs.folder import EventTail, RunFolder, new_command_id, send
+from engine.runs.state import fold_all
+from tltui.app.app import TltuiApp
+from tltui.app.palette import Actions
+from tltui.runs.registry import start
 from tltui.screens.help import Help
 from tltui.screens.home import Home
 from tltui.screens.workbench import Workbench
@@ -487,7 +487,7 @@ def test_in_ascii_nothing_but_ascii_is_shown(tmp_path: Path):
 
 def test_the_app_imports_no_heavy_library():
     code = (
-        "import sys, tltui.app; "
+        "import sys, tltui.app.app; "
         "print([name for name in ('torch', 'torchvision', 'timm', 'sklearn', 'numpy') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

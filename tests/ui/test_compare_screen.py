@@ -9,7 +9,7 @@ from app_runs import ScriptedEngine, app_on, digits, text_of, until
 from textual.pilot import Pilot
 
 from tests.compared_runs import an_epoch, write_run, write_runs
-from tltui.app import TltuiApp
+from tltui.app.app import TltuiApp
 from tltui.screens.compare import Compare
 from tltui.screens.home import Home
 from tltui.screens.workbench import Workbench

@@ -9,12 +9,12 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.config import is_list_of_tables, is_live
-from tltui.settings_draft import FIELDS
+from engine.config.schema import is_list_of_tables, is_live
+from tltui.settings.draft import FIELDS
 from tltui.widgets.choice import Choice
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.field_row import FieldRow
-from tltui.widgets.in_short import InShort
+from tltui.widgets.summary_field import InShort
 
 
 class FormApp(App[None]):

@@ -9,8 +9,8 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from engine import protocol as p
-from tltui.glyphs import ASCII, UNICODE, Glyphs
+from engine.runs import events as p
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.confusion import Confusion, PairList, worst_pairs
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 

@@ -11,14 +11,14 @@ from folded_runs import a_look, a_run, an_epoch, beginning, new_plan, through_a_
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from engine import protocol as p
-from engine.series import GROUPS, RECENT, Bucket, Series
-from engine.state import RunState, fold, fold_all
-from tltui.glyphs import ASCII, UNICODE
+from engine.runs import events as p
+from engine.runs.state import RunState, fold, fold_all
+from engine.runs.time_series import GROUPS, RECENT, Bucket, Series
 from tltui.plotting import axes
-from tltui.plotting.feeds import smoothed
 from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, Mark, View, phases, picture, window
 from tltui.plotting.plot import POINT, SCATTER
+from tltui.plotting.series_feed import smoothed
+from tltui.text.glyphs import ASCII, UNICODE
 from tltui.widgets.curves import Curves
 
 

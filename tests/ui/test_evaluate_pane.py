@@ -11,7 +11,7 @@ from app_runs import text_of, until
 from still_life import app, evaluated
 from textual.pilot import Pilot
 
-from tltui.glyphs import ASCII, UNICODE
+from tltui.text.glyphs import ASCII, UNICODE
 from tltui.widgets.reliability import reliability_lines
 
 Test = Callable[[Pilot[int]], Awaitable[None]]

@@ -13,10 +13,10 @@ from app_runs import RESNET18, answering, app_on, text_of, until
 from networks import network
 from textual.pilot import Pilot
 
-from engine.config import RunConfig, from_tables
+from engine.config.schema import RunConfig, from_tables
 from tests.conftest import make_weights
-from tltui.app import TltuiApp
-from tltui.engine_queries import EngineQueries
+from tltui.app.app import TltuiApp
+from tltui.engine_client.queries import EngineQueries
 from tltui.screens.workbench import Workbench
 
 Test = Callable[[TltuiApp, Pilot[int]], Awaitable[None]]

@@ -7,8 +7,8 @@ from dataclasses import astuple
 import pytest
 from rich.cells import cell_len
 
-from tltui import glyphs
-from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
+from tltui.text import glyphs
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "a\tb\nc", "\x9b1m", "\u202eabc", "caf\udce9", "zero\u200bwidth"])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tltui.key_bindings import known_actions
-from tltui.keymap import SCOPES, in_force, load_keymap
+from tltui.app.action_index import known_actions
+from tltui.keys.keymap import SCOPES, in_force, load_keymap
 
 TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q", "ctrl+z", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "f1", "f10", "f11"}
 

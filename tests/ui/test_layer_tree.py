@@ -11,11 +11,11 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from engine.state import RunState, fold_all
-from tltui.glyphs import ASCII, UNICODE, Glyphs
-from tltui.layer_figures import FIGURES, LayersAtWork, percent, short
-from tltui.plan_editor import PlanEditor
+from engine.runs.state import RunState, fold_all
+from tltui.freeze_plan.editor import PlanEditor
+from tltui.freeze_plan.layer_columns import FIGURES, LayersAtWork, percent, short
 from tltui.plotting.panels import CHANGE, History, View, picture
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_tree import LayerTree
 

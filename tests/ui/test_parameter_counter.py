@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from engine.protocol import ParameterCounts
-from tltui.glyphs import ASCII, UNICODE, Glyphs
-from tltui.plan_editor import Memory
+from engine.runs.events import ParameterCounts
+from tltui.freeze_plan.editor import Memory
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.parameter_counter import ParameterCounter
 
 SOME = ParameterCounts(total=23_700_000, trainable=15_200_000, frozen=8_500_000)

@@ -10,9 +10,9 @@ from app_runs import pictures, refusing, until
 from textual.app import App
 
 from engine.errors import InputError
-from tltui.engine_queries import EngineQueries
-from tltui.picture_folder import look_into
+from tltui.engine_client.queries import EngineQueries
 from tltui.widgets.folder_picker import FolderPicker, balance, summary
+from tltui.widgets.image_folder import look_into
 from tltui.widgets.model_picker import ModelPicker
 from tltui.widgets.path_input import complete
 

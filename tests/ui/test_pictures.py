@@ -12,13 +12,13 @@ from app_runs import text_of, until
 from pseudo_terminal import Terminal
 from textual.pilot import Pilot
 
-from engine.config import RunConfig
-from engine.rundir import RunFolder
+from engine.config.schema import RunConfig
+from engine.runs.folder import RunFolder
 from tests.conftest import COLOURS, Engine
-from tltui.app import TltuiApp
-from tltui.engine_queries import EngineQueries
-from tltui.predictions import mistakes, pictures_in, pictures_of
-from tltui.widgets.picture_view import kind_of
+from tltui.app.app import TltuiApp
+from tltui.engine_client.queries import EngineQueries
+from tltui.runs.predictions import mistakes, pictures_in, pictures_of
+from tltui.widgets.image_view import kind_of
 
 CLASSES = sorted(COLOURS)
 Test = Callable[[Pilot[int]], Awaitable[None]]

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Model, network, resnet18
 
+from engine.config.freeze_rules import decide, parse_rules
 from engine.errors import InputError
-from engine.plan import decide, parse_rules
-from tltui.plan_editor import PlanEditor
+from tltui.freeze_plan.editor import PlanEditor
 
 HEAD_ONLY = ["freeze *", "train head"]
 

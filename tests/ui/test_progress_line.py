@@ -10,9 +10,9 @@ from folded_runs import beginning, through_a_log, training
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from engine import protocol as p
-from engine.state import RunState, fold, fold_all
-from tltui.glyphs import ASCII, UNICODE, Glyphs
+from engine.runs import events as p
+from engine.runs.state import RunState, fold, fold_all
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.progress_line import ProgressLine
 
 

@@ -9,9 +9,9 @@ from folded_runs import training
 from test_app import drive, running
 from textual.pilot import Pilot
 
-from engine import protocol as p
-from engine.ready_made import READY_MADE
-from tltui.app import TltuiApp
+from engine.config.recipes import READY_MADE
+from engine.runs import events as p
+from tltui.app.app import TltuiApp
 from tltui.screens.workbench import Workbench
 
 COUNTS = p.ParameterCounts(total=11_181_642, trainable=11_181_642, frozen=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from app_runs import ScriptedEngine, digits
 from folded_runs import training
 
-from tltui.run_table import RunTable
+from tltui.runs.run_list import RunTable
 
 
 def test_a_run_that_lives_is_shown_as_it_goes_on(tmp_path: Path):

@@ -12,11 +12,11 @@ import psutil
 import pytest
 from pseudo_terminal import Terminal
 
-from engine.cache.folder import CACHE
-from engine.lock import is_locked
-from engine.protocol import CommandApplied, Set
-from engine.rundir import EventTail, RunFolder
-from tltui import runs
+from engine.cache.eviction import CACHE
+from engine.runs.events import CommandApplied, Set
+from engine.runs.folder import EventTail, RunFolder
+from engine.runs.lock import is_locked
+from tltui.runs import registry
 
 Open = Callable[..., Terminal]
 
@@ -44,7 +44,7 @@ def tltui(tmp_path: Path, runs_dir: Path) -> Iterator[Open]:
     yield open_terminal
     for terminal in opened:
         terminal.kill()
-    for folder in filter(is_locked, runs.folders(runs_dir)):
+    for folder in filter(is_locked, registry.folders(runs_dir)):
         os.kill(engine_of(folder), signal.SIGKILL)
 
 
@@ -75,7 +75,7 @@ def test_a_session_from_the_first_key_to_the_end_of_the_run(tltui: Open, runs_di
     app.wait_for("○ blocks")
     app.press("r")
     app.wait_for("training  epoch 1/8", 120)
-    (folder,) = runs.folders(runs_dir)
+    (folder,) = registry.folders(runs_dir)
     assert engine_of(folder) == warm
     app.wait_for(lambda: "step " in app.text)
     # The demo is over within seconds; this session watches it for longer.
@@ -120,4 +120,4 @@ def test_a_session_from_the_first_key_to_the_end_of_the_run(tltui: Open, runs_di
     assert (folder.checkpoints / "last").is_dir()
     app.press("q")
     assert app.end_of_program() == 0
-    assert len(runs.folders(runs_dir)) == 1
+    assert len(registry.folders(runs_dir)) == 1

@@ -5,7 +5,7 @@ from typing import Literal, get_origin
 import pytest
 
 from engine.errors import InputError
-from tltui.settings_draft import FIELDS, MATTERS, SettingsDraft, default, from_text, range_of, to_text
+from tltui.settings.draft import FIELDS, MATTERS, SettingsDraft, default, from_text, range_of, to_text
 
 
 def draft(**values: object) -> SettingsDraft:

@@ -14,10 +14,10 @@ from app_runs import answering, app_on, digits, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
-from engine.config import RunConfig
-from engine.lock import is_locked
-from tltui import runs
-from tltui.app import TltuiApp
+from engine.config.schema import RunConfig
+from engine.runs.lock import is_locked
+from tltui.app.app import TltuiApp
+from tltui.runs import registry
 from tltui.screens.sweep import SweepScreen
 from tltui.screens.sweep_form import SweepForm
 from tltui.screens.workbench import Workbench
@@ -30,7 +30,7 @@ PATIENCE = 200  # seconds, for a machine that does much else
 def no_engine_left(tmp_path: Path) -> Iterator[None]:
     """Whatever still trains after a test that failed is killed."""
     yield
-    for folder in runs.folders(tmp_path / "runs"):
+    for folder in registry.folders(tmp_path / "runs"):
         if is_locked(folder):
             os.kill(json.loads(folder.lock.read_text())["process_id"], signal.SIGKILL)
 

@@ -14,9 +14,9 @@ from folded_runs import beginning, training
 from networks import resnet18
 from pseudo_terminal import Terminal
 
-from engine import protocol as p
-from engine.rundir import RunFolder
-from tltui.terminal import set_pace
+from engine.runs import events as p
+from engine.runs.folder import RunFolder
+from tltui.app.terminal import set_pace
 
 LEAVE_ALTERNATE_SCREEN, SHOW_CURSOR = b"\x1b[?1049l", b"\x1b[?25h"
 MOUSE_OFF = (b"\x1b[?1000l", b"\x1b[?1003l", b"\x1b[?1006l")
@@ -58,7 +58,7 @@ def test_an_app_whose_terminal_is_closed_ends_within_seconds(terminal: Terminal)
 def test_an_app_that_hangs_ends_within_seconds_of_a_signal():
     code = (
         "import asyncio\n"
-        "from tltui.terminal import leave_on_signals\n"
+        "from tltui.app.terminal import leave_on_signals\n"
         "async def hang():\n"
         "    leave_on_signals(print)\n"
         "    print('hangs', flush=True)\n"

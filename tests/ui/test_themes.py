@@ -12,7 +12,7 @@ from textual.color import ANSI_COLORS, Color
 from textual.theme import Theme
 from textual.widgets import Button, Footer, Input, Label
 
-from tltui.themes import DEFAULT, SIXTEEN_COLOURS, load_themes
+from tltui.app.themes import DEFAULT, SIXTEEN_COLOURS, load_themes
 
 THEMES, PROBLEMS = load_themes(None)
 # What the sixteen names look like in xterm and on the Linux console (the palette of VGA).

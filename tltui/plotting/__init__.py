@@ -1,1 +1,3 @@
-"""Curves as data: long series, axes, and the one module that knows plotext."""
+"""Curves as text, from series of numbers.
+
+It must not read run folders or know screens."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tltui import glyphs
+from tltui.text import glyphs
 
 
 @dataclass(frozen=True)

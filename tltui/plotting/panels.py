@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Generic
 
-from engine import protocol as p
-from engine.series import Series
-from engine.state import RunState, StageChanges, changes_of_settings, rules_set
-from tltui.glyphs import safe
+from engine.runs import events as p
+from engine.runs.state import RunState, StageChanges, changes_of_settings, rules_set
+from engine.runs.time_series import Series
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
-from tltui.plotting.bands import Band
-from tltui.plotting.feeds import Feed, T, smoothed
-from tltui.plotting.horizon import planned_steps, steps_per_epoch
+from tltui.plotting.eta import planned_steps, steps_per_epoch
+from tltui.plotting.phase_bands import Band
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
+from tltui.plotting.series_feed import Feed, T, smoothed
+from tltui.text.glyphs import safe
 
 # More lines than this are not told apart in a few rows; the highest and the lowest say where the others lie.
 LINES_SHOWN = 3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from tltui.plotting.axes import Axis
-from tltui.plotting.bands import Band, Run, name_line, shaded
+from tltui.plotting.phase_bands import Band, Run, name_line, shaded
 
 # A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
 LINE, SCATTER, POINT, BEST, BAND = "line", "scatter", "point", "best", "band"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from engine.protocol import restore
-from engine.state import RunState
-from tltui import glyphs
+from engine.runs.events import restore
+from engine.runs.state import RunState
+from tltui.text import glyphs
 
 
 def summary(state: RunState) -> list[str]:

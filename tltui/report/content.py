@@ -6,19 +6,19 @@ import asyncio
 import datetime
 from collections.abc import Iterator
 
-from engine.config import RunConfig, settings, to_toml
+from engine.config.phases import in_words
+from engine.config.schema import RunConfig, settings, to_toml
+from engine.diagnosis.diagnose import diagnose
 from engine.errors import InputError
-from engine.experiments.diagnosis import diagnose
-from engine.protocol import Evaluated, restore
-from engine.recipe import in_words
-from engine.rundir import RunFolder
-from engine.state import RunState
-from tltui.glyphs import number
-from tltui.looking import Looking
+from engine.runs.events import Evaluated, restore
+from engine.runs.folder import RunFolder
+from engine.runs.state import RunState
+from tltui.engine_client.images import Looking
 from tltui.plotting.panels import Mark, phases
-from tltui.predictions import Pictured, mistakes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
-from tltui.tables import frozen_line, more_figures
+from tltui.runs.predictions import Pictured, mistakes
+from tltui.tables.evaluation import frozen_line, more_figures
+from tltui.text.glyphs import number
 from tltui.widgets.confusion import worst_pairs
 
 _MOST_CLASSES = 30  # a larger matrix is given as its worst pairs

@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 
-from engine.printable import printable
+from engine.files.escapes import printable
 from tltui.plotting import axes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnails
 

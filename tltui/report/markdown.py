@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterable
 
-from engine.markdown import inline
+from engine.files.markdown import inline
 from tltui.report.parts import Chart, Code, Heading, Paragraph, Part, Table, Thumbnails
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from engine.experiments.diagnosis import diagnose
-from engine.experiments.rules.finding import Finding, Remedy
-from tltui.following import Following
+from engine.diagnosis.diagnose import diagnose
+from engine.diagnosis.finding import Finding, Remedy
+from tltui.runs.run_follower import Following
 from tltui.screens.dialogs import Confirm
 from tltui.widgets.finding_line import FindingLine
 

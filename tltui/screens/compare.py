@@ -17,14 +17,14 @@ from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
 from engine.errors import InputError, Stopped
-from engine.progress import Throttled
-from engine.rundir import RunFolder
-from tltui.comparing.about import about
-from tltui.comparing.reading import Comparing
-from tltui.comparing.structs import Comparison
-from tltui.glyphs import Glyphs
-from tltui.screens.wanted import RunChosen
-from tltui.status import is_alive
+from engine.runs.folder import RunFolder
+from engine.runs.progress import Throttled
+from tltui.compare.metadata import about
+from tltui.compare.reader import Comparing
+from tltui.compare.structs import Comparison
+from tltui.runs.status import is_alive
+from tltui.screens.messages import RunChosen
+from tltui.text.glyphs import Glyphs
 from tltui.widgets.compared_curves import ComparedCurves
 from tltui.widgets.compared_table import WIDEST, ComparedTable
 from tltui.widgets.key_line import KeyLine

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tltui.glyphs import safe
+from tltui.text.glyphs import safe
 from tltui.widgets.path_input import PathInput
 
 

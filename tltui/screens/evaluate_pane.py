@@ -14,9 +14,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
-from engine.protocol import ClassMetrics, Evaluated
-from engine.state import RunState
-from tltui.glyphs import Glyphs, safe
+from engine.runs.events import ClassMetrics, Evaluated
+from engine.runs.state import RunState
+from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 from tltui.widgets.reliability import reliability_lines

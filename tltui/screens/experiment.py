@@ -14,15 +14,15 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.experiments.lines import Line
-from tltui.asking import SomeLine, ask
-from tltui.glyphs import Glyphs, duration, safe
-from tltui.glyphs import share as percent
-from tltui.pace import Pace
-from tltui.progress import ACTIVITIES
-from tltui.settings_draft import to_text
+from engine.experiments.server.json_lines import Line
+from tltui.cli.progress_text import ACTIVITIES
+from tltui.engine_client.json_lines import SomeLine, ask
+from tltui.plotting.pace import Pace
+from tltui.settings.draft import to_text
+from tltui.text.glyphs import Glyphs, duration, safe
+from tltui.text.glyphs import share as percent
 from tltui.widgets.styled_rows import styled_rows
 
 Changes = Mapping[str, Any]

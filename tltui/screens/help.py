@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tltui.glyphs import safe
-from tltui.keymap import SCOPES, Bound
+from tltui.keys.keymap import SCOPES, Bound
+from tltui.text.glyphs import safe
 
 # From this width on the actions' ids, which a keymap names, have room.
 _WIDE = 100

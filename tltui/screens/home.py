@@ -16,18 +16,18 @@ from textual.widgets import DataTable, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import InputError
-from engine.rundir import RunFolder
-from tltui.demo import demo_config
-from tltui.following import Following
-from tltui.glyphs import Glyphs
-from tltui.run_queue import RunQueue
-from tltui.run_rows import RunRow, row_of, row_of_waiting
-from tltui.runs import RunSummary
+from engine.runs.folder import RunFolder
+from tltui.runs.queue import RunQueue
+from tltui.runs.registry import RunSummary
+from tltui.runs.run_follower import Following
+from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.dialogs import Confirm
-from tltui.screens.refusals import refusals_told
-from tltui.screens.wanted import ComparisonWanted, DraftWanted, RunChosen, SweepsWanted, Tables
-from tltui.settings_draft import defaults
-from tltui.status import RESUMABLE, is_alive
+from tltui.screens.messages import ComparisonWanted, DraftWanted, RunChosen, SweepsWanted, Tables
+from tltui.screens.notify_errors import refusals_told
+from tltui.settings.demo import demo_config
+from tltui.settings.draft import defaults
+from tltui.tables.run_columns import RunRow, row_of, row_of_waiting
+from tltui.text.glyphs import Glyphs
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.runs_table import RunsTable

@@ -13,12 +13,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.config import FreezeConfig
+from engine.config.schema import FreezeConfig
 from engine.errors import InputError
-from tltui.engine_queries import EngineQueries, TreeOf
-from tltui.glyphs import Glyphs, safe
-from tltui.layer_figures import LayersAtWork
-from tltui.plan_editor import PlanEditor
+from tltui.engine_client.queries import EngineQueries, TreeOf
+from tltui.freeze_plan.editor import PlanEditor
+from tltui.freeze_plan.layer_columns import LayersAtWork
+from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.layer_tree import LayerTree
 
 

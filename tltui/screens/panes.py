@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
-from tltui.glyphs import Glyphs
+from tltui.text.glyphs import Glyphs
 from tltui.widgets.choice import in_brackets
 
 _LAYERS = {"layers": ("F2", "Layers")}

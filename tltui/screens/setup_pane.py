@@ -13,17 +13,17 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from engine.config import load, to_toml
+from engine.config.recipes import READY_MADE, ready_made
+from engine.config.schema import load, to_toml
 from engine.errors import InputError
-from engine.ready_made import READY_MADE, ready_made
-from engine.rundir import write_atomically
-from tltui.engine_queries import EngineQueries, ProfileOf, TreeOf
-from tltui.glyphs import Glyphs
-from tltui.picture_folder import PictureFolder, look_into
+from engine.runs.folder import write_atomically
+from tltui.engine_client.queries import EngineQueries, ProfileOf, TreeOf
 from tltui.screens.dialogs import AskPath, Choose, Confirm
-from tltui.settings_draft import default, to_text
+from tltui.settings.draft import default, to_text
+from tltui.text.glyphs import Glyphs
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
+from tltui.widgets.image_folder import PictureFolder, look_into
 from tltui.widgets.model_picker import ModelPicker
 
 ASSUMED_CLASSES = 10

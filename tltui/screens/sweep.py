@@ -16,15 +16,15 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
 from engine.errors import InputError
-from engine.experiments.sweep.told import SweepResults
-from engine.rundir import RunFolder
-from tltui.glyphs import Glyphs, duration, safe
-from tltui.pace import Pace
+from engine.experiments.sweep.events import SweepResults
+from engine.runs.folder import RunFolder
+from tltui.engine_client.sweep import SweepWorker, stop, watch
+from tltui.plotting.pace import Pace
 from tltui.screens.dialogs import Confirm
-from tltui.screens.refusals import refusals_told
-from tltui.screens.wanted import DraftWanted, RunChosen
-from tltui.sweeping.asking import SweepWorker, stop, watch
-from tltui.sweeping.page import counts, found_rows
+from tltui.screens.messages import DraftWanted, RunChosen
+from tltui.screens.notify_errors import refusals_told
+from tltui.tables.sweep import counts, found_rows
+from tltui.text.glyphs import Glyphs, duration, safe
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.styled_rows import styled_rows
 from tltui.widgets.title_line import TitleLine

@@ -13,12 +13,12 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Static, TextArea
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Pruner, Sampler, SweepFile
-from engine.experiments.sweep.ready import READY
-from tltui.glyphs import Glyphs, safe
-from tltui.sweeping.form import OWN, Filled, filled, in_words
+from engine.experiments.sweep.presets import READY
+from tltui.settings.sweep_fields import OWN, Filled, filled, in_words
+from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.choice import Choice
 from tltui.widgets.safe_input import SafeInput
 

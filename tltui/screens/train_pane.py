@@ -7,8 +7,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.state import RunState
-from tltui.glyphs import Glyphs, safe
+from engine.runs.state import RunState
+from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.curves import Curves
 
 

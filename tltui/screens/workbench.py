@@ -15,34 +15,34 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
+from engine.costs.estimate import Profile, estimate
 from engine.errors import InputError
-from engine.estimate import Profile, estimate
-from tltui.engine_queries import EngineQueries, ProfileOf
-from tltui.following import Following
-from tltui.glyphs import Glyphs
-from tltui.lr_finding.experiment import RangeTest
-from tltui.picture_folder import expected_splits
-from tltui.probing.experiment import Probe
+from tltui.engine_client.queries import EngineQueries, ProfileOf
+from tltui.runs.run_follower import Following
+from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.advice import Advice
 from tltui.screens.dialogs import Confirm
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.experiment import ExperimentDialog
 from tltui.screens.layers_pane import LayersPane
+from tltui.screens.linear_probe import Probe
+from tltui.screens.lr_finder import RangeTest
+from tltui.screens.messages import DraftWanted, RunWanted, SettingsWanted, SweepWanted, WorkbenchLeft
+from tltui.screens.notify_errors import refusals_told
 from tltui.screens.panes import Panes
-from tltui.screens.refusals import refusals_told
-from tltui.screens.run_pictures import RunPictures
-from tltui.screens.run_view import RULES, RunView, title_of
+from tltui.screens.run_binding import RULES, RunView, title_of
+from tltui.screens.run_images import RunPictures
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
-from tltui.screens.wanted import DraftWanted, RunWanted, SettingsWanted, SweepWanted, WorkbenchLeft
-from tltui.status import RESUMABLE, is_alive
+from tltui.text.glyphs import Glyphs
 from tltui.widgets.config_form import ConfigForm
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.finding_line import FindingLine
+from tltui.widgets.image_folder import expected_splits
+from tltui.widgets.image_view import Kind
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.parameter_counter import ParameterCounter
-from tltui.widgets.picture_view import Kind
 from tltui.widgets.progress_line import ProgressLine
 from tltui.widgets.title_line import TitleLine
 

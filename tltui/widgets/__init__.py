@@ -1,1 +1,3 @@
-"""What the screens are made of."""
+"""Widgets without knowledge of screens: attributes in, messages out.
+
+They must not know the app or a screen."""

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tltui.glyphs import ASCII, UNICODE, Glyphs
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
 def in_brackets(word: str, glyphs: Glyphs) -> str:

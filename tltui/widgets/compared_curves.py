@@ -10,10 +10,10 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tltui.comparing.curves import ACCURACY, LOSS, chart, legend
-from tltui.comparing.page import WIDE, charts
-from tltui.comparing.structs import Comparison
-from tltui.plotting.rows import Row
+from tltui.compare.curves import ACCURACY, LOSS, chart, legend
+from tltui.compare.html import WIDE, charts
+from tltui.compare.structs import Comparison
+from tltui.plotting.text_rows import Row
 
 
 class ComparedCurves(Widget):

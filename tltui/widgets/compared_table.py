@@ -11,10 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
 
-from tltui.comparing.columns import Column, figure_columns, further_columns, setting_columns
-from tltui.comparing.structs import Comparison
-from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.widgets.refilling import refill
+from tltui.compare.columns import Column, figure_columns, further_columns, setting_columns
+from tltui.compare.structs import Comparison
+from tltui.text.glyphs import UNICODE, Glyphs, safe
+from tltui.widgets.table_refill import refill
 
 WIDEST = 28
 """Cells of a column: of what is longer both ends are shown."""

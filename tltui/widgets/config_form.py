@@ -14,9 +14,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.config import RunConfig, allowed, is_live
-from tltui.glyphs import UNICODE, Glyphs
-from tltui.settings_draft import FIELDS, SettingsDraft, default, to_text
+from engine.config.schema import RunConfig, allowed, is_live
+from tltui.settings.draft import FIELDS, SettingsDraft, default, to_text
+from tltui.text.glyphs import UNICODE, Glyphs
 from tltui.widgets.field_row import BROWSABLE, FieldRow, Standing, written
 
 Mode = Literal["draft", "live", "over"]

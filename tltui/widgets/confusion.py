@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.protocol import Evaluated
-from tltui import glyphs as write
-from tltui.glyphs import UNICODE, Glyphs, safe
+from engine.runs.events import Evaluated
+from tltui.text import glyphs as write
+from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 
 # From here on the worst pairs are more than one finds by looking at the matrix.

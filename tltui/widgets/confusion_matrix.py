@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.protocol import Evaluated
-from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
+from engine.runs.events import Evaluated
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 
 # With more classes than this, cells are two characters wide and show a shade for their number.
 NUMBERED = 30

@@ -14,14 +14,14 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.state import RunState
-from tltui.glyphs import UNICODE, Glyphs
+from engine.runs.state import RunState
 from tltui.plotting import plot
-from tltui.plotting.bands import SHADED
 from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, picture
+from tltui.plotting.phase_bands import SHADED
 from tltui.plotting.plot import Picture
-from tltui.plotting.rows import GAP, Row, beside, changes, fitted, width_of
 from tltui.plotting.summary import summary
+from tltui.plotting.text_rows import GAP, Row, beside, changes, fitted, width_of
+from tltui.text.glyphs import UNICODE, Glyphs
 
 SMOOTHINGS = (0.02, 0.1, 0.0)
 # Visible epochs; 0 is the whole run.

@@ -13,13 +13,13 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from engine.config import is_list_of_tables
-from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
-from tltui.settings_draft import FIELDS, default, from_text, range_of, to_text
+from engine.config.schema import is_list_of_tables
+from tltui.settings.draft import FIELDS, default, from_text, range_of, to_text
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.widgets.choice import Choice
-from tltui.widgets.in_short import InShort
 from tltui.widgets.path_input import PathInput
 from tltui.widgets.safe_input import SafeInput
+from tltui.widgets.summary_field import InShort
 
 # Settings that a dialog helps to fill in: ``enter`` opens it.
 BROWSABLE = {"data.path": "browse", "model.name": "choose", "recipe.phases": "choose"}

@@ -7,7 +7,7 @@ from textual.geometry import Size
 from textual.style import Style
 from textual.widget import Widget
 
-from engine.experiments.rules.finding import Finding, Remedy
+from engine.diagnosis.finding import Finding, Remedy
 
 _BETWEEN = Content("   ")
 

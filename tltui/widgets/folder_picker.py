@@ -16,10 +16,10 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from engine.data.folders import subfolders
+from engine.data.folder_source import subfolders
 from engine.errors import InputError
-from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.picture_folder import PictureFolder, look_into
+from tltui.text.glyphs import UNICODE, Glyphs, safe
+from tltui.widgets.image_folder import PictureFolder, look_into
 from tltui.widgets.path_input import PathInput
 
 _LIKE, _IMBALANCED = 1.5, 5

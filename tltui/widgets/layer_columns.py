@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from tltui.glyphs import Glyphs, safe
-from tltui.network import Row
+from tltui.freeze_plan.layer_index import Row
+from tltui.text.glyphs import Glyphs, safe
 
 INDENT = 2
 _ICON = 2

@@ -16,11 +16,11 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tltui.glyphs import Glyphs, number
-from tltui.layer_figures import WIDTH, Figure, LayersAtWork
-from tltui.network import Row
-from tltui.open_layers import OpenLayers
-from tltui.plan_editor import PlanEditor, State
+from tltui.freeze_plan.editor import PlanEditor, State
+from tltui.freeze_plan.expanded_layers import OpenLayers
+from tltui.freeze_plan.layer_columns import WIDTH, Figure, LayersAtWork
+from tltui.freeze_plan.layer_index import Row
+from tltui.text.glyphs import Glyphs, number
 from tltui.widgets.layer_columns import INDENT, Columns
 
 # Textual's own Tree makes an object and a message of every row that opens; here only rows in view cost anything.

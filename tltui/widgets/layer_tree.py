@@ -15,9 +15,9 @@ from textual.message import Message
 from textual.widgets import Static
 
 from engine.errors import InputError
-from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.layer_figures import FIGURES, Figure, LayersAtWork
-from tltui.plan_editor import PlanEditor
+from tltui.freeze_plan.editor import PlanEditor
+from tltui.freeze_plan.layer_columns import FIGURES, Figure, LayersAtWork
+from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
 

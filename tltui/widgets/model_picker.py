@@ -14,9 +14,9 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Static
 
 from engine.errors import InputError
-from tltui import glyphs as writing
-from tltui.engine_queries import EngineQueries, Network
-from tltui.glyphs import UNICODE, Glyphs, safe
+from tltui.engine_client.queries import EngineQueries, Network
+from tltui.text import glyphs as writing
+from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 _MOST_SHOWN = 300
 _ORDERS = ("weights here first", "most accurate first", "smallest first", "by name")

@@ -7,11 +7,11 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
-from engine.estimate import Estimate
-from engine.protocol import ParameterCounts
-from tltui import glyphs as write
-from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.plan_editor import Memory
+from engine.costs.estimate import Estimate
+from engine.runs.events import ParameterCounts
+from tltui.freeze_plan.editor import Memory
+from tltui.text import glyphs as write
+from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 _LONGEST_BAR = 24
 _SHORTEST_BAR = 4

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.suggester import Suggester
 
-from tltui.glyphs import safe
+from tltui.text.glyphs import safe
 from tltui.widgets.safe_input import SafeInput
 
 

@@ -11,13 +11,13 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
-from engine import protocol as p
-from engine.state import RunState
-from tltui import glyphs as write
-from tltui.glyphs import UNICODE, Glyphs, safe
-from tltui.plotting.horizon import planned_steps, seconds_left
-from tltui.plotting.rows import Row, changes, width_of
+from engine.runs import events as p
+from engine.runs.state import RunState
+from tltui.plotting.eta import planned_steps, seconds_left
 from tltui.plotting.summary import percent
+from tltui.plotting.text_rows import Row, changes, width_of
+from tltui.text import glyphs as write
+from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 ACTIVITIES = {"download": "downloading weights", "data": "reading pictures", "evaluate": "evaluating"}
 STATUSES = {"starting": "starting the engine", "preparing": "preparing", "evaluating": "evaluating"}

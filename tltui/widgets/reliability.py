@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from engine.protocol import Evaluated
-from tltui.glyphs import Glyphs
+from engine.runs.events import Evaluated
+from tltui.text.glyphs import Glyphs
 
 _HEADING = "confidence  right"
 _WIDEST_BAR = 50

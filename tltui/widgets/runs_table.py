@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
 
-from tltui.glyphs import ASCII, UNICODE, Glyphs
-from tltui.run_rows import RunRow, widths
-from tltui.widgets.refilling import refill
+from tltui.tables.run_columns import RunRow, widths
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
+from tltui.widgets.table_refill import refill
 
 
 class RunsTable(DataTable[Content], inherit_bindings=False):

@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
 
-from engine.experiments.sweep.told import Status, SweepResults, TrialResult
-from tltui.sweeping.trials import Column, columns, in_order
-from tltui.widgets.refilling import refill
+from engine.experiments.sweep.events import Status, SweepResults, TrialResult
+from tltui.tables.trial_columns import Column, columns, in_order
+from tltui.widgets.table_refill import refill
 
 _STATES: dict[Status, str] = {
     "running": "$text-primary",

@@ -1,1 +1,3 @@
-"""Sweeps: which settings are best. Each trial is a run like any other; Optuna chooses its settings."""
+"""Hyperparameter sweeps: an Optuna study whose trials are runs.
+
+It must not know how a run trains: it starts runs and reads their events."""

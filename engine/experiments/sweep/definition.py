@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field, ValidationError
 
-from engine.config import RunConfig, Section, allowed, did_you_mean, read_toml
-from engine.config import from_tables as config_from_tables
+from engine.config.schema import RunConfig, Section, allowed, did_you_mean, read_toml
+from engine.config.schema import from_tables as config_from_tables
 from engine.errors import InputError
-from engine.experiments.sweep.space import Dimension, grid, read_space, validate
+from engine.experiments.sweep.search_space import Dimension, grid, read_space, validate
 
 LOG = "sweeps.log"  # beside the runs: what the processes of sweeps print
 Sampler = Literal["grid", "random", "tpe"]

@@ -11,9 +11,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from engine.experiments.sweep.definition import Sweep
-from engine.experiments.sweep.space import Choices, Dimension, Range
+from engine.experiments.sweep.events import Bar, Margin, Status, SweepListed, SweepResults, TrialResult
+from engine.experiments.sweep.search_space import Choices, Dimension, Range
 from engine.experiments.sweep.study import Study, is_cared_for
-from engine.experiments.sweep.told import Bar, Margin, Status, SweepListed, SweepResults, TrialResult
 
 RESULT = "result"  # the attribute of a trial that holds what its worker saw
 _PARTS = 5  # that a range is divided into

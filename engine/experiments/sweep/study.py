@@ -17,9 +17,9 @@ from sqlalchemy.exc import IntegrityError
 
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep
-from engine.experiments.sweep.space import Choices, Dimension, grid
+from engine.experiments.sweep.search_space import Choices, Dimension, grid
 from engine.experiments.sweep.storage import connect, replace_attribute, storage_errors, without_password
-from engine.lock import Holder, lives_here, this_process
+from engine.runs.lock import Holder, lives_here, this_process
 
 _DEFINITION = "tltui"
 _WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"

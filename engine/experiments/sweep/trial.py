@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 from optuna import Trial
 
-from engine import protocol as p
 from engine.errors import InputError
+from engine.experiments.sweep.events import Status, TrialResult
 from engine.experiments.sweep.results import RESULT
-from engine.experiments.sweep.told import Status, TrialResult
-from engine.rundir import EventTail, RunFolder, new_command_id, send
-from engine.state import best_epoch
+from engine.runs import events as p
+from engine.runs.folder import EventTail, RunFolder, new_command_id, send
+from engine.runs.state import best_epoch
 
 
 @dataclass

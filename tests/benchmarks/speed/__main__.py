@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from engine import environment
+from engine.system import devices
 from tests.benchmarks.speed import machine, pictures, report
 from tests.benchmarks.speed.flops import share_of_peak
 from tests.benchmarks.speed.measure import Measurement, Setting, run_ours, run_reference, why_not
@@ -21,7 +21,7 @@ def main() -> None:
     """Measure what was asked for, print it as a table, write it as JSON after each training."""
     asked = _arguments()
     console = Console(highlight=False, width=180)
-    device = environment.choose_device(asked.device)
+    device = devices.choose_device(asked.device)
     described = machine.describe(device)
     asked.folder.mkdir(parents=True, exist_ok=True)
     setting = Setting(

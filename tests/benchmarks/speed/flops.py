@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.config import HeadConfig
-from engine.models import zoo
+from engine.config.schema import HeadConfig
+from engine.models import registry
 from tests.benchmarks.speed import machine
 from tests.benchmarks.speed.measure import Measurement
 from tests.benchmarks.speed.scenarios import NETWORKS
@@ -36,7 +36,7 @@ def share_of_peak(
 
 def forward_flops(model: str) -> float:
     """Matrix products and convolutions of one picture's forward pass."""
-    classifier = zoo.build(NETWORKS[model].ours, 2, HeadConfig(), on_meta=True)
+    classifier = registry.build(NETWORKS[model].ours, 2, HeadConfig(), on_meta=True)
     side = classifier.preprocessing.image_size
     with FlopCounterMode(display=False) as counter:
         classifier.module.eval()(torch.empty(1, 3, side, side, device="meta"))

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from engine import environment
+from engine.system import devices
 
 # Dense bf16 with fp32 accumulation, FLOP/s, from the vendor's data sheets.
 _BF16_PEAKS = {"H200": 989.4e12, "H100 80GB HBM3": 989.4e12, "H100 PCIe": 756e12, "A100": 312e12}
@@ -28,15 +28,15 @@ def describe(device: torch.device) -> dict[str, Any]:
         "flags": [flag for flag in flags if any(part in flag for part in _TELLING_FLAGS)],
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": os.getloadavg()[0],
-        "device": environment.device_name(device),
-        "versions": environment.versions() | {"fastai": environment.installed_version("fastai")},
+        "device": devices.device_name(device),
+        "versions": devices.versions() | {"fastai": devices.installed_version("fastai")},
         "commit": commit.stdout.strip(),
     }
 
 
 def bf16_peak(device: torch.device) -> float | None:
     """FLOP/s of the card where its data sheet is known here."""
-    name = environment.device_name(device)
+    name = devices.device_name(device)
     return next((peak for part, peak in _BF16_PEAKS.items() if part in name), None)
 
 

@@ -18,12 +18,12 @@ from unittest.mock import patch
 
 import psutil
 
-from engine.config import RunConfig, load
-from engine.models import zoo
-from engine.protocol import Epoch
-from engine.rundir import EventTail, RunFolder
+from engine.config.schema import RunConfig, load
+from engine.models import registry
+from engine.runs.events import Epoch
+from engine.runs.folder import EventTail, RunFolder
 from tests.benchmarks.speed.scenarios import Network, Scenario
-from tltui.engines import Engines
+from tltui.runs.engine_pool import Engines
 
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3  # of the head; an unfrozen backbone trains at a tenth, in ours and in the tutorial's loop
@@ -130,7 +130,7 @@ def run_reference(
     setting: Setting, who: str, scenario: Scenario, epochs: int, network: Network, model: str, weights: Path, seed: int
 ) -> Measurement:
     """The script of ``who`` for ``epochs`` epochs."""
-    preprocessing = asdict(zoo.architecture(network.ours).preprocessing)
+    preprocessing = asdict(registry.architecture(network.ours).preprocessing)
     spec: dict[str, Any] = {
         "pictures": str(setting.pictures),
         "library": network.library,

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 import torchvision
 
-from engine.models import zoo
-from engine.progress import quiet
+from engine.models import registry
+from engine.runs.progress import quiet
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def first_weights(network: Network, folder: Path) -> Path:
     path = folder / f"{network.theirs}.pth"
     if not path.exists():
         if network.library == "timm":
-            pretrained = zoo.architecture(network.ours).pretrained
+            pretrained = registry.architecture(network.ours).pretrained
             assert pretrained is not None
             weights = pretrained.load(0, quiet)
         else:

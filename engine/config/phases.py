@@ -1,0 +1,79 @@
+"""The phases of a run: which one an epoch lies in, and what it puts in force. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.config.freeze_rules import decide_model
+from engine.config.schema import PHASE_SETTINGS, Phase, RunConfig
+from engine.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run over which the schedule goes once: after ``first`` epochs, for ``epochs``. ``number`` is that of
+    its phase, from 1; 0: a run without a recipe."""
+
+    number: int
+    first: int
+    epochs: int
+
+
+def part_of(config: RunConfig, done: int) -> Part:
+    """The part in which the epoch lies that comes after ``done`` epochs.
+
+    train.epochs says how long the run is: where it is less than the phases' sum they are cut, where it is more the
+    last phase goes on.
+    """
+    phases, end = config.recipe.phases, config.train.epochs
+    first = 0
+    for number, phase in enumerate(phases, 1):
+        last = number == len(phases)
+        if last or done < first + phase.epochs:
+            return Part(number, first, max((end if last else min(first + phase.epochs, end)) - first, 1))
+        first += phase.epochs
+    return Part(0, 0, end)
+
+
+def begun(config: RunConfig) -> RunConfig:
+    """The config with which a run begins: its first phase in force, and what phases leave out as [optimizer] has it.
+
+    Without a recipe it is ``config`` itself.
+    """
+    if not config.recipe.phases:
+        return config
+    optimizer = config.optimizer.model_dump()
+    phases = [
+        phase.model_copy(update={name: optimizer[name] for name, value in phase if value is None})
+        for phase in config.recipe.phases
+    ]
+    return in_force(config.model_copy(update={"recipe": config.recipe.model_copy(update={"phases": phases})}), 1)
+
+
+def in_force(config: RunConfig, number: int) -> RunConfig:
+    """``config``, as ``begun`` gave it, with the settings of a phase; what commands made of them before is over."""
+    phase, changed = config.recipe.phases[number - 1], {}
+    for name, key in PHASE_SETTINGS.items():
+        section, setting = key.split(".")
+        changed.setdefault(section, {})[setting] = getattr(phase, name)
+    sections = {name: getattr(config, name).model_copy(update=values) for name, values in changed.items()}
+    return config.model_copy(update=sections)
+
+
+def check_plans(config: RunConfig, model: Mapping[str, Any]) -> None:
+    """Raises InputError for a freeze plan, of the run or of one of its phases, that does not fit the layer tree."""
+    decide_model(config.freeze.rules, model)
+    for number, phase in enumerate(config.recipe.phases, 1):
+        try:
+            decide_model(phase.rules, model)
+        except InputError as error:
+            raise InputError(f"phase {number} of recipe.phases: {error}") from None
+
+
+def in_words(phase: Phase) -> str:
+    """A phase on a line: ``5 epochs: freeze *, train head; lr 0.001``."""
+    rates = [f"{name} {value:g}" for name, value in phase if name not in ("epochs", "rules") and value is not None]
+    epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
+    return "; ".join([f"{epochs}: {', '.join(phase.rules) or 'everything trains'}", *rates])

@@ -1,0 +1,263 @@
+"""What a freeze plan will cost, from a measured profile of its network. Imports no torch.
+
+The plan divides the network as ``engine.models.cut`` does: what frozen weights alone decide runs once for each
+picture and is cached; the rest runs in every epoch, and backward as far as anything before it, or in it, trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any
+
+import msgspec
+
+from engine.config.freeze_rules import Decision, decide_model
+from engine.config.schema import RunConfig
+from engine.data.augmented_views import Views
+
+_TOO_MUCH = 2**60
+# How many times the largest output frozen layers take to compute: input and output, copies of them in the layouts that
+# the libraries' kernels want, and what the allocator keeps. Found with resnet18 (6.3) and efficientnet_lite0 (8.7).
+_ROOM_TO_COMPUTE = 7
+# Bytes that a parameter in training has beside itself: its gradient, what it was at the start, and what the optimizer
+# remembers; and a copy of itself and of that memory for the checkpoint that is being written.
+_TRAINING_BYTES = {"adamw": 28, "adam": 28, "sgd": 20, "rmsprop": 24}
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation of a network, in seconds and bytes for each picture; ``inputs`` are positions of earlier ones.
+
+    ``layer``: path of the layer that it is or runs in; ``parameters``: names of those that it reads itself.
+    ``statistics``: it keeps batch statistics; ``random``: it draws random numbers in training; ``repeatable``: doing it
+    again in every epoch is safe and cheap; ``view``: it only looks at its input in another shape. ``output``: scalars
+    that it gives for a picture, 0 where they do not follow the pictures, None where it gives several tensors; ``row``:
+    their bytes in a cache.
+
+    ``once``: forward where it is computed once; ``evaluate``: in evaluation; ``forward``: in training; ``through``:
+    backward to its inputs; ``weights``: backward to its parameters, in addition. ``kept``: bytes that it keeps for the
+    backward pass where it trains, ``kept_frozen``: where gradients only pass through it.
+    """
+
+    name: str
+    layer: str
+    parameters: list[str]
+    inputs: list[int]
+    statistics: bool
+    random: bool
+    repeatable: bool
+    view: bool
+    output: int | None
+    row: int
+    once: float
+    evaluate: float
+    forward: float
+    through: float
+    weights: float
+    kept: int
+    kept_frozen: int
+
+
+class LoopCosts(msgspec.Struct, frozen=True):
+    """What the engine itself takes around a network, in seconds: a step of training and of validation, which gives
+    cached rows to the network, and the rest of an epoch. ``memory``: bytes of a process that trains next to nothing."""
+
+    step: float
+    evaluation_step: float
+    epoch: float
+    memory: int
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A network measured on one machine, in seconds and bytes.
+
+    ``pictures``: how many were measured at once; ``chunk``: how many go through frozen layers at once.
+    ``optimizer_tensor`` and ``optimizer_value``: of a training step for each tensor and each scalar that trains;
+    ``picture``: to get one ready; ``row_byte``: to get a byte of a cached row ready; ``digest_byte``: to prove that a
+    byte is frozen.
+    """
+
+    device: str
+    precision: str
+    frozen_precision: str
+    pictures: int
+    chunk: int
+    operations: list[Operation]
+    loop: LoopCosts
+    optimizer_tensor: float
+    optimizer_value: float
+    picture: float
+    row_byte: float
+    digest_byte: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan costs.
+
+    ``epoch_seconds``: from the end of an epoch to that of the next, once everything is cached; ``first_epoch_seconds``:
+    of the first epoch, if nothing is cached yet. ``memory_bytes``: the most that the engine takes, of the device's
+    memory where that is its own. ``cached_bytes``: what is cached of frozen layers.
+    """
+
+    first_epoch_seconds: float
+    epoch_seconds: float
+    memory_bytes: int
+    cached_bytes: int
+
+
+def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pictures: Mapping[str, int]) -> Estimate:
+    """Reckon what training as ``config`` says will cost.
+
+    ``model``: the content of model.json; ``pictures``: how many there are in "train" and "val". Raises InputError for a
+    plan that can't be used.
+    """
+    plan = read_plan(profile.operations, model, config)
+    sizes = {
+        f"{layer['path']}.{name}".removeprefix("."): prod(shape)
+        for layer in model["layers"]
+        for name, shape in layer["parameters"].items()
+    }
+    trained = [size for name, size in sizes.items() if plan.decisions[name].trains]
+    frozen_bytes = 4 * (sum(sizes.values()) - sum(trained))
+    train, val, batch = pictures["train"], pictures["val"], config.train.batch_size
+    row = sum(profile.operations[at].row for at in plan.stored)
+    ready = row * profile.row_byte if plan.once else profile.picture
+
+    once, evaluation, training = _seconds(profile.operations, plan)
+    step = profile.loop.step + profile.optimizer_tensor * len(trained) + profile.optimizer_value * sum(trained)
+    epoch = (
+        ceil(train / batch) * step
+        + ceil(val / batch) * profile.loop.evaluation_step
+        + train * (ready + training)
+        + val * (ready + evaluation)
+        + profile.loop.epoch
+        + frozen_bytes * profile.digest_byte
+    )
+    cached = row * (train * Views.of(config.data.augment, config.data.views, 0).count + val)
+    memory = profile.loop.memory if profile.device == "cpu" else 0
+    memory += 4 * sum(sizes.values()) + _TRAINING_BYTES[config.optimizer.name] * sum(trained)
+    memory += frozen_bytes * bool(plan.once)  # frozen layers compute with a copy, batch norms folded
+    memory += _activations(profile, plan, batch) + cached
+    return Estimate(
+        first_epoch_seconds=epoch + ((train + val) * (profile.picture + once) if plan.once else 0.0),
+        epoch_seconds=epoch,
+        memory_bytes=memory,
+        cached_bytes=cached,
+    )
+
+
+def _seconds(operations: Sequence[Operation], plan: Plan) -> tuple[float, float, float]:
+    """For each picture what is computed once takes, and the rest in evaluation and in training."""
+    once = evaluation = training = 0.0
+    for at, does in enumerate(operations):
+        if at in plan.once:
+            once += does.once
+            continue
+        evaluation += does.evaluate
+        training += does.forward if plan.modes[does.layer] else does.evaluate
+        training += does.weights if at in plan.trains else 0.0
+        training += does.through if plan.follows_training.intersection(does.inputs) else 0.0
+    return once, evaluation, training
+
+
+def _activations(profile: Profile, plan: Plan, batch_size: int) -> int:
+    """Bytes while a batch trains, or while frozen layers compute, whichever is more."""
+    kept = largest_kept = largest_once = 0
+    for at, does in enumerate(profile.operations):
+        if at in plan.once:
+            largest_once = max(largest_once, does.row)
+        elif at in plan.follows_training:
+            kept += does.kept if at in plan.trains else does.kept_frozen
+            largest_kept = max(largest_kept, does.kept)
+    # The largest operation also has the gradients of its input and output.
+    return max(batch_size * (kept + 2 * largest_kept), profile.chunk * _ROOM_TO_COMPUTE * largest_once)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A freeze plan on a network's operations, by their positions.
+
+    ``trains``: those with parameters that train; ``follows_training``: those, and all whose input changes with them;
+    ``once``: those computed once for each picture; ``stored``: those among them whose output is cached. ``modes``:
+    which layers run in training mode.
+    """
+
+    decisions: Mapping[str, Decision]
+    modes: Mapping[str, bool]
+    trains: set[int]
+    follows_training: set[int]
+    once: set[int]
+    stored: set[int]
+
+
+def read_plan(operations: Sequence[Operation], model: Mapping[str, Any], config: RunConfig) -> Plan:
+    """What the plan in ``config`` makes of a network. Raises InputError for a plan that can't be used."""
+    decisions = decide_model(config.freeze.rules, model)
+    modes = _training_modes(model, decisions, config.freeze.norm_stats)
+    trains, follows, once = set[int](), set[int](), set[int]()
+    for at, does in enumerate(operations):
+        if any(decisions[name].trains for name in does.parameters):
+            trains.add(at)
+        if at in trains or follows.intersection(does.inputs):
+            follows.add(at)
+        varies = modes[does.layer] and (does.statistics or does.random)
+        if not varies and at not in trains and once.issuperset(does.inputs):
+            once.add(at)
+    once, stored = _boundary(operations, once)
+    if not any(operations[at].parameters and operations[at].output != 0 for at in once):
+        once, stored = set(), set()  # what is left is the picture itself
+    return Plan(decisions, modes, trains, follows, once, stored)
+
+
+def _training_modes(model: Mapping[str, Any], decisions: Mapping[str, Decision], norm_stats: str) -> dict[str, bool]:
+    """Which layers run in training mode, by the rules of ``engine.models.freezing.Freezing``."""
+    trains_below: dict[str, bool] = {}
+    for layer in model["layers"]:
+        path = layer["path"]
+        own = [decisions[f"{path}.{name}".removeprefix(".")].trains for name in layer["parameters"]]
+        while own:
+            trains_below[path] = trains_below.get(path, False) or any(own)
+            if not path:
+                break
+            path = path.rpartition(".")[0]
+    modes: dict[str, bool] = {}
+    for layer in model["layers"]:
+        path = layer["path"]
+        modes[path] = trains_below.get(path, modes[path.rpartition(".")[0]] if path else True)
+    for layer in model["layers"]:
+        if layer["batch_statistics"]:
+            path = layer["path"]
+            trains = modes[path] if layer["parameters"] else decisions[path].trains
+            modes[path] = trains and norm_stats == "follow"
+    return modes
+
+
+def _boundary(operations: Sequence[Operation], once: set[int]) -> tuple[set[int], set[int]]:
+    """(computed once, cached) as ``engine.models.cut.boundary`` chooses: it is cheaper to repeat operations that
+    only enlarge what is stored, or only look at it in another shape."""
+    users: list[list[int]] = [[] for _ in operations]
+    for at, does in enumerate(operations):
+        for given in does.inputs:
+            users[given].append(at)
+
+    def stored(once: set[int]) -> set[int]:
+        return {at for at in once if operations[at].output != 0 and not once.issuperset(users[at])}
+
+    def size(positions: set[int]) -> int:
+        return sum(_TOO_MUCH if (output := operations[at].output) is None else output for at in positions)
+
+    kept = stored(once)
+    for at in range(len(operations) - 1, 0, -1):
+        if at not in kept or not operations[at].repeatable:
+            continue
+        fewer, inputs = once - {at}, set(operations[at].inputs)
+        while containers := {given for given in inputs if operations[given].output is None}:
+            fewer -= containers
+            inputs = (inputs - containers) | {given for several in containers for given in operations[several].inputs}
+        then = stored(fewer)
+        growth = size(then) - size(kept)
+        if growth < 0 or (growth == 0 and operations[at].view):
+            once, kept = fewer, then
+    return once, kept

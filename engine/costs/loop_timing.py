@@ -1,0 +1,82 @@
+"""What the engine takes around a network: measured in a real run of a network that takes next to nothing."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from engine.config.schema import from_tables
+from engine.costs.estimate import LoopCosts
+from engine.data.loaders import batch_count
+from engine.errors import InputError
+from engine.runs.events import Epoch, Step
+from engine.runs.folder import EventTail, create
+
+_NETWORK = "timm/test_resnet"
+_SIDE = 32
+_STEPS = 8
+_EPOCHS = 8
+_LARGEST_BATCH = 256  # a larger one takes hardly longer than this, but for the pictures of such a run
+
+
+def measure_loop(batch_size: int, device: str) -> LoopCosts:
+    """Train the head of a tiny network on tiny pictures, in a process and with a cache of its own.
+
+    Raises InputError where that run fails.
+    """
+    batch_size = min(batch_size, _LARGEST_BATCH)
+    train, val = _STEPS * batch_size, _STEPS // 2 * batch_size
+    with tempfile.TemporaryDirectory(prefix="tltui-") as place:
+        root = Path(place)
+        _write_pictures(root / "pictures", {"train": train, "val": val})
+        config = from_tables(
+            {
+                "data": {"path": str(root / "pictures"), "image_size": _SIDE},
+                "model": {"name": _NETWORK, "weights": "none"},
+                "train": {"epochs": _EPOCHS, "batch_size": batch_size, "device": device, "precision": "fp32"},
+            }
+        )
+        folder = create(root / "runs", config)
+        with folder.open_log() as log:
+            engine = subprocess.Popen(
+                [sys.executable, "-m", "engine.process.worker", str(folder.path)],
+                env={**os.environ, "TLTUI_CACHE": str(root / "cache")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+            _, status, usage = os.wait4(engine.pid, 0)
+        engine.returncode = os.waitstatus_to_exitcode(status)
+        if engine.returncode:
+            raise InputError(f"the engine can't train here: {folder.log.read_text(errors='replace')[-500:]}")
+        events = list(EventTail(folder).poll())
+    epochs = [event for event in events if isinstance(event, Epoch)]
+    steps = [event for event in events if isinstance(event, Step)]
+    # The first epoch computes what the others find in the cache. What disturbs a measurement only makes it longer.
+    step, *_ = statistics.quantiles((b.time - a.time for a, b in pairwise(steps) if a.epoch == b.epoch > 1), n=4)
+    whole = min(b.time - a.time for a, b in pairwise(epochs))
+    training = min(epoch.seconds for epoch in epochs[1:])
+    return LoopCosts(
+        step=step,
+        evaluation_step=max(training - _STEPS * step, 0.0) / batch_count(val, batch_size),
+        epoch=max(whole - training, 0.0),
+        memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+    )
+
+
+def _write_pictures(root: Path, counts: dict[str, int]) -> None:
+    random = np.random.default_rng(0)
+    for split, count in counts.items():
+        for number in range(count):
+            folder = root / split / ("a" if number % 2 else "b")
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 256, (_SIDE, _SIDE, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.bmp")

@@ -1,0 +1,115 @@
+"""A run's best checkpoint on its own pictures once more, or on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engine.compute.batch_fit import Fits, Place
+from engine.compute.precision import Precision, choose_precision
+from engine.config.schema import RunConfig, with_setting
+from engine.data.folder_source import SPLIT_FOLDERS
+from engine.data.prepare import Data, prepare_data, read_pictures
+from engine.data.source import Picture, Source
+from engine.data.sources import folder_source, open_source
+from engine.errors import InputError
+from engine.evaluation.evaluate import Answers, evaluate
+from engine.evaluation.load_run import Trained
+from engine.files.escapes import printable
+from engine.models.freezing import Freezing
+from engine.models.split import split
+from engine.runs.events import Evaluated
+from engine.runs.progress import Report
+from engine.system import devices
+from engine.training.feature_loader import Feed
+from engine.training.predict_logits import answers
+
+_ALL = "all"  # the split of pictures that have none
+Tell = Callable[[str, str], None]  # takes a warning's code and message
+
+
+def evaluate_again(
+    trained: Trained, wanted: str, other_data: Path | None, device: str, report: Report, tell: Tell
+) -> Evaluated:
+    """Figures on the split ``wanted`` of the run's pictures or, of ``other_data``, on it or on all where it has none.
+
+    ``wanted``: "val", "test" or "": test where there is one. ``device`` as train.device. Raises InputError.
+    """
+    if not trained.best:
+        tell("best_lost", f"the best epoch's weights can't be used; those of {trained.checkpoint} are evaluated")
+    config = with_setting(trained.config, "train.device", device)
+    where = devices.choose_device(device)
+    precision, frozen_precision = choose_precision(
+        config.train.precision, where, config.model.name, config.data.image_size
+    )
+    if other_data:
+        config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
+        data = _other_pictures(trained, config, wanted, report, tell)
+    else:
+        source = open_source(config.data)
+        if source.classes != trained.classes:
+            raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of the run")
+        preprocessing = trained.classifier.preprocessing
+        data, _ = prepare_data(source, config, preprocessing, trained.folder, report, tell)
+    name = wanted or next(split for split in ("test", "val", _ALL) if split in data.splits)
+    if name not in data.splits:
+        raise InputError(f'there is no split "{name}" in these pictures; they have {", ".join(data.splits)}')
+    with_answers = _answers(trained, data, name, config, precision, frozen_precision, report, tell)
+    paths = (data.pictures[i].key for i in data.splits[name])
+    return evaluate(trained.classes, name, with_answers, paths)
+
+
+def _other_pictures(trained: Trained, config: RunConfig, wanted: str, report: Report, tell: Tell) -> Data:
+    source = folder_source(config.data)
+    number = {name: label for label, name in enumerate(trained.classes)}
+    for name in source.classes:
+        if name not in number:
+            known = ", ".join(trained.classes[:5]) + (" …" if len(trained.classes) > 5 else "")
+            raise InputError(f'{config.data.path}: "{printable(name)}" is no class of the run ({printable(known)})')
+    has_splits = any(picture.split for picture in source.pictures)
+    split_name = wanted or ("test" if has_splits else _ALL)
+    taken = [at for at, picture in enumerate(source.pictures) if not has_splits or picture.split == split_name]
+    if not taken:
+        folders = " or ".join(name for name, means in SPLIT_FOLDERS.items() if means == split_name)
+        raise InputError(f"{config.data.path}: holds no pictures to evaluate{f' in {folders}/' if has_splits else ''}")
+    pictures = [source.pictures[at] for at in taken]
+    relabelled = [Picture(one.key, number[source.classes[one.label]], one.split) for one in pictures]
+    file = source.file
+    chosen = Source(
+        trained.classes, relabelled, lambda at: source.open(taken[at]), file and (lambda at: file(taken[at]))
+    )
+    data, _, fingerprints = read_pictures(chosen, config, trained.classifier.preprocessing, report, tell)
+    fingerprints.close()
+    data.splits[split_name] = list(range(len(data.pictures)))
+    return data
+
+
+def _answers(
+    trained: Trained,
+    data: Data,
+    name: str,
+    config: RunConfig,
+    precision: Precision,
+    frozen_precision: Precision,
+    report: Report,
+    tell: Tell,
+) -> Iterator[Answers]:
+    classifier = trained.classifier
+    classifier.module.to(precision.device)
+    freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
+    freezing.apply(config.freeze.rules)
+    network = classifier.name, classifier.preprocessing.image_size
+    fits = Fits(Place(*network, precision.name, frozen_precision.name, precision.device), tell)
+    fits.use(config.freeze.rules)
+    feed = Feed(data, classifier, config, precision, frozen_precision, tell, lambda: None, fits)
+    parts = split(classifier, freezing)
+    feed.use(parts, freezing.digests)
+    classifier.module.eval()
+
+    def batches(done: int, total: int) -> None:
+        report("evaluate", done, total, "batches")
+
+    try:
+        yield from answers(parts, feed, data.splits[name], config.train.batch_size, precision, fits, batches)
+    finally:
+        feed.close()

@@ -1,0 +1,3 @@
+"""Linear probes of each stage, similarity to the source task, and the recommendation.
+
+It must not train the backbone."""

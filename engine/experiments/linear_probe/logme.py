@@ -1,0 +1,81 @@
+"""How well features fit a task, and how a pretrained classifier sees its pictures, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.experiments.linear_probe.results import SourceAnswers
+
+Matrix = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.integer]
+
+_ROUNDS = 50  # the fixed point is reached within a dozen where there is one
+_CONVERGED = 1e-4  # relative change of α/β
+_TINY = 1e-12  # keeps features that say nothing from dividing by zero
+
+
+def logme(features: Matrix, labels: Labels) -> float:
+    """LogME: the maximum evidence of a Bayesian linear model from features (N, D) to each class's indicator, its
+    logarithm a picture, mean over classes; higher is better, and it does not favour many features.
+
+    You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", 2102.11005, with the
+    fixed-point iteration of its extension (2110.10545).
+    """
+    values = features.astype(np.float64)
+    values /= np.sqrt(np.mean(values**2)) or 1.0  # the evidence knows no scale, the iteration's first steps do
+    u, singular, _ = np.linalg.svd(values, full_matrices=False)
+    squares = singular**2
+    return float(np.mean([_evidence(u, squares, (labels == label).astype(float)) for label in np.unique(labels)]))
+
+
+def _evidence(u: Matrix, squares: Matrix, target: Matrix) -> float:
+    """Weights are drawn from N(0, 1/α), noise from N(0, 1/β); α and β are those with the most evidence."""
+    count = len(target)
+    inside = (u.T @ target) ** 2
+    outside = max(float(target @ target - inside.sum()), 0.0)
+    alpha = beta = ratio = 1.0  # ratio: α/β
+    weights = residual = 0.0
+    for _ in range(_ROUNDS):
+        effective = float((squares / (squares + ratio)).sum())
+        weights = float((squares * inside / (squares + ratio) ** 2).sum())
+        residual = float((inside * (ratio / (squares + ratio)) ** 2).sum()) + outside
+        alpha = effective / (weights + _TINY) + _TINY
+        beta = (count - effective) / (residual + _TINY) + _TINY
+        before, ratio = ratio, alpha / beta
+        if abs(ratio - before) <= _CONVERGED * before:
+            break
+    # Directions without features cost as much as they give: α stands in both terms.
+    size = len(squares) * math.log(alpha) - float(np.log(alpha + beta * squares).sum())
+    fit = count * math.log(beta) - beta * residual - alpha * weights - count * math.log(2 * math.pi)
+    return (size + fit) / (2 * count)
+
+
+class SourceAnswersSum:
+    """Gathers what a pretrained classifier says, batch by batch."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._highest = 0.0
+        self._entropy = 0.0
+        self._sum: Matrix | float = 0.0
+
+    def add(self, probabilities: Matrix) -> None:
+        """Of another batch, (N, classes)."""
+        self._count += len(probabilities)
+        self._highest += float(probabilities.max(1).sum())
+        self._entropy += float(_entropies(probabilities).sum())
+        self._sum = self._sum + probabilities.sum(0, dtype=np.float64)
+
+    def told(self) -> SourceAnswers | None:
+        """Over all batches; None where there was none."""
+        if not isinstance(self._sum, np.ndarray):
+            return None
+        spread = float(_entropies(self._sum / self._count)) - self._entropy / self._count
+        return SourceAnswers(len(self._sum), self._highest / self._count, math.exp(max(spread, 0.0)))
+
+
+def _entropies(probabilities: Matrix) -> Matrix:
+    return -(probabilities * np.log(np.maximum(probabilities, _TINY))).sum(-1)

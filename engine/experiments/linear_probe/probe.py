@@ -1,0 +1,196 @@
+"""Linear probes after every stage of a pretrained network, in one pass over the pictures; nothing is trained in it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.nn import functional
+
+from engine.config.schema import RunConfig, with_settings
+from engine.data.prepare import Data
+from engine.errors import InputError
+from engine.experiments.linear_probe.logme import Labels, SourceAnswersSum, logme
+from engine.experiments.linear_probe.recommendation import advise
+from engine.experiments.linear_probe.results import HEAD_INPUT, Backbone, Pictures, Probed, Stage
+from engine.models import registry, stage_features
+from engine.models.layer_tree import stages
+from engine.process.dry_run import rehearsal
+from engine.runs.progress import Report
+from engine.training.session import Session
+
+MOST_TRAIN, MOST_VAL = 2000, 1000  # pictures that probes see; more move an accuracy by less than its own error
+
+_LARGEST_BATCH = 64
+_ITERATIONS = 200
+_INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, pictures few
+
+Features = npt.NDArray[np.float32]
+
+
+def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Callable[[str, str], None]) -> Probed:
+    """Probe each network on the config's pictures, and advise how to train the one that fits best.
+
+    No run is made. ``tell`` takes a warning's code and message. Raises InputError for what can't be used and Stopped
+    after SIGTERM or SIGINT.
+    """
+    names = list(dict.fromkeys(models))
+    for name in names:  # before the first of them takes its time
+        registry.architecture(name)
+    backbones: list[Backbone] = []
+    pictures = None
+    for name in names:
+        # The plan of the config names layers of its own network, and does not matter here: nothing trains.
+        changed = with_settings(config, {"model.name": name, "freeze.rules": []})
+        with rehearsal(changed, report, tell) as session:
+            data, seed = session.data, config.train.seed
+            chosen = {
+                part: choose(data.splits[part], data.labels, most, seed)
+                for part, most in (("train", MOST_TRAIN), ("val", MOST_VAL))
+            }
+            pictures = _count(data, chosen)
+            backbones.append(_probe(session, chosen))
+    assert pictures
+    backbones.sort(key=lambda backbone: -backbone.head.logme)
+    return Probed(pictures, backbones, advise(backbones[0], pictures))
+
+
+def choose(members: Sequence[int], labels: Sequence[int], most: int, seed: int) -> list[int]:
+    """At most so many of ``members``, each class's share as it is, the same for a seed."""
+    if len(members) <= most:
+        return list(members)
+    random = np.random.default_rng(seed)
+    place: dict[int, float] = {}
+    for label in sorted({labels[i] for i in members}):
+        own = random.permutation([i for i in members if labels[i] == label])
+        place |= {int(i): rank / len(own) for rank, i in enumerate(own)}
+    return sorted(sorted(place, key=place.__getitem__)[:most])
+
+
+def _count(data: Data, chosen: Mapping[str, Sequence[int]]) -> Pictures:
+    there = {part: len(data.splits[part]) for part in chosen}
+    return Pictures(len(data.classes), there["train"], there["val"], len(chosen["train"]), len(chosen["val"]))
+
+
+def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
+    labels = np.asarray(session.data.labels)
+    train, val = labels[chosen["train"]], labels[chosen["val"]]
+    if len(np.unique(train)) < 2:
+        raise InputError("probes tell classes apart, and all training pictures are of one; add pictures of others")
+    seen = _Pass(session, len(train) + 2 * len(val))
+    known, asked = seen.features(chosen["train"], ask_source=True), seen.features(chosen["val"])
+    mirrored = seen.features(chosen["val"], mirror=True)[HEAD_INPUT]
+    probes: dict[str, Pipeline] = {}
+    fitting: dict[str, float] = {}
+    for done, name in enumerate(known):
+        session.report("probe", done, len(known), "stages")
+        probes[name], fitting[name] = fit(known[name], train), logme(known[name], train)
+    right = {name: probes[name].predict(asked[name]) == val for name in known}
+    sizes = {name: values.shape[1] for name, values in known.items()}
+    module = session.classifier.module
+    paths = dict(stages(module, session.classifier.head))
+    return Backbone(
+        model=session.classifier.name,
+        pretrained=session.config.model.weights != "none",
+        parameters=sum(p.numel() for p in module.parameters()),
+        stages=_compared(right, float(np.mean(val == np.bincount(train).argmax())), sizes, fitting, paths),
+        mirrored=float((probes[HEAD_INPUT].predict(mirrored) == val).mean()),
+        source=seen.source.told(),
+    )
+
+
+def _compared(
+    right: Mapping[str, npt.NDArray[np.bool_]],
+    chance: float,
+    sizes: Mapping[str, int],
+    fitting: Mapping[str, float],
+    paths: Mapping[str, list[str]],
+) -> list[Stage]:
+    """``right``: by stage, which pictures its probe told right; ``chance``: accuracy of always the same answer."""
+    found, before = [], chance
+    for name, own in right.items():
+        accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
+        found.append(
+            Stage(
+                name=name,
+                paths=paths.get(name, []),
+                features=sizes[name],
+                accuracy=accuracy,
+                adds=accuracy - before,
+                lead=float(lead.mean()),
+                lead_error=float(lead.std() / math.sqrt(len(lead))),
+                logme=fitting[name],
+            )
+        )
+        before = accuracy
+    return found
+
+
+def fit(features: Features, labels: Labels) -> Pipeline:
+    """A linear probe (Alain and Bengio 2016, 1610.01644): logistic regression on standardised features (N, C)."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS))
+    with warnings.catch_warnings():  # the last digits of a probe say nothing
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return probe.fit(features, labels)
+
+
+class _Pass:
+    """Sends pictures through the network once and keeps, of every stage, its pooled output."""
+
+    def __init__(self, session: Session, total: int) -> None:
+        """``total``: pictures that will be sent."""
+        self._session = session
+        self._total = total
+        self._done = 0
+        self.source = SourceAnswersSum()
+
+    @torch.inference_mode()
+    def features(
+        self, members: Sequence[int], *, mirror: bool = False, ask_source: bool = False
+    ) -> dict[str, Features]:
+        """Of the pictures at these positions: (N, C) by stage, in the order in which stages run. Raises Stopped."""
+        session = self._session
+        session.classifier.module.eval()
+        parts: dict[str, list[Features]] = defaultdict(list)
+        for pictures in session.feed.pictures(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
+            with session.precision.autocast():
+                outputs = stage_features.of_whole(session.classifier, {}, pictures.flip(-1) if mirror else pictures)
+            given = outputs.pop(stage_features.HEAD_INPUT)
+            if ask_source:
+                self._ask(given.float())
+            for name, output in [*outputs.items(), (HEAD_INPUT, given)]:
+                parts[name].append(pooled(output).cpu().numpy())
+            self._done += len(pictures)
+            session.report("features", self._done, self._total, "pictures")
+        found = {name: np.concatenate(some) for name, some in parts.items()}
+        for name, values in found.items():
+            if not np.isfinite(values).all():
+                raise InputError(f"{session.classifier.name}: {name} gives NaN or infinity; load other weights")
+        return found
+
+    def _ask(self, given: torch.Tensor) -> None:
+        head = {name: t.to(given.device).float() for name, t in self._session.classifier.original_head.items()}
+        if not head:
+            return
+        if head["weight"].ndim == 2:
+            logits = functional.linear(given, head["weight"], head.get("bias"))
+        else:
+            logits = functional.conv2d(given, head["weight"], head.get("bias")).mean((2, 3))
+        self.source.add(logits.softmax(-1).cpu().numpy())
+
+
+def pooled(output: torch.Tensor) -> torch.Tensor:
+    """What a stage gives for N pictures → float32 (N, C): the mean over places, or over tokens."""
+    if output.ndim == 4:  # pictures are square, so what differs from two equal sides is the channels
+        channels_last = output.shape[1] == output.shape[2] != output.shape[3]
+        return output.float().mean((1, 2) if channels_last else (2, 3))
+    return output.float().mean(1) if output.ndim == 3 else output.float().flatten(1)

@@ -1,0 +1,39 @@
+"""Training steps that are taken back: afterwards a session is, bit for bit, what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from engine.rng import put_back, random_state
+from engine.training import optimizers
+from engine.training.session import Session
+
+
+@contextmanager
+def trial(session: Session) -> Iterator[None]:
+    """Within it the session has an optimizer and a loss scaler that know nothing yet; weights, batch statistics, random
+    numbers and the count of steps may move, and are put back."""
+    module = session.classifier.module
+    optimizer, scaler, step = session.optimizer, session.scaler, session.step
+    random = random_state(session.device)
+    modes = {path: layer.training for path, layer in module.named_modules()}
+    frozen = session.freezing.frozen()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items() if name not in frozen}
+    session.optimizer = optimizers.build(session.config.optimizer, session.freezing.trainable, session.depths)
+    session.scaler = session.precision.scaler()
+    session.freezing.train_mode()
+    try:
+        yield
+    finally:
+        session.optimizer.zero_grad()
+        session.optimizer, session.scaler, session.step = optimizer, scaler, step
+        now = module.state_dict()
+        with torch.no_grad():
+            for name, tensor in before.items():
+                now[name].copy_(tensor)
+        for path, layer in module.named_modules():
+            layer.training = modes[path]
+        put_back(random, session.device)

@@ -1,0 +1,3 @@
+"""Answers experiment requests over stdin and stdout, one JSON document a line.
+
+It must not hold experiment logic."""

@@ -1,0 +1,82 @@
+"""``python -m engine.experiments.server.server EXPERIMENT``: an experiment for someone who is to stay responsive.
+
+Reads a run's settings as JSON from standard input and writes a Line a line to standard output. SIGTERM ends it in
+order, and so does a reader that is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from engine.config.schema import RunConfig, from_tables
+from engine.errors import InputError, Stopped, TrainingFailed, first_line
+from engine.experiments.lr_range_test.curve import Tried
+from engine.experiments.server.json_lines import Line, ProbeLine, RatesLine
+from engine.process.worker import give_way
+from engine.runs.progress import Report, Throttled
+from engine.system.devices import check_libraries
+
+Write = Callable[[Line[Any]], None]
+Tell = Callable[[str, str], None]
+
+
+def _range_test(config: RunConfig, report: Report, tell: Tell, write: Write) -> RatesLine:
+    from engine.experiments.lr_range_test.test import find_for
+
+    def listen(tried: Tried) -> None:
+        write(RatesLine(activity="lr_find", done=tried.done, total=tried.total, tried=tried))
+
+    return RatesLine(found=find_for(config, report, listen, tell))
+
+
+def _probe(config: RunConfig, report: Report, tell: Tell, _write: Write) -> ProbeLine:
+    from engine.experiments.linear_probe.probe import probe_for
+
+    return ProbeLine(found=probe_for(config, [config.model.name], report, tell))
+
+
+EXPERIMENTS = {"lr-find": _range_test, "probe": _probe}
+
+
+def main(experiment: str) -> int:
+    """Answer; returns the exit status: 0, or 130 where someone wanted it stopped."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever libraries print is no answer
+
+    def write(line: Line[Any]) -> None:
+        answers.write(msgspec.json.encode(line) + b"\n")
+        answers.flush()
+
+    def report(activity: str, done: int, total: int, _unit: str) -> None:
+        write(Line(activity=activity, done=done, total=total))
+
+    def tell(_code: str, message: str) -> None:
+        write(Line(warning=message))
+
+    try:
+        config = from_tables(json.load(sys.stdin))
+        check_libraries()
+        write(EXPERIMENTS[experiment](config, Throttled(report), tell, write))
+    except Stopped:
+        return 130
+    except BrokenPipeError:  # nobody listens any more
+        return 0
+    except (InputError, TrainingFailed) as error:
+        write(Line(error=str(error)))
+    except Exception as error:
+        traceback.print_exc()
+        write(Line(error=f"{type(error).__name__}: {first_line(error)}"))
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    give_way()
+    sys.exit(main(sys.argv[1]))

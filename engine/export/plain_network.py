@@ -1,0 +1,78 @@
+"""A run's network as torchvision or timm build it, without any code of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from engine.models import pip_source, registry, torchvision_source
+
+
+@dataclass(frozen=True)
+class PlainNetwork:
+    """``module`` has random weights; ``code`` is the Python that builds it after ``import library``."""
+
+    library: str
+    code: list[str]
+    module: nn.Module
+
+
+def plain_network(classifier: registry.Classifier, classes: int) -> PlainNetwork:
+    """The network of ``classifier`` from its library, with the head it has now."""
+    name = classifier.name
+    size = classifier.preprocessing.image_size
+    if name == pip_source.NAME:
+        plain = _from_timm(pip_source.TIMM_NAME, classes, size)
+    elif name.startswith(registry.TIMM_PREFIX):
+        plain = _from_timm(name.removeprefix(registry.TIMM_PREFIX), classes, size)
+    else:
+        plain = _from_torchvision(name, classes, size)
+    head = classifier.module.get_submodule(classifier.head[0])
+    if isinstance(head, nn.Sequential):  # it has hidden layers, of which the libraries know nothing
+        plain.module.set_submodule(classifier.head[0], nn.Sequential(*map(_plain_layer, head)))
+        layers = ", ".join(map(_layer_code, head))
+        plain.code.append(f'network.set_submodule("{classifier.head[0]}", torch.nn.Sequential({layers}))')
+    return plain
+
+
+def _from_torchvision(name: str, classes: int, image_size: int) -> PlainNetwork:
+    import torchvision
+
+    options: dict[str, Any] = {"weights": None, "num_classes": classes, **torchvision_source.options(name, image_size)}
+    module = torchvision.models.get_model(name, **options)
+    return PlainNetwork("torchvision", [f"network = torchvision.models.get_model({_arguments(name, options)})"], module)
+
+
+def _from_timm(name: str, classes: int, image_size: int) -> PlainNetwork:
+    import timm
+
+    options: dict[str, Any] = {"num_classes": classes, "img_size": image_size}
+    try:
+        module = timm.create_model(name, **options)
+    except TypeError:  # most take pictures of any size and know no such option
+        del options["img_size"]
+        module = timm.create_model(name, **options)
+    return PlainNetwork("timm", [f"network = timm.create_model({_arguments(name, options)})"], module)
+
+
+def _arguments(name: str, options: dict[str, Any]) -> str:
+    return ", ".join([f'"{name}"', *(f"{key}={value!r}" for key, value in options.items())])
+
+
+def _plain_layer(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    if isinstance(layer, nn.Conv2d):
+        return nn.Conv2d(layer.in_channels, layer.out_channels, 1, bias=layer.bias is not None)
+    return nn.ReLU()
+
+
+def _layer_code(layer: nn.Module) -> str:
+    bias = "" if getattr(layer, "bias", True) is not None else ", bias=False"
+    if isinstance(layer, nn.Linear):
+        return f"torch.nn.Linear({layer.in_features}, {layer.out_features}{bias})"
+    if isinstance(layer, nn.Conv2d):
+        return f"torch.nn.Conv2d({layer.in_channels}, {layer.out_channels}, 1{bias})"
+    return "torch.nn.ReLU()"

@@ -1,0 +1,71 @@
+"""Some pictures of a run, to compare networks on."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.data.decode import decode, open_one, read_file
+from engine.data.loaders import middle
+from engine.data.source import Source
+from engine.data.sources import open_source
+from engine.data.splits import members_of, read_splits
+from engine.data.torchvision_source import is_here
+from engine.errors import InputError
+from engine.evaluation.load_run import Trained
+from engine.files.safe_open import open_regular
+from engine.models.architecture import Preprocessing
+from engine.runs.folder import RunFolder
+from engine.runs.progress import Report
+
+_MOST = 32
+
+
+@dataclass(frozen=True)
+class Samples:
+    """``pictures``: uint8 (N, 3, S, S); ``said``: what they are, in words."""
+
+    pictures: torch.Tensor
+    said: str
+
+
+def sample_pictures(trained: Trained, report: Report) -> Samples:
+    """At most 32 of the pictures that the run did not train on, or noise where its data are gone."""
+    how, data = trained.classifier.preprocessing, trained.config.data
+    if data.source == "torchvision" and not is_here(data.name, data.path):
+        return _noise(how)  # a comparison is not worth a download
+    try:
+        source = open_source(data)
+    except InputError:
+        return _noise(how)
+    split, members = _held_out(trained.folder, source)
+    wanted = [members[place] for place in np.linspace(0, len(members) - 1, min(_MOST, len(members)), dtype=int)]
+    found: list[torch.Tensor] = []
+    for done, index in enumerate(wanted, 1):
+        with suppress(Exception):  # PIL's plugins raise nearly anything; what training skipped is skipped here, too
+            _, image = open_one(source, index, read_file)
+            found.append(middle(decode(image, how.resize_size, how.interpolation), how.image_size))
+        report("data", done, len(wanted), "pictures")
+    if not found:
+        return _noise(how)
+    return Samples(torch.stack(found), f"{len(found)} pictures of the run ({split})")
+
+
+def _noise(preprocessing: Preprocessing) -> Samples:
+    side = preprocessing.image_size
+    pictures = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Samples(pictures, "8 pictures of noise, since those of the run can't be read here")
+
+
+def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:
+    """A split's name and the positions of its pictures in ``source``; all of them where splits.csv tells nothing."""
+    with suppress(OSError, ValueError, KeyError, csv.Error), open_regular(folder.splits, follow=False) as file:
+        members = members_of(read_splits(file.read().decode()), source.pictures)
+        for split in ("test", "val"):
+            if members[split]:
+                return split, members[split]
+    return "all", list(range(len(source.pictures)))

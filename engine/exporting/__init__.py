@@ -1,1 +1,0 @@
-"""Taking a trained network home: files that others can load, and predictions."""

@@ -1,0 +1,20 @@
+"""Names from outside in Markdown, as nothing more than text. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+
+from engine.files.escapes import printable
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+_FIRST = re.compile(r"^(\s*\d*)([-=.])")
+
+
+def inline(text: str) -> str:
+    """``text`` as it is shown within a line, or in a table's cell."""
+    return _SPECIAL.sub(r"\\\1", printable(text))
+
+
+def at_start(text: str) -> str:
+    """``text`` as it is shown also at the beginning of a line, where it might be a list or a heading."""
+    return _FIRST.sub(r"\1\\\2", inline(text))

@@ -1,0 +1,107 @@
+"""The frozen beginning of a network, made fast: folded, in the device's best arithmetic, with nothing for gradients."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from engine.compute.batch_fit import Fits, release
+from engine.compute.precision import Precision
+from engine.models.architecture import Preprocessing
+from engine.models.split import Split
+
+_VERSION = "1"  # of what follows, since rows that another version computed are found again by the identity
+Rows = tuple[torch.Tensor, ...]  # one tensor for each of the boundary's, each with the pictures as its first dimension
+
+
+class Prefix:
+    """Computes rows of a boundary from pictures, or from those of an earlier boundary.
+
+    Always ``chunk`` pictures at a time, the last ones repeated to fill up, since libraries choose their kernels by the
+    batch's size: so a row does not depend, not in its last bit, on which others were missing with it.
+    """
+
+    def __init__(self, module: nn.Module, precision: Precision, fits: Fits | None = None, chunk: int = 0) -> None:
+        """``module`` gives a tuple of tensors, or one; ``chunk`` 0: as the device likes it and ``fits`` allows."""
+        self.module = _fast(module, precision)
+        self._precision = precision
+        self._fits = fits
+        self.chunk = chunk or (256 if precision.device.type == "cuda" else 32)
+        if fits:
+            self.chunk = fits.size("prefix", self.chunk)
+
+    def __call__(self, *inputs: torch.Tensor) -> Rows:
+        """Each input (N, …) → rows (N, …) each, on the device. Raises TrainingFailed where memory is too small."""
+        while True:
+            try:
+                return self._in_chunks(*inputs)
+            except Exception as error:
+                if self._fits is None:
+                    raise
+                self.chunk = self._fits.shrink("prefix", self.chunk, error)
+            release(self._precision.device)
+
+    def _in_chunks(self, *inputs: torch.Tensor) -> Rows:
+        parts = [self._compute(*given) for given in zip(*(t.split(self.chunk) for t in inputs), strict=True)]
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+    @torch.inference_mode()
+    def row(self, picture: torch.Tensor) -> Rows:
+        """What a row looks like: shapes and types for one normalized picture (1, 3, S, S)."""
+        with self._precision.autocast():
+            return self.module(picture)
+
+    @torch.inference_mode()
+    def _compute(self, *given: torch.Tensor) -> Rows:
+        count = len(given[0])
+        if count < self.chunk:
+            given = tuple(torch.cat([t, t[-1:].expand(self.chunk - count, *t.shape[1:])]) for t in given)
+        with self._precision.autocast():
+            computed = self.module(*given)
+        return tuple(tensor[:count] for tensor in ((computed,) if isinstance(computed, torch.Tensor) else computed))
+
+
+def identity(split: Split, digests: Mapping[str, str], preprocessing: Preprocessing, precision: Precision) -> str:
+    """A SHA-256 over all that the rows of a prefix depend on besides the picture; ``digests``: of frozen tensors."""
+    parts = [_VERSION, torch.__version__, precision.device.type, platform.machine(), precision.name]
+    parts += [repr(preprocessing), split.code, repr(split.boundary)]
+    parts += [f"{name} {digests[name]}" for name in sorted(split.prefix_state)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _fast(module: nn.Module, precision: Precision) -> nn.Module:
+    """A copy of ``module`` with batch norms folded into convolutions and weights in the precision's type."""
+    fast = copy.deepcopy(module).eval().requires_grad_(False)
+    if isinstance(fast, fx.GraphModule):
+        _fold_batch_norms(fast)
+    if precision.dtype is not torch.float32:
+        for layer in fast.modules():
+            if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+                layer.to(precision.dtype)  # autocast would cast them anew for every batch
+    return fast.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
+    called = Counter(node.target for node in graph_module.graph.nodes if node.op == "call_module")
+    for node in graph_module.graph.nodes:
+        before = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module":
+            continue
+        norm = graph_module.get_submodule(str(node.target))
+        convolution = graph_module.get_submodule(str(before.target))
+        alone = len(before.users) == 1 and called[node.target] == called[before.target] == 1
+        if not (alone and isinstance(norm, _BatchNorm) and isinstance(convolution, nn.Conv2d)):
+            continue
+        graph_module.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+        # timm's norms bring their activation along.
+        activation = [layer for name in ("drop", "act") if (layer := getattr(norm, name, None)) is not None]
+        graph_module.set_submodule(str(node.target), nn.Sequential(*activation))
+    graph_module.recompile()

@@ -1,0 +1,153 @@
+"""The layer tree: what model.json says about a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.config.schema import HeadConfig
+from engine.models import layer_tree_cache, registry
+from engine.models.registry import Classifier
+
+# What users call the stages lies below a part of the network that holds nearly everything, and below the largest part
+# while there are fewer than four.
+_CONTAINER_SHARE = 0.9
+_FEWEST_STAGES = 4
+
+
+def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any]:
+    """The layer tree of a network by name, without its weights. Raises InputError for what can't be built."""
+    tree = layer_tree_cache.look(name, classes, image_size, head)
+    if tree is None:
+        classifier = registry.build(name, classes, head, image_size, on_meta=True)
+        registry.check_image_size(classifier)
+        tree = layer_tree(classifier, classes)
+        layer_tree_cache.remember(tree, name, classes, image_size, head)
+    return tree
+
+
+def layer_tree(classifier: Classifier, classes: int) -> dict[str, Any]:
+    """The content of model.json for a network on the meta device.
+
+    ``layers`` lists every module in the order of its definition: ``path``, ``type``, ``parameters`` (own tensors:
+    name → shape, each tensor of the network exactly once), ``own`` and ``total`` (numbers of scalars), ``buffers``
+    (own: name → shape), ``output`` (shape for a batch of one, null if the module does not run in evaluation),
+    ``order`` (of its first run, null likewise) and ``batch_statistics``. ``stages`` names the backbone's parts
+    from the input to the head, each with the paths that it holds.
+    """
+    module = classifier.module
+    runs = _run_once(module, classifier.preprocessing.image_size)
+    seen: set[int] = set()
+    layers = []
+    for path, layer in module.named_modules():
+        own = {name: p for name, p in layer.named_parameters(recurse=False) if id(p) not in seen}
+        seen.update(id(p) for p in own.values())
+        order, output = runs.get(path, (None, None))
+        layers.append(
+            {
+                "path": path,
+                "type": _type_name(layer),
+                "parameters": {name: list(p.shape) for name, p in own.items()},
+                "own": sum(p.numel() for p in own.values()),
+                "total": sum(p.numel() for p in layer.parameters()),
+                "buffers": {name: list(b.shape) for name, b in layer.named_buffers(recurse=False)},
+                "output": output,
+                "order": order,
+                "batch_statistics": keeps_batch_statistics(layer),
+            }
+        )
+    return {
+        "name": classifier.name,
+        "classes": classes,
+        "input": [3, classifier.preprocessing.image_size, classifier.preprocessing.image_size],
+        "head": classifier.head,
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "stages": [{"name": name, "paths": paths} for name, paths in stages(module, classifier.head)],
+        "layers": layers,
+    }
+
+
+def keeps_batch_statistics(layer: nn.Module) -> bool:
+    """Whether a layer has running statistics that move in training mode."""
+    return getattr(layer, "running_mean", None) is not None
+
+
+def stages(module: nn.Module, head: list[str]) -> list[tuple[str, list[str]]]:
+    """The backbone's parts from the input to the head, as (name, module paths), by the order of definition.
+
+    ResNet: conv1 with its norm, layer1 … layer4; VGG: each convolution, then each linear layer; ViT: the patch
+    embedding, each block. Everything in the backbone that has parameters is in exactly one stage, but for
+    parameters that the network or a container holds itself (class tokens): they belong to none.
+    """
+    backbone = {id(p) for name, p in module.named_parameters() if not any(name.startswith(h + ".") for h in head)}
+
+    def size(path: str) -> int:
+        return sum(p.numel() for p in module.get_submodule(path).parameters() if id(p) in backbone)
+
+    def children(path: str) -> list[str]:
+        prefix = f"{path}." if path else ""
+        return [prefix + name for name, _ in module.get_submodule(path).named_children() if size(prefix + name)]
+
+    paths = children("")
+    total = sum(map(size, paths))
+    while expandable := [path for path in paths if children(path)]:
+        largest = max(expandable, key=size)
+        parts = [module.get_submodule(path) for path in children(largest)]
+        holds_sequences = len(parts) > 1 and all(isinstance(part, nn.Sequential) for part in parts)
+        if len(paths) >= _FEWEST_STAGES and size(largest) <= _CONTAINER_SHARE * total and not holds_sequences:
+            break
+        at = paths.index(largest)
+        paths[at : at + 1] = children(largest)
+    grouped: list[tuple[str, list[str]]] = []
+    for path in paths:
+        if grouped and _is_normalization(module, path, backbone):
+            grouped[-1][1].append(path)  # a normalization that stands alone belongs to the layer before it
+        else:
+            grouped.append((path, [path]))
+    return grouped
+
+
+def _is_normalization(module: nn.Module, path: str, backbone: set[int]) -> bool:
+    """Whether all that the backbone has below ``path`` are parameters of normalization layers."""
+    owners = [
+        layer
+        for layer in module.get_submodule(path).modules()
+        if any(id(p) in backbone for p in layer.parameters(recurse=False))
+    ]
+    return all("norm" in type(layer).__name__.lower() for layer in owners)
+
+
+def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | None]]:
+    """(order, output shape) of every module that runs when one picture goes through the network."""
+    runs: dict[str, tuple[int, list[int] | None]] = {}
+    hooks = []
+    started: list[str] = []
+
+    def remember(path: str) -> None:
+        def before(_module: nn.Module, _inputs: object) -> None:
+            if path not in started:
+                started.append(path)
+
+        def after(_module: nn.Module, _inputs: object, output: object) -> None:
+            shape = list(output.shape) if isinstance(output, torch.Tensor) else None
+            runs.setdefault(path, (started.index(path), shape))
+
+        layer = module.get_submodule(path)
+        hooks.append(layer.register_forward_pre_hook(before))
+        hooks.append(layer.register_forward_hook(after))
+
+    for path, _ in module.named_modules():
+        remember(path)
+    try:
+        module.eval()(torch.empty(1, 3, size, size, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return runs
+
+
+def _type_name(layer: nn.Module) -> str:
+    """The name that users know: the head's layers are plain ones with dropout."""
+    return type(layer).__name__.removeprefix("Dropout") if hasattr(layer, "weight") else type(layer).__name__

@@ -1,0 +1,260 @@
+"""RunState: everything that anyone sees of a run, folded from its events. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import Any
+
+from engine.runs import events as p
+from engine.config.schema import PHASE_SETTINGS, RunConfig, with_setting
+from engine.errors import InputError
+from engine.runs.step_history import Steps
+
+_AT_ONCE = 4096  # steps that are folded together
+
+
+@dataclass(frozen=True, slots=True)
+class StageChanges:
+    """How far the weights of each stage that trains were from the start after ``step``, relative to their norm."""
+
+    step: int
+    stages: dict[str, float]
+
+
+@dataclass
+class RunState:
+    """A run as its events tell it so far.
+
+    ``status`` is "starting", "preparing", "training", "paused", "evaluating", or how the run ended: "completed",
+    "stopped", "failed". Whether the engine still lives is not an event: ask the run's lock.
+    """
+
+    status: str = "starting"
+    seq: int = 0
+    time: float = 0.0
+    started: p.RunStarted | None = None
+    data: p.DataReady | None = None
+    model: p.ModelReady | None = None
+    resumed: p.Resumed | None = None
+    parameters: p.ParameterCounts | None = None
+    rules: list[str] = field(default_factory=list)
+    boundary: str | None = None
+    cached: int = 0
+    epochs_planned: int = 0
+    phases: list[p.Phase] = field(default_factory=list)
+    progress: p.Progress | None = None
+    steps: Steps = field(default_factory=Steps)
+    layers: p.Layers | None = None
+    changes: list[StageChanges] = field(default_factory=list)
+    epochs: list[p.Epoch] = field(default_factory=list)
+    forgetting: list[p.Forgetting] = field(default_factory=list)
+    checkpoints: dict[str, p.Checkpoint] = field(default_factory=dict)
+    evaluations: dict[str, p.Evaluated] = field(default_factory=dict)
+    baselines: list[p.Baseline] = field(default_factory=list)
+    warnings: list[p.Warning] = field(default_factory=list)
+    answers: dict[str, p.CommandApplied | p.CommandRejected] = field(default_factory=dict)
+    finished: p.RunFinished | None = None
+
+    @property
+    def best(self) -> p.Epoch | None:
+        """The best epoch so far."""
+        return best_epoch(self.epochs)
+
+
+def best_epoch(epochs: Iterable[p.Epoch]) -> p.Epoch | None:
+    """The epoch with the highest validation accuracy; of equals, the one with the lowest loss."""
+    return max(epochs, key=lambda epoch: (epoch.val_accuracy, -p.restore(epoch.val_loss, None)), default=None)
+
+
+def fold(state: RunState, event: p.AnyEvent) -> RunState:
+    """``state`` with ``event`` taken in.
+
+    Does no I/O and reads no clock: the same events always give the same state. The state is changed in place
+    and returned, since copying the history for each of a million events would take quadratic time.
+    """
+    state.seq, state.time = event.seq, event.time
+    _FOLDS[type(event)](state, event)
+    return state
+
+
+def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> RunState:
+    """Fold many events, into a fresh state if none is given."""
+    state = RunState() if state is None else state
+    coming = iter(events)
+    while block := list(islice(coming, _AT_ONCE)):
+        for kind, alike in [(p.Step, block)] if set(map(type, block)) == {p.Step} else groupby(block, type):
+            if kind is p.Step:
+                _fold_steps(state, list(alike))
+            else:
+                for event in alike:
+                    fold(state, event)
+    return state
+
+
+def _fold_steps(state: RunState, steps: list[Any]) -> None:
+    """As ``fold`` does with each of them, in less time."""
+    state.steps.extend(steps)
+    state.seq, state.time, state.progress = steps[-1].seq, steps[-1].time, None
+
+
+def in_force(config: RunConfig, state: RunState) -> RunConfig:
+    """The settings that a run has now: those of its run.toml, with what phases and commands made of them since."""
+    for event in changes_of_settings(state):
+        for key, value in _set_by(event).items():
+            try:
+                config = with_setting(config, key, value)
+            except InputError:  # a log of another version's making
+                continue
+    return config
+
+
+def changes_of_settings(state: RunState) -> list[p.Phase | p.CommandApplied]:
+    """The phases that began and the commands that changed a setting, in the order in which they took effect."""
+    answers = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
+    changes = [answer for answer in answers if isinstance(answer.command, p.Set)]
+    return sorted((*state.phases, *changes), key=lambda event: event.step)  # a phase begins before commands are obeyed
+
+
+def _set_by(event: p.Phase | p.CommandApplied) -> dict[str, Any]:
+    if isinstance(event, p.Phase):
+        return {key: getattr(event, name) for name, key in PHASE_SETTINGS.items()}
+    return {event.command.key: event.command.value} if isinstance(event.command, p.Set) else {}
+
+
+def _run_started(state: RunState, event: p.RunStarted) -> None:
+    state.started = event
+    state.finished = None
+    state.epochs_planned = event.epochs
+    state.status = "preparing"
+
+
+def _progress(state: RunState, event: p.Progress) -> None:
+    state.progress = event
+    if event.activity == "evaluate":
+        state.status = "evaluating"
+
+
+def _data_ready(state: RunState, event: p.DataReady) -> None:
+    state.data = event
+    state.progress = None
+
+
+def _model_ready(state: RunState, event: p.ModelReady) -> None:
+    state.model = event
+    state.parameters = event.parameters
+    state.rules = event.rules
+    state.boundary, state.cached = event.boundary, event.cached
+    state.progress = None
+    state.status = "training"
+
+
+def _resumed(state: RunState, event: p.Resumed) -> None:
+    state.resumed = event
+    state.progress = None
+    state.status = "training"
+
+
+def _phase(state: RunState, event: p.Phase) -> None:
+    state.phases.append(event)
+    state.rules, state.parameters = event.rules, event.parameters
+
+
+def _boundary(state: RunState, event: p.Boundary) -> None:
+    state.boundary, state.cached = event.boundary, event.cached
+
+
+def _step(state: RunState, event: p.Step) -> None:
+    state.steps.append(event)
+    state.progress = None
+
+
+def _layers(state: RunState, event: p.Layers) -> None:
+    state.layers = event  # the latest alone in full: each holds figures of hundreds of layers
+    state.changes.append(StageChanges(event.step, event.stages))
+
+
+def _epoch(state: RunState, event: p.Epoch) -> None:
+    state.epochs.append(event)
+    state.progress = None
+
+
+def _forgetting(state: RunState, event: p.Forgetting) -> None:
+    state.forgetting.append(event)
+
+
+def _command_applied(state: RunState, event: p.CommandApplied) -> None:
+    state.answers[event.command.id] = event
+    state.parameters = event.parameters or state.parameters
+    match event.command:
+        case p.Pause():
+            state.status = "paused"
+        case p.Resume():
+            state.status = "training"
+        case p.Set(key="freeze.rules"):
+            rules = rules_set(event)
+            state.rules = state.rules if rules is None else rules
+        case p.Set(key="train.epochs", value=int(epochs)):
+            state.epochs_planned = epochs
+
+
+def rules_set(event: p.CommandApplied) -> list[str] | None:
+    """The freeze rules that a command put in force, None where it was about something else."""
+    match event.command:
+        case p.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
+            return rules
+    return None
+
+
+def _command_rejected(state: RunState, event: p.CommandRejected) -> None:
+    if not isinstance(event.command, str):
+        state.answers[event.command.id] = event
+
+
+def _checkpoint(state: RunState, event: p.Checkpoint) -> None:
+    state.checkpoints["last"] = event
+    if event.best:
+        state.checkpoints["best"] = event
+
+
+def _warning(state: RunState, event: p.Warning) -> None:
+    state.warnings.append(event)
+
+
+def _evaluated(state: RunState, event: p.Evaluated) -> None:
+    state.evaluations[event.split] = event
+    state.progress = None
+
+
+def _baseline(state: RunState, event: p.Baseline) -> None:
+    others = [one for one in state.baselines if (one.name, one.split) != (event.name, event.split)]
+    state.baselines = [*others, event]
+
+
+def _run_finished(state: RunState, event: p.RunFinished) -> None:
+    state.finished = event
+    state.status = event.status
+    state.progress = None
+
+
+_FOLDS: dict[type, Callable[[RunState, p.AnyEvent], None]] = {
+    p.RunStarted: _run_started,
+    p.Progress: _progress,
+    p.DataReady: _data_ready,
+    p.ModelReady: _model_ready,
+    p.Resumed: _resumed,
+    p.Phase: _phase,
+    p.Boundary: _boundary,
+    p.Step: _step,
+    p.Layers: _layers,
+    p.Epoch: _epoch,
+    p.Forgetting: _forgetting,
+    p.CommandApplied: _command_applied,
+    p.CommandRejected: _command_rejected,
+    p.Checkpoint: _checkpoint,
+    p.Warning: _warning,
+    p.Evaluated: _evaluated,
+    p.Baseline: _baseline,
+    p.RunFinished: _run_finished,
+}  # type: ignore[dict-item]

@@ -1,0 +1,3 @@
+"""The machine: devices, processors and the environment of a rank.
+
+It must not know settings or networks."""

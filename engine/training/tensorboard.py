@@ -1,0 +1,66 @@
+"""A run's figures as TensorBoard event files, in ``tensorboard/`` in its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from engine.errors import InputError, first_line
+from engine.runs import events as p
+from engine.runs.folder import RunFolder
+
+
+def writer(folder: RunFolder, warn: Callable[[str, str], None]) -> Callable[[p.Event], None]:
+    """What takes a run's events. Raises InputError where TensorBoard is not installed.
+
+    Where a file can't be written, ``warn`` is told once, and the run goes on without.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            f"log.tensorboard = true needs TensorBoard, which can't be imported here ({first_line(error)}); "
+            'pip install "tltui[tensorboard]", or set it to false'
+        ) from None
+    files: SummaryWriter | None = None
+    broken = False
+
+    def write(event: p.Event) -> None:
+        nonlocal files, broken
+        if broken:
+            return
+        try:
+            if files is None:
+                place = folder.path / "tensorboard"
+                os.makedirs(place, mode=0o700, exist_ok=True)
+                files = SummaryWriter(str(place), flush_secs=5)
+            for name, value, step in _scalars(event):
+                files.add_scalar(name, value, step, walltime=event.time)
+            if isinstance(event, p.RunFinished):
+                files.close()
+        except Exception as error:  # a full disk comes as whatever the writer's thread died of
+            broken = True
+            warn("not_written", f"TensorBoard's files can't be written ({first_line(error)}); the run goes on without")
+
+    return write
+
+
+def _scalars(event: p.Event) -> Iterator[tuple[str, float, int]]:
+    """Name, value and step of each figure that ``event`` holds."""
+    figures: dict[str, float | None]
+    match event:
+        case p.Step():
+            figures = {"loss/train": event.loss, "gradient norm": event.grad_norm}
+            figures["pictures per second"] = event.images_per_second
+            figures |= {f"learning rate/{group}": rate for group, rate in event.lr.items()}
+        case p.Epoch():
+            figures = {"loss/val": event.val_loss, "accuracy/val": event.val_accuracy}
+            figures["accuracy/train"] = event.train_accuracy
+        case p.Layers():
+            figures = {f"weight change/{stage}": change for stage, change in event.stages.items()}
+        case p.Forgetting():
+            figures = {f"CKA/{stage}": value for stage, value in event.cka.items()}
+            figures["original answers kept"] = event.agreement
+        case _:
+            return
+    yield from ((name, value, event.step) for name, value in figures.items() if value is not None)

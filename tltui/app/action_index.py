@@ -1,0 +1,29 @@
+"""Where all actions of the app are declared, for those who check or list them."""
+
+from __future__ import annotations
+
+import functools
+
+from tltui.keys.keymap import Bound, bindings_of
+
+
+@functools.cache
+def known_actions() -> dict[str, Bound]:
+    """Every action with an id, by id."""
+    # the app imports this module, and the screens over its first only when they are opened
+    from tltui.app.app import TltuiApp
+    from tltui.screens import compare, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
+
+    found: dict[str, Bound] = {}
+    pending: list[type] = [TltuiApp, *_widgets()]
+    found.update(bindings_of(pending))
+    return found
+
+
+def _widgets() -> list[type]:
+    from textual.widget import Widget
+
+    classes: list[type] = [Widget]
+    for cls in classes:
+        classes += [sub for sub in cls.__subclasses__() if sub not in classes]
+    return [cls for cls in classes if cls.__module__.startswith("tltui.")]

@@ -1,0 +1,20 @@
+"""Words on the command line as commands to an engine."""
+
+from __future__ import annotations
+
+from engine.config.schema import parse_value
+from engine.errors import InputError
+from engine.runs.events import Command, Pause, Resume, SaveCheckpoint, Set
+from engine.runs.folder import new_command_id
+
+_WORDS: dict[str, type[Command]] = {"pause": Pause, "resume": Resume, "checkpoint": SaveCheckpoint}
+
+
+def parse_action(text: str) -> Command:
+    """``pause``, ``resume``, ``checkpoint`` or ``KEY=VALUE``. Raises InputError."""
+    key, equals, value = text.partition("=")
+    if equals:
+        return Set(id=new_command_id(), key=key.strip(), value=parse_value(value.strip()))
+    if text not in _WORDS:
+        raise InputError(f'"{text}" is no action; write {", ".join(_WORDS)} or KEY=VALUE')
+    return _WORDS[text](id=new_command_id())

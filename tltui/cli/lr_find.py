@@ -1,0 +1,41 @@
+"""``tltui lr-find``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from rich.console import Console
+
+from engine.config.schema import RunConfig
+from engine.experiments.lr_range_test.curve import Tried
+from tltui.cli import json_output
+from tltui.cli.console import PAGE_STYLES, print_rows, speaks_unicode, warn
+from tltui.cli.progress_bar import working
+from tltui.settings.lr_suggestion import suggested_settings
+from tltui.tables.lr_curve import Layout, result_page
+
+_CHART = 12  # rows
+
+
+def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> None:
+    """Test and print, with warnings and a bar on standard error. Raises InputError, Stopped and TrainingFailed."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
+    from engine.system.devices import check_libraries
+
+    check_libraries()
+    from engine.experiments.lr_range_test.test import find_for
+
+    with working() as report:
+
+        def listen(tried: Tried) -> None:
+            report("lr_find", tried.done, tried.total, "steps")
+
+        found = find_for(config, report, listen, warn)
+    if as_json:
+        click.echo(json_output.as_json(found))
+        return
+    layout = Layout(min(console.width, 150), _CHART, "braille" if speaks_unicode() else "ascii")
+    print_rows(console, result_page(found, layout), PAGE_STYLES)
+    if changes := suggested_settings(found, config.optimizer.lr):
+        click.echo("to train with it: " + " ".join(f"--set {key}={value:g}" for key, value in changes.items()))

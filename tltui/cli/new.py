@@ -1,0 +1,41 @@
+"""Writing a config to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.config.recipes import ready_made
+from engine.config.schema import RunConfig, from_tables, to_toml, with_setting
+from engine.errors import InputError
+from tltui.freeze_plan.known_network import layer_tree
+
+_CLASSES = 1000  # of a tree whose stages alone matter; `tltui inspect` has it ready for as many
+
+
+def new_config(data: str | None, model: str | None, recipe: str | None, folder: Path) -> str:
+    """A commented run.toml that will lie in ``folder``; ``data`` is a folder or a csv file. Raises InputError.
+
+    ``recipe`` is the name of a ready-made one, whose phases are those for the network.
+    """
+    tables: dict[str, Any] = {"data": {"path": "photos/"}}
+    if data is not None:
+        path = Path(data).expanduser()
+        if not path.exists():
+            raise InputError(f"{data}: there is no such folder or file; --data takes the one with your pictures")
+        tables["data"] = {"source": "folder" if path.is_dir() else "csv", "path": _from(path, folder)}
+    if model is not None:
+        tables["model"] = {"name": model}
+    config = from_tables(tables)
+    return to_toml(_with_recipe(config, recipe) if recipe else config)
+
+
+def _with_recipe(config: RunConfig, name: str) -> RunConfig:
+    tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head)
+    return with_setting(config, "recipe.phases", ready_made(name, tree, config.train.epochs, config.optimizer.lr))
+
+
+def _from(path: Path, folder: Path) -> str:
+    """``path`` as a config in ``folder`` names it: relative where it lies below, so that both can be moved."""
+    whole, base = path.resolve(), folder.resolve()
+    return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)

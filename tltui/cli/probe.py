@@ -1,0 +1,52 @@
+"""``tltui probe``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+
+from engine.config.schema import RunConfig
+from tltui.cli import json_output
+from tltui.cli.console import PAGE_STYLES, print_rows, speaks_unicode, warn
+from tltui.cli.progress_bar import working
+from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
+from tltui.tables.probe import Layout, probed_page
+from tltui.text.glyphs import ASCII, UNICODE
+
+_WIDEST = 150
+
+
+def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, as_json: bool) -> None:
+    """Probe and print, with warnings and a bar on standard error; without ``models`` the config's network.
+
+    Raises InputError and Stopped.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
+    from engine.system.devices import check_libraries
+
+    check_libraries()
+    from engine.experiments.linear_probe.probe import probe_for
+
+    told: set[str] = set()
+
+    def tell(code: str, message: str) -> None:
+        if message in told:  # of the data, for each network
+            return
+        told.add(message)
+        warn(code, message)
+
+    with working() as report:
+        probed = probe_for(config, models or [config.model.name], report, tell)
+    if as_json:
+        click.echo(json_output.as_json(probed))
+        return
+    layout = Layout(min(console.width, _WIDEST), UNICODE if speaks_unicode() else ASCII)
+    print_rows(console, probed_page(probed, layout), PAGE_STYLES)
+    changes = advised_changes(probed.recommendation, config)
+    if not changes:
+        click.echo("the settings are as advised already")
+        return
+    click.echo(f"\nto train with it: {as_options(changes)}\n\nor in run.toml:\n\n{as_toml(changes)}", nl=False)

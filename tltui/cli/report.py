@@ -1,0 +1,24 @@
+"""``tltui report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import InputError
+from engine.runs.folder import RunFolder, write_atomically
+from tltui.report import html, markdown
+from tltui.report.content import content
+from tltui.runs import registry
+
+
+def write_report(folder: RunFolder, output: Path) -> None:
+    """Write a report as HTML or, to a name in .md, as Markdown. Raises InputError."""
+    if output.suffix.lower() not in (".html", ".htm", ".md"):
+        raise InputError(f"{output}: a report is written as .html or .md; give it such a name")
+    state = registry.read(folder)
+    parts = content(folder, state, registry.status(folder, state))
+    page = markdown.page(parts) if output.suffix.lower() == ".md" else html.page(f"Run {folder.id}", parts)
+    try:
+        write_atomically(output, page.encode())
+    except OSError as error:
+        raise InputError(f"{output}: can't be written ({error.strerror}); choose another place with -o") from None

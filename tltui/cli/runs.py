@@ -1,0 +1,242 @@
+"""Commands that start, follow and steer runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.config.recipes import READY_MADE
+from engine.errors import InputError
+from engine.files.escapes import printable
+from engine.system.rank_env import is_rank
+from tltui.cli import json_output
+from tltui.cli.console import console, print_or_write
+from tltui.cli.options import (
+    app_options,
+    headless_option,
+    json_option,
+    overrides,
+    run_argument,
+    run_names,
+    runs_dir_option,
+    set_option,
+    showing_options,
+)
+from tltui.cli.show_run import open_app, show_run, shows_app
+
+if TYPE_CHECKING:
+    from engine.config.schema import RunConfig
+
+
+_RECIPES = "; ".join(f"{name}: {recipe.about}" for name, recipe in READY_MADE.items())
+
+
+@click.command()
+@set_option
+@showing_options
+@click.pass_context
+def demo(ctx: click.Context, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 (click's, see _train)
+    """Fine-tune a pretrained network on handwritten digits; nothing to prepare, no download.
+
+    \b
+    Example:  tltui demo
+    """
+    from tltui.settings.demo import demo_config
+
+    _train(ctx, demo_config(overrides(changes)), **options)
+
+
+@click.command()
+@click.option("--data", "data", metavar="DIR", help="A folder of class folders, or a csv file with path and label.")
+@click.option("--model", "model", metavar="NAME", help="The network; see `tltui models`.")
+@click.option("--recipe", type=click.Choice(list(READY_MADE)), help=f"Phases. {_RECIPES}.")
+@click.option("-o", "output", default="run.toml", show_default=True, metavar="FILE", help='The file; "-" prints it.')
+def new(data: str | None, model: str | None, recipe: str | None, output: str) -> None:
+    """Write a config with every setting, its range and what it does.
+
+    \b
+    Example:  tltui new --data photos/ --model resnet50 -o run.toml
+              tltui new --data photos/ --recipe lp-ft
+    """
+    from tltui.cli.new import new_config
+
+    text = new_config(data, model, recipe, Path() if output == "-" else Path(output).parent)
+    print_or_write(text, output, "tltui train")
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+@showing_options
+@click.pass_context
+def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
+    """Train as CONFIG says. Ctrl-C and SIGTERM stop in order; a lost terminal leaves the run alive.
+
+    \b
+    Example:  tltui train run.toml --set optimizer.lr=3e-3 --set train.epochs=20
+    """
+    from engine.config.schema import load
+
+    _train(ctx, load(config, overrides(changes)), **options)
+
+
+@click.command()
+@click.argument("run", default="last", shell_complete=run_names)
+@headless_option
+@json_option
+@app_options
+@runs_dir_option
+@click.pass_context
+def attach(
+    ctx: click.Context,
+    run: str,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401
+) -> None:
+    """Show a run from its start and follow it. RUN is an id, the start of one, a path, or "last".
+
+    \b
+    Example:  tltui attach last
+    """
+    from tltui.cli.follow import watch
+    from tltui.runs import registry
+
+    folder = registry.find(registry.runs_folder(runs_dir), run)
+    if shows_app(headless=headless or as_json):
+        ctx.exit(open_app(folder.path.parent, folder, appearance))
+    ctx.exit(watch(folder, as_json=as_json))
+
+
+@click.command()
+@run_argument
+@set_option
+@showing_options
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    run: str,
+    changes: tuple[str, ...],
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401
+) -> None:
+    """Go on with a run that was stopped, failed or lost its engine, as if nothing had happened.
+
+    Exit status as for train, so that a job's script can say "resume" again and again: 0 also where the run is done.
+    A run that failed on a loss that was not finite tries that step again, with what --set changes.
+
+    \b
+    Example:  tltui resume last
+              tltui resume last --set optimizer.lr=1e-4
+    """
+    from tltui.runs import registry
+
+    if is_rank():
+        from tltui.cli import torchrun
+
+        here = registry.runs_folder(runs_dir)
+        ctx.exit(torchrun.resume(here, run, overrides(changes), detach=detach, as_json=as_json))
+    folder = registry.find(registry.runs_folder(runs_dir), run)
+    process = registry.resume(folder, overrides(changes))
+    if process is None:
+        click.echo(printable(f"run {folder.id} is completed"), err=True)
+        return
+    show_run(ctx, folder, process, appearance, new=False, detach=detach, headless=headless, as_json=as_json)
+
+
+@click.command("runs")
+@json_option
+@runs_dir_option
+def list_runs(as_json: bool, runs_dir: str | None) -> None:
+    """List runs, newest first.
+
+    \b
+    Example:  tltui runs --json
+    """
+    from tltui.runs import registry
+    from tltui.runs.run_list import RunTable
+
+    known = RunTable(registry.runs_folder(runs_dir))
+    rows = known.look()
+    for name, reason in known.unreadable.items():
+        click.echo(f"tltui: {printable(name)} is passed over: {reason}", err=True)
+    if as_json:
+        click.echo(json_output.as_json(rows))
+    elif rows:
+        from tltui.tables.evaluation import runs_table
+
+        console().print(runs_table(rows))
+    else:
+        click.echo("no runs yet; try `tltui demo`, or `tltui new --data DIR` and `tltui train run.toml`")
+
+
+@click.command()
+@run_argument
+@runs_dir_option
+def stop(run: str, runs_dir: str | None) -> None:
+    """Ask a run to write a checkpoint and end.
+
+    \b
+    Example:  tltui stop last
+    """
+    from engine.runs.events import Stop
+    from engine.runs.folder import new_command_id
+    from tltui.runs import registry
+
+    folder = registry.find(registry.runs_folder(runs_dir), run)
+    registry.ask(folder, Stop(id=new_command_id()))
+    for _ in registry.follow(folder):
+        pass
+    click.echo(printable(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}"))
+
+
+@click.command()
+@run_argument
+@click.argument("actions", nargs=-1, required=True, metavar="ACTION...")
+@runs_dir_option
+def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
+    """Steer a run that trains: pause, resume, checkpoint, or KEY=VALUE for a setting that can change.
+
+    \b
+    Example:  tltui steer last optimizer.lr=1e-4
+              tltui steer last 'freeze.rules=["freeze *", "train layer4", "train head"]'
+    """
+    from engine.runs.events import CommandRejected
+    from tltui.cli.control import parse_action
+    from tltui.runs import registry
+
+    folder = registry.find(registry.runs_folder(runs_dir), run)
+    for command, text in [(parse_action(action), action) for action in actions]:
+        answer = registry.ask(folder, command)
+        if isinstance(answer, CommandRejected):
+            raise InputError(f"{text}: {answer.reason}")
+        click.echo(f"{printable(text)}: in force after step {answer.step}")
+
+
+def _train(
+    ctx: click.Context,
+    config: RunConfig,
+    *,
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401 (what app_options adds)
+) -> None:
+    from tltui.runs import registry
+
+    if is_rank():
+        from tltui.cli import torchrun
+
+        ctx.exit(torchrun.train(registry.runs_folder(runs_dir), config, detach=detach, as_json=as_json))
+    folder, process = registry.start(registry.runs_folder(runs_dir), config)
+    show_run(ctx, folder, process, appearance, new=True, detach=detach, headless=headless, as_json=as_json)
+
+
+COMMANDS = (demo, new, train, attach, resume, list_runs, stop, steer)

@@ -1,0 +1,171 @@
+"""How a sweep is shown while it goes on: a live table, plain lines, or JSON."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from engine.experiments.sweep.definition import Sweep
+from engine.experiments.sweep.events import (
+    SweepListed,
+    SweepResults,
+    SweepStarted,
+    Told,
+    TrialEpoch,
+    TrialFinished,
+    TrialResult,
+    TrialStarted,
+)
+from tltui.cli.console import console, speaks_unicode
+from tltui.cli.json_output import as_json as as_json_line
+from tltui.tables.sweep import found_rows, page, trials_table
+from tltui.tables.trial_columns import in_order, percent, settings_line
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs, duration, safe
+
+_ROWS_AROUND = 6  # of the terminal, that are not trials
+
+
+class View(Protocol):
+    """Shows what a sweep tells."""
+
+    def show(self, told: Told) -> None: ...
+
+
+@contextmanager
+def open_view(sweep: Sweep, *, as_json: bool) -> Iterator[View]:
+    """What suits where standard output goes."""
+    if as_json:
+        yield JsonLines()
+        return
+    out = console()
+    if not out.is_terminal:
+        yield PlainLines(out)
+        return
+    table = LiveTable(out, sweep)
+    with Live(get_renderable=table.render, console=out, refresh_per_second=4, transient=True):
+        yield table
+
+
+class JsonLines:
+    """Each fact as a line of JSON."""
+
+    def show(self, told: Told) -> None:
+        sys.stdout.buffer.write(as_json_line(told) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+class PlainLines:
+    """A line for each trial that ends."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+
+    def show(self, told: Told) -> None:
+        match told:
+            case SweepStarted():
+                wanted = f", {told.wanted} trials" if told.wanted else ""
+                there = f", {told.trials} have ended before" if told.trials else ""
+                self._out.print(f"sweep {safe(told.sweep)}: {told.sampler}, pruner {told.pruner}{wanted}{there}")
+            case TrialStarted(resumed=True):
+                self._out.print(f"trial {told.trial} goes on")
+            case TrialFinished(result=result):
+                self._out.print(trial_line(result), soft_wrap=True)
+
+
+def trial_line(result: TrialResult) -> str:
+    """A trial that ended, in words; its number says nothing of how many there are, as numbers may have gaps."""
+    accuracy = "" if result.val_accuracy is None else f"  val {result.val_accuracy:.1%}"
+    reason = f"  {safe(result.reason)}" if result.reason else ""
+    came_of_it = f"{result.status}{accuracy}  {result.seconds:.1f} s"
+    return f"trial {result.trial}  {came_of_it}  {settings_line(result.settings)}{reason}"
+
+
+class LiveTable:
+    """The trials as they are now: those at work, then the best."""
+
+    def __init__(self, out: Console, sweep: Sweep) -> None:
+        self._out = out
+        self._sweep = sweep
+        self._began = time.monotonic()
+        self._there = self._wanted = 0
+        self._trials: dict[int, TrialResult] = {}
+
+    def show(self, told: Told) -> None:
+        match told:
+            case SweepStarted():
+                self._there, self._wanted = told.trials, told.wanted
+            case TrialStarted():
+                self._trials[told.trial] = TrialResult(told.trial, told.run, "running", told.settings)
+            case TrialEpoch():
+                trial = self._trials[told.trial]
+                trial.epoch, trial.epochs, trial.val_accuracy = told.epoch, told.epochs, told.best_val_accuracy
+            case TrialFinished(result=result):
+                self._trials[result.trial] = result
+
+    def render(self) -> RenderableType:
+        room = max(self._out.height - _ROWS_AROUND, 3)
+        order = in_order(self._trials.values())
+        keys = [dimension.name for dimension in self._sweep.space]
+        table = trials_table(order[:room], keys, self._out.width)
+        return Group(self._header(), table, self._footer(len(order) - room))
+
+    def _header(self) -> Text:
+        counts = Counter(one.status for one in self._trials.values())
+        done = self._there + counts.total() - counts["running"]
+        words = [f"{count} {status}" for status, count in counts.items()]
+        total = f"/{self._wanted}" if self._wanted else ""
+        line = f"  {done}{total} trials  {', '.join(words)}  {duration(time.monotonic() - self._began)}"
+        return Text.assemble((safe(self._sweep.name, 40), "bold"), line)
+
+    def _footer(self, more: int) -> Text:
+        return Text(f"and {more} more" if more > 0 else "ctrl+c stops in order", style="bright_black")
+
+
+def print_results(results: SweepResults, *, as_json: bool) -> None:
+    """Print what came of a sweep."""
+    if as_json:
+        JsonLines().show(results)
+        return
+    out = console()
+    for part in page(results, out.width, _glyphs()):
+        out.print(part)
+
+
+def print_as_it_goes_on(looks: Iterator[SweepResults], *, as_json: bool) -> None:
+    """Print what is known of a sweep, again and again; on a terminal in one place."""
+    out = console()
+    if as_json or not out.is_terminal:
+        for results in looks:
+            print_results(results, as_json=as_json)
+        return
+    last: SweepResults | None = None
+    with Live(console=out, auto_refresh=False, transient=True) as live:
+        for last in looks:
+            room = max(out.height - len(found_rows(last, out.width, _glyphs())) - _ROWS_AROUND, 3)
+            live.update(Group(*page(last, out.width, _glyphs(), room)), refresh=True)
+    if last is not None:
+        print_results(last, as_json=False)
+
+
+def sweeps_table(sweeps: list[SweepListed]) -> Table:
+    """Sweeps, one a row."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("sweep", "at work", "ended", "wanted", "best val"):
+        table.add_column(heading, justify="left" if heading == "sweep" else "right", no_wrap=True)
+    for one in sweeps:
+        wanted = str(one.wanted or "")
+        table.add_row(Text(safe(one.sweep)), str(one.running or ""), str(one.ended), wanted, percent(one.best))
+    return table
+
+
+def _glyphs() -> Glyphs:
+    return UNICODE if speaks_unicode() else ASCII

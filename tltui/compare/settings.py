@@ -1,0 +1,44 @@
+"""Which settings differ between runs, with what commands changed while they trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.config.schema import RunConfig, settings, with_live_setting
+from engine.errors import InputError
+from engine.runs import events as p
+from engine.runs.state import RunState
+from tltui.compare.structs import Change, Difference, Setting
+from tltui.compare.text import explained
+
+
+def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
+    """The settings whose value, or whose history, is not the same in all runs: the most telling first."""
+    outcomes = [state.best.val_accuracy if state.best else None for _, state in runs]
+    changes = [_changes(config, state) for config, state in runs]
+    tables = [config.model_dump() for config, _ in runs]
+    found = []
+    for key, _ in settings():
+        section, name = key.split(".")
+        values = [
+            Setting(table[section][name], changed.get(key, [])) for table, changed in zip(tables, changes, strict=True)
+        ]
+        if any(value != values[0] for value in values):
+            found.append(Difference(key, values, explained(values, outcomes)))
+    return sorted(found, key=lambda difference: -(difference.explains or 0.0))
+
+
+def _changes(config: RunConfig, state: RunState) -> dict[str, list[Change]]:
+    """What applied commands made of each setting. A log from elsewhere may tell of values that no setting can have."""
+    found: dict[str, list[Change]] = {}
+    for answer in state.answers.values():
+        if not (isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set)):
+            continue
+        key = answer.command.key
+        try:
+            config = with_live_setting(config, key, answer.command.value)
+        except InputError:
+            continue
+        section, name = key.split(".")
+        found.setdefault(key, []).append(Change(getattr(getattr(config, section), name), answer.step))
+    return found

@@ -1,1 +1,0 @@
-"""``tltui compare``: what differs between runs, and whether it made a difference."""

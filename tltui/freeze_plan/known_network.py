@@ -1,0 +1,21 @@
+"""A network's layer tree for a command: what the engine wrote down, or, where it has not yet, what it finds out now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.config.schema import HeadConfig
+from engine.models import layer_tree_cache
+
+
+def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any]:
+    """The content of model.json; imports torch only where the tree is not known. Raises InputError."""
+    tree = layer_tree_cache.look(model, classes, image_size, head)
+    if tree is None:
+        from engine.system.devices import check_libraries
+
+        check_libraries()
+        from engine.models.layer_tree import describe
+
+        tree = describe(model, classes, image_size, head)
+    return tree

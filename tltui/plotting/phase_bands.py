@@ -1,0 +1,84 @@
+"""Phases of a run in a plot: a line above it that names them, and every other one on another background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.cells import cell_len
+
+from tltui.plotting.axes import Axis
+from tltui.text.glyphs import ASCII, UNICODE, safe
+
+# Text and the name of its style.
+Run = tuple[str, str]
+# What lies on the other background has this after the name of its style.
+SHADED = " shaded"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of the x axis: phase ``number`` of a run, and what to call it."""
+
+    start: float
+    end: float
+    number: int
+    name: str
+
+
+def name_line(bands: Sequence[Band], x: Axis, left: int, width: int, ascii_only: bool) -> list[Run]:
+    """A line with the bands' names over a plot ``width`` wide whose curves begin at column ``left``.
+
+    No colour is needed to tell them apart: each begins with the mark that goes on below it, and its line is thin or,
+    with an even number, thick.
+    """
+    row: list[Run] = []
+    at = 0
+    for start, end, band in _columns(bands, x, left, width):
+        name = _fitting(band, end - start - 3, ascii_only)
+        line = ("-=" if ascii_only else "─━")[band.number % 2 == 0]
+        begin = line if band.number == 1 else ":" if ascii_only else "┊"
+        row += [(" " * (start - at), "axis"), (begin, "phase"), (name, "phase")]
+        row.append((line * (end - start - 1 - len(name)), "phase"))
+        at = end
+    return [run for run in [*row, (" " * (width - at), "axis")] if run[0]]
+
+
+def shaded(rows: list[list[Run]], bands: Sequence[Band], x: Axis, left: int, width: int) -> list[list[Run]]:
+    """``rows`` of a plot with the styles of what lies in bands of even number marked as on another background."""
+    spans = [(start, end) for start, end, band in _columns(bands, x, left, width) if band.number % 2 == 0]
+    return [list(_split(row, spans)) for row in rows]
+
+
+def _columns(bands: Sequence[Band], x: Axis, left: int, width: int) -> Iterator[tuple[int, int, Band]]:
+    """The columns of each band that is seen, from the first to the one after the last."""
+    per_column = (x.high - x.low) / max(width - left - 1, 1)
+    reached = left
+    for band in bands:
+        if band.end <= x.low or band.start >= x.high:
+            continue
+        start = max(left + round((max(band.start, x.low) - x.low) / per_column), reached)
+        end = width if band.end >= x.high else left + round((band.end - x.low) / per_column)
+        if start < end:
+            yield start, end, band
+            reached = end
+
+
+def _fitting(band: Band, room: int, ascii_only: bool) -> str:
+    """Number and name with a space around them, the number alone, or nothing."""
+    number, glyphs = str(band.number), ASCII if ascii_only else UNICODE
+    name = "".join(character if cell_len(character) == 1 else "?" for character in safe(band.name))
+    if room >= len(number) + 6:
+        return f" {safe(f'{number} {name}', room, glyphs.ellipsis)} "
+    return number if room + 2 >= len(number) else ""
+
+
+def _split(row: list[Run], spans: Sequence[tuple[int, int]]) -> Iterator[Run]:
+    at = 0
+    for text, style in row:
+        edges = sorted({at, at + len(text), *(edge for span in spans for edge in span if at < edge < at + len(text))})
+        for start, end in pairwise(edges):
+            inside = any(first <= start < last for first, last in spans)
+            yield text[start - at : end - at], style + SHADED if inside else style
+        at += len(text)

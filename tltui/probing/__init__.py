@@ -1,1 +1,0 @@
-"""Linear probes after every stage, and the advice that follows from them."""

@@ -1,0 +1,96 @@
+"""Following one run: its events folded as they come, its commands sent, the answers matched. Knows no screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.runs import events as p
+from engine.config.schema import RunConfig
+from engine.runs.folder import EventTail, RunFolder, new_command_id, send
+from engine.runs.state import RunState, fold_all, in_force
+from tltui.runs import registry
+from tltui.runs.status import OVER
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the engine said to a change of a setting: applied at a step, or refused with a reason."""
+
+    key: str
+    value: Any
+    step: int
+    refused: str
+
+
+class Following:
+    """A run as its folder tells it. ``poll`` is cheap where nothing happened."""
+
+    def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
+        """Without ``steps`` the single steps, which only curves need, are passed over.
+
+        Raises InputError where the run's config can't be read.
+        """
+        self.folder = folder
+        self.config: RunConfig = folder.load_config()
+        self.state = RunState()
+        self.status = "starting"
+        self._tail = EventTail(folder, steps=steps)
+        self._waiting: dict[str, p.Set] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, in order or not."""
+        return self.status in OVER
+
+    def poll(self) -> bool:
+        """Take in what is new; returns whether anything is."""
+        before = (self.state.seq, self.status)
+        fold_all(self._tail.poll(), self.state)
+        self.status = registry.status(self.folder, self.state)
+        return before != (self.state.seq, self.status)
+
+    def answers(self) -> list[Answer]:
+        """The answers that came to changes sent from here, each once."""
+        answered = [id for id in self._waiting if id in self.state.answers]
+        return [self._answer(self._waiting.pop(id), self.state.answers[id]) for id in answered]
+
+    def pending(self, key: str) -> bool:
+        """Whether a change of ``key`` waits for the engine."""
+        return any(command.key == key for command in self._waiting.values())
+
+    def pause_or_resume(self) -> str:
+        """Returns which of the two was asked for."""
+        if self.status == "paused":
+            send(self.folder, p.Resume(id=new_command_id()))
+            return "resume"
+        send(self.folder, p.Pause(id=new_command_id()))
+        return "pause"
+
+    def stop(self) -> None:
+        """Ask the engine to write a checkpoint and end the run."""
+        send(self.folder, p.Stop(id=new_command_id()))
+
+    def go_on(self) -> None:
+        """Start an engine that goes on with a run that ended before it was completed. Raises InputError."""
+        registry.resume(self.folder)
+
+    def checkpoint(self) -> None:
+        """Ask the engine for a checkpoint."""
+        send(self.folder, p.SaveCheckpoint(id=new_command_id()))
+
+    def set(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
+        """Ask the engine to change a live setting."""
+        command = p.Set(id=new_command_id(), key=key, value=value)
+        send(self.folder, command)
+        self._waiting[command.id] = command
+
+    def live_value(self, key: str) -> Any:  # noqa: ANN401
+        """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""
+        section, name = key.split(".")
+        return getattr(getattr(in_force(self.config, self.state), section), name)
+
+    @staticmethod
+    def _answer(command: p.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:
+        reason = event.reason if isinstance(event, p.CommandRejected) else ""
+        return Answer(command.key, command.value, event.step, reason)

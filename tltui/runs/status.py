@@ -1,0 +1,33 @@
+"""How a run's status is shown: a glyph and the word, so that colour is never needed."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from tltui.text.glyphs import Glyphs
+
+OVER = frozenset({"completed", "stopped", "failed", "lost"})
+RESUMABLE = OVER - {"completed"}
+
+# status → (field of Glyphs, style)
+_MARKS = {
+    "queued": ("queued", ""),
+    "draft": ("queued", ""),
+    "paused": ("paused", "$text-warning"),
+    "completed": ("done", "$text-success"),
+    "stopped": ("stopped", ""),
+    "failed": ("failed", "$text-error"),
+    "lost": ("lost", "$text-error"),
+}
+_RUNNING = ("running", "$text-primary")
+
+
+def is_alive(status: str) -> bool:
+    """Whether an engine works on a run with this status, or may be about to."""
+    return status not in OVER and status not in ("queued", "draft")
+
+
+def status_mark(status: str, glyphs: Glyphs) -> Content:
+    """Glyph and word."""
+    field, style = _MARKS.get(status, _RUNNING)
+    return Content.assemble((getattr(glyphs, field), style), f" {status}")

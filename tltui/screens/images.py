@@ -1,0 +1,119 @@
+"""Pictures of a run to look through: what they were taken for, and where the network looked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.errors import InputError
+from tltui.engine_client.images import Looking
+from tltui.runs.predictions import Pictured
+from tltui.text.glyphs import Glyphs, safe
+from tltui.widgets.image_view import Kind, PictureView
+
+
+class Pictures(ModalScreen[None]):
+    """A list beside the picture that the cursor is on; under it what is known of it."""
+
+    CSS_PATH = "../widgets/dialogs.tcss"
+    DEFAULT_CSS = """
+    Pictures #names { width: 2fr; height: 1fr; margin: 0 1 0 0; }
+    Pictures #side { width: 3fr; height: 1fr; }
+    Pictures #facts { height: auto; margin: 0 0 1 0; }
+    Pictures PictureView { height: 1fr; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "close", id="pictures.close"),
+        Binding("g", "heat", "where the network looked", id="pictures.heat"),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        pictures: Sequence[Pictured],
+        looking: Looking,
+        layer: str,
+        glyphs: Glyphs,
+        kind: Kind | None = None,
+    ) -> None:
+        """``layer``: whose activations the heat map shows; "": the last one that has places in the picture. ``kind``:
+        as ``PictureView`` takes it.
+        """
+        super().__init__()
+        self._title = title
+        self._pictures = pictures
+        self._looking = looking
+        self._layer = layer
+        self._glyphs = glyphs
+        self._heat = False
+        self._view = PictureView(kind)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -large") as dialog:
+            dialog.border_title = Content(self._title)
+            with Horizontal():
+                names = (safe(one.path) for one in self._pictures)
+                yield OptionList(*(Option(Content(name)) for name in names), compact=True, id="names")
+                with Vertical(id="side"):
+                    yield self._view
+                    yield Static(id="facts", markup=False)
+            yield Static("g where the network looked  esc close", classes="keys")
+
+    @property
+    def _chosen(self) -> Pictured | None:
+        at = self.query_one("#names", OptionList).highlighted
+        return self._pictures[at] if at is not None else None
+
+    @on(OptionList.OptionHighlighted)
+    def _moved(self, event: OptionList.OptionHighlighted) -> None:
+        event.stop()
+        self._look()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.call_after_refresh(self._look)
+
+    def action_heat(self) -> None:
+        """Lay over the picture what speaks for the class that it was taken for; or take it away."""
+        self._heat = not self._heat
+        self._look()
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+    @work(exclusive=True, group="look", exit_on_error=False)
+    async def _look(self) -> None:
+        chosen = self._chosen
+        if chosen is None or not self._view.content_size.width:
+            return
+        self.query_one("#facts", Static).update(Content("\n".join(self._facts(chosen))))
+        self._view.say("looking …" if self._heat else "")
+        label = (chosen.predicted or chosen.true) if self._heat else None
+        try:
+            png = await self._looking.look(chosen.path, self._view.pixels, label, self._layer)
+        except InputError as error:
+            self._view.say(safe(str(error), 200))
+        else:
+            self._view.show(png)
+
+    def _facts(self, one: Pictured) -> list[str]:
+        true, predicted = safe(one.true, 40), safe(one.predicted, 40)
+        if not predicted:
+            found = [true]
+        elif one.true == one.predicted:
+            found = [f"{true}, rightly, {one.probability:.1%} sure"]
+        else:
+            found = [f"{true}, taken for {predicted}, {one.probability:.1%} sure"]
+        if self._heat:
+            where = safe(self._layer, 60) if self._layer else "the last layer that has places"
+            found.append(f"Grad-CAM for {predicted or true} in {where}")
+        return found

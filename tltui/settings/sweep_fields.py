@@ -1,0 +1,91 @@
+"""A sweep as a form has it: texts that make a sweep, or one sentence about what is wrong with them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.config.schema import RunConfig, to_toml
+from engine.errors import InputError
+from engine.experiments.sweep import presets
+from engine.experiments.sweep.definition import Sweep, SweepFile, define, from_tables
+from engine.runs.folder import write_atomically
+
+OWN = "own"
+FOLDER = "sweeps"  # below that of the runs
+BASE = "base.toml"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What stands in the form. ``space``: the lines of [space]; ``kind``: which ready-made sweep it came from."""
+
+    kind: str
+    sampler: str
+    pruner: str
+    trials: str
+    minutes: str
+    parallel: str
+    space: str
+
+    def sweep(self, base: RunConfig) -> Sweep:
+        """The sweep that is meant. Raises InputError."""
+        return define(Path(f"{self.kind}.toml"), self._file(), base)
+
+    def write(self, runs_dir: Path, base: RunConfig) -> Path:
+        """Write sweep and base below ``runs_dir``, where the same sweep always lies in the same place.
+
+        Returns the path of the sweep. Raises InputError.
+        """
+        folder = runs_dir / FOLDER / self.sweep(base).name
+        path = folder / f"{self.kind}.toml"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(folder / BASE, to_toml(base).encode())
+            write_atomically(path, presets.as_toml(self._file().model_dump()).encode())
+        except OSError as error:
+            raise InputError(f"{folder}: can't be written ({error.strerror}); make room there") from None
+        return path
+
+    def _file(self) -> SweepFile:
+        tables: dict[str, Any] = {"base": BASE, "sampler": self.sampler, "pruner": self.pruner}
+        for key, text, number in (
+            ("trials", self.trials, int),
+            ("minutes", self.minutes, float),
+            ("parallel", self.parallel, int),
+        ):
+            try:
+                tables[key] = number(text or "0")
+            except ValueError:
+                tables[key] = text
+        return from_tables({**tables, "space": self._space()}, "")
+
+    def _space(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.space)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise InputError(f"what varies can't be read: {error}") from None
+
+
+def filled(kind: str, base: RunConfig) -> Filled:
+    """The form with a ready-made sweep in it that suits ``base``."""
+    of = presets.READY[kind]
+    settings = SweepFile(base=BASE, space=of.space(base), **of.settings)
+    return Filled(
+        kind=kind,
+        sampler=settings.sampler,
+        pruner=settings.pruner,
+        trials=str(settings.trials),
+        minutes=f"{settings.minutes:g}",
+        parallel=str(settings.parallel),
+        space=presets.space_to_toml(settings.space),
+    )
+
+
+def in_words(sweep: Sweep) -> str:
+    """How long the sweep goes on."""
+    limits = [f"{sweep.wanted} trials"] if sweep.wanted else []
+    limits += [f"{sweep.minutes:g} minutes"] if sweep.minutes else []
+    return ", or ".join(limits)

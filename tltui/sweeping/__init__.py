@@ -1,1 +1,0 @@
-"""``tltui sweep``: sweeps started, followed and looked at."""

@@ -1,0 +1,163 @@
+"""What the command line prints as tables and trees."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from engine.config.freeze_rules import Decision
+from engine.runs.events import Baseline, Evaluated, FrozenProof
+from tltui.runs.registry import RunSummary
+from tltui.text.glyphs import UNICODE, number, safe, share
+
+_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
+
+
+def runs_table(rows: list[RunSummary]) -> Table:
+    """All runs, one a row."""
+    table = _table("run", "state", "data", "model", "trains", "best val", "epoch", "started")
+    for row in rows:
+        trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
+        best = f"{row.best_val_accuracy:.1%}" if row.best_val_accuracy is not None else ""
+        began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
+        name = Text(safe(row.run, 40))
+        state = Text(row.status)
+        table.add_row(
+            name, state, Text(safe(row.data, 24)), Text(safe(row.model, 32)), trains, best,
+            f"{row.epoch}/{row.epochs}", began,
+        )  # fmt: skip
+    return table
+
+
+def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableType:
+    """Figures of one split: a line, the classes' table, the confusion matrix where it fits."""
+    low, high = evaluated.accuracy_interval
+    line = Text.assemble(
+        (f"{safe(evaluated.split, 20)} accuracy {evaluated.accuracy:.1%}", "bold"),
+        f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
+        f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} pictures",
+    )
+    parts: list[RenderableType] = [line, Text("  ".join(more_figures(evaluated)))]
+    for baseline in baselines:
+        if baseline.split == evaluated.split:
+            difference = (evaluated.accuracy - baseline.accuracy) * 100
+            name = safe(baseline.name)
+            parts.append(Text(f"{name} reaches {baseline.accuracy:.1%} on the same pictures: {difference:+.1f} points"))
+    parts.append(_class_table(evaluated))
+    if len(evaluated.classes) <= _MOST_CLASSES:
+        parts.append(_confusion_table(evaluated))
+    return Group(*parts)
+
+
+def more_figures(evaluated: Evaluated) -> list[str]:
+    """The figures besides accuracy that there are."""
+    of = evaluated
+    shares = [("top-5", of.top5), ("weighted F1", of.weighted_f1), ("ROC-AUC", of.roc_auc)]
+    shares += [("average precision", of.average_precision), ("log loss", of.log_loss), ("calibration error", of.ece)]
+    return [f"{name} {figure:.3f}" for name, figure in shares if figure is not None]
+
+
+def _class_table(evaluated: Evaluated) -> Table:
+    table = _table("class", "precision", "recall", "F1", "pictures")
+    for row in evaluated.per_class:
+        figures = (f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
+        table.add_row(Text(safe(row.label, 32)), *figures)
+    return table
+
+
+def _confusion_table(evaluated: Evaluated) -> Table:
+    table = _table("true ╲ predicted", *(safe(label, 8) for label in evaluated.classes))
+    for at, (label, row) in enumerate(zip(evaluated.classes, evaluated.confusion, strict=True)):
+        cells = [
+            Text(str(count) if count else "·", style="bold" if column == at else "red" if count else "dim")
+            for column, count in enumerate(row)
+        ]
+        table.add_row(Text(safe(label, 32)), *cells)
+    return table
+
+
+def frozen_line(proof: FrozenProof | None) -> str:
+    """What the run can prove of its frozen layers, in one line."""
+    if proof is None or not proof.tensors:
+        return "frozen: nothing was frozen when the run ended"
+    verdict = "never changed" if proof.unchanged else "CHANGED, which is a bug: please report it"
+    return (
+        f"frozen: {proof.tensors} tensors of {number(proof.values)} values {verdict}; "
+        f"SHA-256 {proof.digest[:12]} compared {proof.checks} times"
+    )
+
+
+def layer_tree(model: dict[str, Any], depth: int, decisions: dict[str, Decision] | None) -> Tree:
+    """model.json as a tree down to ``depth``, with what the freeze plan decides if there is one."""
+    name, total = safe(model["name"]), model["parameters"]
+    root = Tree(Text.assemble((name, "bold"), f"  {number(total)} parameters, input {_shape(model['input'])}"))
+    nodes = {"": root}
+    for layer in model["layers"]:
+        path = layer["path"]
+        if not path or path.count(".") >= depth:
+            continue
+        state = f"{_state(path, model, decisions)} " if decisions else ""
+        new = "  new" if path in model["head"] else ""
+        label = Text.assemble(
+            state, (safe(path.rpartition(".")[2]), "bold"), f"  {layer['type']}",
+            (f"  {_shape(layer['output'])}" if layer["output"] else "", "dim"),
+            f"  {number(layer['total'])}" if layer["total"] else "", new,
+        )  # fmt: skip
+        nodes[path] = nodes[path.rpartition(".")[0]].add(label)
+    return root
+
+
+def plan_line(model: dict[str, Any], decisions: dict[str, Decision]) -> str:
+    """How many parameters a freeze plan trains."""
+    trains = sum(
+        _size(shape)
+        for layer in model["layers"]
+        for name, shape in layer["parameters"].items()
+        if decisions[f"{layer['path']}.{name}".removeprefix(".")].trains
+    )
+    return f"trainable {number(trains)} of {number(model['parameters'])}, {trains / model['parameters']:.1%}"
+
+
+def sections(found: dict[str, dict[str, str]]) -> Table:
+    """Facts under headings."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for heading, facts in found.items():
+        table.add_row(Text(heading, style="bold"))
+        for name, value in facts.items():
+            table.add_row(Text(f"  {name}"), Text(safe(value)))
+    return table
+
+
+def _state(path: str, model: dict[str, Any], decisions: dict[str, Decision]) -> str:
+    below = {
+        decisions[f"{layer['path']}.{name}"].trains
+        for layer in model["layers"]
+        if layer["path"] == path or layer["path"].startswith(f"{path}.")
+        for name in layer["parameters"]
+    }
+    return (
+        UNICODE.mixed if len(below) == 2 else UNICODE.trainable if True in below else UNICODE.frozen if below else " "
+    )
+
+
+def _size(shape: list[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _shape(shape: list[int]) -> str:
+    return "×".join(map(str, shape[1:] if len(shape) > 3 else shape))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(Text(column))
+    return table

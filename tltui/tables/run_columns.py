@@ -1,0 +1,112 @@
+"""What a row of the table of runs says. A new column is a new entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from engine.runs.folder import data_label
+from tltui.runs.queue import Waiting
+from tltui.runs.registry import RunSummary
+from tltui.runs.status import status_mark
+from tltui.text.glyphs import Glyphs, safe, share
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared."""
+
+    id: str
+    status: str
+    name: str
+    data: str
+    model: str
+    trains: float | None
+    best: float | None
+    epoch: int
+    epochs: int
+    since: float
+    place: int | None = None
+    marked: bool = False
+
+    def cells(self, now: float, glyphs: Glyphs) -> dict[str, Content]:
+        """The row's cells by column."""
+        return {name: column.cell(self, now, glyphs) for name, column in COLUMNS.items()}
+
+
+@dataclass(frozen=True)
+class Column:
+    """``width`` in cells."""
+
+    width: int
+    cell: Callable[[RunRow, float, Glyphs], Content]
+
+
+COLUMNS: dict[str, Column] = {
+    "": Column(2, lambda row, now, glyphs: Content.styled(glyphs.marked if row.marked else "", "bold $text-accent")),
+    "state": Column(12, lambda row, now, glyphs: status_mark(row.status, glyphs)),
+    "id": Column(5, lambda row, now, glyphs: Content(safe(row.name))),
+    "data": Column(12, lambda row, now, glyphs: Content(safe(row.data))),
+    "model": Column(20, lambda row, now, glyphs: Content(safe(row.model))),
+    "trains": Column(7, lambda row, now, glyphs: Content("" if row.trains is None else share(row.trains))),
+    "best": Column(6, lambda row, now, glyphs: Content("" if row.best is None else f"{row.best:.1%}")),
+    "epoch": Column(8, lambda row, now, glyphs: Content(f"{row.epoch}/{row.epochs}")),
+    "age": Column(6, lambda row, now, glyphs: Content(age(now - row.since))),
+}
+
+
+def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
+    """The row of a run that has a folder."""
+    return RunRow(
+        id=summary.run,
+        status=summary.status,
+        name=summary.run.split("-")[0],
+        data=summary.data,
+        model=summary.model,
+        trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
+        best=summary.best_val_accuracy,
+        epoch=summary.epoch,
+        epochs=summary.epochs,
+        since=summary.created,
+        marked=marked,
+    )
+
+
+def row_of_waiting(place: int, waiting: Waiting) -> RunRow:
+    """The row of a run that waits, at its place in the queue."""
+    config = waiting.config
+    return RunRow(
+        id=f"queue:{place}",
+        status="queued",
+        name="",
+        data=data_label(config),
+        model=config.model.name,
+        trains=None,
+        best=None,
+        epoch=0,
+        epochs=config.train.epochs,
+        since=waiting.queued,
+        place=place,
+    )
+
+
+def widths(room: int, rows: list[RunRow]) -> dict[str, int]:
+    """The width of each column: the network's name and the data's take what the others leave."""
+    sizes = {name: column.width for name, column in COLUMNS.items()}
+    spare = max(room - sum(sizes.values()), 0)
+    longest = {name: max((len(getattr(row, name)) for row in rows), default=0) + 2 for name in ("model", "data")}
+    for name, wanted in longest.items():
+        more = min(max(wanted - sizes[name], 0), spare)
+        sizes[name] += more
+        spare -= more
+    return sizes
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return "now"

@@ -1,0 +1,91 @@
+"""Trials as rows of a table: what commands print and the app shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.experiments.sweep.events import Status, SweepListed, TrialResult
+from engine.experiments.sweep.search_space import text
+from tltui.text.glyphs import bytes, number, safe
+
+WIDE = 100
+"""Characters; what is narrower has less."""
+_VALUE, _NARROW_VALUE = 24, 12
+
+
+@dataclass(frozen=True)
+class Column:
+    """``narrowest`` in cells."""
+
+    heading: str
+    cell: Callable[[TrialResult], str]
+    right: bool = False
+    narrowest: int = 0
+
+
+def columns(names: Sequence[str], width: int) -> dict[str, Column]:
+    """The columns, by key, that suit a terminal of this width; ``names`` of what varies."""
+    wide = width >= WIDE
+    keys = [key for name in names for key in name.split(", ")]
+    found = {
+        "trial": Column("trial", lambda one: str(one.trial), right=True),
+        "state": Column("state", lambda one: one.status, narrowest=len("completed")),
+        "val": Column("val", lambda one: percent(one.val_accuracy), right=True, narrowest=len("88.8%")),
+    }
+    for key in keys:
+        found[key] = _of_setting(key, _short(key, keys), _VALUE if wide else _NARROW_VALUE)
+    found["time"] = Column("time", _time, right=True)
+    if wide:
+        found["speed"] = Column(
+            "pictures/s", lambda one: number(one.images_per_second) if one.images_per_second else "", right=True
+        )
+        found["memory"] = Column("memory", lambda one: bytes(one.memory) if one.memory else "", right=True)
+    found["run"] = Column("run", lambda one: safe(Path(one.run).name.partition("-")[0], 8), narrowest=len("3fa2"))
+    return found
+
+
+def in_order(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """Those at work, then those that were completed, the best first."""
+    places: dict[Status, int] = {"running": 0, "completed": 1}
+    return sorted(trials, key=lambda one: (places.get(one.status, 2), -(one.val_accuracy or 0), one.trial))
+
+
+def settings_line(settings: Mapping[str, Any]) -> str:
+    """Settings as one would write them after --set."""
+    return "  ".join(f"{key}={safe(_value(value), 60)}" for key, value in settings.items())
+
+
+def in_short(sweep: SweepListed) -> str:
+    """A sweep on one line."""
+    of = f" of {sweep.wanted}" if sweep.wanted else ""
+    parts = [f"{sweep.ended}{of} trials ended"]
+    parts += [f"{sweep.running} at work"] if sweep.running else []
+    parts += [f"best val {percent(sweep.best)}"] if sweep.best is not None else []
+    return f"{safe(sweep.sweep, 40)}  {', '.join(parts)}"
+
+
+def percent(share: float | None) -> str:
+    """An accuracy, "" where there is none."""
+    return "" if share is None else f"{share:.1%}"
+
+
+def _of_setting(key: str, heading: str, room: int) -> Column:
+    return Column(heading, lambda one: safe(_value(one.settings.get(key)), room))
+
+
+def _time(trial: TrialResult) -> str:
+    if trial.status == "running":
+        return f"{trial.epoch}/{trial.epochs}" if trial.epoch else ""
+    return f"{trial.seconds:.1f} s" if trial.seconds else ""
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 (whatever a setting takes)
+    return f"{value:.3g}" if isinstance(value, float) else text(value)
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    leaf = key.rpartition(".")[2]
+    return leaf if sum(other.endswith(f".{leaf}") for other in keys) == 1 else key

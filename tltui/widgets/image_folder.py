@@ -1,0 +1,70 @@
+"""What a folder of pictures holds, as the engine will read it: classes and the number of pictures of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.config.schema import DataConfig
+from engine.data.folder_source import picture_files, split_roots, subfolders
+from engine.errors import InputError
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """``counts``: pictures per class; ``split_counts``: per split that the folder has of its own, or {"": all}."""
+
+    path: Path
+    counts: dict[str, int]
+    split_counts: dict[str, int]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Which of train, val and test the folder has of its own."""
+        return tuple(filter(None, self.split_counts))
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+def look_into(path: Path, cancelled: Callable[[], bool] = lambda: False) -> PictureFolder:
+    """Count the pictures below ``path``; names alone are looked at. Raises InputError where it can't be trained on.
+
+    ``cancelled`` is asked now and then, since a folder may hold millions.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: there is no such folder")
+    roots = split_roots(path)
+    counts: Counter[str] = Counter()
+    split_counts: dict[str, int] = {}
+    for split, root in roots.items():
+        found = {name: _count_below(root / name, cancelled) for name in subfolders(root)}
+        split_counts[split] = sum(found.values())
+        counts.update(found)
+    if not counts:
+        raise InputError("no subfolders here: put the pictures of each class into a folder of its own")
+    if not counts.total():
+        raise InputError(f"{len(counts)} subfolders, none with pictures in it")
+    if len(counts) < 2:
+        raise InputError("one class only: a classifier needs two or more")
+    return PictureFolder(path, dict(sorted(counts.items())), split_counts)
+
+
+def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
+    """How many pictures the engine will train on and validate with, to a picture or so."""
+    undecided = split_counts.get("", 0)
+    test = split_counts.get("test", round(undecided * data.test_fraction))
+    val = split_counts.get("val") or round((undecided + split_counts.get("train", 0)) * data.val_fraction)
+    return {"train": max(sum(split_counts.values()) - val - test, 1), "val": max(val, 1)}
+
+
+def _count_below(path: Path, cancelled: Callable[[], bool]) -> int:
+    count = 0
+    for _ in picture_files(path):
+        count += 1
+        if cancelled():
+            break
+    return count
