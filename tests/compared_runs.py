@@ -8,7 +8,7 @@ import random
 import time
 from pathlib import Path
 
-from engine.config.schema import from_tables, to_toml
+from engine.config.toml_io import from_tables, to_toml
 from engine.runs import events as p
 from engine.runs.folder import EventLog, RunFolder
 

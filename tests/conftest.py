@@ -17,7 +17,8 @@ from PIL import Image
 
 from engine.cache.eviction import CACHE
 from engine.compute.precision import Precision
-from engine.config.schema import RunConfig, from_tables
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables
 from engine.models import registry
 from engine.process.run import prepare
 from engine.runs.folder import EventLog, EventTail, RunFolder, create

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import allowed, is_live, settings
+from engine.config.messages import allowed
+from engine.config.schema import is_live, settings
 from tltui.app.action_index import known_actions
 from tltui.keys.keymap import SCOPES
 

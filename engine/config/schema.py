@@ -6,28 +6,23 @@ error messages and the table in the README all come from it. Imports no torch.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args, get_origin
 
-import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from engine.config.freeze_rules import parse_rules
-from engine.errors import InputError
-from engine.files.safe_open import open_regular
 
 # A field with this mark may be changed by a command while the run trains.
 LIVE: JsonDict = {"live": True}
 
-Rate = Annotated[float, Field(gt=0, le=100)]
-Decay = Annotated[float, Field(gt=0, le=1)]
 
-_LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+Rate = Annotated[float, Field(gt=0, le=100)]
+
+
+Decay = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -264,22 +259,6 @@ def is_live(key: str) -> bool:
     return isinstance(extra, dict) and bool(extra.get("live"))
 
 
-def allowed(field: FieldInfo) -> str:
-    """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
-    if get_origin(field.annotation) is Literal:
-        return " | ".join(str(choice).lower() for choice in get_args(field.annotation))
-    if is_list_of_tables(field):
-        return "tables"
-    if get_origin(field.annotation) is list:
-        return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
-    if any(_has(constraint, "pattern") for constraint in field.metadata):
-        return str(field.description)  # such a field's help is the list of what it takes
-    kind = _KINDS.get(field.annotation, "a table")
-    low = next((f"{m.gt} <" if hasattr(m, "gt") else f"{m.ge} ≤" for m in field.metadata if _has(m, "gt", "ge")), "")
-    high = next((f"< {m.lt}" if hasattr(m, "lt") else f"≤ {m.le}" for m in field.metadata if _has(m, "lt", "le")), "")
-    return f"{kind}, {' '.join(part for part in (low, 'x', high) if part)}" if low or high else kind
-
-
 def list_item(field: FieldInfo) -> type:
     """The type of a list field's items."""
     item = get_args(field.annotation)[0]
@@ -289,184 +268,3 @@ def list_item(field: FieldInfo) -> type:
 def is_list_of_tables(field: FieldInfo) -> bool:
     """Whether a field is a list whose items are tables with settings of their own."""
     return get_origin(field.annotation) is list and issubclass(list_item(field), Section)
-
-
-_KINDS: dict[Any, str] = {bool: "true | false", int: "whole number", float: "number", str: "text"}
-
-
-def _has(constraint: object, *names: str) -> bool:
-    return any(hasattr(constraint, name) for name in names)
-
-
-def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
-    """Read and validate a run.toml; relative paths in it are relative to the file's folder.
-
-    ``overrides`` maps ``section.key`` to a value as TOML (or plain text), as ``--set`` gives them; relative
-    paths there are relative to the current folder. Raises InputError.
-    """
-    tables = read_toml(path, "write a config with `tltui new`")
-    resolve_paths(tables, path.resolve().parent)
-    return from_tables(tables, overrides, where=f"{path}: ")
-
-
-def read_toml(path: Path, advice: str) -> dict[str, Any]:
-    """The tables of a TOML file. Raises InputError, with ``advice`` where there is no file to read."""
-    try:
-        with open_regular(path) as file:
-            return tomllib.loads(file.read(_LARGEST_FILE).decode())
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); {advice}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: byte {error.start + 1} is no UTF-8; save it as UTF-8") from None
-    except RecursionError:
-        raise InputError(f"{path}: not valid TOML: nested too deeply") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
-
-
-def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = "") -> RunConfig:
-    """Validate nested tables, as TOML gives them, with ``overrides`` on top. Raises InputError."""
-    changed = _overridden(tables, overrides or {})
-    try:
-        config = RunConfig.model_validate(changed)
-    except ValidationError as error:
-        raise InputError(where + "; ".join(_sentence(dict(item)) for item in error.errors())) from None
-    if config.recipe.phases and "epochs" not in config.train.model_fields_set:
-        return with_setting(config, "train.epochs", sum(phase.epochs for phase in config.recipe.phases))
-    return config
-
-
-def with_setting(config: RunConfig, key: str, value: object) -> RunConfig:
-    """``config`` with one setting changed, validated as a whole. Raises InputError."""
-    return with_settings(config, {key: value})
-
-
-def with_settings(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
-    """``config`` with settings changed, by ``section.key``, validated as a whole. Raises InputError."""
-    tables = config.model_dump()
-    for key, value in changes.items():
-        section, name = _split_key(key)
-        tables[section][name] = value
-    return from_tables(tables)
-
-
-def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
-    """``with_setting`` for a run that has begun. Raises InputError, too, for what can't change any more."""
-    changed = with_setting(config, key, value)
-    if not is_live(key):
-        raise InputError(f"{key} can't change once a run has begun; start a new run with it")
-    return changed
-
-
-def to_toml(config: RunConfig, *, comments: bool = True) -> str:
-    """The complete config as TOML, each setting with its help, its range and its default as a comment."""
-    document = tomlkit.document()
-    values = config.model_dump(exclude_none=True)
-    for section_name, section_field in RunConfig.model_fields.items():
-        table = tomlkit.table()
-        section = section_field.annotation
-        if comments and isinstance(section, type) and section.__doc__:
-            table.comment(section.__doc__)
-        for name, value in values[section_name].items():
-            field = dict(settings())[f"{section_name}.{name}"]
-            if comments:
-                table.add(tomlkit.comment(f"{field.description}  [{allowed(field)}]"))
-            if value or not is_list_of_tables(field):  # beside an empty list no [[table]] could be added by hand
-                table.add(name, value)
-        document.add(section_name, table)
-    return tomlkit.dumps(document)
-
-
-def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    """Make the relative paths among settings, in nested tables, those that they are as seen from ``folder``."""
-    for section, key in (("data", "path"), ("model", "weights")):
-        table = tables.get(section)
-        value = table.get(key) if isinstance(table, dict) else None
-        if not isinstance(table, dict) or not isinstance(value, str) or not value:
-            continue
-        if (section, key) == ("model", "weights") and value in ("default", "none"):
-            continue
-        table[key] = str(folder / Path(value).expanduser())
-
-
-def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    changed = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
-    given: dict[str, Any] = {}
-    for key, text in overrides.items():
-        section, name = _split_key(key)
-        if not _is_unicode(text):
-            raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
-        given.setdefault(section, {})[name] = parse_value(text)
-    resolve_paths(given, Path.cwd())
-    for section, values in given.items():
-        table = changed.setdefault(section, {})
-        if isinstance(table, dict):
-            table.update(values)
-    return changed
-
-
-def _split_key(key: str) -> tuple[str, str]:
-    known = dict(settings())
-    if key not in known:
-        raise InputError(f'"{key}" is not a setting{did_you_mean(key, known)}')
-    section, name = key.split(".")
-    return section, name
-
-
-def parse_value(text: str) -> object:
-    """A setting's value as it is typed: TOML, or text without quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
-    """The end of a sentence that names the known word that is nearest to one that is not; "" if none is near."""
-    names = list(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if not near:  # the right name in the wrong section, or none: `lr`, `train.lr`
-        leaf = word.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(leaf, [name.rsplit(".", 1)[-1] for name in names], n=1, cutoff=0.6)
-        near = [name for name in names if near and name.rsplit(".", 1)[-1] == near[0]]
-    return f'; did you mean "{near[0]}"?' if near else ""
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    match error["loc"]:
-        case ("recipe", "phases", int(index), *inside):
-            return f"phase {index + 1} of recipe.phases: {_sentence_in_phase(error, inside)}"
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        if "." in key:
-            return f'"{key}" is not a setting{did_you_mean(key, dict(settings()))}'
-        return f"[{key}] is not a section{did_you_mean(key, list(RunConfig.model_fields))}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not key:
-        return message
-    setting = dict(settings()).get(".".join(key.split(".")[:2]))
-    if setting is None or error["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key} = {error['input']!r:.80} can't be used: it takes {allowed(setting)}"
-
-
-def _sentence_in_phase(error: dict[str, Any], inside: list[str | int]) -> str:
-    if not inside:
-        if error["type"] == "value_error":
-            return str(error["msg"]).removeprefix("Value error, ")
-        return f"{error['input']!r:.80} can't be used: it takes a table"
-    name, known = str(inside[0]), dict(settings())
-    if error["type"] == "extra_forbidden":
-        return f'"{name}" is no setting of a phase{did_you_mean(name, list(Phase.model_fields))}'
-    takes = allowed(known[PHASE_SETTINGS.get(name, f"train.{name}")])
-    if error["type"] == "missing":
-        return f"{name} is missing; it takes {takes}"
-    return f"{name} = {error['input']!r:.80} can't be used: it takes {takes}"

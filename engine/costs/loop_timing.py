@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.config.schema import from_tables
+from engine.config.toml_io import from_tables
 from engine.costs.estimate import LoopCosts
 from engine.data.loaders import batch_count
 from engine.errors import InputError

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.evaluation.ranking import Calibration, Scores, rank
+from engine.evaluation.calibration import Calibration
+from engine.evaluation.ranking import Scores, rank
 from engine.runs.events import ClassMetrics
 
 

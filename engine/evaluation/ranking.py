@@ -9,16 +9,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.runs.events import ReliabilityBin
-
 Floats = npt.NDArray[np.float32]
 
+
 _EXACT_PICTURES = 200_000  # beyond these, or so many probabilities, they are counted in bins
+
+
 _EXACT_VALUES = 4_000_000
+
+
 _BIN_VALUES = 4_000_000  # bins of all classes together
+
+
 _MOST_BINS = 16_384
+
+
 _LARGEST_LOGIT = 17.0  # of a probability in float32 that is not 1
-_CALIBRATION_BINS = 15
 
 
 class Ranking(NamedTuple):
@@ -98,35 +104,3 @@ def rank(ranking: Ranking) -> tuple[float, float] | None:
 def mean_of(figures: list[float]) -> float | None:
     """None where there is none."""
     return fmean(figures) if figures else None
-
-
-class Calibration:
-    """How often answers of some confidence are right, in equal bins of confidence."""
-
-    def __init__(self) -> None:
-        self._count = np.zeros(_CALIBRATION_BINS, dtype=np.int64)
-        self._confidence = np.zeros(_CALIBRATION_BINS)
-        self._right = np.zeros(_CALIBRATION_BINS)
-
-    def add(self, probabilities: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """One batch: probabilities (N, classes), labels (N,)."""
-        confidence = probabilities.max(1).astype(np.float64)
-        # Each bin has its upper end and not its lower one, as in the paper.
-        place = np.clip(np.ceil(confidence * _CALIBRATION_BINS).astype(np.intp) - 1, 0, _CALIBRATION_BINS - 1)
-        np.add.at(self._count, place, 1)
-        np.add.at(self._confidence, place, confidence)
-        np.add.at(self._right, place, probabilities.argmax(1) == labels)
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error (Guo et al. 2017, On Calibration of Modern Neural Networks), 0 to 1."""
-        return float(np.abs(self._right - self._confidence).sum() / self._count.sum())
-
-    @property
-    def bins(self) -> list[ReliabilityBin]:
-        """Those that hold pictures, by rising confidence."""
-        return [
-            ReliabilityBin(count=int(count), confidence=float(confidence / count), accuracy=float(right / count))
-            for count, confidence, right in zip(self._count, self._confidence, self._right, strict=True)
-            if count
-        ]

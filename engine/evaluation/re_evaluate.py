@@ -7,7 +7,8 @@ from pathlib import Path
 
 from engine.compute.batch_fit import Fits, Place
 from engine.compute.precision import Precision, choose_precision
-from engine.config.schema import RunConfig, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import with_setting
 from engine.data.folder_source import SPLIT_FOLDERS
 from engine.data.prepare import Data, prepare_data, read_pictures
 from engine.data.source import Picture, Source

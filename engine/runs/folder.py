@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from engine.config.schema import RunConfig, load, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.runs.events import (
     AnyCommand,

@@ -8,7 +8,8 @@ from itertools import groupby, islice
 from typing import Any
 
 from engine.runs import events as p
-from engine.config.schema import PHASE_SETTINGS, RunConfig, with_setting
+from engine.config.schema import PHASE_SETTINGS, RunConfig
+from engine.config.toml_io import with_setting
 from engine.errors import InputError
 from engine.runs.step_history import Steps
 

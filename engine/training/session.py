@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from engine.compute.batch_fit import Fits, Place
 from engine.compute.precision import Precision
 from engine.config import phases
-from engine.config import schema as settings
+from engine.config import toml_io as settings
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
 from engine.data.loaders import batch_count

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.config.schema import RunConfig, from_tables, with_settings
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables, with_settings
 from engine.experiments.linear_probe.probe import probe_for
 from engine.experiments.linear_probe.recommendation import HEAD_RATE
 from engine.experiments.sweep.definition import define

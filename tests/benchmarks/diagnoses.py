@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config.schema import to_toml
+from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.runs import events as p
 from engine.runs.folder import EventTail, RunFolder

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.config.schema import RunConfig, from_tables
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables
 
 _LETTERS = "ABDEFGHKMRSW"
 _SIGNS = "&%@?#+=*"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.schema import from_tables
+from engine.config.toml_io import from_tables
 from engine.runs.progress import quiet
 from engine.training.layer_stats import Look
 from engine.training.loop import train

@@ -2,16 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import (
-    RunConfig,
-    allowed,
-    from_tables,
-    is_live,
-    load,
-    settings,
-    to_toml,
-    with_setting,
-)
+from engine.config.messages import allowed
+from engine.config.schema import RunConfig, is_live, settings
+from engine.config.toml_io import from_tables, load, to_toml, with_setting
 from engine.errors import InputError
 
 DIGITS = {"data": {"source": "digits"}}

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import torch
 
-from engine.config.schema import RunConfig, with_live_setting, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import with_live_setting, with_setting
 from engine.diagnosis.diagnose import diagnose
 from engine.diagnosis.finding import Finding
 from engine.errors import TrainingFailed

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from engine.cache.listing import spaces
-from engine.config.schema import RunConfig, to_toml, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import to_toml, with_setting
 from engine.data.loaders import share_of
 from engine.runs.events import (
     CommandApplied,

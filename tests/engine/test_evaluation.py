@@ -26,9 +26,9 @@ from sklearn.metrics import (
 from sklearn.metrics import precision_recall_fscore_support as scores
 
 from engine.config.schema import RunConfig
+from engine.evaluation.calibration import Calibration
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class, weighted_f1
-from engine.evaluation.ranking import Calibration
 from tests.conftest import Engine
 
 

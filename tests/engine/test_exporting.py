@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from engine.config.schema import HeadConfig, from_tables
+from engine.config.schema import HeadConfig
+from engine.config.toml_io import from_tables
 from engine.errors import InputError
 from engine.evaluation.load_run import load_trained
 from engine.export import metadata as abouts

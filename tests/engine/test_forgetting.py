@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from engine.compute.precision import Precision
-from engine.config.schema import HeadConfig, RunConfig, with_setting
+from engine.config.schema import HeadConfig, RunConfig
+from engine.config.toml_io import with_setting
 from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.split import split

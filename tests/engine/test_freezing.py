@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.config.schema import RunConfig, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import with_setting
 from engine.models.freezing import Freezing
 from engine.runs.events import CommandApplied, CommandRejected, Epoch, Set, Warning
 from engine.runs.folder import EventTail, new_command_id, send

@@ -15,7 +15,8 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits, load_sample_images
 
 from engine.config.freeze_rules import decide_model
-from engine.config.schema import HeadConfig, RunConfig, from_tables, with_settings
+from engine.config.schema import HeadConfig, RunConfig
+from engine.config.toml_io import from_tables, with_settings
 from engine.errors import InputError, Stopped
 from engine.experiments.linear_probe.logme import SourceAnswersSum, logme
 from engine.experiments.linear_probe.probe import choose, pooled, probe_for

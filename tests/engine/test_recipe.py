@@ -11,7 +11,8 @@ import pytest
 from engine.config.freeze_rules import decide_model
 from engine.config.phases import begun, in_force, part_of
 from engine.config.recipes import READY_MADE, ready_made
-from engine.config.schema import RunConfig, from_tables, load, to_toml, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables, load, to_toml, with_setting
 from engine.errors import InputError
 from engine.models.layer_tree import describe
 from engine.runs.events import CommandApplied, ParameterCounts, Phase, Set, Step

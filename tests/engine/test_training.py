@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from engine.compute.loss import Criterion, balanced_weights
 from engine.compute.precision import choose_precision
-from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig, with_setting
+from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from engine.config.toml_io import with_setting
 from engine.errors import InputError, Stopped, TrainingFailed
 from engine.models import registry
 from engine.runs.events import (

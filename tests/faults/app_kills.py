@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from engine.config.schema import RunConfig, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import with_setting
 from engine.runs.folder import RunFolder, create
 from tests.faults.kills import Report
 from tests.faults.lives import Life

@@ -23,7 +23,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from engine.cache.file_digests import FileDigests
-from engine.config.schema import HeadConfig, RunConfig, from_tables
+from engine.config.schema import HeadConfig, RunConfig
+from engine.config.toml_io import from_tables
 from engine.data.image_cache import Spaces, decode_all, fingerprints_space, pictures_space
 from engine.data.prepare import prepare_data
 from engine.data.source import Picture, from_files

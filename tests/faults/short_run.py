@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from safetensors.numpy import load_file
 
-from engine.config.schema import RunConfig, from_tables
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables
 from engine.runs.events import (
     AnyEvent,
     CommandApplied,

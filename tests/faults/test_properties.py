@@ -11,8 +11,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config.schema import RunConfig, from_tables, is_live, load, to_toml
+from engine.config.schema import RunConfig, is_live
 from engine.config.schema import settings as all_settings
+from engine.config.toml_io import from_tables, load, to_toml
 from engine.errors import InputError
 from engine.runs import events as p
 from engine.runs.folder import EventLog, EventTail, RunFolder

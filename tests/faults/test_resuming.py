@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from engine.compute.loss import Criterion
-from engine.config.schema import with_setting
+from engine.config.toml_io import with_setting
 from engine.models.frozen_prefix import Rows
 from engine.runs.events import (
     AnyEvent,

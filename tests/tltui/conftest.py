@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.config.schema import RunConfig, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import to_toml
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
 from tests.tltui.test_command_line import CommandLine

@@ -18,7 +18,8 @@ import pytest
 from engine.cache.eviction import CACHE
 from engine.cache.file_digests import as_keys, digest
 from engine.cache.space import Space
-from engine.config.schema import RunConfig, load, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load, to_toml
 from engine.runs.events import CommandApplied, Epoch, Set, Step, decode_event
 from engine.runs.folder import EventTail, RunFolder, send
 from engine.runs.lock import is_locked

@@ -10,7 +10,8 @@ import pytest
 from rich.cells import cell_len
 from scipy.stats import binomtest
 
-from engine.config.schema import RunConfig, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import to_toml
 from tests.compared_runs import write_runs
 from tests.tltui.test_command_line import CommandLine
 from tltui.compare.columns import setting_columns

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.config.schema import RunConfig, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import to_toml
 from tests.tltui.test_command_line import CommandLine
 
 

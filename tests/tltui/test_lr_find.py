@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import RunConfig, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import to_toml
 from engine.experiments.lr_range_test.curve import RATES, Curve, Found, read_off
 from tests.tltui.test_command_line import CommandLine
 from tltui.settings.lr_suggestion import suggested_settings

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import RunConfig, from_tables, load, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables, load, to_toml
 from engine.experiments.linear_probe.results import (
     HEAD_INPUT,
     Backbone,

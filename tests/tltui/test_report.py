@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.config.schema import RunConfig, load, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load, to_toml
 from engine.runs.progress import quiet
 from engine.training.loop import train
 from tests.conftest import Sessions, make_pictures

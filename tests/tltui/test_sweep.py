@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from engine.config.schema import RunConfig, load
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load
 from engine.errors import InputError
 from engine.experiments.sweep.definition import define, read_file
 from engine.experiments.sweep.presets import READY

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import from_tables
+from engine.config.toml_io import from_tables
 from engine.runs.folder import RunFolder
 from tests.conftest import TINY, Engine, make_pictures
 

@@ -16,7 +16,8 @@ from app_runs import answering
 from folded_runs import beginning, new_plan, training
 from networks import resnet18
 
-from engine.config.schema import RunConfig, from_tables, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables, to_toml
 from engine.runs import events as p
 from engine.runs.folder import EventLog, RunFolder
 from tltui.app.app import TltuiApp

@@ -12,7 +12,8 @@ from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, pictures, refu
 from folded_runs import training
 from textual.pilot import Pilot
 
-from engine.config.schema import RunConfig, load, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load, with_setting
 from engine.runs import events as p
 from engine.runs.folder import EventTail, RunFolder, new_command_id, send
 from engine.runs.state import fold_all

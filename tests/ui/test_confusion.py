@@ -10,8 +10,9 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.runs import events as p
+from tltui.tables.confusion import worst_pairs
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
-from tltui.widgets.confusion import Confusion, PairList, worst_pairs
+from tltui.widgets.confusion import Confusion, PairList
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 
 

@@ -13,7 +13,8 @@ from app_runs import RESNET18, answering, app_on, text_of, until
 from networks import network
 from textual.pilot import Pilot
 
-from engine.config.schema import RunConfig, from_tables
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables
 from tests.conftest import make_weights
 from tltui.app.app import TltuiApp
 from tltui.engine_client.queries import EngineQueries

@@ -7,7 +7,7 @@ from dataclasses import astuple
 import pytest
 from rich.cells import cell_len
 
-from tltui.text import glyphs
+from tltui.text import numbers
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 
 
@@ -37,18 +37,18 @@ def test_wide_characters_count_for_two_cells(limit: int):
 
 def test_numbers_have_three_digits_at_most():
     counts = (0, 512, 999, 1000, 9408, 216_000, 999_900, 25_557_032)
-    assert [glyphs.number(n) for n in counts] == ["0", "512", "999", "1.0 k", "9.4 k", "216 k", "1.0 M", "25.6 M"]
-    assert [glyphs.bytes(n) for n in (12, 402_000_000)] == ["12 B", "402 MB"]
+    assert [numbers.number(n) for n in counts] == ["0", "512", "999", "1.0 k", "9.4 k", "216 k", "1.0 M", "25.6 M"]
+    assert [numbers.bytes(n) for n in (12, 402_000_000)] == ["12 B", "402 MB"]
 
 
 def test_spans_of_time():
     seconds = (0, 41, 725, 10_930, 180_000)
-    assert [glyphs.duration(n) for n in seconds] == ["0:00", "0:41", "12:05", "3:02:10", "2 d 02:00"]
+    assert [numbers.duration(n) for n in seconds] == ["0:00", "0:41", "12:05", "3:02:10", "2 d 02:00"]
 
 
 def test_nothing_and_all_are_said_of_nothing_and_all_only():
     shares = (0, 0.0001, 0.008, 0.64, 0.9996, 1)
-    assert [glyphs.share(x) for x in shares] == ["0%", "<0.1%", "0.8%", "64%", "99.9%", "100%"]
+    assert [numbers.share(x) for x in shares] == ["0%", "<0.1%", "0.8%", "64%", "99.9%", "100%"]
 
 
 @pytest.mark.parametrize("one", [UNICODE, ASCII], ids=["unicode", "ascii"])

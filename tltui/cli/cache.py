@@ -13,8 +13,8 @@ from rich.text import Text
 from engine.cache.eviction import cache_root, used
 from engine.cache.listing import SpaceInfo, clear, spaces
 from tltui.cli import json_output
-from tltui.text.glyphs import bytes as bytes_text
 from tltui.text.glyphs import safe
+from tltui.text.numbers import bytes as bytes_text
 
 
 def list_cache(console: Console, *, as_json: bool) -> None:

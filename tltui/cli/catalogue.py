@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from tltui.text.glyphs import number
+from tltui.text.numbers import number
 
 if TYPE_CHECKING:
     from engine.data.catalogue import DatasetEntry

@@ -14,17 +14,6 @@ from engine.files.escapes import printable
 from tltui.cli import json_output
 from tltui.text.glyphs import safe
 
-# The styles of an experiment's page, in the sixteen colours that every terminal has.
-PAGE_STYLES = {
-    "title": "bold",
-    "curve": "cyan",
-    "mark": "yellow",
-    "best": "bold green",
-    "phase": "green",
-    "axis": "bright_black",
-    "note": "",
-}
-
 
 def console() -> Any:  # noqa: ANN401 (rich is imported when something is printed)
     """A console for tables, which names from outside can't give markup."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.config.schema import parse_value
+from engine.config.toml_io import parse_value
 from engine.errors import InputError
 from engine.runs.events import Command, Pause, Resume, SaveCheckpoint, Set
 from engine.runs.folder import new_command_id

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.config.schema import HeadConfig, from_tables
+from engine.config.schema import HeadConfig
+from engine.config.toml_io import from_tables
 from engine.costs import profile_cache
 from engine.costs.estimate import Operation, Profile
 from tltui.cli import json_output

@@ -17,7 +17,7 @@ from engine.cache.eviction import cache_root, used
 from engine.errors import InputError
 from engine.system.devices import check_libraries, choose_device, device_name, usable_cores, versions
 from tltui.runs import registry
-from tltui.text.glyphs import bytes as bytes_text
+from tltui.text.numbers import bytes as bytes_text
 
 Section = dict[str, str]
 

@@ -45,7 +45,7 @@ def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json:
     \b
     Example:  tltui lr-find run.toml
     """
-    from engine.config.schema import load
+    from engine.config.toml_io import load
     from engine.errors import Stopped, TrainingFailed
     from tltui.cli.lr_find import print_range_test
 
@@ -74,7 +74,7 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
     Example:  tltui probe run.toml
               tltui probe run.toml --model resnet50 --model timm/convnext_tiny
     """
-    from engine.config.schema import load
+    from engine.config.toml_io import load
     from engine.errors import Stopped
     from tltui.cli.probe import print_probes
 

@@ -19,8 +19,8 @@ from engine.system.devices import check_libraries
 from tltui.cli import json_output
 from tltui.cli.progress_bar import working
 from tltui.runs import registry
-from tltui.text.glyphs import bytes as bytes_text
 from tltui.text.glyphs import safe
+from tltui.text.numbers import bytes as bytes_text
 
 if TYPE_CHECKING:
     from engine.export.predict import Predicted, Unreadable

@@ -10,10 +10,11 @@ from rich.console import Console
 from engine.config.schema import RunConfig
 from engine.experiments.lr_range_test.curve import Tried
 from tltui.cli import json_output
-from tltui.cli.console import PAGE_STYLES, print_rows, speaks_unicode, warn
+from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working
 from tltui.settings.lr_suggestion import suggested_settings
 from tltui.tables.lr_curve import Layout, result_page
+from tltui.tables.styles import PAGE_STYLES
 
 _CHART = 12  # rows
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.recipes import ready_made
-from engine.config.schema import RunConfig, from_tables, to_toml, with_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables, to_toml, with_setting
 from engine.errors import InputError
 from tltui.freeze_plan.known_network import layer_tree
 

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from engine.config.schema import RunConfig
 from tltui.cli import json_output
-from tltui.cli.console import PAGE_STYLES, print_rows, speaks_unicode, warn
+from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working
 from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
 from tltui.tables.probe import Layout, probed_page
+from tltui.tables.styles import PAGE_STYLES
 from tltui.text.glyphs import ASCII, UNICODE
 
 _WIDEST = 150

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.runs.progress import Report
-from tltui.cli.progress_text import ACTIVITIES
+from tltui.tables.activities import ACTIVITIES
 
 
 @contextmanager

@@ -9,25 +9,11 @@ from rich.text import Text
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold
+from tltui.tables.activities import ACTIVITIES
 from tltui.tables.evaluation import evaluation, frozen_line
-from tltui.text.glyphs import bytes as bytes_text
-from tltui.text.glyphs import duration, number, safe
-
-ACTIVITIES = {
-    "download": "downloading weights",
-    "data": "reading pictures",
-    "catch_up": "computing again what was told before",
-    "validate": "validating",
-    "evaluate": "evaluating",
-    "checkpoint": "reading the checkpoint",
-    "export": "exporting",
-    "compare": "comparing",
-    "runs": "reading runs",
-    "predict": "predicting",
-    "lr_find": "trying learning rates",
-    "features": "looking at pictures",
-    "probe": "fitting probes",
-}
+from tltui.text.glyphs import safe
+from tltui.text.numbers import bytes as bytes_text
+from tltui.text.numbers import duration, number
 
 
 class PlainProgress:

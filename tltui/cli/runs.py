@@ -77,7 +77,7 @@ def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options:
     \b
     Example:  tltui train run.toml --set optimizer.lr=3e-3 --set train.epochs=20
     """
-    from engine.config.schema import load
+    from engine.config.toml_io import load
 
     _train(ctx, load(config, overrides(changes)), **options)
 

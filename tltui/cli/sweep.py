@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.config.schema import RunConfig, load
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load
 from engine.errors import InputError
 from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, define, read_file

@@ -29,7 +29,8 @@ from tltui.cli.console import console, speaks_unicode
 from tltui.cli.json_output import as_json as as_json_line
 from tltui.tables.sweep import found_rows, page, trials_table
 from tltui.tables.trial_columns import in_order, percent, settings_line
-from tltui.text.glyphs import ASCII, UNICODE, Glyphs, duration, safe
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
+from tltui.text.numbers import duration
 
 _ROWS_AROUND = 6  # of the terminal, that are not trials
 

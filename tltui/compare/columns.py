@@ -11,7 +11,7 @@ from itertools import groupby
 
 from engine.files.escapes import all_printable
 from tltui.compare.structs import ComparedRun, Comparison, Difference, Figures, Setting, Test
-from tltui.text import glyphs as write
+from tltui.text import numbers as write
 from tltui.text.glyphs import Glyphs, safe
 
 LEVEL = 0.05

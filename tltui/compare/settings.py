@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.config.schema import RunConfig, settings, with_live_setting
+from engine.config.schema import RunConfig, settings
+from engine.config.toml_io import with_live_setting
 from engine.errors import InputError
 from engine.runs import events as p
 from engine.runs.state import RunState

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from engine.runs.events import DeadUnits, LayerFigures, Layers
 from engine.runs.state import RunState
 from tltui.plotting.summary import rate_text
-from tltui.text import glyphs as write
+from tltui.text import numbers as write
 
 WIDTH = 7
 """Of the longest text: <.001%, 8.3e-10."""

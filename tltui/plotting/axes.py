@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tltui.text import glyphs
+from tltui.text import numbers
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _plain(value: float, decimals: int) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 10_000:
-        return glyphs.number(value).replace(" ", "")
+        return numbers.number(value).replace(" ", "")
     return f"{value:.{decimals}f}"
 
 
@@ -109,4 +109,4 @@ def _scientific(value: float) -> str:
 
 
 def _count(value: float) -> str:
-    return f"{value:.0f}" if value < 10_000 else glyphs.number(value)
+    return f"{value:.0f}" if value < 10_000 else numbers.number(value)

@@ -7,7 +7,8 @@ import datetime
 from collections.abc import Iterator
 
 from engine.config.phases import in_words
-from engine.config.schema import RunConfig, settings, to_toml
+from engine.config.schema import RunConfig, settings
+from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.errors import InputError
 from engine.runs.events import Evaluated, restore
@@ -17,9 +18,9 @@ from tltui.engine_client.images import Looking
 from tltui.plotting.panels import Mark, phases
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import Pictured, mistakes
+from tltui.tables.confusion import worst_pairs
 from tltui.tables.evaluation import frozen_line, more_figures
-from tltui.text.glyphs import number
-from tltui.widgets.confusion import worst_pairs
+from tltui.text.numbers import number
 
 _MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
 _MOST_PAIRS = 30

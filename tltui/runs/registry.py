@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from engine.config.schema import RunConfig, parse_value, with_live_setting
+from engine.config.schema import RunConfig
+from engine.config.toml_io import parse_value, with_live_setting
 from engine.training.control import ENDING
 from engine.errors import InputError
 from engine.runs.lock import is_locked

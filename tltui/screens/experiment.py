@@ -17,12 +17,13 @@ from textual.widgets import Static
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.server.json_lines import Line
-from tltui.cli.progress_text import ACTIVITIES
 from tltui.engine_client.json_lines import SomeLine, ask
 from tltui.plotting.pace import Pace
 from tltui.settings.draft import to_text
-from tltui.text.glyphs import Glyphs, duration, safe
-from tltui.text.glyphs import share as percent
+from tltui.tables.activities import ACTIVITIES
+from tltui.text.glyphs import Glyphs, safe
+from tltui.text.numbers import duration
+from tltui.text.numbers import share as percent
 from tltui.widgets.styled_rows import styled_rows
 
 Changes = Mapping[str, Any]

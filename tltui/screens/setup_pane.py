@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.config.recipes import READY_MADE, ready_made
-from engine.config.schema import load, to_toml
+from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.runs.folder import write_atomically
 from tltui.engine_client.queries import EngineQueries, ProfileOf, TreeOf

@@ -24,7 +24,8 @@ from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import DraftWanted, RunChosen
 from tltui.screens.notify_errors import refusals_told
 from tltui.tables.sweep import counts, found_rows
-from tltui.text.glyphs import Glyphs, duration, safe
+from tltui.text.glyphs import Glyphs, safe
+from tltui.text.numbers import duration
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.styled_rows import styled_rows
 from tltui.widgets.title_line import TitleLine

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.config.schema import RunConfig, from_tables
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables
 
 # Digits share little with photographs: the last stages have to learn, the first ones find strokes as they are.
 _DEMO = {

@@ -9,16 +9,9 @@ from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.config.schema import (
-    DataConfig,
-    RunConfig,
-    allowed,
-    from_tables,
-    is_list_of_tables,
-    list_item,
-    settings,
-    with_setting,
-)
+from engine.config.messages import allowed
+from engine.config.schema import DataConfig, RunConfig, is_list_of_tables, list_item, settings
+from engine.config.toml_io import from_tables, with_setting
 from engine.errors import InputError
 
 FIELDS: dict[str, FieldInfo] = dict(settings())

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config.schema import RunConfig, to_toml
+from engine.config.schema import RunConfig
+from engine.config.toml_io import to_toml
 from engine.errors import InputError
 from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, SweepFile, define, from_tables

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from engine.experiments.linear_probe.results import Backbone, Pictures, Probed, Recommendation, Stage
 from tltui.plotting.text_rows import Row
-from tltui.text.glyphs import Glyphs, number, safe
+from tltui.text.glyphs import Glyphs, safe
+from tltui.text.numbers import number
 
 _NAME = 24  # cells of a stage's or a network's name, at most
 _FIGURES = "  {features:>5}  "

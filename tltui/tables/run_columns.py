@@ -11,7 +11,8 @@ from engine.runs.folder import data_label
 from tltui.runs.queue import Waiting
 from tltui.runs.registry import RunSummary
 from tltui.runs.status import status_mark
-from tltui.text.glyphs import Glyphs, safe, share
+from tltui.text.glyphs import Glyphs, safe
+from tltui.text.numbers import share
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.experiments.sweep.events import Bar, Margin, SweepResults, TrialResult
-from tltui.cli.console import PAGE_STYLES
 from tltui.plotting.text_rows import Row
+from tltui.tables.styles import PAGE_STYLES
 from tltui.tables.trial_columns import WIDE, columns, in_order, percent, settings_line
 from tltui.text.glyphs import Glyphs, safe
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from engine.experiments.sweep.events import Status, SweepListed, TrialResult
 from engine.experiments.sweep.search_space import text
-from tltui.text.glyphs import bytes, number, safe
+from tltui.text.glyphs import safe
+from tltui.text.numbers import bytes, number
 
 WIDE = 100
 """Characters; what is narrower has less."""

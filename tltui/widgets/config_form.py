@@ -14,7 +14,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.config.schema import RunConfig, allowed, is_live
+from engine.config.messages import allowed
+from engine.config.schema import RunConfig, is_live
 from tltui.settings.draft import FIELDS, SettingsDraft, default, to_text
 from tltui.text.glyphs import UNICODE, Glyphs
 from tltui.widgets.field_row import BROWSABLE, FieldRow, Standing, written

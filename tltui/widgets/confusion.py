@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,26 +16,19 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.runs.events import Evaluated
-from tltui.text import glyphs as write
+from tltui.tables.confusion import worst_pairs
+from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 
 # From here on the worst pairs are more than one finds by looking at the matrix.
 LISTED = 8
-PAIRS = 200
+
+
 WIDE = 90
+
+
 LIST_WIDTH = 40
-
-
-def worst_pairs(evaluated: Evaluated, most: int = PAIRS) -> list[tuple[int, int, int]]:
-    """The most frequent confusions as (pictures, true class, predicted class), the worst first."""
-    found = (
-        (count, true, predicted)
-        for true, row in enumerate(evaluated.confusion)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
-    )
-    return heapq.nsmallest(most, found, key=lambda pair: (-pair[0], pair[1], pair[2]))
 
 
 class PairList(OptionList):

@@ -20,7 +20,8 @@ from tltui.freeze_plan.editor import PlanEditor, State
 from tltui.freeze_plan.expanded_layers import OpenLayers
 from tltui.freeze_plan.layer_columns import WIDTH, Figure, LayersAtWork
 from tltui.freeze_plan.layer_index import Row
-from tltui.text.glyphs import Glyphs, number
+from tltui.text.glyphs import Glyphs
+from tltui.text.numbers import number
 from tltui.widgets.layer_columns import INDENT, Columns
 
 # Textual's own Tree makes an object and a message of every row that opens; here only rows in view cost anything.

@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Input, Static
 
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries, Network
-from tltui.text import glyphs as writing
+from tltui.text import numbers as writing
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 _MOST_SHOWN = 300

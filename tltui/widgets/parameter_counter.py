@@ -10,7 +10,7 @@ from textual.widget import Widget
 from engine.costs.estimate import Estimate
 from engine.runs.events import ParameterCounts
 from tltui.freeze_plan.editor import Memory
-from tltui.text import glyphs as write
+from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 _LONGEST_BAR = 24

@@ -16,10 +16,10 @@ from engine.runs.state import RunState
 from tltui.plotting.eta import planned_steps, seconds_left
 from tltui.plotting.summary import percent
 from tltui.plotting.text_rows import Row, changes, width_of
-from tltui.text import glyphs as write
+from tltui.tables.activities import ACTIVITIES
+from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
-ACTIVITIES = {"download": "downloading weights", "data": "reading pictures", "evaluate": "evaluating"}
 STATUSES = {"starting": "starting the engine", "preparing": "preparing", "evaluating": "evaluating"}
 # An engine that works says something more often than this; first steps and slow disks take a while.
 QUIET_AFTER = 20.0

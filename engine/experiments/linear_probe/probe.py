@@ -16,7 +16,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
-from engine.config.schema import RunConfig, with_settings
+from engine.config.schema import RunConfig
+from engine.config.toml_io import with_settings
 from engine.data.prepare import Data
 from engine.errors import InputError
 from engine.experiments.linear_probe.logme import Labels, SourceAnswersSum, logme

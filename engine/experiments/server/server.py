@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from engine.config.schema import RunConfig, from_tables
+from engine.config.schema import RunConfig
+from engine.config.toml_io import from_tables
 from engine.errors import InputError, Stopped, TrainingFailed, first_line
 from engine.experiments.lr_range_test.curve import Tried
 from engine.experiments.server.json_lines import Line, ProbeLine, RatesLine

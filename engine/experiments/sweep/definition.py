@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field, ValidationError
 
-from engine.config.schema import RunConfig, Section, allowed, did_you_mean, read_toml
-from engine.config.schema import from_tables as config_from_tables
+from engine.config.messages import allowed, did_you_mean
+from engine.config.schema import RunConfig, Section
+from engine.config.toml_io import from_tables as config_from_tables
+from engine.config.toml_io import read_toml
 from engine.errors import InputError
 from engine.experiments.sweep.search_space import Dimension, grid, read_space, validate
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from engine.config.schema import RunConfig, did_you_mean, resolve_paths, settings, with_settings
+from engine.config.messages import did_you_mean
+from engine.config.schema import RunConfig, settings
+from engine.config.toml_io import resolve_paths, with_settings
 from engine.errors import InputError
 
 _MOST_COMBINATIONS = 4096  # so many are validated before anything is started; of more, each value alone

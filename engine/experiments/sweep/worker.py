@@ -11,7 +11,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from engine.config.schema import with_settings
+from engine.config.toml_io import with_settings
 from engine.errors import InputError
 from engine.experiments.sweep.definition import LOG
 from engine.experiments.sweep.events import (

@@ -18,7 +18,8 @@ from unittest.mock import patch
 
 import psutil
 
-from engine.config.schema import RunConfig, load
+from engine.config.schema import RunConfig
+from engine.config.toml_io import load
 from engine.models import registry
 from engine.runs.events import Epoch
 from engine.runs.folder import EventTail, RunFolder

@@ -1,0 +1,149 @@
+"""Reads and writes run.toml, and changes single settings of a config. Imports no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from pydantic import ValidationError
+
+from engine.config.messages import allowed, did_you_mean, explain
+from engine.config.schema import RunConfig, is_list_of_tables, is_live, settings
+from engine.errors import InputError
+from engine.files.safe_open import open_regular
+
+_LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+
+
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Read and validate a run.toml; relative paths in it are relative to the file's folder.
+
+    ``overrides`` maps ``section.key`` to a value as TOML (or plain text), as ``--set`` gives them; relative
+    paths there are relative to the current folder. Raises InputError.
+    """
+    tables = read_toml(path, "write a config with `tltui new`")
+    resolve_paths(tables, path.resolve().parent)
+    return from_tables(tables, overrides, where=f"{path}: ")
+
+
+def read_toml(path: Path, advice: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises InputError, with ``advice`` where there is no file to read."""
+    try:
+        with open_regular(path) as file:
+            return tomllib.loads(file.read(_LARGEST_FILE).decode())
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); {advice}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: byte {error.start + 1} is no UTF-8; save it as UTF-8") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+
+
+def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = "") -> RunConfig:
+    """Validate nested tables, as TOML gives them, with ``overrides`` on top. Raises InputError."""
+    changed = _overridden(tables, overrides or {})
+    try:
+        config = RunConfig.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(where + "; ".join(explain(dict(item)) for item in error.errors())) from None
+    if config.recipe.phases and "epochs" not in config.train.model_fields_set:
+        return with_setting(config, "train.epochs", sum(phase.epochs for phase in config.recipe.phases))
+    return config
+
+
+def with_setting(config: RunConfig, key: str, value: object) -> RunConfig:
+    """``config`` with one setting changed, validated as a whole. Raises InputError."""
+    return with_settings(config, {key: value})
+
+
+def with_settings(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """``config`` with settings changed, by ``section.key``, validated as a whole. Raises InputError."""
+    tables = config.model_dump()
+    for key, value in changes.items():
+        section, name = _split_key(key)
+        tables[section][name] = value
+    return from_tables(tables)
+
+
+def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
+    """``with_setting`` for a run that has begun. Raises InputError, too, for what can't change any more."""
+    changed = with_setting(config, key, value)
+    if not is_live(key):
+        raise InputError(f"{key} can't change once a run has begun; start a new run with it")
+    return changed
+
+
+def to_toml(config: RunConfig, *, comments: bool = True) -> str:
+    """The complete config as TOML, each setting with its help, its range and its default as a comment."""
+    document = tomlkit.document()
+    values = config.model_dump(exclude_none=True)
+    for section_name, section_field in RunConfig.model_fields.items():
+        table = tomlkit.table()
+        section = section_field.annotation
+        if comments and isinstance(section, type) and section.__doc__:
+            table.comment(section.__doc__)
+        for name, value in values[section_name].items():
+            field = dict(settings())[f"{section_name}.{name}"]
+            if comments:
+                table.add(tomlkit.comment(f"{field.description}  [{allowed(field)}]"))
+            if value or not is_list_of_tables(field):  # beside an empty list no [[table]] could be added by hand
+                table.add(name, value)
+        document.add(section_name, table)
+    return tomlkit.dumps(document)
+
+
+def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths among settings, in nested tables, those that they are as seen from ``folder``."""
+    for section, key in (("data", "path"), ("model", "weights")):
+        table = tables.get(section)
+        value = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(table, dict) or not isinstance(value, str) or not value:
+            continue
+        if (section, key) == ("model", "weights") and value in ("default", "none"):
+            continue
+        table[key] = str(folder / Path(value).expanduser())
+
+
+def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    changed = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
+    given: dict[str, Any] = {}
+    for key, text in overrides.items():
+        section, name = _split_key(key)
+        if not _is_unicode(text):
+            raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
+        given.setdefault(section, {})[name] = parse_value(text)
+    resolve_paths(given, Path.cwd())
+    for section, values in given.items():
+        table = changed.setdefault(section, {})
+        if isinstance(table, dict):
+            table.update(values)
+    return changed
+
+
+def _split_key(key: str) -> tuple[str, str]:
+    known = dict(settings())
+    if key not in known:
+        raise InputError(f'"{key}" is not a setting{did_you_mean(key, known)}')
+    section, name = key.split(".")
+    return section, name
+
+
+def parse_value(text: str) -> object:
+    """A setting's value as it is typed: TOML, or text without quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

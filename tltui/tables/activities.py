@@ -1,0 +1,19 @@
+"""What a worker is doing, as people read it."""
+
+from __future__ import annotations
+
+ACTIVITIES = {
+    "download": "downloading weights",
+    "data": "reading pictures",
+    "catch_up": "computing again what was told before",
+    "validate": "validating",
+    "evaluate": "evaluating",
+    "checkpoint": "reading the checkpoint",
+    "export": "exporting",
+    "compare": "comparing",
+    "runs": "reading runs",
+    "predict": "predicting",
+    "lr_find": "trying learning rates",
+    "features": "looking at pictures",
+    "probe": "fitting probes",
+}

@@ -1,0 +1,20 @@
+"""The most frequent confusions of an evaluation."""
+
+from __future__ import annotations
+
+import heapq
+
+from engine.runs.events import Evaluated
+
+PAIRS = 200
+
+
+def worst_pairs(evaluated: Evaluated, most: int = PAIRS) -> list[tuple[int, int, int]]:
+    """The most frequent confusions as (pictures, true class, predicted class), the worst first."""
+    found = (
+        (count, true, predicted)
+        for true, row in enumerate(evaluated.confusion)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    )
+    return heapq.nsmallest(most, found, key=lambda pair: (-pair[0], pair[1], pair[2]))

@@ -1,0 +1,14 @@
+"""Styles of a page's lines, in the sixteen colours that every terminal has."""
+
+from __future__ import annotations
+
+# The styles of an experiment's page, in the sixteen colours that every terminal has.
+PAGE_STYLES = {
+    "title": "bold",
+    "curve": "cyan",
+    "mark": "yellow",
+    "best": "bold green",
+    "phase": "green",
+    "axis": "bright_black",
+    "note": "",
+}
