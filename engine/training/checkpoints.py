@@ -38,8 +38,8 @@ _REST = 20  # times as long as writing one took the writer rests, so that it tak
 
 
 class Totals(msgspec.Struct):
-    """Sums over the training pictures of an epoch so far, ``loss`` weighted by pictures; ``done``: steps; ``sound``:
-    all steps were finite; ``seconds``: spent on it."""
+    """Sums over the training images of an epoch so far; ``loss``: of their losses, each times its class weight;
+    ``weight``: of those weights; ``done``: steps; ``sound``: all steps were finite; ``seconds``: spent on it."""
 
     done: int = 0
     loss: float = 0.0
@@ -47,6 +47,12 @@ class Totals(msgspec.Struct):
     count: int = 0
     sound: bool = True
     seconds: float = 0.0
+    weight: float = -1.0
+
+    def __post_init__(self) -> None:
+        # Checkpoints of version 0.1.0 have no weight: there, each batch's mean loss counts once for each image.
+        if self.weight < 0:
+            self.weight = float(self.count)
 
 
 class TrainerState(msgspec.Struct):

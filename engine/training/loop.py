@@ -82,7 +82,8 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
             totals.done += 1
             totals.seconds = time.monotonic() - started
             if result.finite:
-                totals.loss += result.loss * result.count
+                totals.loss += result.loss * result.weight
+                totals.weight += result.weight
                 totals.correct += result.correct
                 totals.count += result.count
             else:
@@ -169,7 +170,7 @@ def validate(session: Session, criterion: Criterion, report: Report) -> Validati
     """How the network does on the validation pictures."""
     validation = Validation(len(session.data.classes), session.device)
     for logits, labels in session.answers("val", report, "validate"):
-        validation.add(criterion(logits, labels), logits, labels)
+        validation.add(criterion(logits, labels), criterion.weight(labels), logits, labels)
     validation.share(session.ranks)
     return validation
 
@@ -204,7 +205,7 @@ def write_step(session: Session, result: StepResult, images_per_second: float) -
 def write_epoch(session: Session, totals: Totals, validation: Validation, seconds: float) -> None:
     """Tell of an epoch, with the proof that what is frozen did not move."""
     proof = session.freezing.verify()
-    train_loss, train_kind = finite(totals.loss / totals.count if totals.count else math.nan)
+    train_loss, train_kind = finite(totals.loss / totals.weight if totals.count else math.nan)
     finite_val_loss, val_kind = finite(validation.loss)
     epoch = Epoch(
         epoch=session.epoch,
