@@ -59,8 +59,8 @@ class TrainerState(msgspec.Struct):
     """What goes on with training besides tensors: all of trainer.json.
 
     ``epoch`` and ``step`` count what is done, ``totals`` are those of the epoch that is under way. ``seq``: the last
-    event when this was so. ``phase``: of the recipe, the one in force. ``numbers``: what the optimizer
-    remembers besides tensors.
+    event when this was so. ``phase``: of the recipe, the one in force. ``skips``: consecutive steps up to now that were
+    not finite. ``numbers``: what the optimizer remembers besides tensors.
     """
 
     epoch: int
@@ -74,6 +74,7 @@ class TrainerState(msgspec.Struct):
     scaler: dict[str, Any]
     random: RandomState
     phase: int = 0
+    skips: int = 0
     numbers: dict[str, dict[str, Any]] = {}
 
 

@@ -21,6 +21,7 @@ from engine.training.step import Launched, StepResult, launch, read
 from engine.training.validation import Validation
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
+_MOST_SKIPS = 10  # consecutive steps; more and the next ones will not be finite either
 
 
 def train(session: Session, report: Report) -> str:
@@ -86,9 +87,12 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
                 totals.weight += result.weight
                 totals.correct += result.correct
                 totals.count += result.count
+                session.skips = 0
             else:
                 totals.sound = False
                 survive(session, result)
+    if not totals.count and config.on_nan == "skip":
+        raise TrainingFailed(f"all {totals.done} steps of epoch {session.epoch + 1} were skipped; {_advice(session)}")
 
 
 def train_batches(session: Session, batches: list[list[int]], criterion: Criterion) -> Iterator[StepResult]:
@@ -143,11 +147,17 @@ class Underway:
 
 
 def survive(session: Session, result: StepResult) -> None:
-    """Do what ``train.on_nan`` says after a step that was not finite. Raises TrainingFailed for "stop"."""
+    """Do what ``train.on_nan`` says after a step that was not finite.
+
+    Raises TrainingFailed for "stop", and where skipping or going back has not helped often enough.
+    """
     what = f"the loss became {result.loss}" if not math.isfinite(result.loss) else "a gradient was not finite"
     at = f"at step {result.step}" + (f", first {result.origin}" if result.origin else "")
     advice = _advice(session)
     on_nan = session.config.train.on_nan
+    session.skips += 1
+    if on_nan == "skip" and session.skips >= _MOST_SKIPS:
+        raise TrainingFailed(f"{session.skips} consecutive steps were skipped: {what} {at}; {advice}")
     if on_nan == "skip":
         session.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
     elif on_nan == "rollback" and session.rollbacks < _MOST_ROLLBACKS and session.go_back():

@@ -27,6 +27,8 @@ _TOO_LARGE = (
     'piece; lower train.batch_size, use more processes, or set freeze.norm_stats = "frozen"'
 )
 
+_LEAST_SCALE = 2.0**-10  # of an fp16 loss; it begins at 2¹⁶, and what overflows here overflows at any scale
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -143,12 +145,17 @@ def _on_their_way(figures: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event
     return figures, ready
 
 
+def _is_scale_sought(scaler: torch.amp.GradScaler) -> bool:
+    """Whether gradients may overflow because of the loss's scale, and not by themselves."""
+    return scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE
+
+
 def read(session: Session, launched: Launched) -> StepResult:
     """The figures of a step; waits until the device has done it."""
     if launched.ready:
         launched.ready.synchronize()
     loss, correct, norm, weight, *of_layers = launched.figures.tolist()
-    sound = math.isfinite(loss) and (math.isfinite(norm) or session.scaler.is_enabled())
+    sound = math.isfinite(loss) and (math.isfinite(norm) or _is_scale_sought(session.scaler))
     origin = ""
     if not sound:
         origin = next(filter(None, session.ranks.gathered(launched.origin())), "")
