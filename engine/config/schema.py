@@ -205,7 +205,7 @@ class TrainConfig(Section):
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
-        description="on a loss or gradient that is not finite: stop, skip the step, or go back a checkpoint",
+        description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or go back a checkpoint",
     )
     processes: int = Field(
         default=1, ge=1, le=1024, description="processes on this machine that share each batch; above 1 by torchrun"

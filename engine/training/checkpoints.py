@@ -39,8 +39,8 @@ _REST = 20  # times as long as writing one took the writer rests, so that it tak
 
 
 class Totals(msgspec.Struct):
-    """Sums over the training pictures of an epoch so far, ``loss`` weighted by pictures; ``done``: steps; ``sound``:
-    all steps were finite; ``seconds``: spent on it."""
+    """Sums over the training images of an epoch so far; ``loss``: of their losses, each times its class weight;
+    ``weight``: of those weights; ``done``: steps; ``sound``: all steps were finite; ``seconds``: spent on it."""
 
     done: int = 0
     loss: float = 0.0
@@ -48,14 +48,20 @@ class Totals(msgspec.Struct):
     count: int = 0
     sound: bool = True
     seconds: float = 0.0
+    weight: float = -1.0
+
+    def __post_init__(self) -> None:
+        # Checkpoints of version 0.1.0 have no weight: there, each batch's mean loss counts once for each image.
+        if self.weight < 0:
+            self.weight = float(self.count)
 
 
 class TrainerState(msgspec.Struct):
     """What goes on with training besides tensors: all of trainer.json.
 
     ``epoch`` and ``step`` count what is done, ``totals`` are those of the epoch that is under way. ``seq``: the last
-    event when this was so. ``phase``: of the recipe, the one in force. ``numbers``: what the optimizer
-    remembers besides tensors.
+    event when this was so. ``phase``: of the recipe, the one in force. ``skips``: consecutive steps up to now that were
+    not finite. ``numbers``: what the optimizer remembers besides tensors.
     """
 
     epoch: int
@@ -69,6 +75,7 @@ class TrainerState(msgspec.Struct):
     scaler: dict[str, Any]
     random: RandomState
     phase: int = 0
+    skips: int = 0
     numbers: dict[str, dict[str, Any]] = {}
 
 

@@ -21,6 +21,7 @@ from engine.training.step import Launched, StepResult, launch, read
 from engine.training.validation import Validation
 
 _MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
+_MOST_SKIPS = 10  # consecutive steps; more and the next ones will not be finite either
 
 
 def train(session: Session, report: Report) -> str:
@@ -82,12 +83,16 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
             totals.done += 1
             totals.seconds = time.monotonic() - started
             if result.finite:
-                totals.loss += result.loss * result.count
+                totals.loss += result.loss * result.weight
+                totals.weight += result.weight
                 totals.correct += result.correct
                 totals.count += result.count
+                session.skips = 0
             else:
                 totals.sound = False
                 survive(session, result)
+    if not totals.count and config.on_nan == "skip":
+        raise TrainingFailed(f"all {totals.done} steps of epoch {session.epoch + 1} were skipped; {_advice(session)}")
 
 
 def train_batches(session: Session, batches: list[list[int]], criterion: Criterion) -> Iterator[StepResult]:
@@ -142,11 +147,17 @@ class Underway:
 
 
 def survive(session: Session, result: StepResult) -> None:
-    """Do what ``train.on_nan`` says after a step that was not finite. Raises TrainingFailed for "stop"."""
+    """Do what ``train.on_nan`` says after a step that was not finite.
+
+    Raises TrainingFailed for "stop", and where skipping or going back has not helped often enough.
+    """
     what = f"the loss became {result.loss}" if not math.isfinite(result.loss) else "a gradient was not finite"
     at = f"at step {result.step}" + (f", first {result.origin}" if result.origin else "")
     advice = _advice(session)
     on_nan = session.config.train.on_nan
+    session.skips += 1
+    if on_nan == "skip" and session.skips >= _MOST_SKIPS:
+        raise TrainingFailed(f"{session.skips} consecutive steps were skipped: {what} {at}; {advice}")
     if on_nan == "skip":
         session.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
     elif on_nan == "rollback" and session.rollbacks < _MOST_ROLLBACKS and session.go_back():
@@ -169,7 +180,7 @@ def validate(session: Session, criterion: Criterion, report: Report) -> Validati
     """How the network does on the validation pictures."""
     validation = Validation(len(session.data.classes), session.device)
     for logits, labels in session.answers("val", report, "validate"):
-        validation.add(criterion(logits, labels), logits, labels)
+        validation.add(criterion(logits, labels), criterion.weight(labels), logits, labels)
     validation.share(session.ranks)
     return validation
 
@@ -204,7 +215,7 @@ def write_step(session: Session, result: StepResult, images_per_second: float) -
 def write_epoch(session: Session, totals: Totals, validation: Validation, seconds: float) -> None:
     """Tell of an epoch, with the proof that what is frozen did not move."""
     proof = session.freezing.verify()
-    train_loss, train_kind = finite(totals.loss / totals.count if totals.count else math.nan)
+    train_loss, train_kind = finite(totals.loss / totals.weight if totals.count else math.nan)
     finite_val_loss, val_kind = finite(validation.loss)
     epoch = Epoch(
         epoch=session.epoch,

@@ -66,7 +66,7 @@ class Session:
     ``step`` and ``epoch`` count what is done, ``totals`` are those of the epoch under way; ``phase``: of the recipe,
     the one in force, 0 before the first; ``parked`` is the
     optimizer's memory of parameters that are frozen now; ``changes``: an earlier engine's, to be made again; ``start``:
-    what weights were before they trained.
+    what weights were before they trained. ``skips``: consecutive steps up to now that were not finite.
     """
 
     folder: RunFolder
@@ -98,6 +98,7 @@ class Session:
     changes: deque[CommandApplied] = field(default_factory=deque)
     paused: bool = False
     rollbacks: int = 0
+    skips: int = 0
     commands_refused: bool = False
 
     def __post_init__(self) -> None:
@@ -296,6 +297,7 @@ class Session:
             scaler=self.scaler.state_dict(),
             random=random_state(self.device),
             phase=self.phase,
+            skips=self.skips,
         )
         snapshot = checkpoints.Snapshot(
             trainer,
@@ -308,7 +310,8 @@ class Session:
         """Take up the run where ``checkpoint`` has it, whose weights and settings are in force already."""
         trainer = self.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint))
         self.epoch, self.step, self.totals = trainer.epoch, trainer.step, trainer.totals
-        self.epochs, self.rollbacks, self.phase = trainer.epochs, trainer.rollbacks, trainer.phase
+        self.epochs, self.phase = trainer.epochs, trainer.phase
+        self.rollbacks, self.skips = trainer.rollbacks, trainer.skips
         self.changes = deque(self.past.changes_after(trainer.step, trainer.seq))
         self.freezing.remember(trainer.frozen)
         if trainer.scaler:

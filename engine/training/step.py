@@ -27,12 +27,17 @@ _TOO_LARGE = (
     'piece; lower train.batch_size, use more processes, or set freeze.norm_stats = "frozen"'
 )
 
+_LEAST_SCALE = 2.0**-10  # of an fp16 loss; it begins at 2¹⁶, and what overflows here overflows at any scale
+
 
 @dataclass(frozen=True)
 class Launched:
-    """A step that the device may still be at. ``figures``: loss, right answers and norm of the gradients, then those of
-    the ``look`` at the layers if there was one, on the host when ``ready`` is; ``origin`` repeats the step to find
-    where a number first was not finite."""
+    """A step that the device may still be at.
+
+    ``figures``: loss, correct answers, norm of the gradients and what the loss was divided by, then those of the
+    ``look`` at the layers if there was one, on the host when ``ready`` is. ``origin`` repeats the step to find where a
+    number first was not finite.
+    """
 
     step: int
     count: int
@@ -48,11 +53,14 @@ class Launched:
 class StepResult:
     """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped.
 
+    ``weight``: what the mean loss was divided by, the sum of the images' class weights.
+
     ``origin``: where a number first was not finite, if one was: "in …". ``layers``: where they were looked at.
     """
 
     step: int
     count: int
+    weight: float
     rates: dict[str, float]
     loss: float
     correct: int
@@ -91,7 +99,7 @@ def launch(session: Session, batch: Batch, criterion: Criterion, *, with_looks: 
     if look:
         look.before_update()
     norm = nn.utils.clip_grad_norm_(parameters, session.config.optimizer.clip_norm or math.inf)
-    figures = torch.stack([loss.double(), correct.double(), norm.double()])
+    figures = torch.stack([loss, correct, norm, criterion.weight(batch.all_labels)]).double()
     # While the scaler looks for its scale, gradients that overflow are expected, and it skips such steps itself.
     if scaler.is_enabled():
         scaler.step(optimizer)
@@ -137,15 +145,21 @@ def _on_their_way(figures: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event
     return figures, ready
 
 
+def _is_scale_sought(scaler: torch.amp.GradScaler) -> bool:
+    """Whether gradients may overflow because of the loss's scale, and not by themselves."""
+    return scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE
+
+
 def read(session: Session, launched: Launched) -> StepResult:
     """The figures of a step; waits until the device has done it."""
     if launched.ready:
         launched.ready.synchronize()
-    loss, correct, norm, *of_layers = launched.figures.tolist()
-    sound = math.isfinite(loss) and (math.isfinite(norm) or session.scaler.is_enabled())
+    loss, correct, norm, weight, *of_layers = launched.figures.tolist()
+    sound = math.isfinite(loss) and (math.isfinite(norm) or _is_scale_sought(session.scaler))
     origin = ""
     if not sound:
         origin = next(filter(None, session.ranks.gathered(launched.origin())), "")
         launched.before.put_back_statistics()
     layers = launched.look.event(launched.step, session.epoch + 1, of_layers) if launched.look else None
-    return StepResult(launched.step, launched.count, launched.rates, loss, int(correct), norm, sound, origin, layers)
+    step, count, rates = launched.step, launched.count, launched.rates
+    return StepResult(step, count, weight, rates, loss, int(correct), norm, sound, origin, layers)

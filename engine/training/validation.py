@@ -12,15 +12,18 @@ class Validation:
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self._loss = 0.0
+        self._weight = 0.0
         self._right = torch.zeros(classes, dtype=torch.int64, device=device)
         self._pictures = torch.zeros_like(self._right)
         self._ranks = torch.zeros((), dtype=torch.int64, device=device)
 
-    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """A batch: its mean loss, logits (N, classes), labels int64 (N,)."""
+    def add(self, loss: torch.Tensor, weight: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """A batch: its mean loss, the ``weight`` that this was divided by, logits (N, classes), labels int64 (N,)."""
         classes = len(self._pictures)
         right = logits.argmax(1) == labels
-        self._loss += loss.item() * len(labels)
+        mean, divisor = torch.stack([loss, weight]).tolist()
+        self._loss += mean * divisor
+        self._weight += divisor
         self._right += torch.bincount(labels[right], minlength=classes)
         self._pictures += torch.bincount(labels, minlength=classes)
         above = (logits > logits.gather(1, labels[:, None])).sum(1)
@@ -28,13 +31,13 @@ class Validation:
 
     def share(self, ranks: Ranks) -> None:
         """Take over the sums of the first of several processes, which alone was given batches."""
-        self._loss = ranks.from_first(lambda: self._loss)
+        self._loss, self._weight = ranks.from_first(lambda: (self._loss, self._weight))
         ranks.share([self._right, self._pictures, self._ranks])
 
     @property
     def loss(self) -> float:
-        """The mean over the pictures."""
-        return self._loss / int(self._pictures.sum())
+        """The mean over the images, each weighted as in the loss: the same for any batch size and order."""
+        return self._loss / self._weight
 
     @property
     def accuracy(self) -> float:
