@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.config import RunConfig
-from engine.progress import quiet
-from engine.protocol import Epoch, Stop
-from engine.rundir import EventTail, RunFolder, create
+from engine.compute.loss import balanced_weights
+from engine.config.schema import RunConfig
+from engine.runs.events import Epoch, Stop
+from engine.runs.folder import EventTail, RunFolder, create
+from engine.runs.progress import quiet
 from engine.training import checkpoints
-from engine.training.criterion import balanced_weights
 from engine.training.loop import make_criterion, train, validate
 from engine.training.session import Session
 from tests.conftest import Sessions, make_pictures

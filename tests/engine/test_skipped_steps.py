@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.config import RunConfig
+from engine.compute.loss import Criterion
+from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
-from engine.progress import quiet
-from engine.protocol import RunFinished, Stop, Warning
-from engine.rundir import EventTail, RunFolder, create
-from engine.training.criterion import Criterion
-from engine.training.feed import Batch
+from engine.runs.events import RunFinished, Stop, Warning
+from engine.runs.folder import EventTail, RunFolder, create
+from engine.runs.progress import quiet
+from engine.training.feature_loader import Batch
 from engine.training.loop import train
 from engine.training.session import Session
 from engine.training.step import Launched
