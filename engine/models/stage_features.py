@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -34,10 +34,34 @@ def features(output: torch.Tensor) -> torch.Tensor:
 
 
 def of_whole(classifier: Classifier, state: Mapping[str, torch.Tensor], pictures: torch.Tensor) -> Outputs:
-    """Of all stages, for normalized pictures (N, 3, S, S); ``state`` stands in for tensors of the network."""
+    """Of all stages, for normalized pictures (N, 3, S, S); ``state`` stands in for tensors of the network.
+
+    Feature maps are (N, C, H, W), also those of networks that have their channels last.
+    """
     with _watched(classifier) as found:
         torch.func.functional_call(classifier.module, dict(state), (pictures,))
-    return found
+    return _channels_first(found, _channels_last_stages(found))
+
+
+def is_channels_last(output: torch.Tensor) -> bool:
+    """Whether feature maps are (N, H, W, C), as Swin has them. Maps are square: the other size is that of channels."""
+    return output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
+
+
+def _channels_last_stages(outputs: Outputs) -> frozenset[str]:
+    """The stages of a whole network whose maps have their channels last.
+
+    Where all three sizes are equal they tell nothing, and the other stages decide.
+    """
+    maps = {name: output for name, output in outputs.items() if output.ndim == 4 and name != HEAD_INPUT}
+    last = {name for name, output in maps.items() if is_channels_last(output)}
+    unclear = {name for name, output in maps.items() if len(set(output.shape[1:])) == 1}
+    first = maps.keys() - last - unclear
+    return frozenset(last | unclear if len(last) > len(first) else last)
+
+
+def _channels_first(outputs: Outputs, channels_last: Collection[str]) -> Outputs:
+    return {name: outputs[name].movedim(-1, 1) if name in channels_last else outputs[name] for name in outputs}
 
 
 @contextmanager
@@ -51,7 +75,7 @@ def _watched(classifier: Classifier) -> Iterator[Outputs]:
     module = classifier.module
     hooks = [
         module.get_submodule(paths[-1]).register_forward_hook(functools.partial(remember, name))
-        for name, paths in stages(module, classifier.head)
+        for name, paths in _backbone_stages(classifier)
     ]
     head = module.get_submodule(classifier.head[0])
     hooks.append(head.register_forward_pre_hook(lambda _, given: found.update({HEAD_INPUT: given[0]})))
@@ -62,20 +86,40 @@ def _watched(classifier: Classifier) -> Iterator[Outputs]:
             hook.remove()
 
 
+def _backbone_stages(classifier: Classifier) -> list[tuple[str, list[str]]]:
+    """The stages without the modules that hold the classifier itself: their outputs are its logits, not features."""
+    own = [
+        (name, [path for path in paths if not any(_inside(head, path) for head in classifier.head)])
+        for name, paths in stages(classifier.module, classifier.head)
+    ]
+    return [(name, paths) for name, paths in own if paths]
+
+
 class Suffix:
     """Of the stages behind a cut, from the rows that are kept there."""
 
     def __init__(self, split: Split, classifier: Classifier) -> None:
         self._classifier = classifier
         self._graph: fx.GraphModule | None = None
+        self._channels_last: frozenset[str] = frozenset()
         if isinstance(split.suffix_eval, fx.GraphModule):
             self._graph = _giving(split.suffix_eval, _nodes(split.suffix_eval.graph, classifier))
+            self._channels_last = _channels_last_in(classifier)
 
     def __call__(self, inputs: Rows) -> Outputs:
         """Each input (N, …) → what each stage gives (N, …). The network is in evaluation mode."""
         if self._graph is not None:
-            return self._graph(*inputs)
+            return _channels_first(self._graph(*inputs), self._channels_last)
         return of_whole(self._classifier, {}, *inputs)
+
+
+@torch.no_grad()
+def _channels_last_in(classifier: Classifier) -> frozenset[str]:
+    """The stages whose maps have their channels last, from an empty image; behind a cut too few may be left to tell."""
+    size, parameter = classifier.preprocessing.image_size, next(classifier.module.parameters())
+    with _watched(classifier) as found:
+        classifier.module(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
+    return _channels_last_stages(found)
 
 
 def _giving(suffix: fx.GraphModule, wanted: Mapping[str, fx.Node]) -> fx.GraphModule:
@@ -89,22 +133,21 @@ def _giving(suffix: fx.GraphModule, wanted: Mapping[str, fx.Node]) -> fx.GraphMo
 
 def _nodes(graph: fx.Graph, classifier: Classifier) -> dict[str, fx.Node]:
     """The nodes that are the outputs of stages, and the one that the classifier is given."""
-    known = stages(classifier.module, classifier.head)
-    head = classifier.head[0]
-    last = [*(paths[-1] for _, paths in known), head]
+    known, head = _backbone_stages(classifier), classifier.head[0]
+    parts = [*(paths for _, paths in known), [head]]
     named = {operation(node).name: node for node in graph.nodes if "operation" in node.meta}
-    found = {name: node for at, (name, _) in enumerate(known) if (node := _output(last, at, named))}
-    output = given = _output(last, len(known), named)
+    found = {name: node for at, (name, _) in enumerate(known) if (node := _output(parts, at, named))}
+    output = given = _output(parts, len(known), named)
     while given and (given is output or ("operation" in given.meta and _inside(operation(given).name, head))):
         given = next((node for node in given.all_input_nodes if node.op != "get_attr"), None)
     return {**found, HEAD_INPUT: given} if given else found
 
 
-def _output(paths: Sequence[str], at: int, named: Mapping[str, fx.Node]) -> fx.Node | None:
-    """The output of the part of the network at ``paths[at]``, under its own name or under that of a part that ends with
-    it, since a node is called after the largest such part."""
-    path = paths[at]
-    while path and not any(_inside(later, path) for later in paths[at + 1 :]):
+def _output(parts: Sequence[Sequence[str]], at: int, named: Mapping[str, fx.Node]) -> fx.Node | None:
+    """The output of the last of the paths ``parts[at]``, under its own name or under that of a module that ends with
+    it, since a node is called after the largest such module."""
+    path = parts[at][-1]
+    while path and not any(_inside(later, path) for paths in parts[at + 1 :] for later in paths):
         if path in named:
             return named[path]
         path = path.rpartition(".")[0]

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from engine.models.stage_features import is_channels_last
 from engine.runs.events import DeadUnits, LayerFigures, Layers
 from engine.training.session import Session
 
@@ -65,7 +66,7 @@ class Look:
                 hook.remove()
 
     def _see(self, path: str, _layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        channel = 1 if output.ndim == 4 else output.ndim - 1
+        channel = 1 if output.ndim == 4 and not is_channels_last(output) else output.ndim - 1
         others = [dimension for dimension in range(output.ndim) if dimension != channel]
         self._outputs[path].append(output.detach().amax(others) > 0)
 

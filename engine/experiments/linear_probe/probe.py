@@ -191,7 +191,6 @@ class _Pass:
 
 def pooled(output: torch.Tensor) -> torch.Tensor:
     """What a stage gives for N pictures → float32 (N, C): the mean over places, or over tokens."""
-    if output.ndim == 4:  # pictures are square, so what differs from two equal sides is the channels
-        channels_last = output.shape[1] == output.shape[2] != output.shape[3]
-        return output.float().mean((1, 2) if channels_last else (2, 3))
+    if output.ndim == 4:
+        return output.float().mean((1, 2) if stage_outputs.is_channels_last(output) else (2, 3))
     return output.float().mean(1) if output.ndim == 3 else output.float().flatten(1)
