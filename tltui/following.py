@@ -8,7 +8,7 @@ from typing import Any
 from engine import protocol as p
 from engine.config import RunConfig
 from engine.rundir import EventTail, RunFolder, new_command_id, send
-from engine.state import RunState, fold_all, in_force
+from engine.state import RunState, chosen_settings, fold_all, in_force
 from tltui import runs
 from tltui.status import OVER
 
@@ -89,6 +89,11 @@ class Following:
         """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""
         section, name = key.split(".")
         return getattr(getattr(in_force(self.config, self.state), section), name)
+
+    @property
+    def chosen(self) -> RunConfig:
+        """The settings that a new run like this one starts from."""
+        return chosen_settings(self.config, self.state)
 
     @staticmethod
     def _answer(command: p.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:

@@ -150,7 +150,7 @@ class Home(Screen[None]):
         if self._place is not None:
             self.action_open()
         elif following := self._following():
-            self.post_message(DraftWanted(following.config.model_dump()))
+            self.post_message(DraftWanted(following.chosen.model_dump()))
 
     def action_back(self) -> None:
         """Back to the draft that was left."""

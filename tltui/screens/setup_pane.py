@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from engine.config import load, to_toml
+from engine.config import RunConfig, load, to_toml
 from engine.errors import InputError
 from engine.ready_made import READY_MADE, ready_made
 from engine.rundir import write_atomically
@@ -177,10 +177,10 @@ class SetupPane(Vertical):
             self._changed(ConfigForm.Changed(event.key))
 
     @work(exclusive=True, group="file")
-    async def save(self) -> None:
-        """Ask for a file and write the settings to it as run.toml."""
+    async def save(self, config: RunConfig | None) -> None:
+        """Ask for a file and write ``config`` to it as run.toml, the settings in the form if None is given."""
         try:
-            text = to_toml(self.form.config())
+            text = to_toml(config or self.form.config())
         except InputError as error:
             self.notify(str(error), title="Not saved", severity="warning", markup=False)
             self.form.focus_first_problem()
