@@ -123,7 +123,12 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
             except FileExistsError:
                 continue
         folder = RunFolder(path.resolve())
-        write_atomically(folder.config, to_toml(config).encode())
+        try:
+            write_atomically(folder.config, to_toml(config).encode())
+        except OSError:
+            with suppress(OSError):
+                path.rmdir()
+            raise
     except OSError as error:
         raise InputError(
             f"{runs}: can't hold runs ({error.strerror}); choose another folder with --runs-dir or $TLTUI_RUNS"

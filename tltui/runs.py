@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,9 +91,18 @@ def status(folder: RunFolder, state: RunState) -> str:
 
 
 def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-    """Make a run and start its engine."""
+    """Make a run and start its engine. Raises InputError where that can't be done; nothing is left of the run then."""
     folder = create(runs, config)
-    return folder, start_engine(folder)
+    return folder, start_first_engine(folder)
+
+
+def start_first_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Start the engine of a run that was made just now; one that can't be started leaves no folder."""
+    try:
+        return start_engine(folder)
+    except InputError:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
@@ -125,7 +135,7 @@ def get_ready(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bo
 def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
     """Start a run's engine as a process in a session of its own, which outlives this one.
 
-    It begins with signals blocked, so that one that comes before it can answer waits until it can.
+    It begins with signals blocked, so that one that comes before it can answer waits until it can. Raises InputError.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
@@ -133,6 +143,10 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+    except OSError as error:
+        raise InputError(
+            f"{folder.path}: no engine can be started there ({error.strerror}); make room, then try again"
+        ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
