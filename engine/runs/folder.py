@@ -21,6 +21,7 @@ import msgspec
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
+from engine.files.safe_open import open_regular, open_to_append
 from engine.runs.events import (
     AnyCommand,
     AnyEvent,
@@ -32,7 +33,6 @@ from engine.runs.events import (
     decode_events,
     encode,
 )
-from engine.files.safe_open import open_regular, open_to_append
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,12 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
             except FileExistsError:
                 continue
         folder = RunFolder(path.resolve())
-        write_atomically(folder.config, to_toml(config).encode())
+        try:
+            write_atomically(folder.config, to_toml(config).encode())
+        except OSError:
+            with suppress(OSError):
+                path.rmdir()
+            raise
     except OSError as error:
         raise InputError(
             f"{runs}: can't hold runs ({error.strerror}); choose another folder with --runs-dir or $TLTUI_RUNS"

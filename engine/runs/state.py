@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any
 
-from engine.runs import events as p
 from engine.config.schema import PHASE_SETTINGS, RunConfig
 from engine.config.toml_io import with_setting
 from engine.errors import InputError
+from engine.runs import events as p
 from engine.runs.step_history import Steps
 
 _AT_ONCE = 4096  # steps that are folded together
@@ -102,7 +102,21 @@ def _fold_steps(state: RunState, steps: list[Any]) -> None:
 
 def in_force(config: RunConfig, state: RunState) -> RunConfig:
     """The settings that a run has now: those of its run.toml, with what phases and commands made of them since."""
-    for event in changes_of_settings(state):
+    return _with_changes(config, changes_of_settings(state))
+
+
+def chosen_settings(config: RunConfig, state: RunState) -> RunConfig:
+    """The settings a new run like this one starts from: run.toml with what commands changed for good.
+
+    Rates and rules of a recipe's phase are in force for a while only, those that a command set during it likewise.
+    """
+    commands = [event for event in changes_of_settings(state) if isinstance(event, p.CommandApplied)]
+    passing = set(PHASE_SETTINGS.values()) if config.recipe.phases or state.phases else set()
+    return _with_changes(config, [event for event in commands if passing.isdisjoint(_set_by(event))])
+
+
+def _with_changes(config: RunConfig, changes: Iterable[p.Phase | p.CommandApplied]) -> RunConfig:
+    for event in changes:
         for key, value in _set_by(event).items():
             try:
                 config = with_setting(config, key, value)

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 from engine.config.schema import RunConfig
-from engine.runs.folder import RunFolder, create
 from engine.process.prewarmed import as_line, code_state
+from engine.runs.folder import RunFolder, create
 from tltui.runs import registry
 
 
@@ -19,9 +19,9 @@ class Engines:
         self._code: object = None
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-        """Make a run and start its engine, the one that waits if there is one. Raises InputError as ``create`` does."""
+        """Make a run and start its engine, that which waits if there is one. Raises InputError as ``runs.start`` does."""
         folder = create(runs_dir, config)
-        return folder, self._take(folder) or registry.start_engine(folder)
+        return folder, self._take(folder) or registry.start_first_engine(folder)
 
     def get_ready(self) -> None:
         """Let an engine wait from now on."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.config.schema import RunConfig
+from engine.errors import InputError
 from engine.runs.folder import RunFolder
 
 Start = Callable[[Path, RunConfig], tuple[RunFolder, "subprocess.Popen[bytes]"]]
@@ -16,10 +17,14 @@ Start = Callable[[Path, RunConfig], tuple[RunFolder, "subprocess.Popen[bytes]"]]
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run that starts when those before it are over; it has no folder yet. ``queued`` is in Unix seconds."""
+    """A run that starts when those before it are over; it has no folder yet. ``queued`` is in Unix seconds.
+
+    ``failed``: why it could not be started; it stays where it is until ``RunQueue.retry``.
+    """
 
     config: RunConfig
     queued: float
+    failed: str = ""
 
 
 class RunQueue:
@@ -32,7 +37,7 @@ class RunQueue:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, config: RunConfig) -> RunFolder:
-        """Start a run now. Raises InputError where its folder can't be made."""
+        """Start a run now. Raises InputError where it can't be started."""
         folder, process = self._start(self._runs_dir, config)
         self._processes.append(process)
         return folder
@@ -42,8 +47,23 @@ class RunQueue:
         self.waiting.append(Waiting(config, time.time()))
 
     def start_next(self, others_train: bool) -> RunFolder | None:
-        """Start the next that waits if nothing trains; to be called now and then. Raises InputError."""
+        """Start the next that waits if nothing trains; to be called now and then.
+
+        Raises InputError where it can't be started: it keeps its place, with the reason, and those behind it are next.
+        """
         self._processes = [process for process in self._processes if process.poll() is None]
-        if not self.waiting or others_train or self._processes:
+        places = [place for place, waiting in enumerate(self.waiting) if not waiting.failed]
+        if not places or others_train or self._processes:
             return None
-        return self.start(self.waiting.pop(0).config)
+        place = places[0]
+        try:
+            folder = self.start(self.waiting[place].config)
+        except InputError as error:
+            self.waiting[place] = replace(self.waiting[place], failed=str(error))
+            raise
+        del self.waiting[place]
+        return folder
+
+    def retry(self, place: int) -> None:
+        """Let a run that could not be started wait for its turn again."""
+        self.waiting[place] = replace(self.waiting[place], failed="")

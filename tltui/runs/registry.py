@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,12 @@ import platformdirs
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import parse_value, with_live_setting
-from engine.training.control import ENDING
 from engine.errors import InputError
-from engine.runs.lock import is_locked
 from engine.runs.events import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished, Set
 from engine.runs.folder import EventTail, RunFolder, create, new_command_id, send
+from engine.runs.lock import is_locked
 from engine.runs.state import RunState, fold_all
+from engine.training.control import ENDING
 
 ENGINE = (sys.executable, "-m", "engine.process.worker")
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
@@ -91,9 +92,18 @@ def status(folder: RunFolder, state: RunState) -> str:
 
 
 def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-    """Make a run and start its engine."""
+    """Make a run and start its engine. Raises InputError where that can't be done; nothing is left of the run then."""
     folder = create(runs, config)
-    return folder, start_engine(folder)
+    return folder, start_first_engine(folder)
+
+
+def start_first_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Start the engine of a run that was made just now; one that can't be started leaves no folder."""
+    try:
+        return start_engine(folder)
+    except InputError:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
@@ -126,7 +136,7 @@ def get_ready(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bo
 def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
     """Start a run's engine as a process in a session of its own, which outlives this one.
 
-    It begins with signals blocked, so that one that comes before it can answer waits until it can.
+    It begins with signals blocked, so that one that comes before it can answer waits until it can. Raises InputError.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
@@ -134,6 +144,10 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+    except OSError as error:
+        raise InputError(
+            f"{folder.path}: no engine can be started there ({error.strerror}); make room, then try again"
+        ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.runs import events as p
 from engine.config.schema import RunConfig
+from engine.runs import events as p
 from engine.runs.folder import EventTail, RunFolder, new_command_id, send
-from engine.runs.state import RunState, fold_all, in_force
+from engine.runs.state import RunState, chosen_settings, fold_all, in_force
 from tltui.runs import registry
 from tltui.runs.status import OVER
 
@@ -89,6 +89,11 @@ class Following:
         """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""
         section, name = key.split(".")
         return getattr(getattr(in_force(self.config, self.state), section), name)
+
+    @property
+    def chosen(self) -> RunConfig:
+        """The settings that a new run like this one starts from."""
+        return chosen_settings(self.config, self.state)
 
     @staticmethod
     def _answer(command: p.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from engine.errors import InputError
 from engine.runs.folder import RunFolder, data_label
-from tltui.runs.run_follower import Following
 from tltui.runs.registry import RunSummary
+from tltui.runs.run_follower import Following
 
 
 class RunTable:

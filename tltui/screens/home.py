@@ -27,7 +27,7 @@ from tltui.screens.notify_errors import refusals_told
 from tltui.settings.demo import demo_config
 from tltui.settings.draft import defaults
 from tltui.tables.run_columns import RunRow, row_of, row_of_waiting
-from tltui.text.glyphs import Glyphs
+from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.runs_table import RunsTable
@@ -67,6 +67,7 @@ class Home(Screen[None]):
         self._marks: set[str] = set()
         self._title = TitleLine()
         self._table = RunsTable(glyphs)
+        self._problem = Static(id="problem", markup=False)
         self._ways = OptionList(
             Option(Content("try the demo: handwritten digits, nothing to download"), id="demo"),
             Option(Content("choose a folder of pictures: one subfolder a class"), id="new"),
@@ -77,6 +78,7 @@ class Home(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self._title
         yield self._table
+        yield self._problem
         with Vertical(id="nothing-yet"):
             yield Static(_GREETING)
             yield self._ways
@@ -90,6 +92,7 @@ class Home(Screen[None]):
         rows += [row_of(summary, marked=summary.run in self._marks) for summary in summaries]
         self.set_class(not rows, "-empty")
         self._table.show(rows)
+        self._show_problem()
         training = sum(is_alive(summary.status) for summary in summaries)
         runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
         counts = [runs, *([f"{training} training"] if training else [])]
@@ -150,15 +153,18 @@ class Home(Screen[None]):
         if self._place is not None:
             self.action_open()
         elif following := self._following():
-            self.post_message(DraftWanted(following.config.model_dump()))
+            self.post_message(DraftWanted(following.chosen.model_dump()))
 
     def action_back(self) -> None:
         """Back to the draft that was left."""
         self.post_message(DraftWanted(self.left_draft or defaults()))
 
     def action_resume(self) -> None:
-        """Go on with the run under the cursor, and show it."""
-        if following := self._following():
+        """Go on with the run under the cursor, and show it; one that could not be started waits for its turn again."""
+        if (place := self._place) is not None:
+            self._queue.retry(place)
+            self.show(self._summaries)
+        elif following := self._following():
             with refusals_told(self):
                 following.go_on()
                 self.post_message(RunChosen(self._folder))
@@ -216,6 +222,13 @@ class Home(Screen[None]):
             self.notify("it is still training: stop it first", severity="warning")
         elif await self._is_sure("Delete this run?", "Its checkpoints and figures go too.", "Keep it", "Delete it"):
             shutil.rmtree(folder.path, ignore_errors=True)
+
+    @on(DataTable.RowHighlighted)
+    def _show_problem(self) -> None:
+        """Say what is wrong with the run under the cursor."""
+        problem = self.row.problem if self.row else ""
+        self._problem.update(Content(safe(problem, 300)))
+        self._problem.display = bool(problem)
 
     @on(DataTable.RowSelected)
     def _clicked(self) -> None:

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.config.recipes import READY_MADE, ready_made
+from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.runs.folder import write_atomically
@@ -177,10 +178,10 @@ class SetupPane(Vertical):
             self._changed(ConfigForm.Changed(event.key))
 
     @work(exclusive=True, group="file")
-    async def save(self) -> None:
-        """Ask for a file and write the settings to it as run.toml."""
+    async def save(self, config: RunConfig | None) -> None:
+        """Ask for a file and write ``config`` to it as run.toml, the settings in the form if None is given."""
         try:
-            text = to_toml(self.form.config())
+            text = to_toml(config or self.form.config())
         except InputError as error:
             self.notify(str(error), title="Not saved", severity="warning", markup=False)
             self.form.focus_first_problem()

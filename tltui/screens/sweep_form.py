@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar, get_args
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -15,7 +16,7 @@ from textual.widgets import Input, Static, TextArea
 
 from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.experiments.sweep.definition import Pruner, Sampler, SweepFile
+from engine.experiments.sweep.definition import Pruner, Sampler, Sweep, SweepFile
 from engine.experiments.sweep.presets import READY
 from tltui.settings.sweep_fields import OWN, Filled, filled, in_words
 from tltui.text.glyphs import Glyphs, safe
@@ -24,6 +25,9 @@ from tltui.widgets.safe_input import SafeInput
 
 _HELP = {"kind": "ready-made ones to begin with", "space": "settings with lists of values, or low and high"}
 _HELP |= {name: field.description or "" for name, field in SweepFile.model_fields.items() if name not in _HELP}
+
+
+_PAUSE = 0.1  # seconds without a key press before a large space, which takes a second, is checked
 
 
 class SweepForm(ModalScreen[Filled | None]):
@@ -99,7 +103,7 @@ class SweepForm(ModalScreen[Filled | None]):
 
     def action_start(self) -> None:
         """Give what was filled in, unless something is wrong with it."""
-        if not self._problem():
+        if isinstance(_sweep_or_problem(self._filled, self._base), Sweep):
             self.dismiss(self._filled)
 
     @on(Choice.Picked)
@@ -131,16 +135,17 @@ class SweepForm(ModalScreen[Filled | None]):
         focused = self.focused.id if self.focused else None
         self.query_one("#help", Static).update(Content(_HELP.get(focused or "", "")))
 
-    def _problem(self) -> str:
-        try:
-            self._filled.sweep(self._base)
-        except InputError as error:
-            return str(error)
-        return ""
-
-    def _judge(self) -> None:
+    @work(exclusive=True, group="judge")
+    async def _judge(self) -> None:
+        await asyncio.sleep(_PAUSE)
+        found = await asyncio.to_thread(_sweep_or_problem, self._filled, self._base)
         verdict = self.query_one("#verdict", Static)
-        problem = self._problem()
-        verdict.set_class(bool(problem), "-problem")
-        words = safe(problem, 300) if problem else f"{in_words(self._filled.sweep(self._base))}, each a run"
-        verdict.update(Content(words))
+        verdict.set_class(isinstance(found, str), "-problem")
+        verdict.update(Content(safe(found, 300) if isinstance(found, str) else f"{in_words(found)}, each a run"))
+
+
+def _sweep_or_problem(filled: Filled, base: RunConfig) -> Sweep | str:
+    try:
+        return filled.sweep(base)
+    except InputError as error:
+        return str(error)

@@ -389,11 +389,11 @@ class Workbench(Screen[None]):
     @work
     async def action_advice(self) -> None:
         """Do what helps: change this run, or open a draft of another."""
-        if self._advice is None or self._advice.remedy is None or self._view is None:
+        if self.following is None or self._advice is None or self._advice.remedy is None or self._view is None:
             return
         question, changes = self._advice.question, self._advice.changes
         if not changes:
-            tables = self._advice.draft(self._setup.form.draft.tables)
+            tables = self._advice.draft(self.following.chosen.model_dump())
             self.post_message(DraftWanted(tables, next(iter(self._advice.remedy.settings))))
             self.notify(self._advice.remedy.assignments, title="A new run like this, with", markup=False)
         elif question is None or await self.app.push_screen_wait(question) == "yes":
@@ -407,7 +407,7 @@ class Workbench(Screen[None]):
 
     def action_save(self) -> None:
         """Save the settings."""
-        self._setup.save()
+        self._setup.save(self.following.chosen if self.following else None)
 
     def action_load(self) -> None:
         """Load settings."""
@@ -422,8 +422,9 @@ class Workbench(Screen[None]):
         self.post_message(SettingsWanted(self))
 
     def action_copy(self) -> None:
-        """A draft with the settings of this run, as they are now."""
-        self.post_message(DraftWanted(self._setup.form.draft.tables))
+        """A draft with the settings of this run; a recipe's phase changes them for a while only."""
+        if self.following is not None:
+            self.post_message(DraftWanted(self.following.chosen.model_dump()))
 
     # Panes and tabs
 

@@ -17,7 +17,10 @@ from tltui.text.numbers import share
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared."""
+    """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared.
+
+    ``problem``: why it could not be started.
+    """
 
     id: str
     status: str
@@ -31,6 +34,7 @@ class RunRow:
     since: float
     place: int | None = None
     marked: bool = False
+    problem: str = ""
 
     def cells(self, now: float, glyphs: Glyphs) -> dict[str, Content]:
         """The row's cells by column."""
@@ -80,7 +84,7 @@ def row_of_waiting(place: int, waiting: Waiting) -> RunRow:
     config = waiting.config
     return RunRow(
         id=f"queue:{place}",
-        status="queued",
+        status="failed" if waiting.failed else "queued",
         name="",
         data=data_label(config),
         model=config.model.name,
@@ -90,6 +94,7 @@ def row_of_waiting(place: int, waiting: Waiting) -> RunRow:
         epochs=config.train.epochs,
         since=waiting.queued,
         place=place,
+        problem=waiting.failed,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +15,7 @@ from engine.config.schema import RunConfig, Section
 from engine.config.toml_io import from_tables as config_from_tables
 from engine.config.toml_io import read_toml
 from engine.errors import InputError
-from engine.experiments.sweep.search_space import Dimension, grid, read_space, validate
+from engine.experiments.sweep.search_space import Dimension, grid_size, read_space, validate
 
 LOG = "sweeps.log"  # beside the runs: what the processes of sweeps print
 Sampler = Literal["grid", "random", "tpe"]
@@ -47,8 +46,8 @@ class Sweep(msgspec.Struct, kw_only=True):
     name: str
     base: dict[str, dict[str, Any]]
     space: list[Dimension]
-    sampler: Sampler
-    pruner: Pruner
+    sampler: str  # one of Sampler, unless another version made the sweep; the same holds for the pruner
+    pruner: str
     trials: int
     minutes: float
     parallel: Annotated[int, msgspec.Meta(ge=1)]
@@ -62,7 +61,7 @@ class Sweep(msgspec.Struct, kw_only=True):
     def wanted(self) -> int:
         """How many trials there will be; 0 if time alone limits them."""
         if self.sampler == "grid":
-            size = math.prod(len(dimension.extremes()) for dimension in self.space)
+            size = grid_size(self.space)
             return min(size, self.trials or size)
         return self.trials
 
@@ -89,7 +88,7 @@ def define(path: Path, file: SweepFile, base: RunConfig) -> Sweep:
     try:
         space = read_space(file.space, path.resolve().parent)
         validate(base, space)
-        combinations = len(grid(space)) if file.sampler == "grid" else 0
+        combinations = grid_size(space) if file.sampler == "grid" else 0
         if not (file.trials or file.minutes or combinations):
             raise InputError("trials and minutes are both 0; set one of them, so that the sweep ends")
     except InputError as error:

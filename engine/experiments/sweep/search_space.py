@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ class Choices(msgspec.Struct, frozen=True, tag="choices"):
 
     def extremes(self) -> list[dict[str, Any]]:
         """Settings that are valid only if all of the dimension is."""
-        return [self.settings(label) for label in self.labels]
+        return [dict(zip(self.keys, choice, strict=True)) for choice in self.values]
 
 
 class Range(msgspec.Struct, frozen=True, tag="range"):
@@ -102,19 +104,35 @@ def validate(base: RunConfig, dimensions: list[Dimension]) -> None:
             raise InputError(f"[space] holds a value that can't be used: {error}") from None
 
 
-def grid(dimensions: list[Dimension]) -> list[dict[str, str]]:
-    """All combinations of choices, by name and label. Raises InputError for a range."""
+def grid_size(dimensions: list[Dimension]) -> int:
+    """How many combinations of choices there are; none of them is made. Raises InputError for a range."""
+    return math.prod(len(choices.values) for choices in _all_choices(dimensions))
+
+
+def shuffled_grid(dimensions: list[Dimension]) -> Iterator[dict[str, str]]:
+    """The combinations of choices, by name and label, always in the same random order. Raises InputError for a range.
+
+    Each is made when it is taken; before that it is a number of 8 bytes.
+    """
+    labels = {choices.name: choices.labels for choices in _all_choices(dimensions)}
+    numbers = array("q", range(grid_size(dimensions)))
+    random.Random(0).shuffle(numbers)  # type: ignore[arg-type]  # any sequence that can be changed will do
+    for number in numbers:
+        combination, rest = {}, number
+        for name, own in reversed(labels.items()):
+            rest, at = divmod(rest, len(own))
+            combination[name] = own[at]
+        yield {name: combination[name] for name in labels}
+
+
+def _all_choices(dimensions: list[Dimension]) -> list[Choices]:
     for dimension in dimensions:
         if isinstance(dimension, Range):
             raise InputError(
                 f'[space] "{dimension.name}" is a range, and sampler = "grid" tries lists of values alone; '
                 "list values, or use random or tpe"
             )
-    choices = [dimension for dimension in dimensions if isinstance(dimension, Choices)]
-    return [
-        dict(zip((one.name for one in choices), labels, strict=True))
-        for labels in itertools.product(*(one.labels for one in choices))
-    ]
+    return [dimension for dimension in dimensions if isinstance(dimension, Choices)]
 
 
 def _flat(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 import warnings
-from typing import Any
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
 import optuna
@@ -17,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep
-from engine.experiments.sweep.search_space import Choices, Dimension, grid
+from engine.experiments.sweep.search_space import Choices, Dimension, shuffled_grid
 from engine.experiments.sweep.storage import connect, replace_attribute, storage_errors, without_password
 from engine.runs.lock import Holder, lives_here, this_process
 
@@ -173,6 +174,7 @@ def all_studies(url: str) -> list[Study]:
 
 
 def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
+    _sampler(sweep, new=False), _pruner(sweep)  # one that is not known leaves no study behind
     try:
         optuna.create_study(study_name=sweep.name, storage=storage, direction="maximize")
         new = True
@@ -195,19 +197,21 @@ def _find(storage: RDBStorage, name: str, url: str) -> Study:
     if len(found) != 1:
         there = f"there are {', '.join(found[:5])}" if found else f"it holds {', '.join(names[:5]) or 'none'}"
         raise InputError(f'{without_password(url)}: no single sweep is meant by "{name}"; {there}')
-    if (study := _load(storage, found[0], url)) is None:
+    if (known := _load(storage, found[0], url)) is None:
         raise InputError(f"{without_password(url)}: the study {found[0]} is no sweep of tltui")
-    return study
+    study = optuna.load_study(
+        study_name=found[0], storage=storage, sampler=_sampler(known.sweep, new=False), pruner=_pruner(known.sweep)
+    )
+    return Study(known.sweep, study, storage, url)
 
 
 def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
-    """A study that is there; None where others made it."""
+    """A study that is there, to look at; None where others made it."""
     study = optuna.load_study(study_name=name, storage=storage)
     try:
         sweep = msgspec.json.decode(study.user_attrs[_DEFINITION], type=Sweep)
     except (KeyError, msgspec.DecodeError):
         return None
-    study.sampler, study.pruner = _sampler(sweep, new=False), _pruner(sweep)
     return Study(sweep, study, storage, url)
 
 
@@ -235,34 +239,55 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def _sampler(sweep: Sweep, new: bool) -> optuna.samplers.BaseSampler:
+    """The sampler of a sweep. Raises InputError for one that is not known."""
     # With the same seed, workers that join or come back would try the same settings again.
     seed = sweep.config.train.seed % 2**32 if new else None
-    if sweep.sampler == "tpe":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an experimental argument in Optuna 4, the default in 5
-            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    return optuna.samplers.RandomSampler(seed=seed)
+    return _known("sampler", sweep.sampler, _SAMPLERS)(seed)
+
+
+def _tpe(seed: int | None) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an experimental argument in Optuna 4, the default in 5
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
 def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
+    """The pruner of a sweep. Raises InputError for one that is not known."""
     epochs = [sweep.config.train.epochs]
     for dimension in sweep.space:
         epochs += [found["train.epochs"] for found in dimension.extremes() if "train.epochs" in found]
-    if sweep.pruner == "median":
-        return optuna.pruners.MedianPruner(_FIRST_TELL_LITTLE, n_warmup_steps=max(epochs) // 5)
-    if sweep.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max(epochs), reduction_factor=3)
-    return optuna.pruners.NopPruner()
+    return _known("pruner", sweep.pruner, _PRUNERS)(max(epochs))
+
+
+def _known(what: str, name: str, known: Mapping[str, _Made]) -> _Made:
+    if name not in known:
+        raise InputError(f'there is no {what} "{name}"; known are {", ".join(known)}')
+    return known[name]
+
+
+_Made = TypeVar("_Made")
+_SAMPLERS: dict[str, Callable[[int | None], optuna.samplers.BaseSampler]] = {
+    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # its combinations are enqueued: none is sampled
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "tpe": _tpe,
+}
+_PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {  # given the most epochs that a trial has
+    "none": lambda epochs: optuna.pruners.NopPruner(),
+    "median": lambda epochs: optuna.pruners.MedianPruner(_FIRST_TELL_LITTLE, n_warmup_steps=epochs // 5),
+    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
+}
 
 
 def _enqueue_grid(study: optuna.Study, sweep: Sweep) -> None:
     """Let the grid's combinations wait, shuffled so that the first few tell of all of it, up to the number wanted."""
-    combinations = grid(sweep.space)
-    random.Random(0).shuffle(combinations)
-    there = [_combination(trial) for trial in study.get_trials(deepcopy=False)]
-    for combination in combinations[: sweep.trials or None]:
-        if combination not in there:
+    there = {_key(found) for trial in study.get_trials(deepcopy=False) if (found := _combination(trial))}
+    for combination in islice(shuffled_grid(sweep.space), sweep.trials or None):
+        if _key(combination) not in there:
             study.enqueue_trial(combination)
+
+
+def _key(combination: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(combination.items())
 
 
 def _combination(trial: FrozenTrial) -> dict[str, Any] | None:

@@ -1,0 +1,3 @@
+"""Run folders as the interface sees them: list, status, start, follow, queue.
+
+It must not know screens or widgets."""
