@@ -69,7 +69,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ra
     device = environment.choose_device(config.train.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    precision, frozen_precision = _precisions(config, device, ranks)
+    precision, frozen_precision = _precisions(config, device, ranks, report)
     seed_everything(config.train.seed)
     log.write(
         RunStarted(
@@ -111,11 +111,9 @@ def _settings(folder: RunFolder, warn: Callable[[str, str], None]) -> tuple[Path
     return checkpoint, checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
 
 
-def _precisions(config: RunConfig, device: torch.device, ranks: Ranks) -> tuple[Precision, Precision]:
+def _precisions(config: RunConfig, device: torch.device, ranks: Ranks, report: Report) -> tuple[Precision, Precision]:
     """For what trains, and for frozen layers: in all processes those that the first has measured to be fastest."""
-    training, frozen = ranks.from_first(
-        lambda: choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
-    )
+    training, frozen = ranks.from_first(lambda: choose_precision(config.train.precision, device, report))
     return replace(training, device=device), replace(frozen, device=device)
 
 

@@ -14,6 +14,7 @@ from tltui.glyphs import duration, number, safe
 from tltui.tables import evaluation, frozen_line
 
 ACTIVITIES = {
+    "precision": "timing bf16 against fp32",
     "download": "downloading weights",
     "data": "reading pictures",
     "catch_up": "computing again what was told before",

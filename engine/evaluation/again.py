@@ -39,9 +39,7 @@ def evaluate_again(
         tell("best_lost", f"the best epoch's weights can't be used; those of {trained.checkpoint} are evaluated")
     config = with_setting(trained.config, "train.device", device)
     where = environment.choose_device(device)
-    precision, frozen_precision = choose_precision(
-        config.train.precision, where, config.model.name, config.data.image_size
-    )
+    precision, frozen_precision = choose_precision(config.train.precision, where, report)
     if other_data:
         config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
         data = _other_pictures(trained, config, wanted, report, tell)

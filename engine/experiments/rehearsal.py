@@ -37,7 +37,7 @@ def rehearsal(config: RunConfig, report: Report, tell: Callable[[str, str], None
 
         environment.set_up_processor()
         device = environment.choose_device(config.train.device)
-        precisions = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
+        precisions = choose_precision(config.train.precision, device, check)
         seed_everything(config.train.seed)
         session = prepare(folder, log, control, config, *precisions, check)
         try:

@@ -1,6 +1,9 @@
-"""Which arithmetic a processor does faster: measured once for each machine and network, since names do not tell.
+"""Which precision a processor computes faster in, for ``train.precision = "auto"``.
 
-Frozen layers, which only run forward, and training are measured apart: a processor may do the one faster in bf16 and
+The processor's flags answer first: without bf16 instructions bf16 is emulated, 10 to 100 times slower than fp32. Where
+the flags name them, or the system lists no flags, one small block of fixed size is timed, once for each machine.
+
+Frozen layers, which only run forward, and training are timed apart: a processor may do the one faster in bf16 and
 the other in fp32 (gradients of depthwise convolutions).
 """
 
@@ -13,41 +16,35 @@ from contextlib import suppress
 import msgspec
 import torch
 from torch import nn
-from torch.nn import functional
 
 from engine.cache.folder import cache_root, private_folder
-from engine.config import HeadConfig
-from engine.environment import installed_version, processor_name
-from engine.models import zoo
-from engine.models.prefix import Prefix
+from engine.environment import has_bf16_instructions, installed_version, processor_name
+from engine.progress import Report
 from engine.rundir import write_atomically
-from engine.training.criterion import main_logits
 from engine.training.precision import Precision
 
 _FILE = "arithmetic.json"
-_PICTURES = 8
-_SECONDS = 0.4  # for each measurement, or as long as two runs take
-_LONG = 1.0  # seconds for _PICTURES forward, beyond which training is not measured but taken to be alike
+_ACTIVITY = "precision"
+_BATCH, _CHANNELS, _SIDE = 4, 32, 28
+_SECONDS = 0.05  # for each timing, or as long as two runs take
 _GAIN = 1.2  # below this the digits that bf16 lacks are not worth it
 
 
 class Speed(msgspec.Struct):
-    """Seconds that one picture takes, by arithmetic: forward in a frozen network, and for a step of training."""
+    """CPU seconds that the block takes, by precision: forward in a frozen network, and for a step of training."""
 
     frozen: dict[str, float]
     training: dict[str, float]
 
 
-def fastest(model: str, image_size: int) -> tuple[str, str]:
-    """ "bf16" or "fp32" for training ``model`` on this processor, and for its frozen layers.
-
-    ``image_size`` in pixels; 0: what its weights expect.
-    """
-    key = f"{model} at {image_size}, torch {installed_version('torch')}, {processor_name()}"
+def fastest(report: Report) -> tuple[str, str]:
+    """ "bf16" or "fp32" for training on this processor, and for frozen layers. ``report`` learns of a measurement."""
+    if has_bf16_instructions() is False:
+        return "fp32", "fp32"
+    key = f"torch {installed_version('torch')}, {processor_name()}"
     known = _known()
     if key not in known:
-        with torch.random.fork_rng(devices=[]):
-            known[key] = _measure(zoo.build(model, 2, HeadConfig(), image_size))
+        known[key] = _measure(report)
         with suppress(OSError):  # it will be measured again
             write_atomically(private_folder(cache_root()) / _FILE, msgspec.json.format(msgspec.json.encode(known)))
     return _better(known[key].training), _better(known[key].frozen)
@@ -57,38 +54,57 @@ def _better(seconds: dict[str, float]) -> str:
     return "bf16" if seconds["bf16"] * _GAIN < seconds["fp32"] else "fp32"
 
 
-def _measure(classifier: zoo.Classifier) -> Speed:
-    size = classifier.preprocessing.image_size
-    network = classifier.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    pictures = torch.zeros(_PICTURES, 3, size, size).to(memory_format=torch.channels_last)
-    arithmetics = {name: Precision(name, torch.device("cpu")) for name in ("fp32", "bf16")}
-    frozen = {}
-    for name, precision in arithmetics.items():
-        prefix = Prefix(network.eval(), precision, chunk=_PICTURES)
-        frozen[name] = _seconds(lambda prefix=prefix: prefix(pictures))
-    if frozen["fp32"] * _PICTURES > _LONG:
-        return Speed(frozen, frozen)
-    network.train()
-    return Speed(frozen, {name: _seconds(lambda p=p: _step(network, pictures, p)) for name, p in arithmetics.items()})
+def _measure(report: Report) -> Speed:
+    """Time the block. Training is timed only where bf16 is faster forward; else it is taken to be alike."""
+    precisions = {name: Precision(name, torch.device("cpu")) for name in ("fp32", "bf16")}
+    with torch.random.fork_rng(devices=[]):
+        block = _block()
+    images = torch.zeros(_BATCH, _CHANNELS, _SIDE, _SIDE).to(memory_format=torch.channels_last)
+    frozen: dict[str, float] = {}
+    training: dict[str, float] = {}
+    for timings, run in ((frozen, _forward), (training, _step)):
+        for name, precision in precisions.items():
+            report(_ACTIVITY, len(frozen) + len(training), 2 * len(precisions), "timings")
+            timings[name] = _seconds(lambda run=run, precision=precision: run(block, images, precision))
+        if _better(frozen) == "fp32":
+            training = frozen
+            break
+    report(_ACTIVITY, 2 * len(precisions), 2 * len(precisions), "timings")
+    return Speed(frozen, training)
 
 
-def _step(network: nn.Module, pictures: torch.Tensor, precision: Precision) -> None:
+def _block() -> nn.Module:
+    """A full, a depthwise and a pointwise convolution: what image classifiers spend their time on."""
+    layers = (
+        nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1),
+        nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, groups=_CHANNELS),
+        nn.Conv2d(_CHANNELS, _CHANNELS, 1),
+    )
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _forward(block: nn.Module, images: torch.Tensor, precision: Precision) -> None:
+    with torch.inference_mode(), precision.autocast():
+        block(images)
+
+
+def _step(block: nn.Module, images: torch.Tensor, precision: Precision) -> None:
     with precision.autocast():
-        logits = main_logits(network(pictures))
-    functional.cross_entropy(logits.float(), torch.zeros(_PICTURES, dtype=torch.long)).backward()
-    network.zero_grad()
+        outputs = block(images)
+    outputs.float().sum().backward()
+    block.zero_grad()
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    """The time that a picture takes, at best; the first run sets up what the others use."""
+    """The CPU seconds that a run takes, at best; the first sets up what the others use."""
     began = time.perf_counter()
     run()
     times: list[float] = []
     while not times or time.perf_counter() - began < _SECONDS:
-        start = time.perf_counter()
+        start = time.process_time()  # what other processes take says nothing about this one
         run()
-        times.append(time.perf_counter() - start)
-    return round(min(times) / _PICTURES, 6)
+        times.append(time.process_time() - start)
+    return round(min(times), 6)
 
 
 def _known() -> dict[str, Speed]:

@@ -23,6 +23,7 @@ from engine.models.prefix import Prefix
 from engine.models.structure import keeps_batch_statistics
 from engine.models.tracing import FEW, observe, operation, trace
 from engine.models.zoo import Classifier
+from engine.progress import quiet
 from engine.training import optimizers
 from engine.training.criterion import Criterion, Outputs
 from engine.training.optimizers import Depth
@@ -46,7 +47,7 @@ def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: T
         if loop is None:
             loop = measure_loop(train.batch_size, train.device)
             known_profiles.remember(known_profiles.loop(train), loop)
-        precisions = choose_precision(train.precision, environment.choose_device(train.device), name, image_size)
+        precisions = choose_precision(train.precision, environment.choose_device(train.device), quiet)
         known = measure_network(zoo.build(name, classes, head, image_size), *precisions, train.batch_size, loop)
         known_profiles.remember(what, known)
     return known

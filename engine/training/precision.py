@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.errors import InputError
+from engine.progress import Report
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,10 +36,11 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
-def choose_precision(wanted: str, device: torch.device, model: str, image_size: int) -> tuple[Precision, Precision]:
+def choose_precision(wanted: str, device: torch.device, report: Report) -> tuple[Precision, Precision]:
     """What the config says, checked: for what trains, and for frozen layers. Raises InputError.
 
-    "auto" is bf16 or fp16 on CUDA; on a processor what is faster there for ``model``; and fp32 elsewhere.
+    "auto" is bf16 or fp16 on CUDA; on a processor what is faster there, which may have to be
+    measured: ``report`` learns of that; and fp32 elsewhere.
     """
     if wanted == "fp16" and device.type == "cpu":
         raise InputError('train.precision = "fp16" does not train on a processor; use "bf16", "fp32" or "auto"')
@@ -46,7 +48,7 @@ def choose_precision(wanted: str, device: torch.device, model: str, image_size: 
     if wanted == "auto" and device.type == "cuda":
         training = frozen = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if wanted == "auto" and device.type == "cpu":
-        from engine.models.arithmetic import fastest  # which runs networks in one precision and the other
+        from engine.models.arithmetic import fastest  # which runs layers in one precision and the other
 
-        training, frozen = fastest(model, image_size)
+        training, frozen = fastest(report)
     return Precision(training, device), Precision(frozen, device)
