@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.errors import InputError
-
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,20 +31,3 @@ class Precision:
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses where fp16 gradients would vanish; elsewhere it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
-
-
-def choose_precision(wanted: str, device: torch.device, model: str, image_size: int) -> tuple[Precision, Precision]:
-    """What the config says, checked: for what trains, and for frozen layers. Raises InputError.
-
-    "auto" is bf16 or fp16 on CUDA; on a processor what is faster there for ``model``; and fp32 elsewhere.
-    """
-    if wanted == "fp16" and device.type == "cpu":
-        raise InputError('train.precision = "fp16" does not train on a processor; use "bf16", "fp32" or "auto"')
-    training = frozen = "fp32" if wanted == "auto" else wanted
-    if wanted == "auto" and device.type == "cuda":
-        training = frozen = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if wanted == "auto" and device.type == "cpu":
-        from engine.training.precision_benchmark import fastest  # which runs networks in one precision and the other
-
-        training, frozen = fastest(model, image_size)
-    return Precision(training, device), Precision(frozen, device)

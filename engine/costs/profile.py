@@ -12,7 +12,8 @@ import torch
 from torch import fx, nn
 
 from engine.compute.loss import Criterion, Outputs
-from engine.compute.precision import Precision, choose_precision
+from engine.compute.precision import Precision
+from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import HeadConfig, OptimizerConfig, TrainConfig
 from engine.costs import profile_cache
 from engine.costs.estimate import LoopCosts, Operation, Profile
@@ -25,6 +26,7 @@ from engine.models.frozen_prefix import Prefix
 from engine.models.layer_tree import keeps_batch_statistics
 from engine.models.registry import Classifier
 from engine.models.trace import FEW, observe, operation, trace
+from engine.runs.progress import quiet
 from engine.system import devices
 from engine.training import optimizers
 from engine.training.optimizers import Depth
@@ -47,7 +49,7 @@ def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: T
         if loop is None:
             loop = measure_loop(train.batch_size, train.device)
             profile_cache.remember(profile_cache.loop(train), loop)
-        precisions = choose_precision(train.precision, devices.choose_device(train.device), name, image_size)
+        precisions = choose_precision(train.precision, devices.choose_device(train.device), quiet)
         known = measure_network(registry.build(name, classes, head, image_size), *precisions, train.batch_size, loop)
         profile_cache.remember(what, known)
     return known

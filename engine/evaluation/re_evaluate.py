@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine.compute.batch_fit import Fits, Place
-from engine.compute.precision import Precision, choose_precision
+from engine.compute.precision import Precision
+from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting
 from engine.data.folder_source import SPLIT_FOLDERS
@@ -40,9 +41,7 @@ def evaluate_again(
         tell("best_lost", f"the best epoch's weights can't be used; those of {trained.checkpoint} are evaluated")
     config = with_setting(trained.config, "train.device", device)
     where = devices.choose_device(device)
-    precision, frozen_precision = choose_precision(
-        config.train.precision, where, config.model.name, config.data.image_size
-    )
+    precision, frozen_precision = choose_precision(config.train.precision, where, report)
     if other_data:
         config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
         data = _other_pictures(trained, config, wanted, report, tell)

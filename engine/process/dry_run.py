@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.compute.precision import choose_precision
+from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.process.run import prepare
 from engine.rng import seed_everything
@@ -37,7 +37,7 @@ def rehearsal(config: RunConfig, report: Report, tell: Callable[[str, str], None
 
         devices.set_up_processor()
         device = devices.choose_device(config.train.device)
-        precisions = choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
+        precisions = choose_precision(config.train.precision, device, check)
         seed_everything(config.train.seed)
         session = prepare(folder, log, control, config, *precisions, check)
         try:

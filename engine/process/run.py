@@ -14,7 +14,8 @@ from typing import Literal
 import msgspec
 import torch
 
-from engine.compute.precision import Precision, choose_precision
+from engine.compute.precision import Precision
+from engine.compute.precision_benchmark import choose_precision
 from engine.config import phases
 from engine.config.schema import RunConfig
 from engine.data.prepare import prepare_data
@@ -70,7 +71,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ra
     device = devices.choose_device(config.train.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    precision, frozen_precision = _precisions(config, device, ranks)
+    precision, frozen_precision = _precisions(config, device, ranks, report)
     seed_everything(config.train.seed)
     log.write(
         RunStarted(
@@ -112,11 +113,9 @@ def _settings(folder: RunFolder, warn: Callable[[str, str], None]) -> tuple[Path
     return checkpoint, checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
 
 
-def _precisions(config: RunConfig, device: torch.device, ranks: Ranks) -> tuple[Precision, Precision]:
+def _precisions(config: RunConfig, device: torch.device, ranks: Ranks, report: Report) -> tuple[Precision, Precision]:
     """For what trains, and for frozen layers: in all processes those that the first has measured to be fastest."""
-    training, frozen = ranks.from_first(
-        lambda: choose_precision(config.train.precision, device, config.model.name, config.data.image_size)
-    )
+    training, frozen = ranks.from_first(lambda: choose_precision(config.train.precision, device, report))
     return replace(training, device=device), replace(frozen, device=device)
 
 

@@ -17,6 +17,8 @@ from engine.system import rank_env
 if TYPE_CHECKING:
     import torch
 
+_FLAGS = ("flags", "Features")  # what /proc/cpuinfo calls them on x86 and on ARM
+_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -126,6 +128,16 @@ def set_up_processor() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 2**30)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def has_bf16_instructions() -> bool | None:
+    """Whether the processor computes in bf16 itself, as its flags say; None where the system lists no flags."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    flags = next((line.split(":", 1)[1] for line in lines if line.partition(":")[0].strip() in _FLAGS), None)
+    return None if flags is None else not _BF16.isdisjoint(flags.split())
 
 
 def processor_name() -> str:

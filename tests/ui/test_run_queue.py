@@ -63,7 +63,8 @@ def test_those_behind_it_have_their_turn(tmp_path: Path):
 def test_on_a_full_disk_a_start_is_one_sentence_and_leaves_nothing(tmp_path: Path):
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from engine.config import RunConfig; from engine.errors import InputError; from tltui.runs.engine_pool import Engines\n"
+        "from engine.config.schema import RunConfig; from engine.errors import InputError\n"
+        "from tltui.runs.engine_pool import Engines\n"
         "from tltui.runs.queue import RunQueue\n"
         "config = RunConfig.model_validate({'data': {'source': 'digits'}})\n"
         "queue = RunQueue(Path(sys.argv[1]), Engines().start); queue.add(config)\n"
@@ -79,7 +80,8 @@ def test_on_a_full_disk_a_start_is_one_sentence_and_leaves_nothing(tmp_path: Pat
 def test_where_the_engine_can_not_be_started_the_run_waits_and_no_folder_is_left(tmp_path: Path):
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from engine.config import RunConfig; from engine.errors import InputError; from tltui import runs\n"
+        "from engine.config.schema import RunConfig; from engine.errors import InputError\n"
+        "from tltui import runs\n"
         "from tltui.runs.queue import RunQueue\n"
         "config = RunConfig.model_validate({'data': {'source': 'digits'}})\n"
         "queue = RunQueue(Path(sys.argv[1]), runs.start); queue.add(config)\n"

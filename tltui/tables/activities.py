@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ACTIVITIES = {
+    "precision": "timing bf16 against fp32",
     "download": "downloading weights",
     "data": "reading pictures",
     "catch_up": "computing again what was told before",

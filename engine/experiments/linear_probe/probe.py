@@ -192,5 +192,5 @@ class _Pass:
 def pooled(output: torch.Tensor) -> torch.Tensor:
     """What a stage gives for N pictures → float32 (N, C): the mean over places, or over tokens."""
     if output.ndim == 4:
-        return output.float().mean((1, 2) if stage_outputs.is_channels_last(output) else (2, 3))
+        return output.float().mean((1, 2) if stage_features.is_channels_last(output) else (2, 3))
     return output.float().mean(1) if output.ndim == 3 else output.float().flatten(1)

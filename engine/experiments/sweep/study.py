@@ -174,7 +174,8 @@ def all_studies(url: str) -> list[Study]:
 
 
 def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
-    _sampler(sweep, new=False), _pruner(sweep)  # one that is not known leaves no study behind
+    _sampler(sweep, new=False)  # an unknown one must not leave a study behind
+    _pruner(sweep)
     try:
         optuna.create_study(study_name=sweep.name, storage=storage, direction="maximize")
         new = True
