@@ -32,6 +32,7 @@ from engine.protocol import (
     encode,
 )
 from engine.regular_files import open_regular, open_to_append
+from engine.warning_codes import Warn
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_or_warn(path: Path, content: bytes, warn: Callable[[str, str], None]) -> None:
+def write_or_warn(path: Path, content: bytes, warn: Warn) -> None:
     """Write a file that a run can do without atomically, unless it has that content; say so if it can't be written."""
     try:
         if not (path.is_file() and path.read_bytes() == content):

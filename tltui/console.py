@@ -11,6 +11,7 @@ import click
 
 from engine.errors import InputError
 from engine.printable import printable
+from engine.warning_codes import WarningCode
 from tltui import json_output
 from tltui.glyphs import safe
 
@@ -47,7 +48,7 @@ def print_rows(console: Any, rows: Iterable[Sequence[tuple[str, str]]], styles: 
         console.print(Text.assemble(*((text, styles[style]) for text, style in row)), soft_wrap=True)
 
 
-def warn(_code: str, message: str) -> None:
+def warn(_code: WarningCode, message: str) -> None:
     """A warning of the engine, on standard error."""
     click.echo(f"warning: {safe(message, 1000)}", err=True)
 

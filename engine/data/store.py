@@ -24,6 +24,7 @@ from engine.errors import InputError
 from engine.printable import printable
 from engine.progress import Report
 from engine.protocol import SkippedFile
+from engine.warning_codes import Warn
 
 _ALL = 2**63  # fingerprints take a hundred bytes each and are all needed: memory is no question
 _WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same pictures
@@ -68,7 +69,7 @@ class Prepared(NamedTuple):
 
 
 def pictures_space(
-    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Callable[[str, str], None], memory: int
+    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Warn, memory: int
 ) -> Space:
     """The space of all pictures that are prepared in this way; ``data`` names one of the data sets in it."""
     # Another Pillow may bring another decoder and round otherwise.

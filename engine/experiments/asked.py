@@ -21,13 +21,13 @@ from engine.errors import InputError, Stopped, TrainingFailed, first_line
 from engine.experiments.lines import Line, ProbeLine, RatesLine
 from engine.experiments.lr_curve import Tried
 from engine.progress import Report, Throttled
+from engine.warning_codes import Warn, WarningCode
 from engine.worker import give_way
 
 Write = Callable[[Line[Any]], None]
-Tell = Callable[[str, str], None]
 
 
-def _range_test(config: RunConfig, report: Report, tell: Tell, write: Write) -> RatesLine:
+def _range_test(config: RunConfig, report: Report, tell: Warn, write: Write) -> RatesLine:
     from engine.experiments.lr_find import find_for
 
     def listen(tried: Tried) -> None:
@@ -36,7 +36,7 @@ def _range_test(config: RunConfig, report: Report, tell: Tell, write: Write) -> 
     return RatesLine(found=find_for(config, report, listen, tell))
 
 
-def _probe(config: RunConfig, report: Report, tell: Tell, _write: Write) -> ProbeLine:
+def _probe(config: RunConfig, report: Report, tell: Warn, _write: Write) -> ProbeLine:
     from engine.experiments.probe import probe_for
 
     return ProbeLine(found=probe_for(config, [config.model.name], report, tell))
@@ -57,7 +57,7 @@ def main(experiment: str) -> int:
     def report(activity: str, done: int, total: int, _unit: str) -> None:
         write(Line(activity=activity, done=done, total=total))
 
-    def tell(_code: str, message: str) -> None:
+    def tell(_code: WarningCode, message: str) -> None:
         write(Line(warning=message))
 
     try:

@@ -13,6 +13,7 @@ from engine.plan import HEAD
 from engine.progress import Report
 from engine.training.loop import make_criterion
 from engine.training.session import Session
+from engine.warning_codes import Warn
 
 SWEEPS = 3  # in as many orders of the pictures, since one alone says as much of its batches as of the rates
 
@@ -68,7 +69,7 @@ class _Test:
         return losses
 
 
-def find_for(config: RunConfig, report: Report, listen: Listen, tell: Callable[[str, str], None]) -> Found:
+def find_for(config: RunConfig, report: Report, listen: Listen, tell: Warn) -> Found:
     """Test the rates of a run with these settings, that is not made: it would begin with the same weights.
 
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from engine.run import prepare
 from engine.rundir import EventLog, create
 from engine.training.precision import choose_precision
 from engine.training.session import Session
+from engine.warning_codes import Warn
 
 
 @contextmanager
-def rehearsal(config: RunConfig, report: Report, tell: Callable[[str, str], None]) -> Iterator[Session]:
+def rehearsal(config: RunConfig, report: Report, tell: Warn) -> Iterator[Session]:
     """The session with which a run would begin; of its folder nothing is left afterwards.
 
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or

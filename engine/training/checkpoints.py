@@ -27,6 +27,7 @@ from engine.randomness import RandomState
 from engine.rundir import RunFolder, sync_folder
 from engine.state import best_epoch
 from engine.training.optimizers import NamedState
+from engine.warning_codes import Warn
 
 MODEL = "model.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
@@ -208,7 +209,7 @@ def point(checkpoints: Path, link: str, name: str) -> None:
     sync_folder(checkpoints)
 
 
-def newest_sound(checkpoints: Path, on_problem: Callable[[str, str], None]) -> Path | None:
+def newest_sound(checkpoints: Path, on_problem: Warn) -> Path | None:
     """The last checkpoint whose files are what was written, which ``last`` names from then on; None if there is none.
 
     ``on_problem`` is given a code and a sentence about each that is damaged.

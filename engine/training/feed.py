@@ -24,11 +24,10 @@ from engine.training.distributed import ALONE, Ranks
 from engine.training.memory import Fits
 from engine.training.precision import Precision
 from engine.training.rows import RowStore, on_device, row_bytes
+from engine.warning_codes import Warn
 
 ALL = slice(None)
 _MORE = 1.25  # times its part of the rows that a process has room for, since parts of batches are made equal
-
-Tell = Callable[[str, str], None]  # takes a warning's code and message
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Feed:
         config: RunConfig,
         precision: Precision,
         frozen_precision: Precision,
-        tell: Tell,
+        tell: Warn,
         check: Callable[[], None],
         fits: Fits,
         ranks: Ranks = ALONE,

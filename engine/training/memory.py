@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from engine.cache.folder import FITS, cache_root, private_folder
 from engine.environment import device_name
 from engine.errors import TrainingFailed, first_line
 from engine.rundir import write_atomically
+from engine.warning_codes import Warn
 
 _MOST = 1000  # sizes remembered
 _SAID = (  # by devices and libraries that have an exception of their own only in part
@@ -56,7 +57,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 class Fits:
     """The number of pictures at once that fitted, by what is done with them: "train", "eval" or "prefix"."""
 
-    def __init__(self, place: Place, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, place: Place, tell: Warn) -> None:
         """``tell`` takes a warning's code and message."""
         self._place = place
         self._tell = tell

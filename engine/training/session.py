@@ -54,6 +54,7 @@ from engine.training.optimizers import Depth, NamedState
 from engine.training.precision import Precision
 from engine.training.shared_control import SharedControl
 from engine.training.start import StartWeights
+from engine.warning_codes import WarningCode
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
 _BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epoch, too
@@ -354,7 +355,7 @@ class Session:
         self._take_up_optimizer(last)
         return True
 
-    def warn(self, code: str, message: str) -> None:
+    def warn(self, code: WarningCode, message: str) -> None:
         """Tell the user something that does not end the run."""
         self.log.write(Warning(code=code, message=message))
 

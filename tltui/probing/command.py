@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from engine.config import RunConfig
+from engine.warning_codes import WarningCode
 from tltui import json_output
 from tltui.console import PAGE_STYLES, print_rows, speaks_unicode, warn
 from tltui.glyphs import ASCII, UNICODE
@@ -32,7 +33,7 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
 
     told: set[str] = set()
 
-    def tell(code: str, message: str) -> None:
+    def tell(code: WarningCode, message: str) -> None:
         if message in told:  # of the data, for each network
             return
         told.add(message)

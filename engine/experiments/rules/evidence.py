@@ -10,6 +10,7 @@ from functools import cached_property
 from engine import protocol as p
 from engine.config import RunConfig
 from engine.state import RunState, changes_of_settings, in_force
+from engine.warning_codes import WarningCode
 
 _HEAD = "head"  # what the new classifier is called among the stages
 
@@ -66,7 +67,7 @@ class Evidence:
         ]
         return changes[-1] if changes else None
 
-    def warned(self, *codes: str) -> int:
+    def warned(self, *codes: WarningCode) -> int:
         """How often since that change there was a warning of one of these codes."""
         since = self._change.seq if self._change else 0
         return sum(warning.code in codes and warning.seq >= since for warning in self.state.warnings)
