@@ -26,4 +26,5 @@ def _widgets() -> list[type]:
     classes: list[type] = [Widget]
     for cls in classes:
         classes += [sub for sub in cls.__subclasses__() if sub not in classes]
-    return [cls for cls in classes if cls.__module__.startswith("tltui.")]
+    ours = [cls for cls in classes if cls.__module__.startswith("tltui.")]
+    return sorted(ours, key=lambda cls: (cls.__module__, cls.__qualname__))  # whatever was imported first
