@@ -63,6 +63,8 @@ class TltuiApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+p,colon", "command_palette", "all commands", id="app.palette", priority=True, show=False),
         Binding("question_mark", "help", "keys", id="app.help"),
+        Binding("f1", "manual", "the manual, about what has the focus", id="app.manual", priority=True, show=False),
+        Binding("M", "manual", "the manual, where the terminal takes F1", id="app.manual_letter", show=False),
         Binding("q", "quit", "leave", id="app.quit"),
     ]
 
@@ -284,6 +286,15 @@ class TltuiApp(App[int]):
             return
         here = {bound.id: bound for _, bound in bound_nodes([self, self.screen, *self.screen.query("*")])}
         self.push_screen(Help(keymap.in_force(here, self._keymap), str(self._config_dir / "keymap.toml")))
+
+    def action_manual(self) -> None:
+        """Open the manual at what has the focus, or close it."""
+        from tltui.screens.manual import Manual, location_for  # not needed before
+
+        if isinstance(self.screen, Manual):
+            self.screen.dismiss()
+        else:
+            self.push_screen(Manual(location_for(self.screen), self.glyphs))
 
     def _load_keymap(self) -> list[str]:
         wanted, problems = keymap.load_keymap(self._config_dir / "keymap.toml", known_actions)

@@ -12,7 +12,7 @@ def known_actions() -> dict[str, Bound]:
     """Every action with an id, by id."""
     # the app imports this module, and the screens over its first only when they are opened
     from tltui.app import TltuiApp
-    from tltui.screens import compare, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
+    from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
 
     found: dict[str, Bound] = {}
     pending: list[type] = [TltuiApp, *_widgets()]

@@ -32,6 +32,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "pictures": ("Pictures", "app"),
     "experiment": ("An experiment", "app"),
     "help": ("This list", "app"),
+    "manual": ("The manual", "app"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),
 }

@@ -29,6 +29,8 @@ _HELP |= {name: field.description or "" for name, field in SweepFile.model_field
 class SweepForm(ModalScreen[Filled | None]):
     """Gives what was filled in, checked, or None."""
 
+    manual_topic = "experiments"
+
     CSS_PATH = "../widgets/dialogs.tcss"
     DEFAULT_CSS = """
     SweepForm .row { height: 1; }
