@@ -33,6 +33,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "experiment": ("An experiment", "app"),
     "help": ("This list", "app"),
     "manual": ("The manual", "app"),
+    "manual_search": ("Searching the manual", "manual"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from markdown_it.token import Token
+from rich import box
 from rich import markdown as rich_markdown
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import Markdown, MarkdownContext, MarkdownElement
 from rich.segment import Segment
 from rich.style import Style
+from rich.table import Table
 from rich.text import Text, TextType
 
 SOURCE_LINE = "source_line"
@@ -37,12 +39,18 @@ class _Placed(MarkdownElement):
 class _Heading(_Placed, rich_markdown.Heading):
     @classmethod
     def create(cls, markdown: Markdown, token: Token) -> _Heading:
-        heading = cls(token.tag)
+        heading = (_Heading if token.tag in ("h1", "h2") else _EntryHeading)(token.tag)
         heading.line = _at(token)
         return heading
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.text
+
+
+class _EntryHeading(_Heading):
+    """Stands directly over its text, so that more entries have room on a screen."""
+
+    new_line = False
 
 
 class _Paragraph(_Placed, rich_markdown.Paragraph):
@@ -68,6 +76,19 @@ class _Cell(_Placed, rich_markdown.TableDataElement):
         super().on_enter(context)
         row = context.stack[-2]
         self.line = row.line if isinstance(row, _Row) else None
+
+
+class _Table(rich_markdown.TableElement):
+    """A line under the head, none around."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style="markdown.table.border")
+        head = self.header.row if self.header else None
+        for column in head.cells if head else ():
+            table.add_column(column.content, header_style="markdown.table.header")
+        for row in self.body.rows if self.body else ():
+            table.add_row(*(cell.content for cell in row.cells))
+        yield table
 
 
 class _Item(rich_markdown.ListItem):
@@ -106,6 +127,7 @@ class PageMarkdown(Markdown):
         **Markdown.elements,
         "heading_open": _Heading,
         "paragraph_open": _Paragraph,
+        "table_open": _Table,
         "tr_open": _Row,
         "td_open": _Cell,
         "th_open": _Cell,

@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.dom import DOMNode
 from textual.screen import Screen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tltui.glyphs import ASCII, Glyphs
@@ -21,7 +21,7 @@ from tltui.manual.search import Hit, search
 from tltui.manual.topics import Location, find
 from tltui.widgets.key_line import KeyLine
 from tltui.widgets.manual_page import ManualPage
-from tltui.widgets.safe_input import SafeInput
+from tltui.widgets.manual_search import ManualSearch
 from tltui.widgets.title_line import TitleLine
 
 _WIDE = 100  # columns from which on the list and the page have room side by side
@@ -61,7 +61,7 @@ class Manual(Screen[None]):
     ]
 
     def __init__(self, location: Location | None, glyphs: Glyphs) -> None:
-        """``location``: where to open; None: at the list."""
+        """``location``: where to open; None: at the list of pages."""
         super().__init__()
         self._glyphs = glyphs
         self._start = location
@@ -71,8 +71,7 @@ class Manual(Screen[None]):
         self._list = OptionList(*map(_row_of, pages().values()), id="pages", compact=True)
         self._found = OptionList(id="found", compact=True)
         self._page = ManualPage(ascii_only=glyphs is ASCII)
-        self._words = SafeInput(placeholder="search all pages", compact=True, select_on_focus=True, id="words")
-        self._count = Static(id="count")
+        self._search = ManualSearch()
 
     def compose(self) -> ComposeResult:
         self.set_class(self.app.size.width < _WIDE, "-narrow")  # or the page would be drawn at two widths
@@ -81,15 +80,11 @@ class Manual(Screen[None]):
             yield self._list
             yield self._page
             yield self._found
-        with Horizontal(id="search"):
-            yield Static(Content("/"))
-            yield self._words
-            yield self._count
+        yield self._search
         yield KeyLine()
 
     def on_mount(self) -> None:
-        start = self._start or Location(next(iter(pages())))
-        self._show(start)
+        self.show(self._start or Location(next(iter(pages()))))
         if self._start is None:
             self.action_list()
         else:
@@ -97,7 +92,8 @@ class Manual(Screen[None]):
 
     # Pages
 
-    def _show(self, location: Location) -> None:
+    def show(self, location: Location) -> None:
+        """Show a page from its beginning, or from a heading on."""
         page = pages()[location.page]
         line = next((heading.line for heading in page.headings if heading.anchor == location.anchor), 0)
         self._show_page(page, line)
@@ -123,11 +119,16 @@ class Manual(Screen[None]):
         here = self._page.page
         page_id = target.removesuffix(".md") if target else here.id if here else ""
         if page_id in pages():
-            self._remember()
-            self._show(Location(page_id, anchor))
+            self.go_to(Location(page_id, anchor))
         else:
             self.app.copy_to_clipboard(event.href)
             self.notify(event.href, title="Copied", markup=False)
+
+    def go_to(self, location: Location) -> None:
+        """Show a page; ``escape`` leads back to where one was."""
+        self._remember()
+        self.show(location)
+        self.action_page()
 
     def _remember(self) -> None:
         if self._page.page is not None:
@@ -152,35 +153,27 @@ class Manual(Screen[None]):
     def action_search(self) -> None:
         """Search all pages."""
         self.add_class("-search")
-        self._words.focus()
-        self._search()
+        self._search.begin()
 
-    @on(Input.Changed, "#words")
-    def _search(self) -> None:
-        self._hits = search(self._words.value)
+    @on(ManualSearch.Changed)
+    def _words_changed(self, event: ManualSearch.Changed) -> None:
+        self._hits = search(event.words)
         self._found.clear_options()
         self._found.add_options(Option(self._row(hit)) for hit in self._hits[:_MOST_HITS])
         self._found.highlighted = 0 if self._hits else None
-        count = len(self._hits)
-        self._count.update(Content(f"{count} found" if count else "none found" if self._words.value.strip() else ""))
-        self.set_class(bool(self._words.value.strip()), "-hits")
+        self._search.show_count(len(self._hits))
+        self.set_class(bool(event.words) and self.has_class("-search"), "-hits")
+
+    @on(ManualSearch.Submitted)
+    def _words_complete(self) -> None:
+        if self._hits:
+            self._found.focus()
 
     def _row(self, hit: Hit) -> Content:
         start = max(hit.start - _BEFORE, 0) if hit.end > _BEFORE * 2 else 0
         before = (self._glyphs.ellipsis if start else "") + hit.text[start : hit.start]
         words = (hit.text[hit.start : hit.end], "bold underline")
         return Content.assemble((f"{hit.page:<{_NAME}}", "$text-muted"), before, words, hit.text[hit.end :])
-
-    @on(Input.Submitted, "#words")
-    def _to_the_hits(self) -> None:
-        if self._hits:
-            self._found.focus()
-
-    def on_key(self, event: events.Key) -> None:
-        """Down leads from what is searched for to what is found."""
-        if event.key == "down" and self._words.has_focus:
-            event.stop()
-            self._to_the_hits()
 
     @on(OptionList.OptionSelected, "#found")
     def _hit_chosen(self, event: OptionList.OptionSelected) -> None:
