@@ -37,7 +37,7 @@ def _entry(level: int, key: str, field: FieldInfo, *, live: bool) -> str:
     if (takes := allowed(field)) != field.description:
         facts.append(f"Takes: {prose(takes)}.")
     if live:
-        facts.append("Can change while a run trains.")
+        facts.append("● Can change while a run trains.")
     entry = f"{'#' * level} `{key}`\n\n{prose(field.description)}.\\\n{' '.join(facts)}"
     return f"{entry}\n\n{_table_fields(field)}" if is_list_of_tables(field) else entry
 
