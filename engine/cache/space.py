@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from engine.cache import eviction
 from engine.cache.feature_files import ENTRY, Keys, Row, RowFiles, tidy
+from engine.runs.warning_codes import Warn, WarningCode
 
 _PUBLISH_BYTES = 64 * 2**20
 _PUBLISH_SECONDS = 5.0
@@ -35,7 +36,7 @@ class Space:
         kind: str,
         identity: str,
         about: Mapping[str, Any],
-        on_problem: Callable[[str, str], None],
+        on_problem: Warn,
         memory: int,
     ) -> None:
         """Open or begin a space.
@@ -48,7 +49,7 @@ class Space:
         self._root = root
         self._folder = root / kind / identity
         self._on_problem = on_problem
-        self._told: set[str] = set()
+        self._told: set[WarningCode] = set()
         self._process = os.getpid()
         self._lock = threading.Lock()
         # Rows that no file holds; a row is in ``_where`` before it leaves this, so that readers need no lock.
@@ -257,7 +258,7 @@ class Space:
             f"and is lost at the end; free space there, or set ${eviction.CACHE} to a folder that can be written",
         )
 
-    def _tell(self, code: str, sentence: str) -> None:
+    def _tell(self, code: WarningCode, sentence: str) -> None:
         # A forked process would write into an event log that is its parent's.
         if code not in self._told and os.getpid() == self._process:
             self._told.add(code)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import torch
 from engine.cache.eviction import FITS, cache_root, private_folder
 from engine.errors import TrainingFailed, first_line
 from engine.runs.folder import write_atomically
+from engine.runs.warning_codes import Warn
 from engine.system.devices import device_name
 
 _MOST = 1000  # sizes remembered
@@ -56,7 +57,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 class Fits:
     """The number of pictures at once that fitted, by what is done with them: "train", "eval" or "prefix"."""
 
-    def __init__(self, place: Place, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, place: Place, tell: Warn) -> None:
         """``tell`` takes a warning's code and message."""
         self._place = place
         self._tell = tell

@@ -23,6 +23,7 @@ from engine.errors import InputError
 from engine.files.escapes import printable
 from engine.runs.events import SkippedFile
 from engine.runs.progress import Report
+from engine.runs.warning_codes import Warn
 from engine.system import rank_env
 
 _ALL = 2**63  # fingerprints take a hundred bytes each and are all needed: memory is no question
@@ -68,7 +69,7 @@ class Prepared(NamedTuple):
 
 
 def pictures_space(
-    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Callable[[str, str], None], memory: int
+    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Warn, memory: int
 ) -> Space:
     """The space of all pictures that are prepared in this way; ``data`` names one of the data sets in it."""
     # Another Pillow may bring another decoder and round otherwise.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +31,7 @@ from engine.models.architecture import Preprocessing
 from engine.runs.events import DataReady, SkippedFile
 from engine.runs.folder import RunFolder, data_label
 from engine.runs.progress import Report
+from engine.runs.warning_codes import Warn
 
 _MOST_SKIPPED = 0.2  # beyond this share of unreadable files the data are not what the user thinks they are
 
@@ -63,7 +63,7 @@ def prepare_data(
     preprocessing: Preprocessing,
     folder: RunFolder,
     report: Report,
-    on_problem: Callable[[str, str], None],
+    on_problem: Warn,
 ) -> tuple[Data, DataReady]:
     """Decode all of ``source`` that the cache does not have, split it, and write splits.csv. Raises InputError.
 
@@ -92,7 +92,7 @@ def read_pictures(
     config: RunConfig,
     preprocessing: Preprocessing,
     report: Report,
-    on_problem: Callable[[str, str], None],
+    on_problem: Warn,
 ) -> tuple[Data, list[SkippedFile], Space]:
     """Decode all of ``source`` that the cache does not have: the data, not yet split; what was skipped; fingerprints.
 
@@ -115,7 +115,7 @@ def read_pictures(
     return data, skipped, spaces.fingerprints
 
 
-def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Callable[[str, str], None]) -> None:
+def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Warn) -> None:
     try:
         rows = np.stack(fingerprints.read(data.keys))
     except KeyError:  # damaged underneath; the next run makes them anew
@@ -125,7 +125,7 @@ def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Callable[[str, 
         on_problem("leakage", near_duplicates.sentence(leaks, data.splits, data.pictures))
 
 
-def _look_for_classes(data: Data, on_problem: Callable[[str, str], None]) -> None:
+def _look_for_classes(data: Data, on_problem: Warn) -> None:
     missing = classes_missing(data.splits, data.pictures, data.classes)
     if missing:
         per_class = Counter(data.classes[picture.label] for picture in data.pictures)

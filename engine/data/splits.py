@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from engine.data.source import Picture
 from engine.errors import InputError
 from engine.files.csv_cells import path_cell, text_cell
 from engine.runs.folder import write_or_warn
+from engine.runs.warning_codes import Warn
 
 SPLITS = ("train", "val", "test")
 
@@ -61,7 +62,7 @@ def keep_splits(
     splits: dict[str, list[int]],
     pictures: Sequence[Picture],
     classes: Sequence[str],
-    warn: Callable[[str, str], None],
+    warn: Warn,
 ) -> dict[str, list[int]]:
     """Write splits.csv: path, label, split of every picture that is used; or keep to it, where the run has one already.
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from engine.config.schema import RunConfig
 from engine.runs import events as p
 from engine.runs.state import RunState, changes_of_settings, in_force
+from engine.runs.warning_codes import WarningCode
 
 _HEAD = "head"  # what the new classifier is called among the stages
 
@@ -66,7 +67,7 @@ class Evidence:
         ]
         return changes[-1] if changes else None
 
-    def warned(self, *codes: str) -> int:
+    def warned(self, *codes: WarningCode) -> int:
         """How often since that change there was a warning of one of these codes."""
         since = self._change.seq if self._change else 0
         return sum(warning.code in codes and warning.seq >= since for warning in self.state.warnings)

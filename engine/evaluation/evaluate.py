@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from statistics import fmean
 
@@ -17,6 +17,7 @@ from engine.evaluation.predictions import PredictionsFile
 from engine.evaluation.ranking import mean_of
 from engine.runs.events import Baseline, Evaluated, finite
 from engine.runs.folder import RunFolder, write_or_warn
+from engine.runs.warning_codes import Warn
 
 Answers = tuple[torch.Tensor, torch.Tensor]  # logits (N, classes) in fp32 and labels (N,), of one batch
 
@@ -64,7 +65,7 @@ def evaluate(
     )
 
 
-def write_evaluation(folder: RunFolder, evaluated: Evaluated, warn: Callable[[str, str], None]) -> None:
+def write_evaluation(folder: RunFolder, evaluated: Evaluated, warn: Warn) -> None:
     """evaluation/SPLIT.json: the event's figures, for those who look at files. ``warn`` is told where that fails."""
     with suppress(OSError):
         folder.evaluation.mkdir(exist_ok=True, mode=0o700)

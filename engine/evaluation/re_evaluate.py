@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.compute.batch_fit import Fits, Place
@@ -22,16 +22,16 @@ from engine.models.freezing import Freezing
 from engine.models.split import split
 from engine.runs.events import Evaluated
 from engine.runs.progress import Report
+from engine.runs.warning_codes import Warn
 from engine.system import devices
 from engine.training.feature_loader import Feed
 from engine.training.predict_logits import answers
 
 _ALL = "all"  # the split of pictures that have none
-Tell = Callable[[str, str], None]  # takes a warning's code and message
 
 
 def evaluate_again(
-    trained: Trained, wanted: str, other_data: Path | None, device: str, report: Report, tell: Tell
+    trained: Trained, wanted: str, other_data: Path | None, device: str, report: Report, tell: Warn
 ) -> Evaluated:
     """Figures on the split ``wanted`` of the run's pictures or, of ``other_data``, on it or on all where it has none.
 
@@ -59,7 +59,7 @@ def evaluate_again(
     return evaluate(trained.classes, name, with_answers, paths)
 
 
-def _other_pictures(trained: Trained, config: RunConfig, wanted: str, report: Report, tell: Tell) -> Data:
+def _other_pictures(trained: Trained, config: RunConfig, wanted: str, report: Report, tell: Warn) -> Data:
     source = folder_source(config.data)
     number = {name: label for label, name in enumerate(trained.classes)}
     for name in source.classes:
@@ -92,7 +92,7 @@ def _answers(
     precision: Precision,
     frozen_precision: Precision,
     report: Report,
-    tell: Tell,
+    tell: Warn,
 ) -> Iterator[Answers]:
     classifier = trained.classifier
     classifier.module.to(precision.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from engine.rng import seed_everything
 from engine.runs.events import Warning
 from engine.runs.folder import EventLog, create
 from engine.runs.progress import Report
+from engine.runs.warning_codes import Warn
 from engine.system import devices
 from engine.training.control import Control
 from engine.training.session import Session
 
 
 @contextmanager
-def rehearsal(config: RunConfig, report: Report, tell: Callable[[str, str], None]) -> Iterator[Session]:
+def rehearsal(config: RunConfig, report: Report, tell: Warn) -> Iterator[Session]:
     """The session with which a run would begin; of its folder nothing is left afterwards.
 
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections import deque
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +42,7 @@ from engine.runs.events import (
 from engine.runs.folder import EventLog, RunFolder, write_or_warn
 from engine.runs.progress import Report, Throttled
 from engine.runs.replay import Past
+from engine.runs.warning_codes import Warn, WarningCode
 from engine.system import devices
 from engine.training import checkpoints, tensorboard
 from engine.training.control import Control
@@ -107,7 +107,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ra
     return _finished(session, "completed", reason, 0, proof)
 
 
-def _settings(folder: RunFolder, warn: Callable[[str, str], None]) -> tuple[Path | None, RunConfig]:
+def _settings(folder: RunFolder, warn: Warn) -> tuple[Path | None, RunConfig]:
     """The checkpoint from which a run goes on, and its settings as of there."""
     checkpoint = checkpoints.newest_sound(folder.checkpoints, warn)
     return checkpoint, checkpoints.settings(checkpoint) if checkpoint else folder.load_config()
@@ -216,7 +216,7 @@ def _load(
     checkpoint: Path | None,
     past: Past,
     report: Report,
-    warn: Callable[[str, str], None],
+    warn: Warn,
 ) -> tuple[dict[str, torch.Tensor] | None, WeightsReport]:
     """Give a network the weights with which training begins or goes on; those with which it began, if it goes on."""
     if checkpoint:
@@ -229,7 +229,7 @@ def _load(
 
 
 def _began_with(
-    classifier: registry.Classifier, weights: str, past: Past, report: Report, warn: Callable[[str, str], None]
+    classifier: registry.Classifier, weights: str, past: Past, report: Report, warn: Warn
 ) -> dict[str, torch.Tensor] | None:
     """The state dict with which a run began that goes on now, made again as it was made then; None, and a warning,
     where it would not be the same."""
@@ -310,7 +310,7 @@ def _warnings(session: Session, weights: WeightsReport) -> list[Event]:
     return found
 
 
-def _warn(log: EventLog, code: str, message: str) -> None:
+def _warn(log: EventLog, code: WarningCode, message: str) -> None:
     log.write(Warning(code=code, message=message))
 
 

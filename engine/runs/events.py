@@ -8,11 +8,16 @@ its kind in ``nonfinite`` beside it. Imports no torch.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from engine.files.escapes import all_printable
+
+if TYPE_CHECKING:
+    from engine.runs.warning_codes import WarningCode
+else:  # what writes a code is checked; a log of another version may hold any, and is read all the same
+    WarningCode = str
 
 # What a healthy run counts; a log from elsewhere may hold any number, and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -260,7 +265,7 @@ class Checkpoint(Event, tag="checkpoint"):
 class Warning(Event, tag="warning"):
     """Something the user should know that does not end the run. ``code`` is stable, for scripts."""
 
-    code: str
+    code: WarningCode
     message: str
 
 

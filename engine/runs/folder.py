@@ -33,6 +33,7 @@ from engine.runs.events import (
     decode_events,
     encode,
 )
+from engine.runs.warning_codes import Warn
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_or_warn(path: Path, content: bytes, warn: Callable[[str, str], None]) -> None:
+def write_or_warn(path: Path, content: bytes, warn: Warn) -> None:
     """Write a file that a run can do without atomically, unless it has that content; say so if it can't be written."""
     try:
         if not (path.is_file() and path.read_bytes() == content):

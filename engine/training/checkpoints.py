@@ -27,6 +27,7 @@ from engine.rng import RandomState
 from engine.runs.events import Epoch
 from engine.runs.folder import RunFolder, sync_folder
 from engine.runs.state import best_epoch
+from engine.runs.warning_codes import Warn
 from engine.training.optimizers import NamedState
 
 MODEL = "model.safetensors"
@@ -216,7 +217,7 @@ def point(checkpoints: Path, link: str, name: str) -> None:
     sync_folder(checkpoints)
 
 
-def newest_sound(checkpoints: Path, on_problem: Callable[[str, str], None]) -> Path | None:
+def newest_sound(checkpoints: Path, on_problem: Warn) -> Path | None:
     """The last checkpoint whose files are what was written, which ``last`` names from then on; None if there is none.
 
     ``on_problem`` is given a code and a sentence about each that is damaged.

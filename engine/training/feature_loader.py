@@ -22,13 +22,12 @@ from engine.models.frozen_prefix import Prefix, Rows, identity
 from engine.models.registry import Classifier
 from engine.models.split import Split, bridge
 from engine.runs.folder import data_label
+from engine.runs.warning_codes import Warn
 from engine.training.distributed import ALONE, Ranks
 from engine.training.feature_store import RowStore, on_device, row_bytes
 
 ALL = slice(None)
 _MORE = 1.25  # times its part of the rows that a process has room for, since parts of batches are made equal
-
-Tell = Callable[[str, str], None]  # takes a warning's code and message
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Feed:
         config: RunConfig,
         precision: Precision,
         frozen_precision: Precision,
-        tell: Tell,
+        tell: Warn,
         check: Callable[[], None],
         fits: Fits,
         ranks: Ranks = ALONE,

@@ -45,6 +45,7 @@ from engine.runs.folder import EventLog, RunFolder
 from engine.runs.progress import Report, quiet
 from engine.runs.replay import Past
 from engine.runs.state import best_epoch
+from engine.runs.warning_codes import WarningCode
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter, Totals
 from engine.training.control import Control
@@ -357,7 +358,7 @@ class Session:
         self._take_up_optimizer(last)
         return True
 
-    def warn(self, code: str, message: str) -> None:
+    def warn(self, code: WarningCode, message: str) -> None:
         """Tell the user something that does not end the run."""
         self.log.write(Warning(code=code, message=message))
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from engine.errors import InputError, first_line
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
+from engine.runs.warning_codes import Warn
 
 
-def writer(folder: RunFolder, warn: Callable[[str, str], None]) -> Callable[[p.Event], None]:
+def writer(folder: RunFolder, warn: Warn) -> Callable[[p.Event], None]:
     """What takes a run's events. Raises InputError where TensorBoard is not installed.
 
     Where a file can't be written, ``warn`` is told once, and the run goes on without.

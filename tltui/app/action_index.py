@@ -12,7 +12,7 @@ def known_actions() -> dict[str, Bound]:
     """Every action with an id, by id."""
     # the app imports this module, and the screens over its first only when they are opened
     from tltui.app.app import TltuiApp
-    from tltui.screens import compare, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
+    from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
 
     found: dict[str, Bound] = {}
     pending: list[type] = [TltuiApp, *_widgets()]
@@ -26,4 +26,5 @@ def _widgets() -> list[type]:
     classes: list[type] = [Widget]
     for cls in classes:
         classes += [sub for sub in cls.__subclasses__() if sub not in classes]
-    return [cls for cls in classes if cls.__module__.startswith("tltui.")]
+    ours = [cls for cls in classes if cls.__module__.startswith("tltui.")]
+    return sorted(ours, key=lambda cls: (cls.__module__, cls.__qualname__))  # whatever was imported first

@@ -31,6 +31,7 @@ from tltui.runs.status import is_alive
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
 from tltui.screens.home import Home
+from tltui.screens.manual_palette import ManualPages
 from tltui.screens.messages import (
     ComparisonWanted,
     DraftWanted,
@@ -60,11 +61,13 @@ class TltuiApp(App[int]):
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    COMMANDS: ClassVar[set[type[Provider]]] = App.COMMANDS | {Actions}  # type: ignore[assignment]
+    COMMANDS: ClassVar[set[type[Provider]]] = App.COMMANDS | {Actions, ManualPages}  # type: ignore[assignment]
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+p,colon", "command_palette", "all commands", id="app.palette", priority=True, show=False),
         Binding("question_mark", "help", "keys", id="app.help"),
+        Binding("f1", "manual", "the manual, about what has the focus", id="app.manual", priority=True, show=False),
+        Binding("M", "manual", "the manual, where the terminal takes F1", id="app.manual_letter", show=False),
         Binding("q", "quit", "leave", id="app.quit"),
     ]
 
@@ -286,6 +289,18 @@ class TltuiApp(App[int]):
             return
         here = {bound.id: bound for _, bound in bound_nodes([self, self.screen, *self.screen.query("*")])}
         self.push_screen(Help(keymap.in_force(here, self._keymap), str(self._config_dir / "keymap.toml")))
+
+    def action_manual(self, topic: str = "") -> None:
+        """Open the manual at a topic, or at what has the focus; without a topic close it where it is open."""
+        from tltui.manual.topics import find  # not needed before
+        from tltui.screens.manual import Manual, location_for
+
+        if not isinstance(self.screen, Manual):
+            self.push_screen(Manual(find(topic) if topic else location_for(self.screen), self.glyphs))
+        elif location := find(topic):
+            self.screen.go_to(location)
+        else:
+            self.screen.dismiss()
 
     def _load_keymap(self) -> list[str]:
         wanted, problems = keymap.load_keymap(self._config_dir / "keymap.toml", known_actions)

@@ -11,6 +11,7 @@ import click
 
 from engine.errors import InputError
 from engine.files.escapes import printable
+from engine.runs.warning_codes import WarningCode
 from tltui.cli import json_output
 from tltui.text.glyphs import safe
 
@@ -36,7 +37,7 @@ def print_rows(console: Any, rows: Iterable[Sequence[tuple[str, str]]], styles: 
         console.print(Text.assemble(*((text, styles[style]) for text, style in row)), soft_wrap=True)
 
 
-def warn(_code: str, message: str) -> None:
+def warn(_code: WarningCode, message: str) -> None:
     """A warning of the engine, on standard error."""
     click.echo(f"warning: {safe(message, 1000)}", err=True)
 

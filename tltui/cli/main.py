@@ -12,18 +12,23 @@ from click.core import ParameterSource
 
 from engine.errors import InputError
 from engine.files.escapes import printable
+from engine.runs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from tltui.cli import experiments, info, results
 from tltui.cli import runs as running
+from tltui.cli.help import show_manual
 from tltui.cli.options import app_options, runs_dir_option
 from tltui.cli.show_run import open_app
+from tltui.manual.command_pages import PAGES
 
 DEBUG = "tltui.debug"
 
 
 class Commands(click.Group):
-    """The group of all commands: each gets ``--debug``, which shows tracebacks."""
+    """The group of all commands: each gets ``--debug``, which shows tracebacks, and names its page of the manual."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        if page := PAGES.get(name or str(cmd.name)):  # a test sees that every command has one
+            cmd.epilog = f"Manual: tltui help {page}"
         cmd.params.append(
             click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks.")
         )
@@ -34,7 +39,12 @@ def _debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or value
 
 
-@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Manual: tltui help",
+)
 @click.version_option(package_name="tltui")
 @app_options
 @runs_dir_option
@@ -57,26 +67,26 @@ def cli(ctx: click.Context, runs_dir: str | None, **appearance: Any) -> None:  #
     ctx.exit(open_app(registry.runs_folder(runs_dir), None, appearance))
 
 
-for command in (*running.COMMANDS, *results.COMMANDS, *experiments.COMMANDS, *info.COMMANDS):
+for command in (*running.COMMANDS, *results.COMMANDS, *experiments.COMMANDS, *info.COMMANDS, show_manual):
     cli.add_command(command)
 
 
 def main() -> None:
-    """The entry point: errors as one sentence on standard error, exit status as INTERFACE has it."""
+    """The entry point: errors as one sentence on standard error, exit status as ``engine.runs.exit_codes`` has it."""
     try:
         sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
     except click.ClickException as error:
         click.echo(f"tltui: {printable(error.format_message())}; `tltui --help` shows what there is", err=True)
-        sys.exit(2)
+        sys.exit(BAD_INPUT)
     except InputError as error:
-        _fail(error, 2)
+        _fail(error, BAD_INPUT)
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
-        sys.exit(0)
+        sys.exit(DONE)
     except Exception as error:
-        _fail(error, 1)
+        _fail(error, FAILED)
 
 
 def _fail(error: Exception, status: int) -> None:

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from engine.config.schema import RunConfig
+from engine.runs.warning_codes import WarningCode
 from tltui.cli import json_output
 from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working
@@ -33,7 +34,7 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
 
     told: set[str] = set()
 
-    def tell(code: str, message: str) -> None:
+    def tell(code: WarningCode, message: str) -> None:
         if message in told:  # of the data, for each network
             return
         told.add(message)

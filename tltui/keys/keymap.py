@@ -32,6 +32,8 @@ SCOPES: dict[str, tuple[str, str]] = {
     "pictures": ("Pictures", "app"),
     "experiment": ("An experiment", "app"),
     "help": ("This list", "app"),
+    "manual": ("The manual", "app"),
+    "manual_search": ("Searching the manual", "manual"),
     "folder": ("Choosing a folder", "app"),
     "network": ("Choosing a network", "app"),
 }

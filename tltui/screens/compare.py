@@ -37,6 +37,8 @@ _PAUSE = 1.0  # seconds between looks
 class Compare(Screen[None]):
     """Reads in a thread, and again as long as it is looked at, so that runs that train go on here."""
 
+    manual_topic = "experiments"
+
     CSS_PATH = "compare.tcss"
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-tall")]  # noqa: RUF012
 

@@ -35,6 +35,8 @@ _COLUMNS: dict[str, Callable[[ClassMetrics], Any]] = {
 class EvaluatePane(Vertical, can_focus=True):
     """One split at a time: matrix and classes, in a low terminal in turn; or how far confidence can be believed."""
 
+    manual_topic = "evaluation"
+
     DEFAULT_CSS = """
     EvaluatePane > #accuracy { height: auto; padding: 0 1; }
     EvaluatePane > #classes { height: 1fr; background: transparent; scrollbar-size-vertical: 1; }

@@ -57,6 +57,8 @@ class Experiment(Protocol[SomeLine]):
 class ExperimentDialog(ModalScreen[Changes | None]):
     """Runs the experiment while it is open; gives the settings to change, or None."""
 
+    manual_topic = "experiments"
+
     CSS_PATH = "../widgets/dialogs.tcss"
     DEFAULT_CSS = """
     ExperimentDialog VerticalScroll { height: 1fr; scrollbar-gutter: stable; }

@@ -22,6 +22,8 @@ _WIDE = 100
 class Help(ModalScreen[None]):
     """What each key does here; ``scopes`` are those of the widgets that the screen below has."""
 
+    manual_topic = "keys"
+
     CSS_PATH = "../widgets/dialogs.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "close", id="help.close")]

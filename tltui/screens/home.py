@@ -37,6 +37,8 @@ from tltui.widgets.title_line import TitleLine
 class Home(Screen[None]):
     """The table of runs, or two ways to begin where there are none."""
 
+    manual_topic = "quick-start"
+
     CSS_PATH = "home.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -24,6 +24,8 @@ from tltui.widgets.image_view import Kind, PictureView
 class Pictures(ModalScreen[None]):
     """A list beside the picture that the cursor is on; under it what is known of it."""
 
+    manual_topic = "evaluation"
+
     CSS_PATH = "../widgets/dialogs.tcss"
     DEFAULT_CSS = """
     Pictures #names { width: 2fr; height: 1fr; margin: 0 1 0 0; }

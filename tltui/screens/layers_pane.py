@@ -25,6 +25,8 @@ from tltui.widgets.layer_tree import LayerTree
 class LayersPane(Vertical):
     """Loads trees without making anyone wait and keeps the plan that is being edited."""
 
+    manual_topic = "freezing"
+
     DEFAULT_CSS = """
     LayersPane > #in-place-of-tree { padding: 1 2; color: $text-muted; }
     LayersPane > LayerTree { display: none; }

@@ -41,6 +41,8 @@ _SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
 class SetupPane(Vertical):
     """Wraps the form; knows which layer tree its settings mean."""
 
+    manual_topic = "settings"
+
     @dataclass
     class TreeWanted(Message):
         """The settings mean another layer tree than before."""

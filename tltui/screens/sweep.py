@@ -37,6 +37,8 @@ _LOOK = 0.5  # seconds between looks at a worker that has not begun yet
 class SweepScreen(Screen[None]):
     """Watches a sweep, whoever works on it. Leaving the screen ends the watching, not the sweep."""
 
+    manual_topic = "experiments"
+
     DEFAULT_CSS = """
     SweepScreen TrialsTable { height: 1fr; margin: 0 1; background: transparent; scrollbar-size-vertical: 1; }
     SweepScreen #found { height: auto; max-height: 55%; margin: 1 1; scrollbar-size-vertical: 1; }

@@ -33,6 +33,8 @@ _PAUSE = 0.1  # seconds without a key press before a large space, which takes a 
 class SweepForm(ModalScreen[Filled | None]):
     """Gives what was filled in, checked, or None."""
 
+    manual_topic = "experiments"
+
     CSS_PATH = "../widgets/dialogs.tcss"
     DEFAULT_CSS = """
     SweepForm .row { height: 1; }

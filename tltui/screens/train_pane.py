@@ -15,6 +15,8 @@ from tltui.widgets.curves import Curves
 class TrainPane(Vertical):
     """Curves, and below them the last warning."""
 
+    manual_topic = "training"
+
     DEFAULT_CSS = """
     TrainPane > Curves { height: 1fr; }
     TrainPane > #warning { height: auto; max-height: 2; color: $text-warning; }

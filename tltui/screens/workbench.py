@@ -56,6 +56,8 @@ _IDLE = 1.0
 class Workbench(Screen[None]):
     """Shows either a draft that can be run, or a run that is followed."""
 
+    manual_topic = "training"
+
     CSS_PATH = "workbench.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 (Textual declares them as instance variables)
     VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]  # noqa: RUF012

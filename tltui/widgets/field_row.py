@@ -87,6 +87,11 @@ class FieldRow(Horizontal):
         yield self._hint
 
     @property
+    def manual_topic(self) -> str:
+        """What the manual is asked for where the setting has the focus."""
+        return self.key
+
+    @property
     def editor(self) -> Widget:
         """The widget that takes the keys."""
         return self._editor

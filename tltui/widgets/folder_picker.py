@@ -29,6 +29,8 @@ _LIKE, _IMBALANCED = 1.5, 5
 class FolderPicker(ModalScreen[Path | None]):
     """Type a path or walk through the folders; ``enter`` chooses what the preview shows."""
 
+    manual_topic = "data"
+
     CSS_PATH = "dialogs.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [

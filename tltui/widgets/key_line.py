@@ -55,6 +55,11 @@ WORDS: dict[str, str] = {
     "compare.leave": "runs",
     "compare.other": "accuracy or loss",
     "compare.right": "more columns",
+    "manual.follow": "follow",
+    "manual.next_link": "next link",
+    "manual.search": "search",
+    "manual.list": "pages",
+    "manual.back": "back",
     "app.quit": "quit",
 }
 _ALWAYS = {"app.palette": "commands", "app.help": "help"}

@@ -26,6 +26,8 @@ _WEIGHTS = {"here": "here", "download": "to download", "none": "none"}
 class ModelPicker(ModalScreen[str | None]):
     """Type to narrow, up and down to pick, ``enter`` to choose."""
 
+    manual_topic = "models"
+
     CSS_PATH = "dialogs.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from engine.models import registry, stage_features
 from engine.models.layer_tree import stages
 from engine.process.dry_run import rehearsal
 from engine.runs.progress import Report
+from engine.runs.warning_codes import Warn
 from engine.training.session import Session
 
 MOST_TRAIN, MOST_VAL = 2000, 1000  # pictures that probes see; more move an accuracy by less than its own error
@@ -38,7 +39,7 @@ _INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, 
 Features = npt.NDArray[np.float32]
 
 
-def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Callable[[str, str], None]) -> Probed:
+def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Warn) -> Probed:
     """Probe each network on the config's pictures, and advise how to train the one that fits best.
 
     No run is made. ``tell`` takes a warning's code and message. Raises InputError for what can't be used and Stopped

@@ -11,6 +11,7 @@ from engine.experiments.lr_range_test.rollback import trial
 from engine.experiments.lr_range_test.sweep import Rates, sweep
 from engine.process.dry_run import rehearsal
 from engine.runs.progress import Report
+from engine.runs.warning_codes import Warn
 from engine.training.loop import make_criterion
 from engine.training.session import Session
 
@@ -68,7 +69,7 @@ class _Test:
         return losses
 
 
-def find_for(config: RunConfig, report: Report, listen: Listen, tell: Callable[[str, str], None]) -> Found:
+def find_for(config: RunConfig, report: Report, listen: Listen, tell: Warn) -> Found:
     """Test the rates of a run with these settings, that is not made: it would begin with the same weights.
 
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or

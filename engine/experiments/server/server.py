@@ -22,13 +22,13 @@ from engine.experiments.lr_range_test.curve import Tried
 from engine.experiments.server.json_lines import Line, ProbeLine, RatesLine
 from engine.process.worker import give_way
 from engine.runs.progress import Report, Throttled
+from engine.runs.warning_codes import Warn, WarningCode
 from engine.system.devices import check_libraries
 
 Write = Callable[[Line[Any]], None]
-Tell = Callable[[str, str], None]
 
 
-def _range_test(config: RunConfig, report: Report, tell: Tell, write: Write) -> RatesLine:
+def _range_test(config: RunConfig, report: Report, tell: Warn, write: Write) -> RatesLine:
     from engine.experiments.lr_range_test.test import find_for
 
     def listen(tried: Tried) -> None:
@@ -37,7 +37,7 @@ def _range_test(config: RunConfig, report: Report, tell: Tell, write: Write) -> 
     return RatesLine(found=find_for(config, report, listen, tell))
 
 
-def _probe(config: RunConfig, report: Report, tell: Tell, _write: Write) -> ProbeLine:
+def _probe(config: RunConfig, report: Report, tell: Warn, _write: Write) -> ProbeLine:
     from engine.experiments.linear_probe.probe import probe_for
 
     return ProbeLine(found=probe_for(config, [config.model.name], report, tell))
@@ -58,7 +58,7 @@ def main(experiment: str) -> int:
     def report(activity: str, done: int, total: int, _unit: str) -> None:
         write(Line(activity=activity, done=done, total=total))
 
-    def tell(_code: str, message: str) -> None:
+    def tell(_code: WarningCode, message: str) -> None:
         write(Line(warning=message))
 
     try:

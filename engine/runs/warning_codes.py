@@ -1,0 +1,66 @@
+"""The codes of warnings, and what each means. Imports no torch.
+
+A code is stable, for scripts. A new one has a name in ``WarningCode`` and a sentence in ``MEANINGS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+WarningCode = Literal[
+    "best_lost",
+    "cache_full",
+    "cache_memory_full",
+    "cache_too_small",
+    "cache_unusable",
+    "checkpoint_damaged",
+    "checkpoint_failed",
+    "class_missing",
+    "commands_refused",
+    "data_changed",
+    "forgetting",
+    "head_frozen",
+    "leakage",
+    "log_waits",
+    "not_cut",
+    "not_written",
+    "out_of_memory",
+    "random_layers_frozen",
+    "rolled_back",
+    "start_unknown",
+    "step_skipped",
+    "tries_again",
+    "weights_do_not_fit",
+    "weights_not_finite",
+]
+
+Warn = Callable[[WarningCode, str], None]
+"""Takes a warning's code and its message."""
+
+MEANINGS: Mapping[WarningCode, str] = {
+    "best_lost": "The best epoch's checkpoint is damaged or gone; the last one is evaluated instead.",
+    "cache_full": "The cache folder has reached its limit and all of it is in use; new entries stay in memory.",
+    "cache_memory_full": "Neither the cache folder nor memory has room; the rest is computed again in each epoch.",
+    "cache_too_small": "The features need more than the cache may hold; the frozen prefix runs again in each epoch.",
+    "cache_unusable": "The cache folder can't be read or written; features are computed again, or stay in memory.",
+    "checkpoint_damaged": "A checkpoint does not match its checksums; the one before it is used.",
+    "checkpoint_failed": "A checkpoint could not be written; earlier checkpoints are kept and training continues.",
+    "class_missing": "A split has no image of a class, so the metrics leave that class out.",
+    "commands_refused": "commands.jsonl belongs to someone else or others can write to it; no command is applied.",
+    "data_changed": "Images were added or removed since the run began; added ones are left out of all splits.",
+    "forgetting": "A stage lost much of its pretrained features in one epoch; a lower learning rate helps.",
+    "head_frozen": 'The new classifier is frozen and stays random; add "train head" to freeze.rules.',
+    "leakage": "Near-duplicate images are in two splits, so the metrics are too good.",
+    "log_waits": "Events can't be written and wait in memory; training continues.",
+    "not_cut": "The model could not be cut into frozen prefix and trainable suffix; frozen layers run in each epoch.",
+    "not_written": "A file of the run, such as predictions.csv, could not be written; the run continues without it.",
+    "out_of_memory": "A batch did not fit into memory; it goes through the model in smaller parts.",
+    "random_layers_frozen": "Layers without pretrained weights are frozen and stay random.",
+    "rolled_back": "A loss or gradient was non-finite; the run returned to its last checkpoint.",
+    "start_unknown": "The initial weights can't be made again, so weight change and forgetting are not measured.",
+    "step_skipped": "A loss or gradient was non-finite; the step was skipped.",
+    "tries_again": "Steps before a failure are computed again with the present settings.",
+    "weights_do_not_fit": "Tensors of the weights file are missing, unexpected or of another shape.",
+    "weights_not_finite": "The weights file holds NaN or infinity; load other weights.",
+}

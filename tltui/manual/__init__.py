@@ -1,0 +1,1 @@
+"""The manual: one Markdown page a topic, beside these modules, which list, find and draw them."""

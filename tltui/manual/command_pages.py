@@ -1,0 +1,31 @@
+"""The page of the manual for each command, which its ``--help`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PAGES: Mapping[str, str] = {
+    "attach": "training",
+    "cache": "caching",
+    "compare": "experiments",
+    "completion": "commands",
+    "datasets": "data",
+    "demo": "quick-start",
+    "doctor": "troubleshooting",
+    "evaluate": "evaluation",
+    "export": "export",
+    "help": "commands",
+    "inspect": "models",
+    "lr-find": "experiments",
+    "models": "models",
+    "new": "quick-start",
+    "predict": "export",
+    "probe": "experiments",
+    "report": "evaluation",
+    "resume": "training",
+    "runs": "training",
+    "steer": "training",
+    "stop": "training",
+    "sweep": "experiments",
+    "train": "training",
+}

@@ -1,0 +1,141 @@
+"""Rich's Markdown as pages have it: headings at the left, code as it is, all text with its line in the source."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from markdown_it.token import Token
+from rich import box
+from rich import markdown as rich_markdown
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Markdown, MarkdownContext, MarkdownElement
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text, TextType
+
+SOURCE_LINE = "source_line"
+"""The key in a style's meta under which text carries its line, from 0."""
+
+
+def _at(token: Token) -> int | None:
+    return token.map[0] if token.map else None
+
+
+class _Placed(MarkdownElement):
+    """An element whose text knows its line in the source."""
+
+    line: int | None = None
+
+    def on_text(self, context: MarkdownContext, text: TextType) -> None:
+        if self.line is None:
+            super().on_text(context, text)
+            return
+        context.enter_style(Style(meta={SOURCE_LINE: self.line}))
+        super().on_text(context, text)
+        context.leave_style()
+
+
+class _Heading(_Placed, rich_markdown.Heading):
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _Heading:
+        heading = (_Heading if token.tag in ("h1", "h2") else _EntryHeading)(token.tag)
+        heading.line = _at(token)
+        return heading
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.text
+
+
+class _EntryHeading(_Heading):
+    """Stands directly over its text, so that more entries have room on a screen."""
+
+    new_line = False
+
+
+class _Paragraph(_Placed, rich_markdown.Paragraph):
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _Paragraph:
+        paragraph = cls(justify="left")
+        paragraph.line = _at(token)
+        return paragraph
+
+
+class _Row(rich_markdown.TableRowElement):
+    line: int | None = None
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _Row:
+        row = cls()
+        row.line = _at(token)
+        return row
+
+
+class _Cell(_Placed, rich_markdown.TableDataElement):
+    def on_enter(self, context: MarkdownContext) -> None:
+        super().on_enter(context)
+        row = context.stack[-2]
+        self.line = row.line if isinstance(row, _Row) else None
+
+
+class _Table(rich_markdown.TableElement):
+    """A line under the head, none around."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style="markdown.table.border")
+        head = self.header.row if self.header else None
+        for column in head.cells if head else ():
+            table.add_column(column.content, header_style="markdown.table.header")
+        for row in self.body.rows if self.body else ():
+            table.add_row(*(cell.content for cell in row.cells))
+        yield table
+
+
+class _Item(rich_markdown.ListItem):
+    def render_bullet(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self.elements, options.update(width=options.max_width - 2), style=self.style)
+        for number, line in enumerate(lines):
+            yield Segment(("- " if options.ascii_only else "• ") if number == 0 else "  ")
+            yield from line
+            yield Segment.line()
+
+
+class _Code(rich_markdown.CodeBlock):
+    """Lines of code as they are; those that are too long go on below."""
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _Code:
+        code = cls("text", "")
+        code.line = _at(token)
+        return code
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inside = options.update(width=max(options.max_width - 2, 1))
+        for number, code in enumerate(str(self.text).rstrip().splitlines(), 1):
+            style = console.get_style("markdown.code_block")
+            style += Style(meta={SOURCE_LINE: self.line + number}) if self.line is not None else Style()
+            for line in console.render_lines(Text(code, style, overflow="fold"), inside, pad=False):
+                yield Segment("  ")
+                yield from line
+                yield Segment.line()
+
+
+class PageMarkdown(Markdown):
+    """A page of the manual."""
+
+    elements: ClassVar[dict[str, Any]] = {
+        **Markdown.elements,
+        "heading_open": _Heading,
+        "paragraph_open": _Paragraph,
+        "table_open": _Table,
+        "tr_open": _Row,
+        "td_open": _Cell,
+        "th_open": _Cell,
+        "list_item_open": _Item,
+        "fence": _Code,
+        "code_block": _Code,
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.parsed = [token for token in self.parsed if token.type != "html_block"]

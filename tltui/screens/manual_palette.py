@@ -1,0 +1,29 @@
+"""The pages of the manual in the command palette."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from tltui.manual.pages import pages, plain
+
+
+class ManualPages(Provider):
+    """Each page by its title."""
+
+    async def discover(self) -> Hits:
+        for title, summary, run in self._commands():
+            yield DiscoveryHit(title, run, help=summary)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for title, summary, run in self._commands():
+            if (score := matcher.match(title)) > 0:
+                yield Hit(score, matcher.highlight(title), run, help=summary)
+
+    def _commands(self) -> Iterator[tuple[str, str, partial[object]]]:
+        for page in pages().values():
+            run = partial(self.app.run_action, f"app.manual({page.id!r})")
+            yield f"Manual: {page.title}", plain(page.summary), run
