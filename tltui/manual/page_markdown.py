@@ -103,6 +103,8 @@ class _Item(rich_markdown.ListItem):
 class _Code(rich_markdown.CodeBlock):
     """Lines of code as they are; those that are too long go on below."""
 
+    line: int | None = None
+
     @classmethod
     def create(cls, markdown: Markdown, token: Token) -> _Code:
         code = cls("text", "")
