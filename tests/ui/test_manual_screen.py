@@ -235,6 +235,32 @@ def test_another_pager_begins_at_the_entry():
     assert b"\x1b[1" in terminal.seen
 
 
+F1 = "\x1bOP"
+
+
+@pytest.mark.parametrize("no_colour", [{}, {"NO_COLOR": "1"}])
+def test_f1_of_a_terminal_with_sixteen_colours_opens_it_in_colours_that_can_be_seen(
+    tmp_path: Path, no_colour: dict[str, str]
+):
+    command = [sys.executable, "-m", "tltui", "--runs-dir", str(tmp_path), "--no-mouse"]
+    environment = {"TERM": "xterm", "COLORTERM": "", "XDG_CONFIG_HOME": str(tmp_path / "config"), **no_colour}
+    terminal = Terminal(command, 60, 20, **environment)
+    try:
+        terminal.wait_for("no runs yet")
+        terminal.press(F1)
+        terminal.wait_for("Quick start")
+        assert terminal.invisible == ""
+        assert no_colour or terminal.left_to_the_terminal == ""
+        terminal.press("\t")
+        terminal.wait_for("enter follow")
+        assert terminal.invisible == ""
+        assert no_colour or terminal.left_to_the_terminal == ""
+        terminal.press("qq")  # the first closes the manual
+        assert terminal.end_of_program() == 0
+    finally:
+        terminal.kill()
+
+
 def test_a_terminal_without_colours_gets_none():
     terminal = help_on_a_terminal("optimizer.lr", PAGER="head -3", TERM="dumb")
     assert terminal.end_of_program() == 0
