@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import Hit, Hits, Provider
 
 from tltui.manual.pages import pages, plain
 
 
 class ManualPages(Provider):
-    """Each page by its title."""
-
-    async def discover(self) -> Hits:
-        for title, summary, run in self._commands():
-            yield DiscoveryHit(title, run, help=summary)
+    """Each page by its title, once something is typed: the list of all commands is long enough."""
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
