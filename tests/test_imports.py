@@ -39,6 +39,11 @@ def test_help_imports_neither_heavy_libraries_nor_pydantic():
     assert not modules_after(code) & {*HEAVY, "pydantic", "textual"}
 
 
+def test_the_app_starts_without_the_manual():
+    found = modules_after("import tltui.app, tltui.cli, tltui.screens.home")
+    assert not found & {"markdown_it", "rich.markdown", "tltui.manual.topics", "tltui.manual_reference"}
+
+
 def test_the_engine_knows_no_terminal():
     assert not modules_after("import engine.process.run, engine.process.worker") & {
         "tltui",

@@ -442,6 +442,7 @@ def test_every_command_has_help_with_an_example(tltui: CommandLine):
         shown = tltui(name, "--help")
         assert shown.returncode == 0
         assert "Example:  " in shown.stdout or "Example:" in shown.stdout
+        assert shown.stdout.splitlines()[-1].strip().startswith("Manual: tltui help ")
 
 
 def test_a_reader_that_leaves_is_no_error(tltui: CommandLine):

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from tests.compared_runs import write_runs
 from tltui.screens.compare import Compare
 from tltui.screens.home import Home
+from tltui.screens.manual import Manual
 from tltui.screens.workbench import Workbench
 from tltui.widgets.layer_rows import LayerRows
 
@@ -56,5 +57,20 @@ def test_a_comparison_looks_as_it_did(
         await until(pilot, lambda: "0002" in pilot.app.export_screenshot())
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, Compare) and "McNemar" in pilot.app.export_screenshot())
+
+    assert snap_compare(app_on(tmp_path, theme="tltui-dark"), terminal_size=size, run_before=settle)
+
+
+@pytest.mark.parametrize("view", ["page", "list", "search"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_manual_looks_as_it_did(
+    size: tuple[int, int], view: str, tmp_path: Path, snap_compare: Callable[..., bool]
+):
+    async def settle(pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, Home))
+        await pilot.app.run_action("manual('themes')")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Manual) and "Themes" in pilot.app.export_screenshot())
+        await pilot.press(*{"page": [], "list": ["left"], "search": ["slash", *".toml"]}[view])
+        await until(pilot, lambda: view != "search" or "found" in pilot.app.export_screenshot())
 
     assert snap_compare(app_on(tmp_path, theme="tltui-dark"), terminal_size=size, run_before=settle)

@@ -58,12 +58,12 @@ def show_manual(topic: str | None) -> None:
 def _print_pages() -> None:
     from rich.table import Table
 
-    from tltui.manual.pages import pages
+    from tltui.manual.pages import pages, plain
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     for page in pages().values():
-        table.add_row(page.id, page.summary)
+        table.add_row(page.id, plain(page.summary))
     console().print(table)
     click.echo("\nRead a page, or what it says on a command, setting, event or warning code: tltui help TOPIC")
 

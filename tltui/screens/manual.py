@@ -90,6 +90,12 @@ class Manual(Screen[None]):
         else:
             self.action_page()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The list from the page, the page from the list."""
+        if action in ("list", "page"):
+            return self._list.has_focus == (action == "page") and not self.has_class("-search")
+        return True
+
     # Pages
 
     def show(self, location: Location) -> None:
@@ -147,6 +153,7 @@ class Manual(Screen[None]):
     @on(events.DescendantFocus)
     def _list_in_focus(self) -> None:
         self.set_class(self._list.has_focus, "-list")
+        self.refresh_bindings()
 
     # Searching
 
@@ -173,7 +180,7 @@ class Manual(Screen[None]):
         start = max(hit.start - _BEFORE, 0) if hit.end > _BEFORE * 2 else 0
         before = (self._glyphs.ellipsis if start else "") + hit.text[start : hit.start]
         words = (hit.text[hit.start : hit.end], "bold underline")
-        return Content.assemble((f"{hit.page:<{_NAME}}", "$text-muted"), before, words, hit.text[hit.end :])
+        return Content.assemble(f"{hit.page:<{_NAME}}", before, words, hit.text[hit.end :])
 
     @on(OptionList.OptionSelected, "#found")
     def _hit_chosen(self, event: OptionList.OptionSelected) -> None:
@@ -205,4 +212,4 @@ class Manual(Screen[None]):
 
 
 def _row_of(page: Page) -> Option:
-    return Option(Content.assemble(f"{page.id:<{_NAME}}", (plain(page.summary), "$text-muted")), id=page.id)
+    return Option(Content(f"{page.id:<{_NAME}}{plain(page.summary)}"), id=page.id)

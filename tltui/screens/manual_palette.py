@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import Hit, Hits, Provider
 
 from tltui.manual.pages import pages, plain
 
 
 class ManualPages(Provider):
-    """Each page by its title."""
-
-    async def discover(self) -> Hits:
-        for title, summary, run in self._commands():
-            yield DiscoveryHit(title, run, help=summary)
+    """Each page by its title, once something is typed: the list of all commands is long enough."""
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
@@ -23,7 +20,7 @@ class ManualPages(Provider):
             if (score := matcher.match(title)) > 0:
                 yield Hit(score, matcher.highlight(title), run, help=summary)
 
-    def _commands(self) -> Iterator[tuple[str, str, partial[object]]]:
+    def _commands(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
         for page in pages().values():
             run = partial(self.app.run_action, f"app.manual({page.id!r})")
             yield f"Manual: {page.title}", plain(page.summary), run

@@ -59,6 +59,7 @@ WORDS: dict[str, str] = {
     "manual.next_link": "next link",
     "manual.search": "search",
     "manual.list": "pages",
+    "manual.page": "page",
     "manual.back": "back",
     "app.quit": "quit",
 }
