@@ -12,7 +12,7 @@ import platformdirs
 from PIL import Image
 
 from engine.config import DataConfig
-from engine.data.source import Picture, Source
+from engine.data.source import Picture, Source, distinct
 from engine.errors import InputError, first_line
 
 _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
@@ -81,7 +81,7 @@ def torchvision_source(config: DataConfig) -> Source:
         dataset, at = places[index]
         return dataset[at][0]
 
-    return Source(_classes(next(iter(parts.values())), pictures), pictures, open_picture)
+    return Source(distinct(_classes(next(iter(parts.values())), pictures)), pictures, open_picture)
 
 
 def is_here(name: str, path: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from engine.csv_tables import TableError
 from engine.data.decoding import decode, open_one, read_file
 from engine.data.loaders import middle
 from engine.data.source import Source
@@ -63,8 +63,8 @@ def _noise(preprocessing: Preprocessing) -> Samples:
 
 def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:
     """A split's name and the positions of its pictures in ``source``; all of them where splits.csv tells nothing."""
-    with suppress(OSError, ValueError, KeyError, csv.Error), open_regular(folder.splits, follow=False) as file:
-        members = members_of(read_splits(file.read().decode()), source.pictures)
+    with suppress(OSError, TableError), open_regular(folder.splits, follow=False) as file:
+        members = members_of(read_splits(file.read()), source.pictures)
         for split in ("test", "val"):
             if members[split]:
                 return split, members[split]
