@@ -143,7 +143,7 @@ def _labels(name: str, dataset: Any) -> list[int]:  # noqa: ANN401
     Raises InputError where a label is not one whole number.
     """
     attributes = ("targets", "labels", "_labels", "y")
-    values = next((found for key in attributes if (found := getattr(dataset, key, None)) is not None), None)
+    values: Any = next((found for key in attributes if (found := getattr(dataset, key, None)) is not None), None)
     samples = getattr(dataset, "_samples", None)
     if values is None and isinstance(samples, list):
         values = [sample[1] for sample in samples]

@@ -39,7 +39,7 @@ def write(path: Path, classes: list[str]) -> list[Pictured]:
         file.write(paths, labels, probabilities)
     assert not file.problem
     return [
-        Pictured(f"{row}.png", classes[true], classes[predicted], pytest.approx(0.9 - 0.001 * row))
+        Pictured(f"{row}.png", classes[true], classes[predicted], round(0.9 - 0.001 * row, 6))
         for row, (true, predicted) in enumerate(wrong)
     ]
 

@@ -35,9 +35,9 @@ def read_answers(table: Path) -> Iterator[Answer]:
     """The rows of a predictions.csv, one after the other. Raises NotComparable where that is no such table."""
     try:
         with open_regular(table) as file:
-            table = read_table(decoded(file), _NEEDED)
-            path, true, predicted = (table.heading.index(name) for name in _NEEDED)
-            for _, row in table.rows:
+            found = read_table(decoded(file), _NEEDED)
+            path, true, predicted = (found.heading.index(name) for name in _NEEDED)
+            for _, row in found.rows:
                 yield Answer(row[path], row[true], row[true] == row[predicted])
     except FileNotFoundError:
         raise NotComparable("has no predictions.csv") from None
