@@ -64,12 +64,16 @@ def in_force(config: RunConfig, number: int) -> RunConfig:
 
 def check_plans(config: RunConfig, model: Mapping[str, Any]) -> None:
     """Raises InputError for a freeze plan, of the run or of one of its phases, that does not fit the layer tree."""
-    decide_model(config.freeze.rules, model)
     for number, phase in enumerate(config.recipe.phases, 1):
         try:
             decide_model(phase.rules, model)
         except InputError as error:
-            raise InputError(f"phase {number} of recipe.phases: {error}") from None
+            raise InputError(
+                f"phase {number} of recipe.phases: {error}; change its rules to those of {model['name']}, or train "
+                "without phases by recipe.phases = []"
+            ) from None
+    # Those of the first phase, too, until a command changes them.
+    decide_model(config.freeze.rules, model)
 
 
 def in_words(phase: Phase) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,16 @@ class Source:
     file: Callable[[int], Path] | None = None
 
 
+def distinct(classes: Sequence[str]) -> list[str]:
+    """Class names, numbered where several are written alike: ``crane``, ``crane (2)``."""
+    names: dict[str, None] = {}
+    for name in classes:
+        numbered = (f"{name} ({number})" for number in itertools.count(2))
+        free = (new for new in numbered if new not in names and new not in classes)
+        names[next(free) if name in names else name] = None
+    return list(names)
+
+
 def from_files(classes: list[str], pictures: list[Picture], file: Callable[[int], Path]) -> Source:
     """A source whose pictures are files."""
-    return Source(classes, pictures, lambda index: Image.open(file(index)), file)
+    return Source(distinct(classes), pictures, lambda index: Image.open(file(index)), file)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from engine.data import torchvision_source
 from engine.data.folder_source import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
 from engine.data.source import Picture, Source, from_files
 from engine.errors import InputError
+from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.escapes import name_of, printable
 from engine.files.safe_open import open_regular
 
@@ -56,23 +55,21 @@ def csv_source(config: DataConfig) -> Source:
     rows: list[tuple[str, str, str]] = []
     try:
         with open_regular(table) as file:
-            reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-            columns = reader.fieldnames or []
-            if not {"path", "label"} <= set(columns):
-                raise InputError(f"{table}: needs the columns path and label, has {', '.join(columns) or 'none'}")
-            for row in reader:
-                split = row.get("split") or ""
+            found = read_table(decoded(file), ("path", "label"))
+            columns = [found.column(name) for name in ("path", "label", "split")]
+            for row in found.rows:
+                path, label, split = map(row.cell, columns)
                 if split and split not in SPLIT_FOLDERS:
-                    raise InputError(f'{table}, line {reader.line_num}: split is "{split}"; write train, val or test')
-                if not row["path"] or not row["label"]:
-                    raise InputError(f"{table}, line {reader.line_num}: path or label is empty")
-                if "\0" in row["path"]:
-                    raise InputError(f"{table}, line {reader.line_num}: no path of a file holds a zero byte")
-                rows.append((row["path"], row["label"], SPLIT_FOLDERS.get(split, "")))
+                    raise InputError(f'{table}, line {row.line}: split is "{split}"; write train, val or test')
+                if not path or not label:
+                    raise InputError(f"{table}, line {row.line}: path or label is empty")
+                if "\0" in path:
+                    raise InputError(f"{table}, line {row.line}: no path of a file holds a zero byte")
+                rows.append((path, label, SPLIT_FOLDERS.get(split, "")))
     except OSError as error:
         raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: not a csv file in UTF-8 ({error})") from None
+    except TableError as error:
+        raise InputError(f"{table}: {error}") from None
     if any(split for *_, split in rows) and not all(split for *_, split in rows):
         raise InputError(f"{table}: the column split is filled in some rows only; fill it in all or in none")
     classes = sorted({label for _, label, _ in rows})

@@ -13,6 +13,7 @@ from engine.config.schema import DataConfig
 from engine.data.source import Picture
 from engine.errors import InputError
 from engine.files.csv_cells import path_cell, text_cell
+from engine.files.csv_tables import TableError, decoded, read_table
 from engine.runs.folder import write_or_warn
 from engine.runs.warning_codes import Warn
 
@@ -68,17 +69,20 @@ def keep_splits(
 
     Returns the splits in force. No picture ever changes from one to another: what is new since is left out.
     """
-    wanted = _table(splits, pictures, classes)
+    wanted = _table(splits, pictures, classes).encode()
     try:
-        found = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
-        found = ""
+        found = path.read_bytes()
+    except OSError:
+        found = b""
     if found == wanted:
         return splits
     if not found:
-        write_or_warn(path, wanted.encode(), warn)
+        write_or_warn(path, wanted, warn)
         return splits
-    known = read_splits(found)
+    try:
+        known = read_splits(found)
+    except TableError as error:
+        raise InputError(f"{path}: {error}, or remove the file to split the images anew") from None
     kept = members_of(known, pictures)
     there = sum(map(len, kept.values()))
     warn(
@@ -89,9 +93,16 @@ def keep_splits(
     return {name: members for name, members in kept.items() if members}
 
 
-def read_splits(table: str) -> dict[str, str]:
-    """The split of each path, from the content of a splits.csv. Raises KeyError for another table."""
-    return {row["path"]: row["split"] for row in csv.DictReader(io.StringIO(table, newline=""))}
+def read_splits(content: bytes) -> dict[str, str]:
+    """The split of each path, from the content of a splits.csv. Raises TableError for another table."""
+    table = read_table(decoded(io.BytesIO(content)), ("path", "split"))
+    path, split = table.column("path"), table.column("split")
+    known: dict[str, str] = {}
+    for row in table.rows:
+        if row.cell(split) not in SPLITS:
+            raise TableError(f'line {row.line}: split is "{row.cell(split)}"; write {", ".join(SPLITS)}')
+        known[row.cell(path)] = row.cell(split)
+    return known
 
 
 def members_of(known: Mapping[str, str], pictures: Sequence[Picture]) -> dict[str, list[int]]:

@@ -12,8 +12,9 @@ import platformdirs
 from PIL import Image
 
 from engine.config.schema import DataConfig
-from engine.data.source import Picture, Source
+from engine.data.source import Picture, Source, distinct
 from engine.errors import InputError, first_line
+from engine.files.escapes import printable
 
 _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 
@@ -73,7 +74,7 @@ def torchvision_source(config: DataConfig) -> Source:
     pictures = [
         Picture(f"{split or 'all'}-{index:06}", label, split)
         for split, dataset in parts.items()
-        for index, label in enumerate(_labels(dataset))
+        for index, label in enumerate(_labels(config.name, dataset))
     ]
     places = [(dataset, index) for dataset in parts.values() for index in range(len(dataset))]
 
@@ -81,7 +82,7 @@ def torchvision_source(config: DataConfig) -> Source:
         dataset, at = places[index]
         return dataset[at][0]
 
-    return Source(_classes(next(iter(parts.values())), pictures), pictures, open_picture)
+    return Source(distinct(_classes(next(iter(parts.values())), pictures)), pictures, open_picture)
 
 
 def is_here(name: str, path: str) -> bool:
@@ -114,7 +115,7 @@ def _construct(name: str, root: Path, options: dict[str, Any], *, download: bool
     from torchvision import datasets
 
     kind = getattr(datasets, name)
-    takes = inspect.signature(kind).parameters
+    takes = _parameters(kind)
     given: dict[str, Any] = dict(options)
     if "root" in takes:
         given["root"] = str(root)
@@ -125,16 +126,44 @@ def _construct(name: str, root: Path, options: dict[str, Any], *, download: bool
     return kind(**given)
 
 
-def _labels(dataset: Any) -> list[int]:  # noqa: ANN401
-    """All labels, where possible without decoding a picture: datasets keep them under different names."""
-    for attribute in ("targets", "labels", "_labels", "y"):
-        values = getattr(dataset, attribute, None)
-        if values is not None:
-            return [int(value) for value in values]
+def _parameters(kind: type) -> set[str]:
+    """The names of what a dataset is made with, also of those that it hands on to its base class."""
+    names: set[str] = set()
+    for base in kind.__mro__[:-1]:
+        takes = inspect.signature(base.__init__).parameters
+        names.update(takes)
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values()):
+            break
+    return names
+
+
+def _labels(name: str, dataset: Any) -> list[int]:  # noqa: ANN401
+    """All labels, where possible without decoding a picture: datasets keep them under different names.
+
+    Raises InputError where a label is not one whole number.
+    """
+    attributes = ("targets", "labels", "_labels", "y")
+    values: Any = next((found for key in attributes if (found := getattr(dataset, key, None)) is not None), None)
     samples = getattr(dataset, "_samples", None)
-    if isinstance(samples, list):
-        return [int(sample[1]) for sample in samples]
-    return [int(dataset[index][1]) for index in range(len(dataset))]
+    if values is None and isinstance(samples, list):
+        values = [sample[1] for sample in samples]
+    if values is None:
+        values = [dataset[index][1] for index in range(len(dataset))]
+    elif getattr(values, "ndim", 1) == 2 and values.shape[0] and _label(name, dataset[0][1]) == values[0][0]:
+        values = values[:, 0]  # QMNIST keeps writers and sources beside the class, and gives the class alone
+    return [_label(name, value) for value in values]
+
+
+def _label(name: str, value: Any) -> int:  # noqa: ANN401
+    try:
+        if (number := int(value)) == value:
+            return number
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        pass
+    raise InputError(
+        f"torchvision's {name} has labels that are not one class number each, as {printable(str(value))[:40]}; choose "
+        "another data.name, or use its files as class folders"
+    )
 
 
 def _classes(dataset: Any, pictures: list[Picture]) -> list[str]:  # noqa: ANN401

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import torch
 
-from engine.files.csv_cells import path_cell, text_cell
+from engine.files.csv_cells import PREDICTION_COLUMNS, class_columns, path_cell, text_cell
 
 
 class PredictionsFile:
@@ -24,6 +24,7 @@ class PredictionsFile:
         self._path = path
         self._temporary = path.with_name(f".{path.name}")
         self._classes = [text_cell(name) for name in classes]
+        self._columns = class_columns(classes)
         self._file: TextIO | None = None
         self.problem = ""
 
@@ -40,7 +41,7 @@ class PredictionsFile:
             self._file = self._temporary.open("w", newline="", encoding="utf-8")
         except OSError as error:
             self._fail(error)
-        self._rows([["path", "true", "predicted", *self._classes]])
+        self._rows([[*PREDICTION_COLUMNS, *self._columns]])
         return self
 
     def __exit__(self, problem: type[BaseException] | None, *_rest: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from engine.data.splits import members_of, read_splits
 from engine.data.torchvision_source import is_here
 from engine.errors import InputError
 from engine.evaluation.load_run import Trained
+from engine.files.csv_tables import TableError
 from engine.files.safe_open import open_regular
 from engine.models.architecture import Preprocessing
 from engine.runs.folder import RunFolder
@@ -63,8 +63,8 @@ def _noise(preprocessing: Preprocessing) -> Samples:
 
 def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:
     """A split's name and the positions of its pictures in ``source``; all of them where splits.csv tells nothing."""
-    with suppress(OSError, ValueError, KeyError, csv.Error), open_regular(folder.splits, follow=False) as file:
-        members = members_of(read_splits(file.read().decode()), source.pictures)
+    with suppress(OSError, TableError), open_regular(folder.splits, follow=False) as file:
+        members = members_of(read_splits(file.read()), source.pictures)
         for split in ("test", "val"):
             if members[split]:
                 return split, members[split]

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
+PREDICTION_COLUMNS = ("path", "true", "predicted")
+"""Of predictions.csv; those after them are of the classes, in their order."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -11,8 +17,35 @@ def path_cell(path: str) -> str:
 
 
 def text_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: ``=1+1`` → ``'=1+1``, as spreadsheets mark text; numbers stay."""
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+    """Text that no spreadsheet takes for a formula: ``=1+1`` → ``'=1+1``, as spreadsheets mark text; numbers stay.
+
+    Different texts stay different: ``'=1+1`` → ``''=1+1``.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) and not _is_number(text) else text
+
+
+def class_columns(classes: Sequence[str]) -> list[str]:
+    """The names of the columns that hold classes' probabilities in predictions.csv: those of the classes.
+
+    A name that another column has, or that differs from it by blanks only, becomes ``p(NAME)``, or ``p(NAME)#2`` …
+    """
+    taken = {_without_blanks(name) for name in PREDICTION_COLUMNS}
+    columns: dict[int, str] = {}
+    plain = [text_cell(name) for name in classes]
+    for at in sorted(range(len(plain)), key=lambda at: plain[at] != _without_blanks(plain[at])):
+        if (key := _without_blanks(plain[at])) and key not in taken:
+            taken.add(key)
+            columns[at] = plain[at]
+    for at, name in enumerate(plain):
+        if at not in columns:
+            names = itertools.chain([f"p({name})"], (f"p({name})#{number}" for number in itertools.count(2)))
+            columns[at] = next(name for name in names if _without_blanks(name) not in taken)
+            taken.add(_without_blanks(columns[at]))
+    return [columns[at] for at in range(len(plain))]
+
+
+def _without_blanks(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _is_number(text: str) -> bool:

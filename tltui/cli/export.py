@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -89,8 +90,11 @@ def _paths(given: Sequence[str]) -> Iterator[Path]:
     """What was named; "-" stands for the paths on standard input, one a line or with zero bytes between them."""
     for name in given:
         if name == "-":
-            listed = sys.stdin.buffer.read()
-            lines = listed.split(b"\0" if b"\0" in listed else b"\n")
+            listed = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)
+            if b"\0" in listed:
+                lines = listed.split(b"\0")
+            else:
+                lines = [line.removesuffix(b"\r") for line in listed.split(b"\n")]
             yield from (Path(os.fsdecode(line)) for line in lines if line)
         elif not os.path.exists(name):
             raise InputError(f"{name}: there is no such file or folder; check the path")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.safe_open import open_regular
 
 _NEEDED = ("path", "true", "predicted")
@@ -36,16 +35,15 @@ def read_answers(table: Path) -> Iterator[Answer]:
     """The rows of a predictions.csv, one after the other. Raises NotComparable where that is no such table."""
     try:
         with open_regular(table) as file:
-            rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
-            heading = next(rows, [])
-            path, true, predicted = (heading.index(name) for name in _NEEDED)
-            for row in rows:
+            found = read_table(decoded(file), _NEEDED)
+            path, true, predicted = (found.heading.index(name) for name in _NEEDED)
+            for _, row in found.rows:
                 yield Answer(row[path], row[true], row[true] == row[predicted])
     except FileNotFoundError:
         raise NotComparable("has no predictions.csv") from None
     except OSError as error:
         raise NotComparable(f"its predictions.csv can't be read ({error.strerror})") from None
-    except (ValueError, IndexError, csv.Error):  # no UTF-8, other columns, a torn row
+    except (TableError, IndexError):  # no UTF-8, other columns, a torn row
         raise NotComparable("its predictions.csv is damaged") from None
 
 

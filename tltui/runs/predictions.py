@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.files.csv_cells import text_cell
+from engine.files.csv_cells import PREDICTION_COLUMNS, text_cell
+from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.safe_open import open_regular
 
 MOST = 1000
@@ -27,43 +28,59 @@ class Pictured(NamedTuple):
 
 def pictures_of(table: Path, true: str, predicted: str) -> list[Pictured]:
     """The pictures of class ``true`` that were taken for ``predicted``, the surest first; none without a table."""
-    wanted = (text_cell(true), text_cell(predicted))
-    found = (
-        Pictured(row.get("path") or "", true, predicted, _number(row.get(wanted[1])))
-        for row in _rows(table)
-        if (row.get("true"), row.get("predicted")) == wanted
-    )
+    found = (one for one in _predictions(table, [true, predicted]) if (one.true, one.predicted) == (true, predicted))
     return heapq.nlargest(MOST, found, key=lambda one: one.probability)
 
 
 def mistakes(table: Path, classes: list[str]) -> list[Pictured]:
     """The pictures that were taken for another class, the surest first; none without a table."""
-    names = {text_cell(name): name for name in classes}
-    found = (
-        Pictured(row.get("path") or "", true, predicted, _number(row.get(text_cell(predicted))))
-        for row in _rows(table)
-        if (true := names.get(row.get("true") or ""))
-        and (predicted := names.get(row.get("predicted") or ""))
-        and true != predicted
-    )
+    found = (one for one in _predictions(table, classes) if one.true != one.predicted)
     return heapq.nlargest(MOST, found, key=lambda one: one.probability)
 
 
 def pictures_in(splits: Path, label: str) -> list[Pictured]:
     """The first pictures of a class, whatever they are for; ``splits``: the run's splits.csv."""
-    wanted = text_cell(label)
-    found = (Pictured(row.get("path") or "", label, "", 0.0) for row in _rows(splits) if row.get("label") == wanted)
-    return [one for one, _ in zip(found, range(MOST), strict=False)]
+    for written in dict.fromkeys([text_cell(label), label]):  # as version 0.1.0 wrote some
+        rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
+        if found := [Pictured(path, label, "", 0.0) for path, _ in islice((r for r in rows if r[1] == written), MOST)]:
+            return found
+    return []
 
 
-def _rows(table: Path) -> Iterator[dict[str, str | None]]:
+def _predictions(table: Path, classes: Sequence[str]) -> Iterator[Pictured]:
+    """The rows of a predictions.csv about these classes alone."""
+    names: dict[str, str] = {}
+    for heading, (path, true, predicted), rest in _rows(table, PREDICTION_COLUMNS):
+        names = names or {_cell(name, heading): name for name in classes}
+        if true in names and predicted in names:
+            # That of the predicted class is the highest, whatever its column is called.
+            probability = max(map(_number, rest), default=0.0)
+            yield Pictured(path, names[true], names[predicted], probability)
+
+
+def _cell(name: str, heading: Sequence[str]) -> str:
+    """A class as the table writes it: version 0.1.0 marked no names that begin with ``'=``."""
+    written = text_cell(name)
+    return name if written not in heading and name in heading[len(PREDICTION_COLUMNS) :] else written
+
+
+def _rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """The heading, and of each row the cells in ``columns`` and those in others."""
     # Whatever lies there: a run's folder may have come from a stranger.
-    with suppress(OSError, UnicodeDecodeError, csv.Error), open_regular(table) as file:
-        yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+    with suppress(OSError, TableError), open_regular(table) as file:
+        found = read_table(decoded(file), columns)
+        places = [found.heading.index(name) for name in columns]
+        for row in found.rows:
+            yield (
+                found.heading,
+                [row.cell(at) for at in places],
+                [c for at, c in enumerate(row.cells) if at not in places],
+            )
 
 
-def _number(text: str | None) -> float:
+def _number(text: str) -> float:
     try:
-        return float(text or 0)
+        value = float(text)
     except ValueError:
         return 0.0
+    return value if math.isfinite(value) else 0.0

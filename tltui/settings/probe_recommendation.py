@@ -18,6 +18,8 @@ def advised_changes(advice: Recommendation, config: RunConfig) -> Changes:
     """What is advised and not so in ``config`` yet, by key."""
     now = config.model_dump()
     wanted = {"model.name": advice.model, **advice.settings}
+    if "freeze.rules" in advice.settings:  # which the phases of a recipe would overrule
+        wanted["recipe.phases"] = []
     return {key: value for key, value in wanted.items() if now[key.split(".")[0]][key.split(".")[1]] != value}
 
 

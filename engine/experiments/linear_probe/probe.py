@@ -51,8 +51,8 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Wa
     backbones: list[Backbone] = []
     pictures = None
     for name in names:
-        # The plan of the config names layers of its own network, and does not matter here: nothing trains.
-        changed = with_settings(config, {"model.name": name, "freeze.rules": []})
+        # The plans of the config name layers of its own network, and do not matter here: nothing trains.
+        changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
         with rehearsal(changed, report, tell) as session:
             data, seed = session.data, config.train.seed
             chosen = {
