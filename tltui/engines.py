@@ -19,7 +19,7 @@ class Engines:
         self._code: object = None
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-        """Make a run and start its engine, that which waits if there is one. Raises InputError as ``runs.start`` does."""
+        """Make a run and start its engine, the one that waits if any. Raises InputError as ``runs.start`` does."""
         folder = create(runs_dir, config)
         return folder, self._take(folder) or runs.start_first_engine(folder)
 

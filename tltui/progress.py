@@ -7,8 +7,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from engine import protocol as p
-from engine.rundir import RunFolder
-from engine.state import RunState, fold
+from engine.rundir import EventTail, RunFolder
+from engine.state import RunState, fold, fold_all
 from tltui.glyphs import bytes as bytes_text
 from tltui.glyphs import duration, number, safe
 from tltui.tables import evaluation, frozen_line
@@ -60,6 +60,8 @@ class PlainProgress:
 
     def show(self, event: p.AnyEvent) -> None:
         """Print what ``event`` says, if anything, and move the bar."""
+        if 0 < event.seq <= self._state.seq:  # another log took the place of the one shown so far
+            self._state = fold_all(known for known in EventTail(self._folder).poll() if known.seq < event.seq)
         state = fold(self._state, event)
         match event:
             case p.RunStarted():

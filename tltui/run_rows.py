@@ -10,7 +10,7 @@ from textual.content import Content
 from engine.rundir import data_label
 from tltui.glyphs import Glyphs, safe, share
 from tltui.run_queue import Waiting
-from tltui.runs import RunSummary
+from tltui.runs import UNREADABLE, RunSummary
 from tltui.status import status_mark
 
 
@@ -18,7 +18,7 @@ from tltui.status import status_mark
 class RunRow:
     """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared.
 
-    ``problem``: why it could not be started.
+    ``problem``: why it could not be started, or its settings can't be read.
     """
 
     id: str
@@ -67,7 +67,7 @@ def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
         id=summary.run,
         status=summary.status,
         name=summary.run.split("-")[0],
-        data=summary.data,
+        data=UNREADABLE if summary.problem else summary.data,
         model=summary.model,
         trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
         best=summary.best_val_accuracy,
@@ -75,6 +75,7 @@ def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
         epochs=summary.epochs,
         since=summary.created,
         marked=marked,
+        problem=summary.problem,
     )
 
 

@@ -162,10 +162,10 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     from tltui import runs
     from tltui.run_table import RunTable
 
-    known = RunTable(runs.runs_folder(runs_dir))
-    rows = known.look()
-    for name, reason in known.unreadable.items():
-        click.echo(f"tltui: {printable(name)} is passed over: {reason}", err=True)
+    rows = RunTable(runs.runs_folder(runs_dir)).look()
+    for row in rows:
+        if row.problem:
+            click.echo(printable(f"tltui: the settings of run {row.run} can't be read: {row.problem}"), err=True)
     if as_json:
         click.echo(json_output.as_json(rows))
     elif rows:
