@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.cache.folder import cache_root, private_folder
+from engine.cache.folder import ARITHMETIC, cache_root, private_folder
 from engine.config import HeadConfig
 from engine.environment import installed_version, processor_name
 from engine.models import zoo
@@ -24,7 +24,6 @@ from engine.rundir import write_atomically
 from engine.training.criterion import main_logits
 from engine.training.precision import Precision
 
-_FILE = "arithmetic.json"
 _PICTURES = 8
 _SECONDS = 0.4  # for each measurement, or as long as two runs take
 _LONG = 1.0  # seconds for _PICTURES forward, beyond which training is not measured but taken to be alike
@@ -49,7 +48,7 @@ def fastest(model: str, image_size: int) -> tuple[str, str]:
         with torch.random.fork_rng(devices=[]):
             known[key] = _measure(zoo.build(model, 2, HeadConfig(), image_size))
         with suppress(OSError):  # it will be measured again
-            write_atomically(private_folder(cache_root()) / _FILE, msgspec.json.format(msgspec.json.encode(known)))
+            write_atomically(private_folder(cache_root()) / ARITHMETIC, msgspec.json.format(msgspec.json.encode(known)))
     return _better(known[key].training), _better(known[key].frozen)
 
 
@@ -93,6 +92,6 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def _known() -> dict[str, Speed]:
     try:
-        return msgspec.json.decode((cache_root() / _FILE).read_bytes(), type=dict[str, Speed])
+        return msgspec.json.decode((cache_root() / ARITHMETIC).read_bytes(), type=dict[str, Speed])
     except (OSError, msgspec.DecodeError):
         return {}
