@@ -14,8 +14,9 @@ from textual.worker import get_current_worker
 
 from engine.config import RunConfig
 from engine.errors import InputError
+from engine.lock import is_locked
 from engine.rundir import RunFolder
-from tltui import keymap, runs, terminal
+from tltui import keymap, terminal
 from tltui.engine_queries import EngineQueries
 from tltui.engines import Engines
 from tltui.following import Following
@@ -133,9 +134,9 @@ class TltuiApp(App[int]):
             self._home.show(summaries)
 
     def _alive(self) -> list[RunSummary]:
-        """The runs that train, as of now: one that was seen a second ago may be over."""
-        seen = [(run, RunFolder(Path(run.path))) for run in self._summaries or [] if is_alive(run.status)]
-        return [run for run, folder in seen if is_alive(runs.status(folder, runs.read(folder, steps=False)))]
+        """The runs that train, as of now: one that was seen a second ago may be over. Reads no log."""
+        seen = [run for run in self._summaries or [] if is_alive(run.status)]
+        return [run for run in seen if run.status == "starting" or is_locked(RunFolder(Path(run.path)))]
 
     # Screens
 

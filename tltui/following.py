@@ -13,7 +13,7 @@ from engine.state import RunState, chosen_settings, fold_all, in_force
 from tltui import runs
 from tltui.status import OVER
 
-SLICE = 4096  # events that are taken in at once: some 10 ms
+SLICE = 2048  # events that are taken in at once: some 10 ms
 
 
 @dataclass(frozen=True)
