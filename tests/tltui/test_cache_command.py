@@ -50,7 +50,7 @@ def test_what_is_known_is_listed_with_its_size(tltui: CommandLine, root: Path):
 
 
 def test_clearing_removes_what_is_known_and_not_what_is_in_use(tltui: CommandLine, root: Path):
-    held = Space(root, "features", "ab" * 16, {"data": "photos"}, pytest.fail, 2**30)
+    held = Space(root, "features", "ab" * 16, {"data": "photos"}, lambda code, _: pytest.fail(code), 2**30)
     held.append(as_keys([digest(b"one")]), [np.zeros(1000, np.uint8)])
     held.publish()
     before, staying = used(root), sum(path.stat().st_blocks * 512 for path in (root / "features").rglob("*.*"))
