@@ -6,6 +6,8 @@ KIND/IDENTITY/            a space: rows of one kind that depend on the same thin
     fill-WORK.lock        held by the one process that computes these rows now
     ID.bin, ID.idx        rows and their index (rows.py)
 digests/                  what is known about files (digests.py)
+trees/, profiles/         what was described and measured before (memo.py)
+arithmetic.json           which arithmetic this processor does faster
 fits.json                 how many pictures at once fit into which memory
 lock                      held while room is taken
 """
@@ -31,7 +33,16 @@ CACHE = "TLTUI_CACHE"
 KINDS = ("pictures", "features")
 TREES = "trees"
 PROFILES = "profiles"
-FITS = "fits.json"  # how many pictures at once fitted into which memory
+DIGESTS = "digests"
+ARITHMETIC = "arithmetic.json"
+FITS = "fits.json"
+KNOWN = {  # folders and files with what was found out before, and what they hold, for people
+    TREES: "layer trees of networks",
+    PROFILES: "costs of networks on this machine",
+    ARITHMETIC: "arithmetic that was measured",
+    FITS: "pictures at once that fit into memory",
+    DIGESTS: "digests of files",
+}
 LOCK = "lock"
 ABOUT = "about.json"
 _REMOVED = ".removed-"
@@ -207,8 +218,19 @@ def _is_still(lock: int, space: Path) -> bool:
         return False
 
 
+def files_of(known: Path) -> list[os.stat_result]:
+    """The files of one of KNOWN: those in the folder, or the one that it is itself. Raises OSError."""
+    if known.is_dir():
+        with os.scandir(known) as entries:
+            return [entry.stat(follow_symlinks=False) for entry in entries if entry.is_file(follow_symlinks=False)]
+    return [known.stat(follow_symlinks=False)]
+
+
 def _files(root: Path) -> Iterator[os.stat_result]:
-    folders = [*(root / kind for kind in KINDS), root / "digests", root / TREES, root / PROFILES]
+    for name in KNOWN:
+        with suppress(OSError):
+            yield from files_of(root / name)
+    folders = [root / kind for kind in KINDS]
     while folders:
         with suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:

@@ -14,7 +14,8 @@ from engine.cache.index_format import count_rows
 
 
 class SpaceInfo(msgspec.Struct):
-    """One space on disk. ``about``: everything that was said of it, the latest first; ``last_used`` in Unix seconds."""
+    """One space on disk, or a kind of what is known. ``about``: everything that was said of it, the latest first;
+    ``last_used`` in Unix seconds."""
 
     kind: str
     identity: str
@@ -32,14 +33,36 @@ def spaces(root: Path) -> list[SpaceInfo]:
     return sorted((info for info in found if info), key=lambda info: -info.last_used)
 
 
+def known(root: Path) -> list[SpaceInfo]:
+    """What was found out before, by kind; its rows are files."""
+    found = []
+    for name, holds in eviction.KNOWN.items():
+        with suppress(OSError):
+            if files := eviction.files_of(root / name):
+                found.append(
+                    SpaceInfo(
+                        kind=name.removesuffix(".json"),
+                        identity="",
+                        path=str(root / name),
+                        about={"holds": [holds]},
+                        bytes=sum(file.st_size for file in files),
+                        rows=len(files),
+                        last_used=max(file.st_mtime for file in files),
+                        in_use=False,
+                    )
+                )
+    return found
+
+
 def clear(root: Path) -> int:
     """Remove all that no living process has open. Returns the bytes that were freed."""
     before = eviction.used(root)
     for space in eviction.space_folders(root):
         eviction.remove(space)
-    shutil.rmtree(root / "digests", ignore_errors=True)
-    with suppress(OSError):
-        (root / eviction.FITS).unlink()
+    for name in eviction.KNOWN:
+        shutil.rmtree(root / name, ignore_errors=True)
+        with suppress(OSError):
+            (root / name).unlink()
     eviction.remove_leftovers(root)
     return before - eviction.used(root)
 

@@ -17,14 +17,13 @@ import msgspec
 import torch
 from torch import nn
 
-from engine.cache.eviction import cache_root, private_folder
+from engine.cache.eviction import ARITHMETIC, cache_root, private_folder
 from engine.compute.precision import Precision
 from engine.errors import InputError
 from engine.runs.folder import write_atomically
 from engine.runs.progress import Report
 from engine.system.devices import has_bf16_instructions, installed_version, processor_name
 
-_FILE = "arithmetic.json"
 _ACTIVITY = "precision"
 _BATCH, _CHANNELS, _SIDE = 4, 32, 28
 _SECONDS = 0.05  # for each timing, or as long as two runs take
@@ -63,7 +62,7 @@ def fastest(report: Report) -> tuple[str, str]:
     if key not in known:
         known[key] = _measure(report)
         with suppress(OSError):  # it will be measured again
-            write_atomically(private_folder(cache_root()) / _FILE, msgspec.json.format(msgspec.json.encode(known)))
+            write_atomically(private_folder(cache_root()) / ARITHMETIC, msgspec.json.format(msgspec.json.encode(known)))
     return _better(known[key].training), _better(known[key].frozen)
 
 
@@ -126,6 +125,6 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def _known() -> dict[str, Speed]:
     try:
-        return msgspec.json.decode((cache_root() / _FILE).read_bytes(), type=dict[str, Speed])
+        return msgspec.json.decode((cache_root() / ARITHMETIC).read_bytes(), type=dict[str, Speed])
     except (OSError, msgspec.DecodeError):
         return {}

@@ -10,6 +10,8 @@ import secrets
 import stat
 import threading
 import time
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -289,8 +291,39 @@ class _Tail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         self._at = 0  # the end of the last complete line: what follows may be cut off when its writer died
         self._cut = b""  # stands for the beginning of the line there, if it is too long to be kept
+        self._checksum = 0  # of all bytes before ``_at``
+        self._before = b""  # the last of them
+
+    def begins_anew(self) -> bool:
+        """Whether the lines are others than those read so far, so that ``blocks`` gives them from the first.
+
+        A copy of a run is brought up to date by a file that takes the old one's place, or is written over it. One
+        that begins with all that was read is read on.
+        """
+        if self._file is None:
+            return False
+        try:
+            named = self._path.stat(follow_symlinks=False)
+        except OSError:  # gone: a new copy may be on its way
+            return False
+        if not self._is_open(named):
+            try:
+                file = open_regular(self._path, follow=False)
+            except OSError:
+                return False
+            self._file.close()
+            self._file = file
+            if self._checksum_of_beginning() == self._checksum:
+                return False
+        elif named.st_size >= self._at and self._still_before():
+            return False
+        self._begin()
+        return True
 
     def blocks(self) -> Iterator[bytes]:
         """Whole lines, many at once."""
@@ -306,12 +339,43 @@ class _Tail:
             end = chunk.rfind(b"\n") + 1
             block, rest = chunk[:end], chunk[end:]
             if block:
-                self._at += len(block)
+                self._pass(block)
                 whole, self._cut = self._cut + block, b""
                 yield whole
             if len(rest) > _LONGEST_LINE:
-                self._at += len(rest)
+                self._pass(rest)
                 self._cut, rest = _CUT, b""  # its end will come as a line that nobody can read
+
+    def _pass(self, read: bytes) -> None:
+        self._at += len(read)
+        self._checksum = zlib.crc32(read, self._checksum)
+        self._before = (self._before + read[-_REMEMBERED:])[-_REMEMBERED:]
+
+    def _is_open(self, named: os.stat_result) -> bool:
+        try:
+            opened = os.fstat(self._descriptor)
+        except OSError:  # on a network's disk, where another machine removed it
+            return False
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def _still_before(self) -> bool:
+        length = len(self._before)
+        return os.pread(self._descriptor, length, self._at - length) == self._before
+
+    def _checksum_of_beginning(self) -> int | None:
+        """The checksum of as many bytes as were read; None where there are fewer."""
+        checksum, at = 0, 0
+        while at < self._at:
+            chunk = os.pread(self._descriptor, min(_CHUNK, self._at - at), at)
+            if not chunk:
+                return None
+            checksum, at = zlib.crc32(chunk, checksum), at + len(chunk)
+        return checksum
+
+    @property
+    def _descriptor(self) -> int:
+        assert self._file is not None
+        return self._file.fileno()
 
 
 class EventTail:
@@ -325,9 +389,17 @@ class EventTail:
         self._steps = steps
         self._decoded: Iterator[AnyEvent] = iter(())
         self.broken = 0
+        self.beginnings = 0
+        """How often the log turned out to be another, or a shorter one. Its events come from the first then."""
 
     def poll(self) -> Iterator[AnyEvent]:
-        """The events that are new since the last poll."""
+        """The events that are new since the last poll; a look at ``beginnings`` says whether they are all there are."""
+        if self._tail.begins_anew():
+            self._decoded, self.broken = iter(()), 0
+            self.beginnings += 1
+        return self._new()
+
+    def _new(self) -> Iterator[AnyEvent]:
         yield from self._decoded
         for block in self._tail.blocks():
             self._decoded = iter(self._decode(block if self._steps else _STEPS.sub(b"", block)))
@@ -354,17 +426,26 @@ class CommandTail:
         self._tail = _Tail(folder.commands)
         self.refused = ""
         """Why commands are not read: others than the folder's owner may have written them."""
+        self._given: Counter[bytes] = Counter()
+        self._again: Counter[bytes] = Counter()
 
     def poll(self) -> Iterator[AnyCommand | str]:
         """The commands that are new since the last poll; a line that is no command comes as text.
 
-        None from a file that someone else could have written to.
+        None from a file that someone else could have written to. Where another file took its place, lines that were
+        given come no second time.
         """
         self.refused = _why_foreign(self._path)
         if self.refused:
             return
+        if self._tail.begins_anew():
+            self._again = self._given.copy()
         for block in self._tail.blocks():
             for line in block[:-1].split(b"\n"):
+                if self._again[line] > 0:
+                    self._again[line] -= 1
+                    continue
+                self._given[line] += 1
                 try:
                     yield decode_command(line)
                 except (msgspec.DecodeError, UnicodeDecodeError):
@@ -412,6 +493,7 @@ def new_command_id() -> str:
 
 _STEPS = re.compile(rb'^\{"type":"step".*\n', re.MULTILINE)
 _CHUNK = 1 << 20  # bytes read at a time
+_REMEMBERED = 256  # bytes, to notice that a file was written anew and is longer than it was
 _LONGEST_LINE = 64 * 2**20  # bytes; a thousand classes' confusion matrix takes 2 MiB
 _CUT = b"(cut)"
 

@@ -15,6 +15,7 @@ from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep, define, read_file
 from engine.experiments.sweep.search_space import Choices, Range, grid_size, shuffled_grid
+from engine.experiments.sweep.space import Choices, Dimension, Range, grid_size, shuffled_grid
 from engine.experiments.sweep.study import all_studies, find_study, open_study
 
 Make = Callable[..., Sweep]
@@ -35,7 +36,7 @@ def url(tmp_path: Path) -> str:
 
 
 def test_a_grid_has_every_combination_once_in_an_order_that_stays():
-    space = [
+    space: list[Dimension] = [
         Choices(("optimizer.lr",), ((0.1,), (0.2,), (0.3,))),
         Choices(("optimizer.name", "optimizer.momentum"), (("sgd", 0.9), ("adam", 0.8))),
         Choices(("train.epochs",), ((1,), (2,))),

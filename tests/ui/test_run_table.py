@@ -6,6 +6,8 @@ from app_runs import ScriptedEngine, digits
 from folded_runs import training
 
 from tltui.runs.run_list import RunTable
+from engine.rundir import write_atomically
+from tltui.run_table import RunTable
 
 
 def test_a_run_that_lives_is_shown_as_it_goes_on(tmp_path: Path):
@@ -46,9 +48,44 @@ def test_a_run_whose_folder_is_deleted_goes(tmp_path: Path):
     assert table.look() == []
 
 
-def test_a_run_whose_settings_can_not_be_read_is_passed_over_and_remembered(tmp_path: Path):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "run.toml").write_text("nonsense = 1")
+def test_a_run_whose_settings_can_not_be_read_is_listed_with_the_reason_until_they_are_mended(tmp_path: Path):
+    engine = ScriptedEngine()
+    folder, _ = engine.start(tmp_path, digits())
+    run, good = engine.started[0], folder.config.read_text()
+    run.begin(epochs=7)
+    folder.config.write_text("nonsense = 1")
     table = RunTable(tmp_path)
-    assert table.look() == []
-    assert "nonsense" in table.unreadable["broken"]
+    (summary,) = table.look()
+    assert (summary.run, summary.status, summary.model, summary.epochs) == (folder.id, "training", "resnet18", 7)
+    assert "nonsense" in summary.problem
+    run.say(*training(range(1, 9), 8))
+    assert table.look()[0].epoch == 1
+    folder.config.write_text(good)
+    (summary,) = table.look()
+    assert (summary.problem, summary.data, summary.epoch) == ("", "digits", 1)
+    run.end()
+    assert table.look()[0].status == "completed"
+    folder.config.write_bytes(b"\xff")
+    assert "UTF-8" in table.look()[0].problem
+    write_atomically(folder.config, good.encode())
+    assert table.look()[0].problem == ""
+
+
+def test_a_run_without_a_log_whose_settings_can_not_be_read_is_listed(tmp_path: Path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.toml").mkdir()
+    (summary,) = RunTable(tmp_path).look()
+    assert (summary.run, summary.status) == ("broken", "starting")
+    assert "a folder, not a file" in summary.problem
+
+
+def test_a_run_whose_log_is_replaced_by_another_of_the_same_size_is_read_anew(tmp_path: Path):
+    engine = ScriptedEngine()
+    folder, _ = engine.start(tmp_path, digits())
+    engine.started[0].begin()
+    engine.started[0].end("completed")
+    table = RunTable(tmp_path)
+    assert table.look()[0].status == "completed"
+    other = folder.events.read_bytes().replace(b'"completed"', b'"stopped"  ')
+    write_atomically(folder.events, other)
+    assert table.look()[0].status == "stopped"

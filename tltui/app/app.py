@@ -28,6 +28,18 @@ from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import Following
 from tltui.runs.run_list import RunTable
 from tltui.runs.status import is_alive
+from engine.lock import is_locked
+from engine.rundir import RunFolder
+from tltui import keymap, terminal
+from tltui.engine_queries import EngineQueries
+from tltui.engines import Engines
+from tltui.following import Following
+from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
+from tltui.key_bindings import known_actions
+from tltui.run_queue import RunQueue
+from tltui.run_table import RunTable
+from tltui.runs import RunSummary
+from tltui.screens.commands import Actions, bound_nodes
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
 from tltui.screens.home import Home
@@ -138,9 +150,9 @@ class TltuiApp(App[int]):
             self._home.show(summaries)
 
     def _alive(self) -> list[RunSummary]:
-        """The runs that train, as of now: one that was seen a second ago may be over."""
-        seen = [(run, RunFolder(Path(run.path))) for run in self._summaries or [] if is_alive(run.status)]
-        return [run for run, folder in seen if is_alive(registry.status(folder, registry.read(folder, steps=False)))]
+        """The runs that train, as of now: one that was seen a second ago may be over. Reads no log."""
+        seen = [run for run in self._summaries or [] if is_alive(run.status)]
+        return [run for run in seen if run.status == "starting" or is_locked(RunFolder(Path(run.path)))]
 
     # Screens
 

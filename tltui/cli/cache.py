@@ -15,12 +15,19 @@ from engine.cache.listing import SpaceInfo, clear, spaces
 from tltui.cli import json_output
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes as bytes_text
+from engine.cache.folder import cache_root, used
+from engine.cache.listing import SpaceInfo, clear, known, spaces
+from tltui import json_output
+from tltui.glyphs import bytes as bytes_text
+from tltui.glyphs import safe
+
+_WIDEST = 48  # columns of one thing that is said of a space
 
 
 def list_cache(console: Console, *, as_json: bool) -> None:
-    """Print what is cached, last used first."""
+    """Print what is cached: the spaces of rows, last used first, then what is known of networks, machine and files."""
     root = cache_root()
-    found = spaces(root)
+    found = [*spaces(root), *known(root)]
     if as_json:
         click.echo(json_output.as_json(found))
     elif found:
@@ -65,4 +72,4 @@ def cache_table(rows: list[SpaceInfo]) -> Table:
 
 
 def _said(space: SpaceInfo, key: str) -> str:
-    return ", ".join(safe(value, 32) for value in space.about.get(key, []))
+    return ", ".join(safe(value, _WIDEST) for value in space.about.get(key, []))

@@ -162,10 +162,10 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     from tltui.runs import registry
     from tltui.runs.run_list import RunTable
 
-    known = RunTable(registry.runs_folder(runs_dir))
-    rows = known.look()
-    for name, reason in known.unreadable.items():
-        click.echo(f"tltui: {printable(name)} is passed over: {reason}", err=True)
+    rows = RunTable(registry.runs_folder(runs_dir)).look()
+    for row in rows:
+        if row.problem:
+            click.echo(printable(f"tltui: the settings of run {row.run} can't be read: {row.problem}"), err=True)
     if as_json:
         click.echo(json_output.as_json(rows))
     elif rows:

@@ -16,19 +16,39 @@ _LINE = 2**24  # bytes that an answer may have
 
 
 class Looking:
-    """Starts the process with the first question; ``close`` ends it."""
+    """Starts the process with the first question; ``close`` ends it.
 
-    def __init__(self, run: Path) -> None:
-        self._command = (sys.executable, "-m", "engine.process.image_server", str(run))
+    The process has one question at a time. While it computes, those who ask wait here, where their question costs
+    nothing once they are cancelled: under a key that repeats only the newest is computed.
+    """
+
+    def __init__(self, run: Path, command: tuple[str, ...] = (sys.executable, "-m", "engine.process.image_server")) -> None:
+        """``command`` is given the run's folder."""
+        self._command = (*command, str(run))
         self._process: asyncio.subprocess.Process | None = None
-        self._asked = 0
+        self._turn = asyncio.Lock()
+        self._asked = self._answered = 0
 
     async def look(self, picture: str, size: tuple[int, int], label: str | None = None, layer: str = "") -> bytes:
         """A PNG of at most ``size`` pixels; see ``image_server.Ask``. Raises InputError with the engine's reason.
 
-        A question that is cancelled is answered all the same; its answer is passed over.
+        A question that is cancelled before its turn is never computed. The answer to one that is cancelled while it is
+        computed is passed over.
         """
+        async with self._turn:
+            process = await self._started()
+            await self._answer(process)
+            self._asked += 1
+            ask = Ask(self._asked, picture, *size, label=label, layer=layer)
+            answer = await self._answer(process, ask)
+        assert answer is not None
+        if answer.error:
+            raise InputError(answer.error)
+        return base64.b64decode(answer.png)
+
+    async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
+            self._answered = self._asked  # what the one before it was asked nobody answers
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
@@ -37,30 +57,30 @@ class Looking:
                 limit=_LINE,
                 start_new_session=True,  # a ctrl+c meant for the app does not reach it
             )
-        self._asked += 1
-        ask = Ask(self._asked, picture, *size, label=label, layer=layer)
-        answer = await _answer(self._process, ask)
-        if answer.error:
-            raise InputError(answer.error)
-        return base64.b64decode(answer.png)
+        return self._process
+
+    async def _answer(self, process: asyncio.subprocess.Process, ask: Ask | None = None) -> Look | None:
+        """The answer to ``ask``; without one, wait for that to a question whose asker is gone."""
+        assert process.stdin
+        assert process.stdout
+        answer: Look | None = None
+        try:
+            if ask is not None:
+                process.stdin.write(msgspec.json.encode(ask) + b"\n")
+                await process.stdin.drain()
+            while self._answered < self._asked:
+                if not (line := await process.stdout.readline()):
+                    break
+                answer = msgspec.json.decode(line, type=Look)
+                self._answered = answer.id
+            if self._answered == self._asked:
+                return answer
+        except (OSError, ValueError, msgspec.DecodeError):
+            pass
+        raise InputError("the process that shows pictures is gone; `tltui doctor` shows what is installed")
 
     async def close(self) -> None:
         """End the process, whatever it does."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
-
-
-async def _answer(process: asyncio.subprocess.Process, ask: Ask) -> Look:
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(msgspec.json.encode(ask) + b"\n")
-        await process.stdin.drain()
-        while line := await process.stdout.readline():
-            answer = msgspec.json.decode(line, type=Look)
-            if answer.id == ask.id:
-                return answer
-    except (OSError, ValueError, msgspec.DecodeError):
-        pass
-    raise InputError("the process that shows pictures is gone; `tltui doctor` shows what is installed")

@@ -19,7 +19,7 @@ class Engines:
         self._code: object = None
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-        """Make a run and start its engine, the waiting one if there is one. Raises InputError as ``registry.start``."""
+        """Make a run and start its engine, the one that waits if any. Raises InputError as ``registry.start`` does."""
         folder = create(runs_dir, config)
         return folder, self._take(folder) or registry.start_first_engine(folder)
 

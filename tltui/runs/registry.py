@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,11 +26,12 @@ from engine.training.control import ENDING
 
 ENGINE = (sys.executable, "-m", "engine.process.worker")
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
+UNREADABLE = "can't be read"  # in place of the data of a run whose settings are broken
 _POLL = 0.1  # seconds between looks at a run's folder
 
 
-class RunSummary(msgspec.Struct):
-    """One row of ``tltui runs``; ``created`` is in Unix seconds."""
+class RunSummary(msgspec.Struct, omit_defaults=True):
+    """One row of ``tltui runs``; ``created`` is in Unix seconds. ``problem``: why its run.toml can't be read."""
 
     run: str
     path: str
@@ -42,6 +44,7 @@ class RunSummary(msgspec.Struct):
     trainable: int | None
     total: int | None
     created: float
+    problem: str = ""
 
 
 class EngineLost(Exception):
@@ -87,7 +90,10 @@ def status(folder: RunFolder, state: RunState) -> str:
     """The run's status: as its events tell it, or "lost" where its engine died without a last word."""
     if state.finished or is_locked(folder):
         return state.status
-    young = 0 <= time.time() - folder.config.stat().st_mtime < _START_SECONDS
+    try:
+        young = 0 <= time.time() - folder.config.stat().st_mtime < _START_SECONDS
+    except OSError:  # the folder was removed just now
+        young = False
     return state.status if young and state.seq == 0 else "lost"
 
 
@@ -155,15 +161,22 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
 def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) -> Iterator[AnyEvent | None]:
     """A run's events from the first to the last, waiting for those to come; None whenever there is nothing new.
 
+    Where another log takes the place of the one read so far, its events follow from the first that was not given.
     Raises EngineLost where the engine is gone without its last event.
     """
     tail = EventTail(folder)
+    given = _Given()
     began = time.monotonic()
     last: AnyEvent | None = None
     while True:
         gone = process.poll() is not None if process else not is_locked(folder)
-        for event in tail.poll():
-            yield (last := event)
+        beginnings, coming = tail.beginnings, tail.poll()
+        if tail.beginnings != beginnings:
+            given.begin_anew()
+        for event in coming:
+            last = event
+            if given.is_new(event):
+                yield event
         # A run that was stopped may have gone on, and have other last words.
         if gone and isinstance(last, RunFinished) and (process is None or process.returncode == last.exit_code):
             return
@@ -171,6 +184,28 @@ def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) ->
             raise EngineLost(f"the engine of run {folder.id} is gone; {folder.log} may tell why")
         yield None
         time.sleep(_POLL)
+
+
+class _Given:
+    """The events that were given, in 8 bytes each, so that a log that is read again gives none twice."""
+
+    def __init__(self) -> None:
+        self._events = array("q")
+        self._at = 0
+
+    def begin_anew(self) -> None:
+        """The events come from the first again."""
+        self._at = 0
+
+    def is_new(self, event: AnyEvent) -> bool:
+        """Whether the next event was not given before; to be asked once for each."""
+        this = hash((event.seq, event.time, type(event)))
+        known = self._at < len(self._events) and self._events[self._at] == this
+        if not known:
+            del self._events[self._at :]
+            self._events.append(this)
+        self._at += 1
+        return not known
 
 
 def _has_begun(folder: RunFolder) -> bool:

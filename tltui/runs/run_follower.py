@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from engine.config.schema import RunConfig
@@ -11,6 +12,8 @@ from engine.runs.folder import EventTail, RunFolder, new_command_id, send
 from engine.runs.state import RunState, chosen_settings, fold_all, in_force
 from tltui.runs import registry
 from tltui.runs.status import OVER
+
+SLICE = 2048  # events that are taken in at once: some 10 ms
 
 
 @dataclass(frozen=True)
@@ -23,20 +26,19 @@ class Answer:
     refused: str
 
 
-class Following:
-    """A run as its folder tells it. ``poll`` is cheap where nothing happened."""
+class FollowedLog:
+    """A run's events, folded as they come. Its settings are not needed. ``poll`` is cheap where nothing happened."""
 
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
-        """Without ``steps`` the single steps, which only curves need, are passed over.
-
-        Raises InputError where the run's config can't be read.
-        """
+        """Without ``steps`` the single steps, which only curves need, are passed over."""
         self.folder = folder
-        self.config: RunConfig = folder.load_config()
         self.state = RunState()
+        """Another object once the log is another."""
         self.status = "starting"
+        self.reading = False
+        """Whether there is more to read at once; ``status`` waits for it."""
         self._tail = EventTail(folder, steps=steps)
-        self._waiting: dict[str, p.Set] = {}
+        self._beginnings = 0
 
     @property
     def over(self) -> bool:
@@ -45,10 +47,63 @@ class Following:
 
     def poll(self) -> bool:
         """Take in what is new; returns whether anything is."""
-        before = (self.state.seq, self.status)
-        fold_all(self._tail.poll(), self.state)
-        self.status = registry.status(self.folder, self.state)
-        return before != (self.state.seq, self.status)
+        news = self.poll_some()
+        while self.reading:
+            news |= self.poll_some()
+        return news
+
+    def poll_some(self) -> bool:
+        """As ``poll``, for those who must not wait: takes in a few thousand events at most, see ``reading``."""
+        before = (self.state, self.state.seq, self.status)
+        coming = self._tail.poll()
+        if self._tail.beginnings != self._beginnings:
+            self._beginnings = self._tail.beginnings
+            self.state = RunState()
+        some = list(islice(coming, SLICE))
+        fold_all(some, self.state)
+        self.reading = len(some) == SLICE
+        if not self.reading:
+            self.status = registry.status(self.folder, self.state)
+        return before[0] is not self.state or before[1:] != (self.state.seq, self.status)
+
+
+class Following:
+    """A run as its folder tells it: its settings and its log."""
+
+    def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
+        """``steps`` as for FollowedLog. Raises InputError where the run's config can't be read."""
+        self.folder = folder
+        self.config: RunConfig = folder.load_config()
+        self._log = FollowedLog(folder, steps=steps)
+        self._waiting: dict[str, p.Set] = {}
+
+    @property
+    def state(self) -> RunState:
+        """The run as its events tell it so far."""
+        return self._log.state
+
+    @property
+    def status(self) -> str:
+        """The run's status."""
+        return self._log.status
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is more to read at once."""
+        return self._log.reading
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, in order or not."""
+        return self._log.over
+
+    def poll(self) -> bool:
+        """Take in what is new; returns whether anything is."""
+        return self._log.poll()
+
+    def poll_some(self) -> bool:
+        """As ``poll``, for those who must not wait; see ``reading``."""
+        return self._log.poll_some()
 
     def answers(self) -> list[Answer]:
         """The answers that came to changes sent from here, each once."""

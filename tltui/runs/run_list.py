@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from engine.config import RunConfig
 from engine.errors import InputError
 from engine.runs.folder import RunFolder, data_label
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import Following
+from engine.rundir import RunFolder, data_label
+from tltui.following import FollowedLog
+from tltui.runs import RunSummary
+
+_Mark = tuple[int, ...]
+
+
+@dataclass
+class _Known:
+    """A run's log and its settings, with the mark of the file they were read from; None and why if they can't be."""
+
+    log: FollowedLog
+    read_from: _Mark = ()
+    config: RunConfig | None = None
+    problem: str = ""
 
 
 class RunTable:
     """Summaries of all runs below a folder.
 
     A run that lives is followed: each look reads only what was added. Of one that is over the summary alone is
-    kept, until its events grow again.
+    kept, until its events or its settings change.
     """
 
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
-        self.unreadable: dict[str, str] = {}
-        """Folders whose run.toml can't be read, and why."""
-        self._alive: dict[str, Following] = {}
-        self._over: dict[str, tuple[int, RunSummary]] = {}
+        self._alive: dict[str, _Known] = {}
+        self._over: dict[str, tuple[tuple[_Mark, _Mark], RunSummary]] = {}
 
     def look(self) -> list[RunSummary]:
         """The runs as they are now, the newest first."""
         names = self._names()
-        for gone in (self._alive.keys() | self._over.keys() | self.unreadable.keys()) - names:
-            for known in (self._alive, self._over, self.unreadable):
-                known.pop(gone, None)
-        found = [summary for name in names if (summary := self._summary(name)) is not None]
+        for gone in (self._alive.keys() | self._over.keys()) - names:
+            self._alive.pop(gone, None)
+            self._over.pop(gone, None)
+        found = [self._summary(name) for name in names]
         return sorted(found, key=lambda run: (run.created, run.run), reverse=True)
 
     def _names(self) -> set[str]:
@@ -41,48 +56,62 @@ class RunTable:
         except OSError:  # no runs yet
             return set()
 
-    def _summary(self, name: str) -> RunSummary | None:
+    def _summary(self, name: str) -> RunSummary:
         folder = RunFolder(self.runs_dir / name)
-        size = _size(folder.events)
-        if name in self._over and self._over[name][0] == size:
+        marks = _mark(folder.events), _mark(folder.config)
+        if name in self._over and self._over[name][0] == marks:
             return self._over[name][1]
-        if name in self.unreadable:
-            return None
-        try:
-            following = self._alive.get(name) or Following(folder, steps=False)
-        except InputError as error:
-            self.unreadable[name] = str(error)
-            return None
-        following.poll()
-        summary = _summary_of(following)
-        if following.over:
+        known = self._alive.get(name) or _Known(FollowedLog(folder, steps=False))
+        if known.read_from != marks[1]:
+            _read_settings(known, marks[1])
+        known.log.poll()
+        summary = _summary_of(known)
+        if known.log.over:
             self._alive.pop(name, None)
-            self._over[name] = (size, summary)
+            self._over[name] = (marks, summary)
         else:
             self._over.pop(name, None)
-            self._alive[name] = following
+            self._alive[name] = known
         return summary
 
 
-def _summary_of(following: Following) -> RunSummary:
-    folder, config, state = following.folder, following.config, following.state
+def _read_settings(known: _Known, mark: _Mark) -> None:
+    known.read_from = mark
+    try:
+        known.config, known.problem = known.log.folder.load_config(), ""
+    except InputError as error:
+        known.config, known.problem = None, str(error)
+
+
+def _summary_of(known: _Known) -> RunSummary:
+    folder, config, state = known.log.folder, known.config, known.log.state
     return RunSummary(
         run=folder.id,
         path=str(folder.path),
-        status=following.status,
-        model=config.model.name,
-        data=data_label(config),
+        status=known.log.status,
+        model=config.model.name if config else state.model.name if state.model else "",
+        data=data_label(config) if config else "",
         epoch=len(state.epochs),
-        epochs=state.epochs_planned or config.train.epochs,
+        epochs=state.epochs_planned or (config.train.epochs if config else 0),
         best_val_accuracy=state.best.val_accuracy if state.best else None,
         trainable=state.parameters.trainable if state.parameters else None,
         total=state.parameters.total if state.parameters else None,
-        created=folder.config.stat().st_mtime,
+        created=_written(folder.config),
+        problem=known.problem,
     )
 
 
-def _size(path: Path) -> int:
+def _mark(path: Path) -> _Mark:
+    """What changes with a file's content; none where there is no file."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed just now
+        return 0.0

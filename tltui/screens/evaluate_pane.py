@@ -32,6 +32,9 @@ _COLUMNS: dict[str, Callable[[ClassMetrics], Any]] = {
 }
 
 
+_NOT_YET = "The best checkpoint is evaluated when the run ends."
+
+
 class EvaluatePane(Vertical, can_focus=True):
     """One split at a time: matrix and classes, in a low terminal in turn; or how far confidence can be believed."""
 
@@ -81,12 +84,16 @@ class EvaluatePane(Vertical, can_focus=True):
 
     def on_mount(self) -> None:
         self._name_columns()
-        self._accuracy.update("The best checkpoint is evaluated when the run ends.")
+        self._accuracy.update(_NOT_YET)
 
     def show(self, state: RunState) -> None:
         """Show the evaluations of a run, the test split's first."""
         self._state = state
         if not state.evaluations:
+            if self._shown is not None:  # another log took the place of the one that told of it
+                self._shown = None
+                self.remove_class("-evaluated")
+                self._accuracy.update(_NOT_YET)
             return
         if self._split not in state.evaluations:
             self._split = "test" if "test" in state.evaluations else next(iter(state.evaluations))

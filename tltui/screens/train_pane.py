@@ -32,7 +32,7 @@ class TrainPane(Vertical):
         self._curves = Curves(glyphs=glyphs, marker=marker)
         self._warning = Static(id="warning")
         self._last = ""
-        self._drawn_at: tuple[int, bool] | None = None
+        self._drawn_at: tuple[int, int, bool] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("Curves appear here once the run takes its first steps.", id="nothing-yet")
@@ -41,7 +41,7 @@ class TrainPane(Vertical):
 
     def show(self, state: RunState) -> None:
         """Show a run; does nothing while out of sight or where nothing is new."""
-        drawn_at = (state.seq, self.is_on_screen)
+        drawn_at = (id(state), state.seq, self.is_on_screen)
         if drawn_at == self._drawn_at:
             return
         self._drawn_at = drawn_at

@@ -49,6 +49,9 @@ from tltui.widgets.title_line import TitleLine
 # Looks at the run a second. Where nothing is new, nothing is drawn.
 _LOOKS = 4
 
+# Seconds between two parts of a long log.
+_BETWEEN_SLICES = 0.001
+
 # Seconds without a change of settings after which a draft's network is measured.
 _IDLE = 1.0
 
@@ -101,6 +104,7 @@ class Workbench(Screen[None]):
         self._kind_of_pictures: Kind | None = pictures
         self.following = following
         self._view: RunView | None = None
+        self._slice_is_due = False
         self._pictures: RunPictures | None = None
         self._advice: Advice | None = None
         self._queries = queries
@@ -238,17 +242,23 @@ class Workbench(Screen[None]):
         self.following = following
         self.workers.cancel_group(self, "profile")  # measuring would take from training
         self._progress.display = True
-        self._view = RunView(following, self._layers, self._setup.form)
         self._pictures = RunPictures(
             self, following, lambda: self._layers.cursor_path, self._glyphs, self._kind_of_pictures
         )
-        self._advice = Advice(following, self._finding)
+        self._follow_log()
         self._panes.switch_to("train")
         self._look()
-        self._draw()
+        if not following.reading:
+            self._draw()
         self._show_title()
         self.refresh_bindings()
         self.call_after_refresh(self._turn_to_curves)
+
+    def _follow_log(self) -> None:
+        """Begin to show what the log tells, from its first event."""
+        if self.following is not None:
+            self._view = RunView(self.following, self._layers, self._setup.form)
+            self._advice = Advice(self.following, self._finding)
 
     def _turn_to_curves(self) -> None:
         """Where there is room for one pane, that of a run is its curves."""
@@ -280,15 +290,28 @@ class Workbench(Screen[None]):
             await self._pictures.close()
 
     def _look(self) -> None:
-        if self.following is None or self._view is None or self.app.screen is not self:
+        if self.following is None or self._view is None or self._slice_is_due or self.app.screen is not self:
             return
-        changed = self.following.poll()
+        before = self.following.state
+        changed = self.following.poll_some()
+        if self.following.state is not before:
+            self._follow_log()
+        if self.following.reading:
+            self._progress.show_reading(self.following.state.seq)
+            self._slice_is_due = True
+            self.set_timer(_BETWEEN_SLICES, self._read_on)
+            return
         self._progress.show(self.following.state, time.time())
         if changed:
             self._view.show()
             self._count()
             self._draw()
             self.refresh_bindings()
+
+    def _read_on(self) -> None:
+        """The next part of a long log; in between keys are answered and the screen is drawn."""
+        self._slice_is_due = False
+        self._look()
 
     def _draw(self) -> None:
         if self.following is not None:
@@ -310,7 +333,7 @@ class Workbench(Screen[None]):
         if action == "advice":
             return self._advice is not None and self._advice.remedy is not None
         if action in ("pause", "stop", "checkpoint"):
-            return self.following is not None and is_alive(self.following.status)
+            return self.following is not None and not self.following.reading and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
         if action in ("load", "copy_from", "choose_recipe", "experiment", "sweep"):

@@ -15,6 +15,10 @@ from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.registry import RunSummary
 from tltui.text.glyphs import UNICODE, safe
 from tltui.text.numbers import number, share
+from engine.plan import Decision
+from engine.protocol import Baseline, Evaluated, FrozenProof
+from tltui.glyphs import UNICODE, number, safe, share
+from tltui.runs import UNREADABLE, RunSummary
 
 _MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
 
@@ -28,8 +32,9 @@ def runs_table(rows: list[RunSummary]) -> Table:
         began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
         name = Text(safe(row.run, 40))
         state = Text(row.status)
+        data = Text(UNREADABLE if row.problem else safe(row.data, 24))
         table.add_row(
-            name, state, Text(safe(row.data, 24)), Text(safe(row.model, 32)), trains, best,
+            name, state, data, Text(safe(row.model, 32)), trains, best,
             f"{row.epoch}/{row.epochs}", began,
         )  # fmt: skip
     return table

@@ -13,13 +13,18 @@ from tltui.runs.registry import RunSummary
 from tltui.runs.status import status_mark
 from tltui.text.glyphs import Glyphs, safe
 from tltui.text.numbers import share
+from engine.rundir import data_label
+from tltui.glyphs import Glyphs, safe, share
+from tltui.run_queue import Waiting
+from tltui.runs import UNREADABLE, RunSummary
+from tltui.status import status_mark
 
 
 @dataclass(frozen=True)
 class RunRow:
     """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared.
 
-    ``problem``: why it could not be started.
+    ``problem``: why it could not be started, or its settings can't be read.
     """
 
     id: str
@@ -68,7 +73,7 @@ def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
         id=summary.run,
         status=summary.status,
         name=summary.run.split("-")[0],
-        data=summary.data,
+        data=UNREADABLE if summary.problem else summary.data,
         model=summary.model,
         trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
         best=summary.best_val_accuracy,
@@ -76,6 +81,7 @@ def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
         epochs=summary.epochs,
         since=summary.created,
         marked=marked,
+        problem=summary.problem,
     )
 
 

@@ -57,7 +57,13 @@ class ProgressLine(Widget):
         before = self._since
         if progress is None or before is None or before.activity != progress.activity or before.done > progress.done:
             self._since = progress
-        doing = doing_now(state, self._since, now, self._glyphs)
+        self._show(doing_now(state, self._since, now, self._glyphs))
+
+    def show_reading(self, events: int) -> None:
+        """Say that a long log is being read, and how much of it was."""
+        self._show(Doing(f"reading {events:,} events", None, ()))
+
+    def _show(self, doing: Doing) -> None:
         if doing != self._doing:
             self._doing = doing
             self._draw()

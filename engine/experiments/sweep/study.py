@@ -174,16 +174,14 @@ def all_studies(url: str) -> list[Study]:
 
 
 def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
-    _sampler(sweep, new=False)  # an unknown one must not leave a study behind
-    _pruner(sweep)
+    _known("sampler", sweep.sampler, _SAMPLERS)  # one that is not known leaves no study behind
+    pruner = _pruner(sweep)
     try:
         optuna.create_study(study_name=sweep.name, storage=storage, direction="maximize")
         new = True
     except DuplicatedStudyError:  # of workers that begin at the same time one alone makes it
         new = False
-    study = optuna.load_study(
-        study_name=sweep.name, storage=storage, sampler=_sampler(sweep, new), pruner=_pruner(sweep)
-    )
+    study = optuna.load_study(study_name=sweep.name, storage=storage, sampler=_sampler(sweep, new), pruner=pruner)
     study.set_user_attr(_DEFINITION, msgspec.json.encode(sweep).decode())
     if sweep.sampler == "grid":
         _enqueue_grid(study, sweep)

@@ -1,0 +1,68 @@
+"""``tltui cache``: what is known of networks, this machine and files is listed and cleared like all else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.cache.digests import as_keys, digest
+from engine.cache.folder import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
+from engine.cache.space import Space
+from engine.config import HeadConfig, TrainConfig
+from engine.models import known_profiles, known_trees
+from engine.models.loop_costs import LoopCosts
+from tests.tltui.test_command_line import CommandLine
+
+TREE = {"name": "resnet18", "modules": ["layer"] * 1000}
+COSTS = LoopCosts(step=0.1, evaluation_step=0.1, epoch=1.0, memory=100)
+
+
+@pytest.fixture
+def root(tltui: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with two layer trees, costs that were measured and a file's digest."""
+    root = tmp_path / "cache"
+    tltui.environment[CACHE] = str(root)
+    monkeypatch.setenv(CACHE, str(root))
+    for classes in (10, 20):
+        known_trees.remember(TREE, "resnet18", classes, 224, HeadConfig())
+    known_profiles.remember(known_profiles.loop(TrainConfig()), COSTS)
+    (root / "digests").mkdir()
+    (root / "digests" / "files").write_bytes(bytes(56))
+    (root / ARITHMETIC).write_text("{}")
+    (root / FITS).write_text("{}")
+    return root
+
+
+def test_what_is_known_is_listed_with_its_size(tltui: CommandLine, root: Path):
+    listed = {one["kind"]: one for one in json.loads(tltui("cache", "--json").stdout)}
+    assert set(listed) == {TREES, PROFILES, "arithmetic", "fits", "digests"}
+    assert (listed[TREES]["rows"], listed[PROFILES]["rows"]) == (2, 1)
+    for kind, one in listed.items():
+        path = Path(one["path"])
+        files = list(path.iterdir()) if path.is_dir() else [path]
+        assert one["bytes"] == sum(file.stat().st_size for file in files) > 0, kind
+        assert not one["in_use"]
+    shown = tltui("cache").stdout
+    assert all(words in shown for words in ("layer trees", "costs of networks", "arithmetic", "digests of files"))
+
+
+def test_clearing_removes_what_is_known_and_not_what_is_in_use(tltui: CommandLine, root: Path):
+    held = Space(root, "features", "ab" * 16, {"data": "photos"}, lambda code, _: pytest.fail(code), 2**30)
+    held.append(as_keys([digest(b"one")]), [np.zeros(1000, np.uint8)])
+    held.publish()
+    before, staying = used(root), sum(path.stat().st_blocks * 512 for path in (root / "features").rglob("*.*"))
+    freed = json.loads(tltui("cache", "clear", "--json").stdout)["freed"]
+    assert before - staying - 4096 <= freed < before
+    assert held.present(as_keys([digest(b"one")])).all()
+    assert known_trees.look("resnet18", 10, 224, HeadConfig()) is None
+    assert known_profiles.look(known_profiles.loop(TrainConfig()), LoopCosts) is None
+    assert not (root / ARITHMETIC).exists()
+    held.close()
+    tltui("cache", "clear")
+    assert json.loads(tltui("cache", "--json").stdout) == []
+    assert "nothing is cached" in tltui("cache").stdout
+    known_trees.remember(TREE, "resnet18", 10, 224, HeadConfig())
+    assert known_trees.look("resnet18", 10, 224, HeadConfig()) == TREE
