@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import protocol as p
-from engine.config import RunConfig
-from engine.rundir import RunFolder, create
+from engine.config.schema import RunConfig
+from engine.runs import events as p
+from engine.runs.folder import RunFolder, create
 from tests.ui.folded_runs import beginning
 from tests.ui.networks import resnet18
-from tltui.app import TltuiApp
-from tltui.following import SLICE, Following
+from tltui.app.app import TltuiApp
+from tltui.runs.run_follower import SLICE, Following
 from tltui.screens import workbench  # noqa: F401 (not to be imported while the app is opened)
 from tltui.widgets.progress_line import ProgressLine
 

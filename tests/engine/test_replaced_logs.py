@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import protocol as p
-from engine.config import RunConfig
-from engine.rundir import CommandTail, EventTail, RunFolder, create
+from engine.config.schema import RunConfig
+from engine.runs import events as p
+from engine.runs.folder import CommandTail, EventTail, RunFolder, create
 
 Write = Callable[[Path, bytes], None]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cache.digests import as_keys, digest
-from engine.cache.folder import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
+from engine.cache.eviction import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
+from engine.cache.file_digests import as_keys, digest
 from engine.cache.space import Space
-from engine.config import HeadConfig, TrainConfig
-from engine.models import known_profiles, known_trees
-from engine.models.loop_costs import LoopCosts
+from engine.config.schema import HeadConfig, TrainConfig
+from engine.costs import profile_cache
+from engine.costs.loop_timing import LoopCosts
+from engine.models import layer_tree_cache
 from tests.tltui.test_command_line import CommandLine
 
 TREE = {"name": "resnet18", "modules": ["layer"] * 1000}
@@ -27,8 +28,8 @@ def root(tltui: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tltui.environment[CACHE] = str(root)
     monkeypatch.setenv(CACHE, str(root))
     for classes in (10, 20):
-        known_trees.remember(TREE, "resnet18", classes, 224, HeadConfig())
-    known_profiles.remember(known_profiles.loop(TrainConfig()), COSTS)
+        layer_tree_cache.remember(TREE, "resnet18", classes, 224, HeadConfig())
+    profile_cache.remember(profile_cache.loop(TrainConfig()), COSTS)
     (root / "digests").mkdir()
     (root / "digests" / "files").write_bytes(bytes(56))
     (root / ARITHMETIC).write_text("{}")
@@ -57,12 +58,12 @@ def test_clearing_removes_what_is_known_and_not_what_is_in_use(tltui: CommandLin
     freed = json.loads(tltui("cache", "clear", "--json").stdout)["freed"]
     assert before - staying - 4096 <= freed < before
     assert held.present(as_keys([digest(b"one")])).all()
-    assert known_trees.look("resnet18", 10, 224, HeadConfig()) is None
-    assert known_profiles.look(known_profiles.loop(TrainConfig()), LoopCosts) is None
+    assert layer_tree_cache.look("resnet18", 10, 224, HeadConfig()) is None
+    assert profile_cache.look(profile_cache.loop(TrainConfig()), LoopCosts) is None
     assert not (root / ARITHMETIC).exists()
     held.close()
     tltui("cache", "clear")
     assert json.loads(tltui("cache", "--json").stdout) == []
     assert "nothing is cached" in tltui("cache").stdout
-    known_trees.remember(TREE, "resnet18", 10, 224, HeadConfig())
-    assert known_trees.look("resnet18", 10, 224, HeadConfig()) == TREE
+    layer_tree_cache.remember(TREE, "resnet18", 10, 224, HeadConfig())
+    assert layer_tree_cache.look("resnet18", 10, 224, HeadConfig()) == TREE

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine import protocol as p
-from engine.config import RunConfig
-from engine.lock import Lock
-from engine.rundir import EventLog, RunFolder, create
+from engine.config.schema import RunConfig
+from engine.runs import events as p
+from engine.runs.folder import EventLog, RunFolder, create
+from engine.runs.lock import Lock
 from tests.tltui.test_command_line import CommandLine
-from tltui import runs
-from tltui.progress import PlainProgress
+from tltui.cli.progress_text import PlainProgress
+from tltui.runs import registry
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -46,7 +46,7 @@ def folder(tmp_path: Path, config: Callable[..., RunConfig]) -> RunFolder:
 def followed(folder: RunFolder, copies: list[list[bytes]]) -> list[p.AnyEvent]:
     """What following a run gives, which has each of ``copies`` as its log in turn."""
     given: list[p.AnyEvent] = []
-    coming: Iterator[p.AnyEvent | None] = runs.follow(folder)
+    coming: Iterator[p.AnyEvent | None] = registry.follow(folder)
     for copy in copies:
         replace(folder.events, b"".join(copy))
         while (event := next(coming, None)) is not None:

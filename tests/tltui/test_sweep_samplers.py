@@ -14,8 +14,7 @@ import pytest
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep, define, read_file
-from engine.experiments.sweep.search_space import Choices, Range, grid_size, shuffled_grid
-from engine.experiments.sweep.space import Choices, Dimension, Range, grid_size, shuffled_grid
+from engine.experiments.sweep.search_space import Choices, Dimension, Range, grid_size, shuffled_grid
 from engine.experiments.sweep.study import all_studies, find_study, open_study
 
 Make = Callable[..., Sweep]

@@ -12,11 +12,11 @@ from app_runs import app_on, text_of, until
 from textual.pilot import Pilot
 
 from engine.errors import InputError
-from tltui.app import TltuiApp
-from tltui.glyphs import UNICODE
-from tltui.looking import Looking
-from tltui.predictions import Pictured
-from tltui.screens.pictures import Pictures
+from tltui.app.app import TltuiApp
+from tltui.engine_client.images import Looking
+from tltui.runs.predictions import Pictured
+from tltui.screens.images import Pictures
+from tltui.text.glyphs import UNICODE
 
 # Computes a question once there is a file called "go", and keeps a list of those it began with.
 _SLOW = """

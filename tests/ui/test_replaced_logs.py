@@ -10,9 +10,9 @@ from folded_runs import training
 from test_app import drive
 from textual.pilot import Pilot
 
-from engine.rundir import RunFolder, write_atomically
-from tltui.app import TltuiApp
-from tltui.following import Following
+from engine.runs.folder import RunFolder, write_atomically
+from tltui.app.app import TltuiApp
+from tltui.runs.run_follower import Following
 
 
 @pytest.fixture

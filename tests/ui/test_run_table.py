@@ -5,9 +5,8 @@ from pathlib import Path
 from app_runs import ScriptedEngine, digits
 from folded_runs import training
 
+from engine.runs.folder import write_atomically
 from tltui.runs.run_list import RunTable
-from engine.rundir import write_atomically
-from tltui.run_table import RunTable
 
 
 def test_a_run_that_lives_is_shown_as_it_goes_on(tmp_path: Path):

@@ -11,7 +11,7 @@ from app_runs import ScriptedEngine, app_on, digits, text_of, until
 from test_app import drive
 from textual.pilot import Pilot
 
-from tltui.app import TltuiApp
+from tltui.app.app import TltuiApp
 from tltui.screens.workbench import Workbench
 
 

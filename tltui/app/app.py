@@ -15,31 +15,19 @@ from textual.worker import get_current_worker
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
+from engine.runs.lock import is_locked
 from tltui.app import terminal
 from tltui.app.action_index import known_actions
 from tltui.app.palette import Actions, bound_nodes
 from tltui.app.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 from tltui.engine_client.queries import EngineQueries
 from tltui.keys import keymap
-from tltui.runs import registry
 from tltui.runs.engine_pool import Engines
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import Following
 from tltui.runs.run_list import RunTable
 from tltui.runs.status import is_alive
-from engine.lock import is_locked
-from engine.rundir import RunFolder
-from tltui import keymap, terminal
-from tltui.engine_queries import EngineQueries
-from tltui.engines import Engines
-from tltui.following import Following
-from tltui.glyphs import ASCII, UNICODE, Glyphs, safe
-from tltui.key_bindings import known_actions
-from tltui.run_queue import RunQueue
-from tltui.run_table import RunTable
-from tltui.runs import RunSummary
-from tltui.screens.commands import Actions, bound_nodes
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
 from tltui.screens.home import Home

@@ -11,15 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.cache.eviction import cache_root, used
-from engine.cache.listing import SpaceInfo, clear, spaces
+from engine.cache.listing import SpaceInfo, clear, known, spaces
 from tltui.cli import json_output
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes as bytes_text
-from engine.cache.folder import cache_root, used
-from engine.cache.listing import SpaceInfo, clear, known, spaces
-from tltui import json_output
-from tltui.glyphs import bytes as bytes_text
-from tltui.glyphs import safe
 
 _WIDEST = 48  # columns of one thing that is said of a space
 

@@ -7,8 +7,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from engine.runs import events as p
-from engine.runs.folder import EventTail, RunFolder
-from engine.runs.state import RunState, fold, fold_all
+from engine.runs.folder import RunFolder
+from engine.runs.state import RunState, fold
 from tltui.tables.activities import ACTIVITIES
 from tltui.tables.evaluation import evaluation, frozen_line
 from tltui.text.glyphs import safe

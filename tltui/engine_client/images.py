@@ -22,7 +22,9 @@ class Looking:
     nothing once they are cancelled: under a key that repeats only the newest is computed.
     """
 
-    def __init__(self, run: Path, command: tuple[str, ...] = (sys.executable, "-m", "engine.process.image_server")) -> None:
+    def __init__(
+        self, run: Path, command: tuple[str, ...] = (sys.executable, "-m", "engine.process.image_server")
+    ) -> None:
         """``command`` is given the run's folder."""
         self._command = (*command, str(run))
         self._process: asyncio.subprocess.Process | None = None

@@ -6,14 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import RunConfig
+from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.runs.folder import RunFolder, data_label
 from tltui.runs.registry import RunSummary
-from tltui.runs.run_follower import Following
-from engine.rundir import RunFolder, data_label
-from tltui.following import FollowedLog
-from tltui.runs import RunSummary
+from tltui.runs.run_follower import FollowedLog
 
 _Mark = tuple[int, ...]
 

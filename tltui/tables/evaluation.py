@@ -12,13 +12,9 @@ from rich.tree import Tree
 
 from engine.config.freeze_rules import Decision
 from engine.runs.events import Baseline, Evaluated, FrozenProof
-from tltui.runs.registry import RunSummary
+from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.text.glyphs import UNICODE, safe
 from tltui.text.numbers import number, share
-from engine.plan import Decision
-from engine.protocol import Baseline, Evaluated, FrozenProof
-from tltui.glyphs import UNICODE, number, safe, share
-from tltui.runs import UNREADABLE, RunSummary
 
 _MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
 

@@ -9,15 +9,10 @@ from textual.content import Content
 
 from engine.runs.folder import data_label
 from tltui.runs.queue import Waiting
-from tltui.runs.registry import RunSummary
+from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.runs.status import status_mark
 from tltui.text.glyphs import Glyphs, safe
 from tltui.text.numbers import share
-from engine.rundir import data_label
-from tltui.glyphs import Glyphs, safe, share
-from tltui.run_queue import Waiting
-from tltui.runs import UNREADABLE, RunSummary
-from tltui.status import status_mark
 
 
 @dataclass(frozen=True)
