@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.process_signals import ENDING
 from engine.warm import become_engine_of, import_everything
 
 _LOOK = 0.02  # seconds between looks at the engines
@@ -37,6 +39,8 @@ class Report(msgspec.Struct):
 
 def serve() -> Path:
     """Fork engines until the input ends, and this process with it. Returns the run's folder in each engine."""
+    # It goes with its input, and engines begin with signals blocked until they can answer.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     told = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no report
     import_everything()

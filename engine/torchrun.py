@@ -4,50 +4,72 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 import traceback
-from types import FrameType
+from contextlib import suppress
 
-from engine.control import ENDING
+import psutil
+
 from engine.environment import usable_cores
 from engine.errors import InputError
 from engine.lock import Lock
+from engine.process_signals import ENDING, stopping_signals
 from engine.protocol import RunFinished
 from engine.rundir import EventLog, EventTail, RunFolder
 
 _LAST_WORDS = 5.0  # seconds to wait for room on a full disk
+_PATIENCE = 9.0  # seconds; a process leaves by itself 8 s after a signal, and whoever sends it often kills after ten
+_LOOK = 0.1  # seconds between looks at which processes there are
 
 
 def launch(folder: RunFolder, processes: int) -> int:
     """Have torchrun train the run in ``folder`` with so many processes on this machine; returns the exit status.
 
     The first of them writes the run's events. Where it could not write the last, since one of the processes died, that
-    is done here. SIGTERM and SIGINT are passed on to all, and end the run in order.
+    is done here. Signals that stop a run are passed on to all of them, which then stop gracefully.
     """
+    # Blocked in all threads, or torchrun would take them for the end: a second one would have it leave its processes.
+    # The processes begin with them blocked until they can answer.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.launcher.api import LaunchConfig
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SignalException(f"signal {number}", signal.Signals(number))
 
     told = _last_seq(folder)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
     arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
-    if hasattr(LaunchConfig, "signals_to_handle"):  # not SIGHUP: a terminal that closes is none of its business
-        arguments += ["--signals-to-handle", ",".join(number.name for number in ENDING)]
-    ended = ""
+    signals = _PassedOn()
     try:
-        for number in ENDING:
-            signal.signal(number, leave)  # until torchrun has handlers of its own
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         run.main([*arguments, "--module", "engine.worker", str(folder.path)])
-    except SignalException as stopped:
-        ended = f"signal {signal.Signals(stopped.sigval).name}"
     except Exception:  # torchrun's own say which process ended how
         traceback.print_exc()
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    return _exit_status(folder, told, ended)
+    signals.over.set()
+    return _exit_status(folder, told, f"signal {signals.seen.name}" if signals.seen else "")
+
+
+class _PassedOn:
+    """Passes the first signal that stops a run on to the processes of the run, until ``over`` is set.
+
+    Where one does not leave in time, it is killed.
+    """
+
+    def __init__(self) -> None:
+        self.seen: signal.Signals | None = None
+        self.over = threading.Event()
+        threading.Thread(target=self._pass_on, args=(stopping_signals(),), daemon=True).start()
+
+    def _pass_on(self, wanted: list[signal.Signals]) -> None:
+        number = signal.Signals(signal.sigwait(wanted))
+        self.seen = number
+        kill_at = time.monotonic() + _PATIENCE
+        told: set[int] = set()
+        while not self.over.wait(_LOOK):
+            for rank in psutil.Process().children():
+                with suppress(psutil.Error):
+                    if time.monotonic() > kill_at:
+                        rank.kill()
+                    elif rank.pid not in told:
+                        told.add(rank.pid)
+                        rank.send_signal(number)
 
 
 def _exit_status(folder: RunFolder, told: int, stopped_by: str) -> int:

@@ -93,7 +93,7 @@ class Engine:
     def __init__(self, runs: Path) -> None:
         self._runs = runs
 
-    def start(self, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
+    def start(self, config: RunConfig, *, start_new_session: bool = False) -> tuple[RunFolder, subprocess.Popen[bytes]]:
         folder = create(self._runs, config)
         with folder.log.open("wb") as log:
             process = subprocess.Popen(
@@ -101,6 +101,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=start_new_session,
             )
         return folder, process
 

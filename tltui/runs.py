@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,9 +13,9 @@ import msgspec
 import platformdirs
 
 from engine.config import RunConfig, parse_value, with_live_setting
-from engine.control import ENDING
 from engine.errors import InputError
 from engine.lock import is_locked
+from engine.process_signals import blocked
 from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished, Set
 from engine.rundir import EventTail, RunFolder, create, new_command_id, send
 from engine.state import RunState, fold_all
@@ -127,14 +126,10 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
 
     It begins with signals blocked, so that one that comes before it can answer waits until it can.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        with folder.open_log() as log:
-            return subprocess.Popen(
-                [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    with blocked(), folder.open_log() as log:
+        return subprocess.Popen(
+            [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) -> Iterator[AnyEvent | None]:

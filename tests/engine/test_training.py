@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -34,7 +33,7 @@ from engine.training.criterion import Criterion, balanced_weights
 from engine.training.loop import train
 from engine.training.precision import choose_precision
 from engine.training.session import Session
-from tests.conftest import TINY, Engine, Sessions
+from tests.conftest import Engine, Sessions
 
 
 def events(session: Session, kind: type) -> list:

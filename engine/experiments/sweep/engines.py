@@ -64,7 +64,7 @@ class TrialEngines:
             self._process.stdin.close()
             self._process.stdout.close()
             if not self._ready:  # it would not look at its input before all is imported
-                self._process.terminate()
+                self._process.kill()
             self._process.wait()
         self._process = None
 
