@@ -13,6 +13,7 @@ import psutil
 
 from engine.environment import usable_cores
 from engine.errors import InputError
+from engine.interpreter import environment
 from engine.lock import Lock
 from engine.process_signals import ENDING, stopping_signals
 from engine.protocol import RunFinished
@@ -37,6 +38,7 @@ def launch(folder: RunFolder, processes: int) -> int:
     told = _last_seq(folder)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
     arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
+    os.environ.update(environment())  # the interpreters that torchrun starts are its own affair
     signals = _PassedOn()
     try:
         run.main([*arguments, "--module", "engine.worker", str(folder.path)])

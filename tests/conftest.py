@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from PIL import Image
 from engine.cache.folder import CACHE
 from engine.config import RunConfig, from_tables
 from engine.control import Control
+from engine.interpreter import environment, python_module
 from engine.models import zoo
 from engine.progress import quiet
 from engine.run import prepare
@@ -97,7 +97,8 @@ class Engine:
         folder = create(self._runs, config)
         with folder.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "engine.worker", str(folder.path)],
+                python_module("engine.worker", str(folder.path)),
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from engine.errors import InputError
+from engine.interpreter import environment
 from engine.printable import printable
 from tltui.commands import experiments, knowing, results, running
 from tltui.options import app_options, runs_dir_option
@@ -61,6 +62,7 @@ for command in (*running.COMMANDS, *results.COMMANDS, *experiments.COMMANDS, *kn
 
 def main() -> None:
     """The entry point: errors as one sentence on standard error, exit status as INTERFACE has it."""
+    os.environ.update(environment())  # for what libraries start
     try:
         sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
     except click.ClickException as error:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from engine.config import RunConfig
+from engine.interpreter import environment
 from engine.rundir import RunFolder, create
 from engine.warm import as_line, code_state
 from tltui import runs
@@ -33,6 +34,7 @@ class Engines:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
+                env=environment(),
                 start_new_session=True,
             )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import sys
 from pathlib import Path
 
 import msgspec
 
 from engine.errors import InputError
+from engine.interpreter import environment, python_module
 from engine.looks import Ask, Look
 
 _LINE = 2**24  # bytes that an answer may have
@@ -19,7 +19,7 @@ class Looking:
     """Starts the process with the first question; ``close`` ends it."""
 
     def __init__(self, run: Path) -> None:
-        self._command = (sys.executable, "-m", "engine.looking", str(run))
+        self._command = python_module("engine.looking", str(run))
         self._process: asyncio.subprocess.Process | None = None
         self._asked = 0
 
@@ -35,6 +35,7 @@ class Looking:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=_LINE,
+                env=environment(),
                 start_new_session=True,  # a ctrl+c meant for the app does not reach it
             )
         self._asked += 1

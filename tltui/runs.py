@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,13 +13,14 @@ import platformdirs
 
 from engine.config import RunConfig, parse_value, with_live_setting
 from engine.errors import InputError
+from engine.interpreter import environment, python_module
 from engine.lock import is_locked
 from engine.process_signals import blocked
 from engine.protocol import AnyEvent, Command, CommandApplied, CommandRejected, RunFinished, Set
 from engine.rundir import EventTail, RunFolder, create, new_command_id, send
 from engine.state import RunState, fold_all
 
-ENGINE = (sys.executable, "-m", "engine.worker")
+ENGINE = python_module("engine.worker")
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
 _POLL = 0.1  # seconds between looks at a run's folder
 
@@ -128,7 +128,12 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
     """
     with blocked(), folder.open_log() as log:
         return subprocess.Popen(
-            [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            [*ENGINE, str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment(),
         )
 
 

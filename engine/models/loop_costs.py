@@ -17,6 +17,7 @@ from engine.config import from_tables
 from engine.data.loaders import batch_count
 from engine.errors import InputError
 from engine.estimate import LoopCosts
+from engine.interpreter import environment, python_module
 from engine.protocol import Epoch, Step
 from engine.rundir import EventTail, create
 
@@ -47,8 +48,8 @@ def measure_loop(batch_size: int, device: str) -> LoopCosts:
         folder = create(root / "runs", config)
         with folder.open_log() as log:
             engine = subprocess.Popen(
-                [sys.executable, "-m", "engine.worker", str(folder.path)],
-                env={**os.environ, "TLTUI_CACHE": str(root / "cache")},
+                python_module("engine.worker", str(folder.path)),
+                env=environment(TLTUI_CACHE=str(root / "cache")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from engine.errors import InputError
 from engine.experiments.sweep.definition import LOG
 from engine.experiments.sweep.told import SweepListed, SweepResults
+from engine.interpreter import environment, python_module
 from engine.regular_files import open_to_append
 from tltui.asking import answers
 
-_COMMAND = (sys.executable, "-m", "tltui", "sweep")
+_COMMAND = python_module("tltui", "sweep")
 _SAID = 2000  # bytes of the end of what a process said
 
 
@@ -32,6 +32,7 @@ class SweepWorker:
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     start_new_session=True,
+                    env=environment(),
                 )
         except OSError as error:
             raise InputError(f"{self._log}: can't be written ({error.strerror}); make room there") from None

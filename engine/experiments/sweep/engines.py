@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,12 +12,13 @@ import msgspec
 from engine.environment import usable_cores
 from engine.errors import InputError
 from engine.forks import Report
+from engine.interpreter import environment, python_module
 from engine.lock import is_locked
 from engine.regular_files import open_to_append
 from engine.rundir import RunFolder
 from engine.warm import as_line
 
-FORKS = (sys.executable, "-m", "engine.worker", "--forks")
+FORKS = python_module("engine.worker", "--forks")
 _CHUNK = 1 << 16
 
 
@@ -79,7 +79,7 @@ class TrialEngines:
                 stderr=log,
                 bufsize=0,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
+                env=environment(OMP_NUM_THREADS=str(self._threads)),
             )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
