@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
@@ -20,8 +21,8 @@ from engine.protocol import RunFinished
 from engine.rundir import EventLog, EventTail, RunFolder
 
 _LAST_WORDS = 5.0  # seconds to wait for room on a full disk
-_PATIENCE = 9.0  # seconds; a process leaves by itself 8 s after a signal, and whoever sends it often kills after ten
-_LOOK = 0.1  # seconds between looks at which processes there are
+_PATIENCE = 8.5  # seconds; a process leaves by itself 8 s after a signal, and whoever sends it often kills after ten
+_LOOK = 0.5  # seconds in which a process that was killed is gone
 
 
 def launch(folder: RunFolder, processes: int) -> int:
@@ -39,39 +40,49 @@ def launch(folder: RunFolder, processes: int) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
     arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
     os.environ.update(environment())  # the interpreters that torchrun starts are its own affair
-    signals = _PassedOn()
+    ending = threading.Lock()
+
+    def leave(number: signal.Signals) -> None:
+        if ending.acquire(blocking=False):
+            os._exit(_exit_status(folder, told, f"signal {number.name}"))
+
+    signals = _PassedOn(lambda: _last_seq(folder) > told, leave)
     try:
         run.main([*arguments, "--module", "engine.worker", str(folder.path)])
     except Exception:  # torchrun's own say which process ended how
         traceback.print_exc()
-    signals.over.set()
+    ending.acquire()
     return _exit_status(folder, told, f"signal {signals.seen.name}" if signals.seen else "")
 
 
 class _PassedOn:
-    """Passes the first signal that stops a run on to the processes of the run, until ``over`` is set.
+    """Passes the first signal that stops a run on to the processes of the run.
 
-    Where one does not leave in time, it is killed.
+    Those that are still there when patience ends are killed, and so is the launcher's own work; before the run has
+    ``begun`` there is nothing to wait for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Callable[[], bool], leave: Callable[[signal.Signals], None]) -> None:
         self.seen: signal.Signals | None = None
-        self.over = threading.Event()
+        self._begun = begun
+        self._leave = leave
         threading.Thread(target=self._pass_on, args=(stopping_signals(),), daemon=True).start()
 
     def _pass_on(self, wanted: list[signal.Signals]) -> None:
         number = signal.Signals(signal.sigwait(wanted))
         self.seen = number
-        kill_at = time.monotonic() + _PATIENCE
-        told: set[int] = set()
-        while not self.over.wait(_LOOK):
-            for rank in psutil.Process().children():
+        ranks = psutil.Process().children()
+        if self._begun():
+            for rank in ranks:
                 with suppress(psutil.Error):
-                    if time.monotonic() > kill_at:
-                        rank.kill()
-                    elif rank.pid not in told:
-                        told.add(rank.pid)
-                        rank.send_signal(number)
+                    rank.send_signal(number)
+            time.sleep(_PATIENCE)  # where they leave in time this process is gone by then
+        ranks = psutil.Process().children()
+        for rank in ranks:
+            with suppress(psutil.Error):
+                rank.kill()
+        psutil.wait_procs(ranks, _LOOK)
+        self._leave(number)
 
 
 def _exit_status(folder: RunFolder, told: int, stopped_by: str) -> int:
