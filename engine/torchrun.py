@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -44,21 +45,25 @@ def launch(folder: RunFolder, processes: int) -> int:
 
     def leave(number: signal.Signals) -> None:
         if ending.acquire(blocking=False):
-            os._exit(_exit_status(folder, told, f"signal {number.name}"))
+            status = _exit_status(folder, told, f"signal {number.name}")
+            sys.stderr.flush()
+            os._exit(status)  # tearing PyTorch down takes seconds, which whoever sent the signal may not grant
 
     signals = _PassedOn(lambda: _last_seq(folder) > told, leave)
     try:
         run.main([*arguments, "--module", "engine.worker", str(folder.path)])
     except Exception:  # torchrun's own say which process ended how
         traceback.print_exc()
-    ending.acquire()
-    return _exit_status(folder, told, f"signal {signals.seen.name}" if signals.seen else "")
+    if signals.seen:
+        leave(signals.seen)
+    ending.acquire()  # the other thread may be leaving
+    return _exit_status(folder, told, "")
 
 
 class _PassedOn:
     """Passes the first signal that stops a run on to the processes of the run.
 
-    Those that are still there when patience ends are killed, and so is the launcher's own work; before the run has
+    Those that are still there when patience ends are killed, and ``leave`` ends this process; before the run has
     ``begun`` there is nothing to wait for.
     """
 
