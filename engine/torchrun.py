@@ -35,12 +35,7 @@ def launch(folder: RunFolder, processes: int) -> int:
     # Blocked in all threads, or torchrun would take them for the end: a second one would have it leave its processes.
     # The processes begin with them blocked until they can answer.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    from torch.distributed import run
-
     told = _last_seq(folder)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
-    arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
-    os.environ.update(environment())  # the interpreters that torchrun starts are its own affair
     ending = threading.Lock()
 
     def leave(number: signal.Signals) -> None:
@@ -50,6 +45,11 @@ def launch(folder: RunFolder, processes: int) -> int:
             os._exit(status)  # tearing PyTorch down takes seconds, which whoever sent the signal may not grant
 
     signals = _PassedOn(lambda: _last_seq(folder) > told, leave)
+    from torch.distributed import run
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
+    os.environ.update(environment())  # the interpreters that torchrun starts are its own affair
+    arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
     try:
         run.main([*arguments, "--module", "engine.worker", str(folder.path)])
     except Exception:  # torchrun's own say which process ended how
