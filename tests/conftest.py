@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from engine.process.run import prepare
 from engine.runs.folder import EventLog, EventTail, RunFolder, create
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
+from engine.system.interpreter import environment, python_module
 from engine.training.control import Control
 from engine.training.session import Session
 
@@ -94,14 +94,16 @@ class Engine:
     def __init__(self, runs: Path) -> None:
         self._runs = runs
 
-    def start(self, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
+    def start(self, config: RunConfig, *, start_new_session: bool = False) -> tuple[RunFolder, subprocess.Popen[bytes]]:
         folder = create(self._runs, config)
         with folder.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "engine.process.worker", str(folder.path)],
+                python_module("engine.process.worker", str(folder.path)),
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=start_new_session,
             )
         return folder, process
 

@@ -19,6 +19,7 @@ from engine.data.loaders import batch_count
 from engine.errors import InputError
 from engine.runs.events import Epoch, Step
 from engine.runs.folder import EventTail, create
+from engine.system.interpreter import environment, python_module
 
 _NETWORK = "timm/test_resnet"
 _SIDE = 32
@@ -47,8 +48,8 @@ def measure_loop(batch_size: int, device: str) -> LoopCosts:
         folder = create(root / "runs", config)
         with folder.open_log() as log:
             engine = subprocess.Popen(
-                [sys.executable, "-m", "engine.process.worker", str(folder.path)],
-                env={**os.environ, "TLTUI_CACHE": str(root / "cache")},
+                python_module("engine.process.worker", str(folder.path)),
+                env=environment(TLTUI_CACHE=str(root / "cache")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import signal
+import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.data.image import Pixels, centre_crop
 from engine.data.image_cache import PictureStore
 from engine.models.architecture import Preprocessing
 from engine.system.devices import usable_cores
+from engine.system.process_signals import blocked, leave_with_parent
 
 
 class PictureDataset(Dataset[torch.Tensor]):
@@ -104,12 +106,12 @@ def share_of(batch: Sequence[int], rank: int, count: int) -> list[int]:
 def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:
     """uint8 pictures (N, 3, S, S) of one batch after another; ``workers``: processes that prepare them ahead."""
     workers = min(workers, len(batches))
-    return DataLoader(
+    return _PictureLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=workers,
-        worker_init_fn=_take_signals_as_usual,
+        worker_init_fn=partial(_begin_worker, os.getpid()),
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else it draws from what dropout draws from, more or less often by what is cached
@@ -139,10 +141,17 @@ def choose_workers(wanted: int, augment: str) -> int:
     return min(max(usable_cores() - 1, 1), 8)
 
 
-def _take_signals_as_usual(_worker: int) -> None:
-    """A worker inherits the engine's handlers, which would keep it from being ended."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class _PictureLoader(DataLoader[torch.Tensor]):
+    """Its workers never see the signals that stop a run: the engine stops, and lets them go."""
+
+    def __iter__(self) -> Any:  # noqa: ANN401 (PyTorch's own iterator has no public type)
+        with blocked():
+            return super().__iter__()
+
+
+def _begin_worker(engine: int, _worker: int) -> None:
+    """Let a worker go with its engine, however that ends, also from the middle of a batch."""
+    leave_with_parent(engine, lambda: os._exit(1))
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (DataLoader knows no datasets that give whole batches)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -19,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from engine.process.prewarmed import become_engine_of, import_everything
+from engine.system.process_signals import ENDING
 
 _LOOK = 0.02  # seconds between looks at the engines
 _CHUNK = 1 << 16
@@ -38,6 +40,8 @@ class Report(msgspec.Struct):
 
 def serve() -> Path:
     """Fork engines until the input ends, and this process with it. Returns the run's folder in each engine."""
+    # It goes with its input, and engines begin with signals blocked until they can answer.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     told = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no report
     import_everything()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.runs.folder import RunFolder
-from engine.training.control import ENDING
+from engine.system.process_signals import ENDING
 
 
 def as_line(folder: RunFolder) -> bytes:
@@ -34,6 +34,8 @@ def code_state() -> list[tuple[str, int, int]]:
 
 def wait_for_run() -> Path | None:
     """Import everything, then wait for a run; None if none will come. From then on all output goes to its log."""
+    # It goes with its input. A signal to all processes waits, in all threads to come, until the engine can answer.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     import_everything()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
@@ -52,7 +54,6 @@ def import_everything() -> None:
 
 def become_engine_of(path: Path) -> None:
     """Let this process be as one that was started for a run: no input, all output to the run's log."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before the engine can answer waits until it can
     with open(os.devnull, "rb") as nothing, RunFolder(path).open_log() as log:
         for opened, standard in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(opened.fileno(), standard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -14,6 +15,7 @@ from engine.errors import InputError, RankLost, Stopped, TrainingFailed
 from engine.runs.folder import EventLog, RunFolder
 from engine.runs.replay import Past
 from engine.system.devices import check_libraries
+from engine.system.process_signals import leave_with_parent
 from engine.training.control import Control
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ def main(lead: Callable[[Ranks], int]) -> int:
     ``lead`` is called in the first process, the only one that needs the run's folder: it trains, and returns the exit
     status, or raises InputError.
     """
+    # Where torchrun is killed nobody passes signals on any more: stop gracefully.
+    leave_with_parent(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         check_libraries()
         from engine.training.distributed import Ranks

@@ -4,50 +4,90 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
+import time
 import traceback
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 from engine.errors import InputError
 from engine.runs.events import RunFinished
 from engine.runs.folder import EventLog, EventTail, RunFolder
 from engine.runs.lock import Lock
 from engine.system.devices import usable_cores
-from engine.training.control import ENDING
+from engine.system.interpreter import environment
+from engine.system.process_signals import ENDING, stopping_signals
 
 _LAST_WORDS = 5.0  # seconds to wait for room on a full disk
+_PATIENCE = 8.5  # seconds; a process leaves by itself 8 s after a signal, and whoever sends it often kills after ten
+_LOOK = 0.5  # seconds in which a process that was killed is gone
 
 
 def launch(folder: RunFolder, processes: int) -> int:
     """Have torchrun train the run in ``folder`` with so many processes on this machine; returns the exit status.
 
     The first of them writes the run's events. Where it could not write the last, since one of the processes died, that
-    is done here. SIGTERM and SIGINT are passed on to all, and end the run in order.
+    is done here. Signals that stop a run are passed on to all of them, which then stop gracefully.
     """
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.launcher.api import LaunchConfig
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SignalException(f"signal {number}", signal.Signals(number))
-
+    # Blocked in all threads, or torchrun would take them for the end: a second one would have it leave its processes.
+    # The processes begin with them blocked until they can answer.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     told = _last_seq(folder)
+    ending = threading.Lock()
+
+    def leave(number: signal.Signals) -> None:
+        if ending.acquire(blocking=False):
+            status = _exit_status(folder, told, f"signal {number.name}")
+            sys.stderr.flush()
+            os._exit(status)  # tearing PyTorch down takes seconds, which whoever sent the signal may not grant
+
+    signals = _PassedOn(lambda: _last_seq(folder) > told, leave)
+    from torch.distributed import run
+
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun's own choice is 1
+    os.environ.update(environment())  # the interpreters that torchrun starts are its own affair
     arguments = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", str(processes)]
-    if hasattr(LaunchConfig, "signals_to_handle"):  # not SIGHUP: a terminal that closes is none of its business
-        arguments += ["--signals-to-handle", ",".join(number.name for number in ENDING)]
-    ended = ""
     try:
-        for number in ENDING:
-            signal.signal(number, leave)  # until torchrun has handlers of its own
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         run.main([*arguments, "--module", "engine.process.worker", str(folder.path)])
-    except SignalException as stopped:
-        ended = f"signal {signal.Signals(stopped.sigval).name}"
     except Exception:  # torchrun's own say which process ended how
         traceback.print_exc()
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    return _exit_status(folder, told, ended)
+    if signals.seen:
+        leave(signals.seen)
+    ending.acquire()  # the other thread may be leaving
+    return _exit_status(folder, told, "")
+
+
+class _PassedOn:
+    """Passes the first signal that stops a run on to the processes of the run.
+
+    Those that are still there when patience ends are killed, and ``leave`` ends this process; before the run has
+    ``begun`` there is nothing to wait for.
+    """
+
+    def __init__(self, begun: Callable[[], bool], leave: Callable[[signal.Signals], None]) -> None:
+        self.seen: signal.Signals | None = None
+        self._begun = begun
+        self._leave = leave
+        threading.Thread(target=self._pass_on, args=(stopping_signals(),), daemon=True).start()
+
+    def _pass_on(self, wanted: list[signal.Signals]) -> None:
+        number = signal.Signals(signal.sigwait(wanted))
+        self.seen = number
+        ranks = psutil.Process().children()
+        if self._begun():
+            for rank in ranks:
+                with suppress(psutil.Error):
+                    rank.send_signal(number)
+            time.sleep(_PATIENCE)  # where they leave in time this process is gone by then
+        ranks = psutil.Process().children()
+        for rank in ranks:
+            with suppress(psutil.Error):
+                rank.kill()
+        psutil.wait_procs(ranks, _LOOK)
+        self._leave(number)
 
 
 def _exit_status(folder: RunFolder, told: int, stopped_by: str) -> int:

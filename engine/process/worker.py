@@ -160,4 +160,9 @@ if __name__ == "__main__":
     if not rank_env.is_rank():  # those inherit it
         give_way()
     wanted = run_wanted(sys.argv[1])
-    sys.exit(main(wanted) if wanted else 0)
+    status = main(wanted) if wanted else 0
+    if status == 130:  # tearing PyTorch down takes seconds, which whoever sent a signal may not grant
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

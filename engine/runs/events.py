@@ -63,7 +63,7 @@ class RunStarted(Event, tag="run_started"):
 
 
 class Progress(Event, tag="progress"):
-    """How far a long step is that reports no steps: "precision" (bf16 timed against fp32), "download", "data",
+    """How far a long step is that tells no steps: "precision" (bf16 timed against fp32), "download", "data",
     "catch_up", "validate" or "evaluate".
 
     ``total`` 0: unknown.

@@ -14,15 +14,15 @@ from engine.errors import Stopped
 from engine.runs.events import AnyCommand, Stop
 from engine.runs.folder import CommandTail, RunFolder
 from engine.runs.replay import key
+from engine.system.process_signals import ENDING, stopping_signals
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
 _PATIENCE = 8.0  # seconds; whoever sends a signal often kills after ten
 
 
 class Control:
     """Collects commands in their order.
 
-    SIGTERM and SIGINT ask the run to stop in order; SIGHUP, a terminal that closes, is none of its business.
+    SIGTERM, SIGINT and SIGHUP ask the run to stop gracefully, with a checkpoint; SIGHUP does not under ``nohup``.
     """
 
     def __init__(self, folder: RunFolder, answered: Mapping[str, int] | None = None) -> None:
@@ -31,8 +31,7 @@ class Control:
         self._answered = Counter(answered or {})
         self._waiting: deque[AnyCommand | str] = deque()
         self.signal: signal.Signals | None = None
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in ENDING:
+        for number in stopping_signals():
             signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # whoever starts an engine may block them until now
 
@@ -57,6 +56,8 @@ class Control:
             leave(signal.Signals(number).name)
 
         threading.Thread(target=watch, daemon=True).start()
+        if self.signal is not None:  # it came before the descriptor was set
+            theirs.send(bytes([self.signal]))
 
     def anything(self) -> bool:
         """Whether a command waits or a signal came."""

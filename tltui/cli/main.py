@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from engine.errors import InputError
 from engine.files.escapes import printable
 from engine.runs.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from engine.system.interpreter import environment
 from tltui.cli import experiments, info, results
 from tltui.cli import runs as running
 from tltui.cli.help import show_manual
@@ -73,6 +74,7 @@ for command in (*running.COMMANDS, *results.COMMANDS, *experiments.COMMANDS, *in
 
 def main() -> None:
     """The entry point: errors as one sentence on standard error, exit status as ``engine.runs.exit_codes`` has it."""
+    os.environ.update(environment())  # for what libraries start
     try:
         sys.exit(cli.main(prog_name="tltui", standalone_mode=False))
     except click.ClickException as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import sys
 from pathlib import Path
 
 import msgspec
 
 from engine.errors import InputError
 from engine.process.image_protocol import Ask, Look
+from engine.system.interpreter import environment, python_module
 
+_SERVER = python_module("engine.process.image_server")
 _LINE = 2**24  # bytes that an answer may have
 
 
@@ -22,9 +23,7 @@ class Looking:
     nothing once they are cancelled: under a key that repeats only the newest is computed.
     """
 
-    def __init__(
-        self, run: Path, command: tuple[str, ...] = (sys.executable, "-m", "engine.process.image_server")
-    ) -> None:
+    def __init__(self, run: Path, command: tuple[str, ...] = _SERVER) -> None:
         """``command`` is given the run's folder."""
         self._command = (*command, str(run))
         self._process: asyncio.subprocess.Process | None = None
@@ -57,6 +56,7 @@ class Looking:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=_LINE,
+                env=environment(),
                 start_new_session=True,  # a ctrl+c meant for the app does not reach it
             )
         return self._process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -13,8 +12,9 @@ import msgspec
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.server.json_lines import Line
+from engine.system.interpreter import environment, python_module
 
-_EXPERIMENT = (sys.executable, "-m", "engine.experiments.server.server")
+_EXPERIMENT = python_module("engine.experiments.server.server")
 _LINE = 2**24  # bytes that a line may have
 _PATIENCE = 5.0  # seconds to leave in order
 
@@ -46,6 +46,7 @@ async def answers(command: Sequence[str], kind: type[Answer], given: str = "") -
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=_LINE,
+        env=environment(),
         start_new_session=True,  # a ctrl+c meant for the app does not reach it
     )
     assert process.stdin

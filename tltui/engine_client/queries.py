@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import msgspec
 
 from engine.costs.estimate import Profile
 from engine.errors import InputError
+from engine.system.interpreter import environment, python_module
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class EngineQueries:
 
     def __init__(
         self,
-        inspect: Sequence[str] = (sys.executable, "-m", "tltui", "inspect"),
-        models: Sequence[str] = (sys.executable, "-m", "tltui", "models"),
+        inspect: Sequence[str] = python_module("tltui", "inspect"),
+        models: Sequence[str] = python_module("tltui", "models"),
     ) -> None:
         self._inspect = tuple(inspect)
         self._models = tuple(models)
@@ -103,6 +103,7 @@ async def _ask(command: Sequence[str]) -> Any:  # noqa: ANN401 (whatever JSON th
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=environment(),
         start_new_session=True,  # a ctrl+c meant for the app does not reach it
     )
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from engine.errors import InputError
 from engine.experiments.sweep.definition import LOG
 from engine.experiments.sweep.events import SweepListed, SweepResults
 from engine.files.safe_open import open_to_append
+from engine.system.interpreter import environment, python_module
 from tltui.engine_client.json_lines import answers
 
-_COMMAND = (sys.executable, "-m", "tltui", "sweep")
+_COMMAND = python_module("tltui", "sweep")
 _SAID = 2000  # bytes of the end of what a process said
 
 
@@ -32,6 +32,7 @@ class SweepWorker:
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     start_new_session=True,
+                    env=environment(),
                 )
         except OSError as error:
             raise InputError(f"{self._log}: can't be written ({error.strerror}); make room there") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.config.schema import RunConfig
 from engine.process.prewarmed import as_line, code_state
 from engine.runs.folder import RunFolder, create
+from engine.system.interpreter import environment
 from tltui.runs import registry
 
 
@@ -33,6 +34,7 @@ class Engines:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
+                env=environment(),
                 start_new_session=True,
             )
 

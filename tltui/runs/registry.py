@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from array import array
 from collections.abc import Iterator, Mapping
@@ -22,9 +20,10 @@ from engine.runs.events import AnyEvent, Command, CommandApplied, CommandRejecte
 from engine.runs.folder import EventTail, RunFolder, create, new_command_id, send
 from engine.runs.lock import is_locked
 from engine.runs.state import RunState, fold_all
-from engine.training.control import ENDING
+from engine.system.interpreter import environment, python_module
+from engine.system.process_signals import blocked
 
-ENGINE = (sys.executable, "-m", "engine.process.worker")
+ENGINE = python_module("engine.process.worker")
 _START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
 UNREADABLE = "can't be read"  # in place of the data of a run whose settings are broken
 _POLL = 0.1  # seconds between looks at a run's folder
@@ -144,18 +143,20 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
 
     It begins with signals blocked, so that one that comes before it can answer waits until it can. Raises InputError.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        with folder.open_log() as log:
+        with blocked(), folder.open_log() as log:
             return subprocess.Popen(
-                [*ENGINE, str(folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*ENGINE, str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=environment(),
             )
     except OSError as error:
         raise InputError(
             f"{folder.path}: no engine can be started there ({error.strerror}); make room, then try again"
         ) from None
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) -> Iterator[AnyEvent | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from engine.process.prewarmed import as_line
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
 from engine.system.devices import usable_cores
+from engine.system.interpreter import environment, python_module
 
-FORKS = (sys.executable, "-m", "engine.process.worker", "--forks")
+FORKS = python_module("engine.process.worker", "--forks")
 _CHUNK = 1 << 16
 
 
@@ -64,7 +64,7 @@ class TrialEngines:
             self._process.stdin.close()
             self._process.stdout.close()
             if not self._ready:  # it would not look at its input before all is imported
-                self._process.terminate()
+                self._process.kill()
             self._process.wait()
         self._process = None
 
@@ -79,7 +79,7 @@ class TrialEngines:
                 stderr=log,
                 bufsize=0,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
+                env=environment(OMP_NUM_THREADS=str(self._threads)),
             )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
