@@ -35,15 +35,16 @@ def url(tmp_path: Path) -> str:
 
 
 def test_a_grid_has_every_combination_once_in_an_order_that_stays():
-    space: list[Dimension] = [
+    choices = [
         Choices(("optimizer.lr",), ((0.1,), (0.2,), (0.3,))),
         Choices(("optimizer.name", "optimizer.momentum"), (("sgd", 0.9), ("adam", 0.8))),
         Choices(("train.epochs",), ((1,), (2,))),
     ]
+    space: list[Dimension] = [*choices]
     found = [tuple(one.items()) for one in shuffled_grid(space)]
     listed = [
-        tuple(zip((one.name for one in space), labels, strict=True))
-        for labels in itertools.product(*(one.labels for one in space))
+        tuple(zip((one.name for one in choices), labels, strict=True))
+        for labels in itertools.product(*(one.labels for one in choices))
     ]
     random.Random(0).shuffle(listed)  # the order of sweeps that began with an earlier version
     assert found == listed
