@@ -3,8 +3,6 @@
 import os
 import sys
 
-from tltui.cli.main import main
-
 if __name__ == "__main__":
     # Python put the current folder first. Before anything else is imported it goes, unless tltui itself lies there.
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
