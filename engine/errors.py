@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from engine.files.escapes import printable
 
 if TYPE_CHECKING:
-    from engine.runs.events import Stop
+    pass
+
 
 _LONGEST = 300  # characters of what a library says
 
@@ -34,11 +35,3 @@ class TrainingFailed(Exception):
 
 class RankLost(Exception):
     """Another of the processes that train a run together is gone; the message says why, as far as it is known."""
-
-
-class Stopped(Exception):
-    """Someone asked the engine to stop; ``command`` is the stop command that still waits for its answer, if any."""
-
-    def __init__(self, why: str, command: Stop | None = None) -> None:
-        super().__init__(why)
-        self.command = command

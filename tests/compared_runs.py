@@ -10,7 +10,8 @@ from pathlib import Path
 
 from engine.config.toml_io import from_tables, to_toml
 from engine.runs import events as p
-from engine.runs.folder import EventLog, RunFolder
+from engine.runs.event_log import EventLog
+from engine.runs.folder import RunFolder
 
 PICTURES = 200
 RATES = (0.1, 0.01, 0.001, 0.0001)

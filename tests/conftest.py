@@ -20,7 +20,8 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
 from engine.models import registry
 from engine.process.run import prepare
-from engine.runs.folder import EventLog, EventTail, RunFolder, create
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.folder import RunFolder, create
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
 from engine.system.interpreter import environment, python_module

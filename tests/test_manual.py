@@ -7,7 +7,7 @@ import re
 import pytest
 
 from engine.config.schema import settings
-from engine.runs.warning_codes import MEANINGS
+from engine.warning_codes import MEANINGS
 from tltui.app.action_index import known_actions
 from tltui.cli.main import cli
 from tltui.manual.command_pages import PAGES

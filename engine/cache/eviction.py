@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from engine.runs.folder import write_atomically
+from engine.files.atomic import write_atomically
 
 CACHE = "TLTUI_CACHE"
 KINDS = ("pictures", "features")

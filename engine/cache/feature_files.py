@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from engine.cache.eviction import ABOUT, LOCK, try_lock
 from engine.cache.index_format import BLOCK, BLOCK_MAGIC, HEADER, MAGIC
-from engine.runs.folder import sync_folder
+from engine.files.atomic import sync_folder
 
 Keys = npt.NDArray[np.void]  # (n,) of 16 bytes each, dtype V16
 Row = npt.NDArray[np.uint8]  # 1 to 4 axes, not empty

@@ -20,8 +20,8 @@ import numpy as np
 
 from engine.cache.eviction import private_folder
 from engine.cache.feature_files import KEY, Keys
+from engine.files.atomic import write_atomically
 from engine.files.safe_open import open_regular
-from engine.runs.folder import write_atomically
 
 _STAMP = struct.Struct("<QQQqq")  # device, inode, size, mtime and ctime in ns
 _RECORD = np.dtype([("stamp", f"V{_STAMP.size}"), ("digest", KEY)])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from engine.cache.eviction import cache_root, private_folder
-from engine.runs.folder import write_atomically
+from engine.files.atomic import write_atomically
 
 Kind = TypeVar("Kind")
 

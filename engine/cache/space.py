@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engine.cache import eviction
 from engine.cache.feature_files import ENTRY, Keys, Row, RowFiles, tidy
-from engine.runs.warning_codes import Warn, WarningCode
+from engine.warning_codes import Warn, WarningCode
 
 _PUBLISH_BYTES = 64 * 2**20
 _PUBLISH_SECONDS = 5.0

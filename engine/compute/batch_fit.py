@@ -18,9 +18,9 @@ import torch
 
 from engine.cache.eviction import FITS, cache_root, private_folder
 from engine.errors import TrainingFailed, first_line
-from engine.runs.folder import write_atomically
-from engine.runs.warning_codes import Warn
+from engine.files.atomic import write_atomically
 from engine.system.devices import device_name
+from engine.warning_codes import Warn
 
 _MOST = 1000  # sizes remembered
 _SAID = (  # by devices and libraries that have an exception of their own only in part

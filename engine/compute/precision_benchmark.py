@@ -20,9 +20,10 @@ from torch import nn
 from engine.cache.eviction import ARITHMETIC, cache_root, private_folder
 from engine.compute.precision import Precision
 from engine.errors import InputError
-from engine.runs.folder import write_atomically
+from engine.files.atomic import write_atomically
 from engine.runs.progress import Report
-from engine.system.devices import has_bf16_instructions, installed_version, processor_name
+from engine.system.cpu import has_bf16_instructions, processor_name
+from engine.system.devices import installed_version
 
 _ACTIVITY = "precision"
 _BATCH, _CHANNELS, _SIDE = 4, 32, 28

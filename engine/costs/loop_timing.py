@@ -17,8 +17,9 @@ from engine.config.toml_io import from_tables
 from engine.costs.estimate import LoopCosts
 from engine.data.loaders import batch_count
 from engine.errors import InputError
+from engine.runs.event_log import EventTail
 from engine.runs.events import Epoch, Step
-from engine.runs.folder import EventTail, create
+from engine.runs.folder import create
 from engine.system.interpreter import environment, python_module
 
 _NETWORK = "timm/test_resnet"

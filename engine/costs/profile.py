@@ -27,7 +27,7 @@ from engine.models.layer_tree import keeps_batch_statistics
 from engine.models.registry import Classifier
 from engine.models.trace import FEW, observe, operation, trace
 from engine.runs.progress import quiet
-from engine.system import devices
+from engine.system import cpu, devices
 from engine.training import optimizers
 from engine.training.optimizers import Depth
 
@@ -44,7 +44,7 @@ def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: T
     what = profile_cache.network(name, classes, image_size, head, train)
     known = profile_cache.look(what, Profile)
     if known is None:
-        devices.set_up_processor()
+        cpu.set_up_processor()
         loop = profile_cache.look(profile_cache.loop(train), LoopCosts)
         if loop is None:
             loop = measure_loop(train.batch_size, train.device)

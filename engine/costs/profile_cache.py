@@ -14,7 +14,8 @@ import msgspec
 from engine.cache import memo
 from engine.cache.eviction import PROFILES
 from engine.config.schema import HeadConfig, TrainConfig
-from engine.system.devices import processor_name, versions
+from engine.system.cpu import processor_name
+from engine.system.devices import versions
 
 _VERSION = 1  # of what is measured and how it is kept
 Kind = TypeVar("Kind", bound=msgspec.Struct)

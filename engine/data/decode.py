@@ -16,7 +16,7 @@ from engine.cache.file_digests import digest
 from engine.data.image import Pixels, open_picture, prepare, upright
 from engine.data.source import Source
 from engine.files.safe_open import open_regular
-from engine.system.devices import usable_cores
+from engine.system.cpu import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -23,8 +23,8 @@ from engine.errors import InputError
 from engine.files.escapes import printable
 from engine.runs.events import SkippedFile
 from engine.runs.progress import Report
-from engine.runs.warning_codes import Warn
 from engine.system import rank_env
+from engine.warning_codes import Warn
 
 _ALL = 2**63  # fingerprints take a hundred bytes each and are all needed: memory is no question
 _WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same pictures

@@ -19,7 +19,7 @@ from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image import Pixels, centre_crop
 from engine.data.image_cache import PictureStore
 from engine.models.architecture import Preprocessing
-from engine.system.devices import usable_cores
+from engine.system.cpu import usable_cores
 from engine.system.process_signals import blocked, leave_with_parent
 
 

@@ -31,7 +31,7 @@ from engine.models.architecture import Preprocessing
 from engine.runs.events import DataReady, SkippedFile
 from engine.runs.folder import RunFolder, data_label
 from engine.runs.progress import Report
-from engine.runs.warning_codes import Warn
+from engine.warning_codes import Warn
 
 _MOST_SKIPPED = 0.2  # beyond this share of unreadable files the data are not what the user thinks they are
 

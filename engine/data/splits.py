@@ -15,7 +15,7 @@ from engine.errors import InputError
 from engine.files.csv_cells import path_cell, text_cell
 from engine.files.csv_tables import TableError, decoded, read_table
 from engine.runs.folder import write_or_warn
-from engine.runs.warning_codes import Warn
+from engine.warning_codes import Warn
 
 SPLITS = ("train", "val", "test")
 

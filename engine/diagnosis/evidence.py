@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.config.schema import RunConfig
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.state import RunState, changes_of_settings, in_force
-from engine.runs.warning_codes import WarningCode
+from engine.warning_codes import WarningCode
 
 _HEAD = "head"  # what the new classifier is called among the stages
 
@@ -63,7 +64,7 @@ class Evidence:
             change
             for change in changes_of_settings(self.state)
             if isinstance(change, p.Phase)
-            or (isinstance(change.command, p.Set) and change.command.key.startswith(("optimizer.", "freeze.")))
+            or (isinstance(change.command, commands.Set) and change.command.key.startswith(("optimizer.", "freeze.")))
         ]
         return changes[-1] if changes else None
 

@@ -17,7 +17,7 @@ from engine.evaluation.predictions import PredictionsFile
 from engine.evaluation.ranking import mean_of
 from engine.runs.events import Baseline, Evaluated, finite
 from engine.runs.folder import RunFolder, write_or_warn
-from engine.runs.warning_codes import Warn
+from engine.warning_codes import Warn
 
 Answers = tuple[torch.Tensor, torch.Tensor]  # logits (N, classes) in fp32 and labels (N,), of one batch
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from engine.config.schema import RunConfig
 from engine.errors import InputError, first_line
 from engine.models import registry
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold_all
 from engine.training import checkpoints
 

@@ -22,10 +22,10 @@ from engine.models.freezing import Freezing
 from engine.models.split import split
 from engine.runs.events import Evaluated
 from engine.runs.progress import Report
-from engine.runs.warning_codes import Warn
 from engine.system import devices
 from engine.training.feature_loader import Feed
 from engine.training.predict_logits import answers
+from engine.warning_codes import Warn
 
 _ALL = "all"  # the split of pictures that have none
 

@@ -17,7 +17,7 @@ from engine.export import metadata as abouts
 from engine.export import pt2_file
 from engine.export.metadata import About
 from engine.export.predictor import Answer, Opened
-from engine.system.devices import usable_cores
+from engine.system.cpu import usable_cores
 
 FILE = "model.onnx"
 OPSET = 18

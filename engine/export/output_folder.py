@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.runs.folder import RunFolder, sync_folder
+from engine.files.atomic import sync_folder
+from engine.runs.folder import RunFolder
 
 _MARK = 4  # bytes that tell one export under way from another
 

@@ -11,13 +11,14 @@ from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.process.run import prepare
 from engine.rng import seed_everything
+from engine.runs.event_log import EventLog
 from engine.runs.events import Warning
-from engine.runs.folder import EventLog, create
+from engine.runs.folder import create
 from engine.runs.progress import Report
-from engine.runs.warning_codes import Warn
-from engine.system import devices
+from engine.system import cpu, devices
 from engine.training.control import Control
 from engine.training.session import Session
+from engine.warning_codes import Warn
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def rehearsal(config: RunConfig, report: Report, tell: Warn) -> Iterator[Session
             control.check()
             report(activity, done, total, unit)
 
-        devices.set_up_processor()
+        cpu.set_up_processor()
         device = devices.choose_device(config.train.device)
         precisions = choose_precision(config.train.precision, device, check)
         seed_everything(config.train.seed)

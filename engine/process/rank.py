@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InputError, RankLost, Stopped, TrainingFailed
-from engine.runs.folder import EventLog, RunFolder
+from engine.errors import InputError, RankLost, TrainingFailed
+from engine.runs.event_log import EventLog
+from engine.runs.folder import RunFolder
 from engine.runs.replay import Past
+from engine.runs.stopped import Stopped
 from engine.system.devices import check_libraries
 from engine.system.process_signals import leave_with_parent
 from engine.training.control import Control

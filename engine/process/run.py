@@ -19,7 +19,7 @@ from engine.config import phases
 from engine.config.schema import RunConfig
 from engine.data.prepare import prepare_data
 from engine.data.sources import open_source
-from engine.errors import InputError, Stopped, TrainingFailed
+from engine.errors import InputError, TrainingFailed
 from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
 from engine.evaluation.predictions import PredictionsFile
 from engine.models import registry
@@ -27,6 +27,7 @@ from engine.models.freezing import Freezing
 from engine.models.layer_tree import describe
 from engine.models.weights import load_weights
 from engine.rng import put_back, random_state, seed_everything
+from engine.runs.event_log import EventLog
 from engine.runs.events import (
     CommandApplied,
     Event,
@@ -39,11 +40,11 @@ from engine.runs.events import (
     Warning,
     WeightsReport,
 )
-from engine.runs.folder import EventLog, RunFolder, write_or_warn
+from engine.runs.folder import RunFolder, write_or_warn
 from engine.runs.progress import Report, Throttled
 from engine.runs.replay import Past
-from engine.runs.warning_codes import Warn, WarningCode
-from engine.system import devices
+from engine.runs.stopped import Stopped
+from engine.system import cpu, devices
 from engine.training import checkpoints, tensorboard
 from engine.training.control import Control
 from engine.training.distributed import ALONE, Ranks, tensors_of
@@ -52,6 +53,7 @@ from engine.training.loop import train
 from engine.training.rank_control import SharedControl
 from engine.training.rank_data import check_same_data, keep_to_splits
 from engine.training.session import Session
+from engine.warning_codes import Warn, WarningCode
 
 
 def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks = ALONE) -> RunFinished:
@@ -62,7 +64,7 @@ def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ra
     """
     obeyed = SharedControl(control, ranks) if ranks.count > 1 else control
     report = _reporter(log, obeyed)
-    devices.set_up_processor()
+    cpu.set_up_processor()
 
     warn = functools.partial(_warn, log)
     past, checkpoint, config = ranks.from_first(lambda: (past, *_settings(folder, warn)))

@@ -14,10 +14,11 @@ from contextlib import suppress
 import psutil
 
 from engine.errors import InputError
+from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import RunFinished
-from engine.runs.folder import EventLog, EventTail, RunFolder
+from engine.runs.folder import RunFolder
 from engine.runs.lock import Lock
-from engine.system.devices import usable_cores
+from engine.system.cpu import usable_cores
 from engine.system.interpreter import environment
 from engine.system.process_signals import ENDING, stopping_signals
 

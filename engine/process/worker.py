@@ -17,14 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InputError, RankLost, Stopped, first_line
+from engine.errors import InputError, RankLost, first_line
 from engine.process import torchrun
 from engine.process.fork_server import serve
 from engine.process.prewarmed import wait_for_run
-from engine.runs.events import CommandApplied, CommandRejected, Event, RunFinished, Set
-from engine.runs.folder import EventLog, EventTail, RunFolder
+from engine.runs.commands import Set
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.events import CommandApplied, CommandRejected, Event, RunFinished
+from engine.runs.folder import RunFolder
 from engine.runs.lock import Lock
 from engine.runs.replay import Past
+from engine.runs.stopped import Stopped
 from engine.system import rank_env
 from engine.system.devices import check_libraries
 from engine.training.control import Control

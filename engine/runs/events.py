@@ -8,19 +8,20 @@ its kind in ``nonfinite`` beside it. Imports no torch.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from engine.files.escapes import all_printable
-
 if TYPE_CHECKING:
-    from engine.runs.warning_codes import WarningCode
+    from engine.warning_codes import WarningCode
 else:  # what writes a code is checked; a log of another version may hold any, and is read all the same
     WarningCode = str
+from engine.runs.commands import AnyCommand
 
 # What a healthy run counts; a log from elsewhere may hold any number, and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 NonFinite = Literal["nan", "inf", "-inf"]
 
 
@@ -354,39 +355,6 @@ class RunFinished(Event, tag="run_finished"):
     frozen: FrozenProof | None = None
 
 
-class Command(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
-    """A wish. ``id`` is chosen by the sender and comes back in the event that answers it."""
-
-    id: str
-    time: float = 0.0
-
-
-class Pause(Command, tag="pause"):
-    """Wait before the next step."""
-
-
-class Resume(Command, tag="resume"):
-    """End a pause."""
-
-
-class Stop(Command, tag="stop"):
-    """Write a checkpoint and end the run."""
-
-
-class SaveCheckpoint(Command, tag="checkpoint"):
-    """Write a checkpoint after this step."""
-
-
-class Set(Command, tag="set"):
-    """Change a live setting: ``optimizer.lr``, ``freeze.rules`` … ; takes effect at the next step."""
-
-    key: str
-    value: Any
-
-
-AnyCommand = Pause | Resume | Stop | SaveCheckpoint | Set
-
-
 class CommandApplied(Event, tag="command_applied"):
     """``command`` took effect before ``step`` + 1. ``parameters`` is given where the freeze plan changed."""
 
@@ -424,17 +392,8 @@ AnyEvent = (
     | RunFinished
 )
 
-_encoder = msgspec.json.Encoder()
+
 _event_decoder = msgspec.json.Decoder(AnyEvent)
-_command_decoder = msgspec.json.Decoder(AnyCommand)
-
-
-def encode(line: Event | Command) -> bytes:
-    """One line of JSON, newline included."""
-    try:
-        return _encoder.encode(line) + b"\n"
-    except UnicodeEncodeError:  # part of a file's name that is no UTF-8
-        return _encoder.encode(all_printable(msgspec.to_builtins(line))) + b"\n"
 
 
 def decode_event(line: bytes) -> AnyEvent:
@@ -449,13 +408,5 @@ def decode_events(lines: bytes) -> list[AnyEvent]:
     """Whole lines at once, in a third of the time. Raises msgspec.DecodeError where one of them is no event."""
     try:
         return _event_decoder.decode_lines(lines)
-    except RecursionError:
-        raise msgspec.DecodeError("nested too deeply") from None
-
-
-def decode_command(line: bytes) -> AnyCommand:
-    """Raises msgspec.DecodeError for what is no command."""
-    try:
-        return _command_decoder.decode(line)
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.errors import Stopped
+from engine.runs.stopped import Stopped
 
 # (activity, done, total, unit); a total of 0 is unknown. May raise engine.errors.Stopped to cancel the work.
 Report = Callable[[str, int, int, str], None]

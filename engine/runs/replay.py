@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from engine.runs import commands
 from engine.runs import events as p
 
 # Events that come in the order of a number of theirs, each number once.
@@ -89,7 +90,7 @@ class Past:
 
     def _take_in_answer(self, answer: p.CommandApplied | p.CommandRejected) -> None:
         self.answered[key(answer.command)] += 1
-        if isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set):
+        if isinstance(answer, p.CommandApplied) and isinstance(answer.command, commands.Set):
             self.changes.append(answer)
             self.settled = max(self.settled, answer.step)
 
@@ -120,6 +121,6 @@ class Past:
         self.warnings.clear()
 
 
-def key(command: p.AnyCommand | str) -> str:
+def key(command: commands.AnyCommand | str) -> str:
     """What an answer is known by."""
     return command if isinstance(command, str) else command.id

@@ -10,6 +10,7 @@ from typing import Any
 from engine.config.schema import PHASE_SETTINGS, RunConfig
 from engine.config.toml_io import with_setting
 from engine.errors import InputError
+from engine.runs import commands as run_commands
 from engine.runs import events as p
 from engine.runs.step_history import Steps
 
@@ -128,14 +129,14 @@ def _with_changes(config: RunConfig, changes: Iterable[p.Phase | p.CommandApplie
 def changes_of_settings(state: RunState) -> list[p.Phase | p.CommandApplied]:
     """The phases that began and the commands that changed a setting, in the order in which they took effect."""
     answers = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
-    changes = [answer for answer in answers if isinstance(answer.command, p.Set)]
+    changes = [answer for answer in answers if isinstance(answer.command, run_commands.Set)]
     return sorted((*state.phases, *changes), key=lambda event: event.step)  # a phase begins before commands are obeyed
 
 
 def _set_by(event: p.Phase | p.CommandApplied) -> dict[str, Any]:
     if isinstance(event, p.Phase):
         return {key: getattr(event, name) for name, key in PHASE_SETTINGS.items()}
-    return {event.command.key: event.command.value} if isinstance(event.command, p.Set) else {}
+    return {event.command.key: event.command.value} if isinstance(event.command, run_commands.Set) else {}
 
 
 def _run_started(state: RunState, event: p.RunStarted) -> None:
@@ -203,21 +204,21 @@ def _command_applied(state: RunState, event: p.CommandApplied) -> None:
     state.answers[event.command.id] = event
     state.parameters = event.parameters or state.parameters
     match event.command:
-        case p.Pause():
+        case run_commands.Pause():
             state.status = "paused"
-        case p.Resume():
+        case run_commands.Resume():
             state.status = "training"
-        case p.Set(key="freeze.rules"):
+        case run_commands.Set(key="freeze.rules"):
             rules = rules_set(event)
             state.rules = state.rules if rules is None else rules
-        case p.Set(key="train.epochs", value=int(epochs)):
+        case run_commands.Set(key="train.epochs", value=int(epochs)):
             state.epochs_planned = epochs
 
 
 def rules_set(event: p.CommandApplied) -> list[str] | None:
     """The freeze rules that a command put in force, None where it was about something else."""
     match event.command:
-        case p.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
+        case run_commands.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
             return rules
     return None
 

@@ -22,13 +22,14 @@ from torch import nn
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
 from engine.errors import first_line
+from engine.files.atomic import sync_folder
 from engine.models.freezing import FrozenMemory
 from engine.rng import RandomState
 from engine.runs.events import Epoch
-from engine.runs.folder import RunFolder, sync_folder
+from engine.runs.folder import RunFolder
 from engine.runs.state import best_epoch
-from engine.runs.warning_codes import Warn
 from engine.training.optimizers import NamedState
+from engine.warning_codes import Warn
 
 MODEL = "model.safetensors"
 _OPTIMIZER = "optimizer.safetensors"

@@ -10,10 +10,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from engine.errors import Stopped
-from engine.runs.events import AnyCommand, Stop
-from engine.runs.folder import CommandTail, RunFolder
+from engine.runs.command_log import CommandTail
+from engine.runs.commands import AnyCommand, Stop
+from engine.runs.folder import RunFolder
 from engine.runs.replay import key
+from engine.runs.stopped import Stopped
 from engine.system.process_signals import ENDING, stopping_signals
 
 _PATIENCE = 8.0  # seconds; whoever sends a signal often kills after ten

@@ -22,9 +22,9 @@ from engine.models.frozen_prefix import Prefix, Rows, identity
 from engine.models.registry import Classifier
 from engine.models.split import Split, bridge
 from engine.runs.folder import data_label
-from engine.runs.warning_codes import Warn
 from engine.training.distributed import ALONE, Ranks
 from engine.training.feature_store import RowStore, on_device, row_bytes
+from engine.warning_codes import Warn
 
 ALL = slice(None)
 _MORE = 1.25  # times its part of the rows that a process has room for, since parts of batches are made equal

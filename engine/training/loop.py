@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from engine.compute.loss import Criterion, balanced_weights
 from engine.config.phases import part_of
 from engine.data.loaders import shuffled_batches
-from engine.errors import Stopped, TrainingFailed
+from engine.errors import TrainingFailed
 from engine.runs.events import Epoch, Step, finite
 from engine.runs.progress import Report
+from engine.runs.stopped import Stopped
 from engine.training import lr_schedules, optimizers
 from engine.training.checkpoints import Totals
 from engine.training.forgetting import Forgetting

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.errors import Stopped
-from engine.runs.events import AnyCommand
+from engine.runs.commands import AnyCommand
+from engine.runs.stopped import Stopped
 from engine.training.control import Control
 from engine.training.distributed import Ranks
 

@@ -8,7 +8,8 @@ import socket
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data
 from engine.errors import InputError
-from engine.runs.folder import RunFolder, write_atomically
+from engine.files.atomic import write_atomically
+from engine.runs.folder import RunFolder
 from engine.training.distributed import Ranks
 
 

@@ -21,31 +21,19 @@ from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
 from engine.data.loaders import batch_count
 from engine.data.prepare import Data
-from engine.errors import InputError, Stopped
+from engine.errors import InputError
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
 from engine.models.split import Split, split
 from engine.rng import put_back, random_state
-from engine.runs.events import (
-    AnyCommand,
-    Boundary,
-    Checkpoint,
-    CommandApplied,
-    CommandRejected,
-    Epoch,
-    Pause,
-    Phase,
-    Resume,
-    SaveCheckpoint,
-    Set,
-    Stop,
-    Warning,
-)
-from engine.runs.folder import EventLog, RunFolder
+from engine.runs.commands import AnyCommand, Pause, Resume, SaveCheckpoint, Set, Stop
+from engine.runs.event_log import EventLog
+from engine.runs.events import Boundary, Checkpoint, CommandApplied, CommandRejected, Epoch, Phase, Warning
+from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, quiet
 from engine.runs.replay import Past
 from engine.runs.state import best_epoch
-from engine.runs.warning_codes import WarningCode
+from engine.runs.stopped import Stopped
 from engine.training import checkpoints, optimizers
 from engine.training.checkpoints import CheckpointWriter, Totals
 from engine.training.control import Control
@@ -55,6 +43,7 @@ from engine.training.initial_weights import StartWeights
 from engine.training.optimizers import Depth, NamedState
 from engine.training.predict_logits import answers
 from engine.training.rank_control import SharedControl
+from engine.warning_codes import WarningCode
 
 _PAUSE_POLL = 0.05  # seconds between looks at the commands while nothing else happens
 _BETWEEN_CHECKPOINTS = 300.0  # seconds after which one is written within an epoch, too

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from engine.errors import InputError, first_line
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
-from engine.runs.warning_codes import Warn
+from engine.warning_codes import Warn
 
 
 def writer(folder: RunFolder, warn: Warn) -> Callable[[p.Event], None]:

@@ -31,7 +31,8 @@ from engine.experiments.sweep.results import results
 from engine.experiments.sweep.study import open_study
 from engine.experiments.sweep.worker import Worker
 from engine.models.layer_tree import describe
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.state import fold_all
 from tests.benchmarks.diagnosis_runs import write_pictures

@@ -21,7 +21,8 @@ from pathlib import Path
 from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.runs import events as p
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold, fold_all
 from tests.benchmarks.diagnosis_runs import Made, made_runs, write_pictures
 
@@ -47,7 +48,7 @@ def make(made: Made, folder: Path) -> None:
     if run.events.exists() and fold_all(EventTail(run, steps=False).poll()).finished:
         return
     from engine.process.run import carry_out
-    from engine.runs.folder import EventLog
+    from engine.runs.event_log import EventLog
     from engine.runs.replay import Past
     from engine.training.control import Control
 

@@ -16,8 +16,9 @@ from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.runs.event_log import EventTail
 from engine.runs.events import Epoch, Step
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.folder import RunFolder
 
 
 class Chart(Widget):

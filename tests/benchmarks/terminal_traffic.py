@@ -24,15 +24,18 @@ from pathlib import Path
 
 import psutil
 
-from engine.runs.events import CommandApplied, Pause, Stop
-from engine.runs.folder import CommandTail, EventLog, EventTail, RunFolder, new_command_id, send
+from engine.runs.command_log import CommandTail, new_command_id, send
+from engine.runs.commands import Pause, Stop
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.events import CommandApplied
+from engine.runs.folder import RunFolder
 from engine.runs.lock import Lock
 from engine.runs.state import RunState, fold
 from tests.benchmarks.test_interface_speed import curves_of
 from tests.ui.folded_runs import beginning, training
 from tests.ui.networks import resnet18
 from tests.ui.pseudo_terminal import Terminal
-from tltui.runs import registry
+from tltui.runs import launch
 from tltui.settings.demo import demo_config
 
 COLUMNS, ROWS = 120, 40
@@ -71,7 +74,7 @@ def write_run(path: Path) -> None:
 def a_run(folder: Path, real_engine: bool) -> Iterator[RunFolder]:
     """A run that trains until the block is left."""
     if real_engine:
-        run, process = registry.start(folder, demo_config({"train.epochs": "200"}))
+        run, process = launch.start(folder, demo_config({"train.epochs": "200"}))
     else:
         run = RunFolder(folder / "ab12-flowers")
         run.path.mkdir(parents=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import RunConfig
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder, create
 from tests.ui.folded_runs import beginning
@@ -36,14 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with made.events.open("wb") as file:
         for event in beginning(100, STEPS // 100):
             event.seq = next(number)
-            file.write(p.encode(event))
+            file.write(commands.encode(event))
         step = p.Step(
             step=1, epoch=1, loss=0.5, lr={"head": 1e-3, "backbone": 1e-4}, grad_norm=1.0, images_per_second=4
         )
         for at in range(1, STEPS + 1):
             step.step, step.epoch, step.loss, step.seq = at, 1 + at * 100 // (STEPS + 1), 1 / at, next(number)
-            file.write(p.encode(step))
-        file.write(p.encode(p.RunFinished(status="completed", reason="", seconds=1.0, exit_code=0, seq=next(number))))
+            file.write(commands.encode(step))
+        file.write(
+            commands.encode(p.RunFinished(status="completed", reason="", seconds=1.0, exit_code=0, seq=next(number)))
+        )
     return made
 
 

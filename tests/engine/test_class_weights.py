@@ -13,8 +13,10 @@ from torch.nn import functional
 
 from engine.compute.loss import balanced_weights
 from engine.config.schema import RunConfig
-from engine.runs.events import Epoch, Stop
-from engine.runs.folder import EventTail, RunFolder, create
+from engine.runs.commands import Stop
+from engine.runs.event_log import EventTail
+from engine.runs.events import Epoch
+from engine.runs.folder import RunFolder, create
 from engine.runs.progress import quiet
 from engine.training import checkpoints
 from engine.training.loop import make_criterion, train, validate

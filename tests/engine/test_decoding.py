@@ -26,8 +26,8 @@ from engine.data.image_cache import PictureStore, Spaces, decode_all, fingerprin
 from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
 from engine.data.sources import open_source
 from engine.errors import InputError
+from engine.runs.event_log import EventTail
 from engine.runs.events import Warning
-from engine.runs.folder import EventTail
 from engine.runs.progress import quiet
 from tests.conftest import Engine, make_pictures
 from tests.engine.prepared_data import no_problem, prepared

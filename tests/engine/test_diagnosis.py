@@ -16,8 +16,9 @@ from engine.config.toml_io import with_live_setting, with_setting
 from engine.diagnosis.diagnose import diagnose
 from engine.diagnosis.finding import Finding
 from engine.errors import TrainingFailed
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import EventTail
+from engine.runs.event_log import EventTail
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
 from engine.training.loop import train
@@ -159,7 +160,7 @@ def test_what_was_done_about_a_finding_has_its_time_to_work(config: Callable[...
     bad = {"train_loss": 9.0, "train_accuracy": 0.1, "val_loss": 9.0, "val_accuracy": 0.1, "moved": 20.0}
     assert cases(told([bad] * 3), config()) == ["rate too high"]
     state = told([bad] * 4)
-    lower = p.CommandApplied(command=p.Set(id="a", key="optimizer.lr", value=1e-3), step=120)
+    lower = p.CommandApplied(command=commands.Set(id="a", key="optimizer.lr", value=1e-3), step=120)
     assert cases(fold_all([lower], state), config()) == []
 
 
@@ -167,7 +168,7 @@ def test_steps_that_were_skipped_before_the_rate_was_lowered_no_longer_count(con
     state = told([{}] * 2)
     fold_all([p.Warning(seq=7, code="step_skipped", message="a gradient was not finite at step 3")], state)
     assert cases(state, config()) == ["rate too high"]
-    lower = p.CommandApplied(seq=8, command=p.Set(id="a", key="optimizer.lr", value=1e-3), step=40)
+    lower = p.CommandApplied(seq=8, command=commands.Set(id="a", key="optimizer.lr", value=1e-3), step=40)
     assert cases(fold_all([lower], state), config()) == []
 
 
@@ -186,7 +187,7 @@ def test_every_remedy_is_made_of_settings_that_exist_and_those_for_now_can_chang
 def test_a_log_of_an_older_engine_is_read_and_nothing_made_of_what_it_lacks(config: Callable[..., RunConfig]):
     state = told([{"val_accuracy": 0.6, "train_accuracy": 0.7}] * 4)
     for epoch in state.epochs:
-        line = msgspec.json.decode(p.encode(epoch))
+        line = msgspec.json.decode(commands.encode(epoch))
         for name in ("val_balanced_accuracy", "val_label_rank", "batch_norms"):
             del line[name]
         assert p.decode_event(msgspec.json.encode(line)) == epoch

@@ -19,21 +19,11 @@ from engine.cache.listing import spaces
 from engine.config.schema import RunConfig
 from engine.config.toml_io import to_toml, with_setting
 from engine.data.loaders import share_of
-from engine.runs.events import (
-    CommandApplied,
-    Epoch,
-    Evaluated,
-    Layers,
-    Pause,
-    Resume,
-    Resumed,
-    RunFinished,
-    Set,
-    Step,
-    Stop,
-    Warning,
-)
-from engine.runs.folder import EventTail, RunFolder, create, send
+from engine.runs.command_log import send
+from engine.runs.commands import Pause, Resume, Set, Stop
+from engine.runs.event_log import EventTail
+from engine.runs.events import CommandApplied, Epoch, Evaluated, Layers, Resumed, RunFinished, Step, Warning
+from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
 from engine.runs.state import fold_all
 from tests.conftest import Engine, make_pictures

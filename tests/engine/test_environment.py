@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.system.devices import usable_cores
+from engine.system.cpu import usable_cores
 
 
 def test_a_run_uses_no_more_cores_than_it_is_told(monkeypatch: pytest.MonkeyPatch):

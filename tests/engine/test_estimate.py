@@ -23,8 +23,8 @@ from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.layer_tree import describe
 from engine.models.split import split
+from engine.runs.event_log import EventTail
 from engine.runs.events import DataReady, Epoch
-from engine.runs.folder import EventTail
 from tests.conftest import Engine, make_pictures
 
 Configs = Callable[..., RunConfig]

@@ -19,8 +19,8 @@ from engine.compute.batch_fit import is_out_of_memory
 from engine.compute.loss import Criterion
 from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
+from engine.runs.event_log import EventTail
 from engine.runs.events import Warning
-from engine.runs.folder import EventTail
 from engine.runs.progress import quiet
 from engine.training.feature_loader import Batch
 from engine.training.forward_backward import forward_backward

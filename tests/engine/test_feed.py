@@ -13,8 +13,10 @@ from engine.cache import eviction as cache_folder
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.models.split import _unsplit
-from engine.runs.events import Boundary, ModelReady, Set, Step, Warning
-from engine.runs.folder import EventTail, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Set
+from engine.runs.event_log import EventTail
+from engine.runs.events import Boundary, ModelReady, Step, Warning
 from engine.runs.progress import quiet
 from engine.training.loop import train
 from engine.training.session import Session

@@ -18,8 +18,8 @@ from engine.models.freezing import Freezing
 from engine.models.split import split
 from engine.models.stage_features import HEAD_INPUT, Suffix, of_whole
 from engine.process.run import prepare
+from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Forgetting, Warning
-from engine.runs.folder import EventLog, EventTail
 from engine.runs.progress import quiet
 from engine.runs.replay import Past
 from engine.training.cka import gram, linear_cka

@@ -10,8 +10,10 @@ import torch
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting
 from engine.models.freezing import Freezing
-from engine.runs.events import CommandApplied, CommandRejected, Epoch, Set, Warning
-from engine.runs.folder import EventTail, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Set
+from engine.runs.event_log import EventTail
+from engine.runs.events import CommandApplied, CommandRejected, Epoch, Warning
 from engine.runs.progress import quiet
 from engine.training.loop import train
 from engine.training.optimizers import named_state

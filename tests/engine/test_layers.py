@@ -14,8 +14,10 @@ from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.process.run import prepare
 from engine.rng import random_state
-from engine.runs.events import Layers, Set, Step, Warning
-from engine.runs.folder import EventLog, EventTail, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Set
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.events import Layers, Step, Warning
 from engine.runs.progress import quiet
 from engine.runs.replay import Past
 from engine.training.control import Control

@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from engine.config.schema import RunConfig
-from engine.errors import Stopped
 from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried, read_off
 from engine.experiments.lr_range_test.rollback import trial
 from engine.experiments.lr_range_test.test import SWEEPS, find
 from engine.experiments.server.json_lines import RatesLine
 from engine.rng import random_state
 from engine.runs.progress import quiet
+from engine.runs.stopped import Stopped
 from engine.training import optimizers
 from engine.training.loop import make_criterion, train, train_batches
 from engine.training.session import Session

@@ -17,7 +17,7 @@ from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.runs.events import Progress
 from engine.runs.state import RunState, fold
-from engine.system.devices import has_bf16_instructions
+from engine.system.cpu import has_bf16_instructions
 from tests.conftest import Engine
 
 CPU = torch.device("cpu")

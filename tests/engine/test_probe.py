@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from engine.config.freeze_rules import decide_model
 from engine.config.schema import HeadConfig, RunConfig
 from engine.config.toml_io import from_tables, with_settings
-from engine.errors import InputError, Stopped
+from engine.errors import InputError
 from engine.experiments.linear_probe.logme import SourceAnswersSum, logme
 from engine.experiments.linear_probe.probe import choose, pooled, probe_for
 from engine.experiments.linear_probe.recommendation import MANY_A_CLASS, MANY_PICTURES, advise, best_stage
@@ -31,6 +31,7 @@ from engine.experiments.linear_probe.results import (
 )
 from engine.models.layer_tree import describe
 from engine.runs.progress import quiet
+from engine.runs.stopped import Stopped
 from tests.conftest import make_weights
 
 LITE0 = "efficientnet_lite0"

@@ -4,6 +4,7 @@ import math
 import msgspec
 import pytest
 
+from engine.runs import commands
 from engine.runs import events as p
 
 STEP = p.Step(
@@ -14,7 +15,7 @@ STEP = p.Step(
 @pytest.mark.parametrize("value", [0.0, -1.5, math.nan, math.inf, -math.inf])
 def test_a_loss_survives_the_line_whatever_it_is(value: float):
     loss, nonfinite = p.finite(value)
-    line = p.encode(msgspec.structs.replace(STEP, loss=loss, nonfinite=nonfinite))
+    line = commands.encode(msgspec.structs.replace(STEP, loss=loss, nonfinite=nonfinite))
     event = p.decode_event(line)
     assert isinstance(event, p.Step)
     restored = p.restore(event.loss, event.nonfinite)
@@ -23,7 +24,7 @@ def test_a_loss_survives_the_line_whatever_it_is(value: float):
 
 
 def test_a_line_is_one_object_with_its_type_number_and_time():
-    line = p.encode(STEP)
+    line = commands.encode(STEP)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     content = json.loads(line)
@@ -31,7 +32,7 @@ def test_a_line_is_one_object_with_its_type_number_and_time():
 
 
 def test_fields_of_a_newer_engine_are_passed_over():
-    content = json.loads(p.encode(STEP)) | {"invented_later": [1]}
+    content = json.loads(commands.encode(STEP)) | {"invented_later": [1]}
     assert p.decode_event(json.dumps(content).encode()) == STEP
 
 
@@ -44,14 +45,14 @@ def test_what_is_no_event_is_refused():
 @pytest.mark.parametrize(
     "command",
     [
-        p.Pause(id="a"),
-        p.Resume(id="b"),
-        p.Stop(id="c"),
-        p.SaveCheckpoint(id="d"),
-        p.Set(id="e", key="freeze.rules", value=["freeze *", "train head"]),
+        commands.Pause(id="a"),
+        commands.Resume(id="b"),
+        commands.Stop(id="c"),
+        commands.SaveCheckpoint(id="d"),
+        commands.Set(id="e", key="freeze.rules", value=["freeze *", "train head"]),
     ],
 )
-def test_a_command_survives_the_line_alone_and_inside_its_answer(command: p.AnyCommand):
-    assert p.decode_command(p.encode(command)) == command
+def test_a_command_survives_the_line_alone_and_inside_its_answer(command: commands.AnyCommand):
+    assert commands.decode_command(commands.encode(command)) == command
     answer = p.CommandApplied(command=command, step=4)
-    assert p.decode_event(p.encode(answer)) == answer
+    assert p.decode_event(commands.encode(answer)) == answer

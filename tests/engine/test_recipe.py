@@ -15,8 +15,9 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, load, to_toml, with_setting
 from engine.errors import InputError
 from engine.models.layer_tree import describe
-from engine.runs.events import CommandApplied, ParameterCounts, Phase, Set, Step
-from engine.runs.folder import EventTail
+from engine.runs.commands import Set
+from engine.runs.event_log import EventTail
+from engine.runs.events import CommandApplied, ParameterCounts, Phase, Step
 from engine.runs.progress import quiet
 from engine.runs.state import fold_all
 from engine.runs.state import in_force as settings_in_force

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import RunConfig
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import CommandTail, EventTail, RunFolder, create
+from engine.runs.command_log import CommandTail
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder, create
 
 Write = Callable[[Path, bytes], None]
 
@@ -36,7 +39,9 @@ def write_over(path: Path, content: bytes) -> None:
 
 def lines(*messages: str, first: int = 1) -> bytes:
     numbered = enumerate(messages, first)
-    return b"".join(p.encode(p.Warning(code="x", message=text, seq=seq, time=100.0 + seq)) for seq, text in numbered)
+    return b"".join(
+        commands.encode(p.Warning(code="x", message=text, seq=seq, time=100.0 + seq)) for seq, text in numbered
+    )
 
 
 def told(tail: EventTail) -> list[str]:
@@ -117,7 +122,9 @@ def test_a_log_that_is_replaced_while_it_is_read_comes_from_its_first_event(fold
 @pytest.mark.parametrize("write", [replace, write_over])
 def test_no_command_is_obeyed_twice(write: Write, folder: RunFolder):
     tail = CommandTail(folder)
-    pause, stop, again = (p.encode(command) for command in (p.Pause(id="a"), p.Stop(id="b"), p.Resume(id="c")))
+    pause, stop, again = (
+        commands.encode(command) for command in (commands.Pause(id="a"), commands.Stop(id="b"), commands.Resume(id="c"))
+    )
 
     def given() -> list[str]:
         return [command if isinstance(command, str) else command.id for command in tail.poll()]

@@ -9,17 +9,12 @@ import pytest
 
 from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.runs.events import Pause, Warning, encode
-from engine.runs.folder import (
-    CommandTail,
-    EventLog,
-    EventTail,
-    RunFolder,
-    create,
-    new_command_id,
-    send,
-    write_atomically,
-)
+from engine.files.atomic import write_atomically
+from engine.runs.command_log import CommandTail, new_command_id, send
+from engine.runs.commands import Pause, encode
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.events import Warning
+from engine.runs.folder import RunFolder, create
 from engine.runs.lock import Lock, is_locked
 
 
@@ -78,7 +73,8 @@ def test_steps_can_be_passed_over(folder: RunFolder):
 
 def test_commands_of_many_senders_all_arrive_whole(folder: RunFolder):
     code = (
-        "import sys; from pathlib import Path; from engine.runs.folder import *; from engine.runs.events import Set\n"
+        "import sys; from pathlib import Path; from engine.runs.folder import *\n"
+        "from engine.runs.command_log import *; from engine.runs.commands import Set\n"
         "for n in range(100): send(RunFolder(Path(sys.argv[1])), Set(id=new_command_id(), key='k' * 300, value=n))"
     )
     senders = [subprocess.Popen([sys.executable, "-c", code, str(folder.path)]) for _ in range(4)]

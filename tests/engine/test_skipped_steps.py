@@ -13,8 +13,10 @@ import torch
 from engine.compute.loss import Criterion
 from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
-from engine.runs.events import RunFinished, Stop, Warning
-from engine.runs.folder import EventTail, RunFolder, create
+from engine.runs.commands import Stop
+from engine.runs.event_log import EventTail
+from engine.runs.events import RunFinished, Warning
+from engine.runs.folder import RunFolder, create
 from engine.runs.progress import quiet
 from engine.training.feature_loader import Batch
 from engine.training.loop import train

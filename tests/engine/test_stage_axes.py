@@ -18,8 +18,8 @@ from engine.models.layer_tree import stages
 from engine.models.registry import Classifier
 from engine.models.split import split
 from engine.models.stage_features import HEAD_INPUT, Suffix, features, of_whole
+from engine.runs.event_log import EventTail
 from engine.runs.events import Forgetting
-from engine.runs.folder import EventTail
 from engine.runs.progress import quiet
 from engine.training.cka import gram, linear_cka
 from engine.training.layer_stats import Look

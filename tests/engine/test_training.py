@@ -14,23 +14,14 @@ from engine.compute.loss import Criterion, balanced_weights
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from engine.config.toml_io import with_setting
-from engine.errors import InputError, Stopped, TrainingFailed
+from engine.errors import InputError, TrainingFailed
 from engine.models import registry
-from engine.runs.events import (
-    Checkpoint,
-    CommandApplied,
-    CommandRejected,
-    Epoch,
-    Pause,
-    Resume,
-    SaveCheckpoint,
-    Set,
-    Step,
-    Stop,
-    Warning,
-)
-from engine.runs.folder import EventTail, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Pause, Resume, SaveCheckpoint, Set, Stop
+from engine.runs.event_log import EventTail
+from engine.runs.events import Checkpoint, CommandApplied, CommandRejected, Epoch, Step, Warning
 from engine.runs.progress import quiet
+from engine.runs.stopped import Stopped
 from engine.training import checkpoints, lr_schedules, optimizers
 from engine.training.loop import train
 from engine.training.session import Session

@@ -7,7 +7,7 @@ from typing import get_args
 
 import engine
 from engine.runs import events as p
-from engine.runs.warning_codes import MEANINGS, WarningCode
+from engine.warning_codes import MEANINGS, WarningCode
 
 
 def test_every_code_has_a_meaning_and_is_used():

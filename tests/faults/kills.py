@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.runs.folder import EventTail, RunFolder, create
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder, create
 from engine.runs.replay import Past
 from tests.faults.lives import Life, wait_for_bytes
 from tests.faults.short_run import Outcome, log_problems, script, short_config

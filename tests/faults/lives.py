@@ -12,8 +12,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.runs.events import AnyCommand, Event, Step
-from engine.runs.folder import EventLog, RunFolder, send
+from engine.runs.command_log import send
+from engine.runs.commands import AnyCommand
+from engine.runs.event_log import EventLog
+from engine.runs.events import Event, Step
+from engine.runs.folder import RunFolder
 
 # (step, command): sent once the step is told. A kill between the two is made good by the next life.
 Script = list[tuple[int, AnyCommand]]

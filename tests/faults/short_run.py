@@ -12,6 +12,8 @@ from safetensors.numpy import load_file
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
+from engine.runs.commands import SaveCheckpoint, Set
+from engine.runs.event_log import EventTail
 from engine.runs.events import (
     AnyEvent,
     CommandApplied,
@@ -20,11 +22,9 @@ from engine.runs.events import (
     Forgetting,
     Layers,
     Phase,
-    SaveCheckpoint,
-    Set,
     Step,
 )
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.folder import RunFolder
 from engine.runs.replay import key
 from tests.conftest import TINY, make_pictures, make_weights
 from tests.faults.lives import Script

@@ -13,15 +13,16 @@ import pytest
 
 from engine.config.schema import RunConfig
 from engine.errors import InputError
+from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Warning
-from engine.runs.folder import EventLog, EventTail, RunFolder, create
+from engine.runs.folder import RunFolder, create
 from engine.training.session import Session
 from engine.training.step import StepResult
 from tests.faults.kills import uninterrupted
 from tests.faults.lives import Life
 from tests.faults.short_run import log_problems, short_config
 from tests.faults.writes import fail_at_writes
-from tltui.runs.registry import resume
+from tltui.runs.launch import resume
 
 
 @pytest.mark.slow
@@ -34,7 +35,8 @@ def test_events_wait_in_memory_while_the_disk_is_full(tmp_path: Path, config: Ca
     folder = create(tmp_path / "runs", config())
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from engine.runs.events import Warning; from engine.runs.folder import EventLog, RunFolder\n"
+        "from engine.runs.events import Warning; from engine.runs.event_log import EventLog\n"
+        "from engine.runs.folder import RunFolder\n"
         "log = EventLog(RunFolder(Path(sys.argv[1])))\n"
         "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
         "for number in range(300):\n"

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from engine.config.schema import RunConfig
+from engine.runs.event_log import EventTail
 from engine.runs.events import Checkpoint, Epoch, Progress, RunFinished, Step
-from engine.runs.folder import EventTail, RunFolder, create
+from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
 from engine.training.checkpoints import newest_sound
 from tests.conftest import Engine, make_pictures

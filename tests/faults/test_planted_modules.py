@@ -15,7 +15,8 @@ import pytest
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, to_toml
 from engine.experiments.server.json_lines import RatesLine
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.state import fold_all
 from engine.system.interpreter import environment, python_module
 from tests.conftest import TINY, Engine, make_pictures

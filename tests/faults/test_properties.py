@@ -15,16 +15,21 @@ from engine.config.schema import RunConfig, is_live
 from engine.config.schema import settings as all_settings
 from engine.config.toml_io import from_tables, load, to_toml
 from engine.errors import InputError
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import EventLog, EventTail, RunFolder
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.replay import Past
 from engine.runs.state import fold_all
 
 NAMES = st.text(max_size=12)
 COUNTS = st.integers(0, 2**40)
 REALS = st.floats(allow_nan=False, allow_infinity=False)
-SETS = st.builds(p.Set, id=NAMES, key=NAMES, value=st.one_of(REALS, NAMES, st.lists(NAMES, max_size=3)))
-COMMANDS = st.one_of(SETS, *(st.builds(kind, id=NAMES) for kind in (p.Pause, p.Resume, p.Stop, p.SaveCheckpoint)))
+SETS = st.builds(commands.Set, id=NAMES, key=NAMES, value=st.one_of(REALS, NAMES, st.lists(NAMES, max_size=3)))
+COMMANDS = st.one_of(
+    SETS,
+    *(st.builds(kind, id=NAMES) for kind in (commands.Pause, commands.Resume, commands.Stop, commands.SaveCheckpoint)),
+)
 PARAMETERS = st.builds(p.ParameterCounts, total=COUNTS, trainable=COUNTS, frozen=COUNTS)
 EVENTS = st.one_of(
     st.builds(p.Step, step=COUNTS, epoch=COUNTS, loss=st.none() | REALS, lr=st.dictionaries(NAMES, REALS, max_size=2),
@@ -56,7 +61,7 @@ def read(path: Path, content: bytes) -> tuple[list[p.AnyEvent], int]:
 
 @given(LOGS)
 def test_an_event_comes_back_from_its_line_as_it_was(events: list[p.AnyEvent]):
-    assert [p.decode_event(p.encode(event)) for event in events] == events
+    assert [p.decode_event(commands.encode(event)) for event in events] == events
 
 
 @given(LOGS, st.data())
@@ -79,7 +84,7 @@ def test_any_truncation_gives_the_events_before_it_and_the_log_goes_on(
     data: st.DataObject,
 ):
     path = tmp_path_factory.mktemp("run")
-    lines = [p.encode(event) for event in log]
+    lines = [commands.encode(event) for event in log]
     content = b"".join(lines)
     cut = data.draw(st.integers(0, len(content)))
     whole = content[:cut].count(b"\n")
@@ -98,7 +103,7 @@ def test_garbage_is_counted_and_passed_over(
     torn: bytes,
 ):
     path = tmp_path_factory.mktemp("run")
-    lines = [p.encode(event) for event in log]
+    lines = [commands.encode(event) for event in log]
     for at, line in garbage:
         lines.insert(at, line + b"\n")
     content = b"".join(lines)

@@ -17,20 +17,20 @@ import torch
 from engine.compute.loss import Criterion
 from engine.config.toml_io import with_setting
 from engine.models.frozen_prefix import Rows
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Pause, SaveCheckpoint, Set
+from engine.runs.event_log import EventTail
 from engine.runs.events import (
     AnyEvent,
     Checkpoint,
     CommandApplied,
     DataReady,
-    Pause,
     Resumed,
     RunFinished,
-    SaveCheckpoint,
-    Set,
     Step,
     Warning,
 )
-from engine.runs.folder import EventTail, RunFolder, create, new_command_id, send
+from engine.runs.folder import RunFolder, create
 from engine.runs.state import fold_all
 from engine.training.feature_loader import Batch
 from engine.training.session import Session

@@ -20,11 +20,14 @@ from engine.cache.file_digests import as_keys, digest
 from engine.cache.space import Space
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
-from engine.runs.events import CommandApplied, Epoch, Set, Step, decode_event
-from engine.runs.folder import EventTail, RunFolder, send
+from engine.runs.command_log import send
+from engine.runs.commands import Set
+from engine.runs.event_log import EventTail
+from engine.runs.events import CommandApplied, Epoch, Step, decode_event
+from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
 from tests.conftest import make_pictures
-from tltui.runs import registry
+from tltui.runs import launch, registry
 
 TLTUI = [sys.executable, "-m", "tltui"]
 
@@ -91,7 +94,7 @@ def long_run(tltui: CommandLine, config_file: Callable[..., str]) -> Iterator[Ru
 
 
 def wait_for(folder: RunFolder, kind: type) -> object:
-    return next(event for event in registry.follow(folder) if isinstance(event, kind))
+    return next(event for event in launch.follow(folder) if isinstance(event, kind))
 
 
 def test_a_new_config_can_have_the_phases_of_a_recipe(tltui: CommandLine, tmp_path: Path):
@@ -205,7 +208,7 @@ def test_killing_the_command_leaves_the_run_alive(tltui: CommandLine, config_fil
     command.communicate()
     folder = tltui.only_run()
     seen = max(event.seq for event in EventTail(folder).poll())
-    assert next(event for event in registry.follow(folder) if event and event.seq > seen + 20)
+    assert next(event for event in launch.follow(folder) if event and event.seq > seen + 20)
     assert tltui("stop", "last").returncode == 0
     assert not is_locked(folder)
 
@@ -258,7 +261,7 @@ def test_a_second_engine_on_a_run_is_refused(tltui: CommandLine, long_run: RunFo
 
 def test_sigterm_ends_a_run_with_a_checkpoint(tltui: CommandLine, long_run: RunFolder):
     os.kill(json.loads(long_run.lock.read_text())["process_id"], signal.SIGTERM)
-    finished = [event for event in registry.follow(long_run) if event][-1]
+    finished = [event for event in launch.follow(long_run) if event][-1]
     assert (finished.status, finished.exit_code) == ("stopped", 130)
     assert (long_run.checkpoints / "last" / "model.safetensors").exists()
 

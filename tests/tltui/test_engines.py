@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from engine.config.schema import RunConfig
+from engine.runs.event_log import EventTail
 from engine.runs.events import RunStarted
-from engine.runs.folder import EventTail
 from tltui.runs.engine_pool import Engines
 
 Config = Callable[..., RunConfig]

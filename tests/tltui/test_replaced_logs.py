@@ -15,12 +15,14 @@ import pytest
 from rich.console import Console
 
 from engine.config.schema import RunConfig
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import EventLog, RunFolder, create
+from engine.runs.event_log import EventLog
+from engine.runs.folder import RunFolder, create
 from engine.runs.lock import Lock
 from tests.tltui.test_command_line import CommandLine
 from tltui.cli.progress_text import PlainProgress
-from tltui.runs import registry
+from tltui.runs import launch
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -35,7 +37,7 @@ def lines(messages: list[str], *, ends: bool = False, begins: float = 100.0) -> 
     events += [p.RunFinished(status="completed", reason="", seconds=1.0, exit_code=0)] if ends else []
     for seq, event in enumerate(events, 1):
         event.seq, event.time = seq, begins + seq
-    return [p.encode(event) for event in events]
+    return [commands.encode(event) for event in events]
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def folder(tmp_path: Path, config: Callable[..., RunConfig]) -> RunFolder:
 def followed(folder: RunFolder, copies: list[list[bytes]]) -> list[p.AnyEvent]:
     """What following a run gives, which has each of ``copies`` as its log in turn."""
     given: list[p.AnyEvent] = []
-    coming: Iterator[p.AnyEvent | None] = registry.follow(folder)
+    coming: Iterator[p.AnyEvent | None] = launch.follow(folder)
     for copy in copies:
         replace(folder.events, b"".join(copy))
         while (event := next(coming, None)) is not None:

@@ -13,8 +13,11 @@ from networks import resnet18
 from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
+from engine.runs import commands as run_commands
 from engine.runs import events as p
-from engine.runs.folder import CommandTail, EventLog, RunFolder, create
+from engine.runs.command_log import CommandTail
+from engine.runs.event_log import EventLog
+from engine.runs.folder import RunFolder, create
 from engine.runs.lock import Lock
 from tltui.app.app import TltuiApp
 from tltui.engine_client.queries import EngineQueries
@@ -88,7 +91,7 @@ class ScriptedRun:
         for event in events:
             self._log.write(event)
 
-    def commands(self) -> list[p.AnyCommand | str]:
+    def commands(self) -> list[run_commands.AnyCommand | str]:
         """The commands that came since the last look."""
         return list(self._commands.poll())
 

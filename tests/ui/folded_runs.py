@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.state import RunState, fold_all
 
@@ -13,7 +14,7 @@ def through_a_log(events: list[p.AnyEvent]) -> list[p.AnyEvent]:
     """The events as they come back from lines of a log, numbered."""
     for seq, event in enumerate(events, start=1):
         event.seq, event.time = seq, 1000.0 + seq
-    return [p.decode_event(p.encode(event)) for event in events]
+    return [p.decode_event(commands.encode(event)) for event in events]
 
 
 def beginning(
@@ -84,7 +85,7 @@ def an_epoch(epoch: int, step: int, loss: float) -> p.Epoch:
 
 def new_plan(step: int, rules: list[str], id: str = "c1") -> p.CommandApplied:
     """The freeze plan changed before the next step."""
-    return p.CommandApplied(command=p.Set(id=id, key="freeze.rules", value=rules), step=step)
+    return p.CommandApplied(command=commands.Set(id=id, key="freeze.rules", value=rules), step=step)
 
 
 def a_run(done: int = 300, steps_per_epoch: int = 40, epochs: int = 10) -> RunState:

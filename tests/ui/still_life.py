@@ -19,7 +19,8 @@ from networks import resnet18
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, to_toml
 from engine.runs import events as p
-from engine.runs.folder import EventLog, RunFolder
+from engine.runs.event_log import EventLog
+from engine.runs.folder import RunFolder
 from tltui.app.app import TltuiApp
 
 CLASSES = ["daisy", "dandelion", "rose", "sunflower", "tulip"]

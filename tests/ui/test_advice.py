@@ -8,6 +8,7 @@ from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, text_of, until
 from folded_runs import training
 from textual.pilot import Pilot
 
+from engine.runs import commands
 from engine.runs import events as p
 from tltui.app.app import TltuiApp
 from tltui.screens.workbench import Workbench
@@ -91,7 +92,7 @@ def test_a_rate_that_is_too_high_is_lowered_with_one_key(tmp_path: Path, size: t
             await pilot.press("exclamation_mark")
             await until(pilot, lambda: "rate too high" not in text_of(app))
             (command,) = run.commands()
-            assert isinstance(command, p.Set)
+            assert isinstance(command, commands.Set)
             assert (command.key, command.value) == ("optimizer.lr", 1e-4)
             run.say(p.CommandApplied(command=command, step=16), *epochs(3, [2.0, 1.9], [2.0, 1.9]))
             await until(pilot, lambda: "epoch 4/20" in text_of(app) or "epoch 5/20" in text_of(app))
@@ -120,7 +121,7 @@ def test_ending_a_run_that_overfits_is_asked_for(tmp_path: Path, size: tuple[int
             await pilot.press("right", "enter")
             await until(pilot, lambda: isinstance(app.screen, Workbench))
             (command,) = run.commands()
-            assert isinstance(command, p.Set)
+            assert isinstance(command, commands.Set)
             assert (command.key, command.value) == ("train.epochs", 7)
 
     asyncio.run(main())

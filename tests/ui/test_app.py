@@ -14,12 +14,15 @@ from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, with_setting
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import EventTail, RunFolder, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.state import fold_all
 from tltui.app.app import TltuiApp
 from tltui.app.palette import Actions
-from tltui.runs.registry import start
+from tltui.runs.launch import start
 from tltui.screens.help import Help
 from tltui.screens.home import Home
 from tltui.screens.workbench import Workbench
@@ -173,7 +176,7 @@ def test_a_toggle_during_a_run_is_pending_until_it_is_applied(tmp_path: Path):
         await pilot.pause()
         assert "◌" in text_of(app)
         (command,) = run.commands()
-        assert isinstance(command, p.Set)
+        assert isinstance(command, commands.Set)
         assert (command.key, command.value) == ("freeze.rules", ["freeze *", "train layer4", "train head"])
         run.say(p.CommandApplied(command=command, step=9, parameters=None))
         await until(pilot, lambda: "◌" not in text_of(app))
@@ -189,7 +192,7 @@ def test_a_refused_toggle_says_why_and_is_rolled_back(tmp_path: Path):
         run = await running(pilot, app, engine)
         await pilot.press("f2", "1")
         (command,) = run.commands()
-        assert isinstance(command, p.Set)
+        assert isinstance(command, commands.Set)
         run.say(p.CommandRejected(command=command, reason="no memory for this plan", step=9))
         await until(pilot, lambda: "no memory for this plan" in text_of(app))
         assert "○ layer4" in text_of(app)
@@ -228,13 +231,13 @@ def test_keys_pause_resume_and_checkpoint(tmp_path: Path):
         run = await running(pilot, app, engine)
         await pilot.press("f4", "p", "k")
         pause, checkpoint = run.commands()
-        assert isinstance(pause, p.Pause)
-        assert isinstance(checkpoint, p.SaveCheckpoint)
+        assert isinstance(pause, commands.Pause)
+        assert isinstance(checkpoint, commands.SaveCheckpoint)
         run.say(p.CommandApplied(command=pause, step=8))
         await until(pilot, lambda: "‖ paused" in text_of(app))
         await pilot.press("p")
         (resume,) = run.commands()
-        assert isinstance(resume, p.Resume)
+        assert isinstance(resume, commands.Resume)
 
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
 
@@ -252,7 +255,7 @@ def test_stopping_asks_and_the_safe_answer_comes_first(tmp_path: Path):
         await pilot.press("s")
         await until(pilot, lambda: "Stop training?" in text_of(app))
         await pilot.press("right", "enter")
-        await until(pilot, lambda: any(isinstance(command, p.Stop) for command in run.commands()))
+        await until(pilot, lambda: any(isinstance(command, commands.Stop) for command in run.commands()))
 
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
 
@@ -283,7 +286,7 @@ def asked_to_stop(folder: RunFolder) -> None:
     trained = len([event for event in EventTail(folder).poll() if isinstance(event, p.Step)])
     while len([event for event in EventTail(folder).poll() if isinstance(event, p.Step)]) == trained:
         time.sleep(0.05)
-    send(folder, p.Stop(id=new_command_id()))
+    send(folder, commands.Stop(id=new_command_id()))
 
 
 def test_leaving_asks_once_while_a_run_trains_and_lets_it_train(tmp_path: Path):

@@ -9,6 +9,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from engine.runs import commands
 from engine.runs import events as p
 from tltui.tables.confusion import worst_pairs
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
@@ -34,7 +35,7 @@ def evaluated(confusion: list[list[int]], classes: list[str] | None = None) -> p
         confusion=confusion,
         images_per_second=100.0,
     )
-    decoded = p.decode_event(p.encode(event))
+    decoded = p.decode_event(commands.encode(event))
     assert isinstance(decoded, p.Evaluated)
     return decoded
 

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load
+from engine.runs import commands
 from engine.runs import events as p
 from tltui.app.app import TltuiApp
 from tltui.screens.workbench import Workbench
@@ -71,7 +72,8 @@ def test_a_new_run_like_this_has_what_commands_changed(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         run = await running(pilot, app, engine)
         run.say(
-            p.CommandApplied(command=p.Set(id="x", key="optimizer.lr", value=0.25), step=9), *training(range(9, 11), 8)
+            p.CommandApplied(command=commands.Set(id="x", key="optimizer.lr", value=0.25), step=9),
+            *training(range(9, 11), 8),
         )
         run.end()
         await until(pilot, lambda: "✓ completed" in text_of(app))

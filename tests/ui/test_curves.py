@@ -11,6 +11,7 @@ from folded_runs import a_look, a_run, an_epoch, beginning, new_plan, through_a_
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.state import RunState, fold, fold_all
 from engine.runs.time_series import GROUPS, RECENT, Bucket, Series
@@ -167,7 +168,7 @@ def test_the_axis_ends_with_the_plan_and_stands_still():
     for event in training(range(42, 400), 40):
         fold(state, event)
         assert window(state, View()) == (0, 400)
-    fold(state, p.CommandApplied(command=p.Set(id="x", key="train.epochs", value=20), step=399))
+    fold(state, p.CommandApplied(command=commands.Set(id="x", key="train.epochs", value=20), step=399))
     assert window(state, View()) == (0, 800)
 
 
@@ -184,13 +185,16 @@ def test_zoom_shows_whole_epochs_at_the_end():
 
 def test_phase_marks_stand_where_the_plan_changed():
     state = a_run()
-    fold(state, p.CommandApplied(command=p.Set(id="y", key="optimizer.lr", value=0.1), step=200))
-    fold(state, p.CommandRejected(command=p.Set(id="z", key="freeze.rules", value=[]), step=210, reason="nothing left"))
+    fold(state, p.CommandApplied(command=commands.Set(id="y", key="optimizer.lr", value=0.1), step=200))
+    fold(
+        state,
+        p.CommandRejected(command=commands.Set(id="z", key="freeze.rules", value=[]), step=210, reason="nothing left"),
+    )
     assert phases(state) == [Mark(120, "train layer4")]
     screen = shown(state)
     assert sum("┊" in line for line in screen) > 8
     assert any("┊ train layer4" in line for line in screen)
-    plan = p.Set(id="c2", key="freeze.rules", value=["freeze *", "train layer3", "train layer4", "train head"])
+    plan = commands.Set(id="c2", key="freeze.rules", value=["freeze *", "train layer3", "train layer4", "train head"])
     fold(state, p.CommandApplied(command=plan, step=200))
     assert phases(state)[1] == Mark(200, "train layer3")
 
@@ -420,7 +424,7 @@ def test_a_phase_that_has_not_begun_has_no_band_yet():
 
 def test_many_short_phases_are_told_apart_by_their_numbers():
     state = in_phases(200, epochs=(1, 1, 1), begun=2)
-    fold(state, p.CommandApplied(command=p.Set(id="x", key="train.epochs", value=40), step=199))
+    fold(state, p.CommandApplied(command=commands.Set(id="x", key="train.epochs", value=40), step=199))
     names = shown(state)[1]
     assert "1┊2" in names
     assert [len(row) for row in shown(state)] == [80] * 24

@@ -10,6 +10,7 @@ from folded_runs import beginning, through_a_log, training
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.state import RunState, fold, fold_all
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
@@ -89,7 +90,7 @@ def test_silence_is_told():
 
 def test_a_pause_is_told_by_a_word():
     state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
-    fold(state, p.CommandApplied(command=p.Pause(id="p"), step=100))
+    fold(state, p.CommandApplied(command=commands.Pause(id="p"), step=100))
     assert shown(state, now=state.time)[1] == "‖ paused in epoch 3/10  25%"
 
 

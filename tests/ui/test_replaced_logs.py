@@ -10,7 +10,8 @@ from folded_runs import training
 from test_app import drive
 from textual.pilot import Pilot
 
-from engine.runs.folder import RunFolder, write_atomically
+from engine.files.atomic import write_atomically
+from engine.runs.folder import RunFolder
 from tltui.app.app import TltuiApp
 from tltui.runs.run_follower import Following
 

@@ -81,11 +81,11 @@ def test_where_the_engine_can_not_be_started_the_run_waits_and_no_folder_is_left
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from engine.config.schema import RunConfig; from engine.errors import InputError\n"
-        "from tltui import runs\n"
+        "from tltui.runs import launch\n"
         "from tltui.runs.queue import RunQueue\n"
         "config = RunConfig.model_validate({'data': {'source': 'digits'}})\n"
-        "queue = RunQueue(Path(sys.argv[1]), runs.start); queue.add(config)\n"
-        "runs.ENGINE = ('/no/such/program',)\n"
+        "queue = RunQueue(Path(sys.argv[1]), launch.start); queue.add(config)\n"
+        "launch.ENGINE = ('/no/such/program',)\n"
         "try: queue.start_next(False)\n"
         "except InputError as error: sys.exit('no engine can be started' not in queue.waiting[0].failed)"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from app_runs import ScriptedEngine, digits
 from folded_runs import training
 
-from engine.runs.folder import write_atomically
+from engine.files.atomic import write_atomically
 from tltui.runs.run_list import RunTable
 
 

@@ -13,8 +13,10 @@ import pytest
 from pseudo_terminal import Terminal
 
 from engine.cache.eviction import CACHE
-from engine.runs.events import CommandApplied, Set
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.commands import Set
+from engine.runs.event_log import EventTail
+from engine.runs.events import CommandApplied
+from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
 from tltui.runs import registry
 

@@ -14,7 +14,7 @@ from folded_runs import beginning, training
 from networks import resnet18
 from pseudo_terminal import Terminal
 
-from engine.runs import events as p
+from engine.runs import commands as p
 from engine.runs.folder import RunFolder
 from tltui.app.terminal import set_pace
 

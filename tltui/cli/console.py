@@ -11,7 +11,7 @@ import click
 
 from engine.errors import InputError
 from engine.files.escapes import printable
-from engine.runs.warning_codes import WarningCode
+from engine.warning_codes import WarningCode
 from tltui.cli import json_output
 from tltui.text.glyphs import safe
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from engine.config.toml_io import parse_value
 from engine.errors import InputError
-from engine.runs.events import Command, Pause, Resume, SaveCheckpoint, Set
-from engine.runs.folder import new_command_id
+from engine.runs.command_log import new_command_id
+from engine.runs.commands import Command, Pause, Resume, SaveCheckpoint, Set
 
 _WORDS: dict[str, type[Command]] = {"pause": Pause, "resume": Resume, "checkpoint": SaveCheckpoint}
 

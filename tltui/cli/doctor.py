@@ -15,7 +15,8 @@ from rich.console import Console
 
 from engine.cache.eviction import cache_root, used
 from engine.errors import InputError
-from engine.system.devices import check_libraries, choose_device, device_name, usable_cores, versions
+from engine.system.cpu import usable_cores
+from engine.system.devices import check_libraries, choose_device, device_name, versions
 from tltui.runs import registry
 from tltui.text.numbers import bytes as bytes_text
 

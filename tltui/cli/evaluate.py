@@ -21,7 +21,8 @@ def print_evaluation(
 ) -> None:
     """Evaluate and print the figures, with warnings and a bar on standard error. Raises InputError."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
-    from engine.system.devices import check_libraries, set_up_processor
+    from engine.system.cpu import set_up_processor
+    from engine.system.devices import check_libraries
 
     check_libraries()
     from engine.evaluation.load_run import load_trained

@@ -46,7 +46,8 @@ def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json:
     Example:  tltui lr-find run.toml
     """
     from engine.config.toml_io import load
-    from engine.errors import Stopped, TrainingFailed
+    from engine.errors import TrainingFailed
+    from engine.runs.stopped import Stopped
     from tltui.cli.lr_find import print_range_test
 
     try:
@@ -75,7 +76,7 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
               tltui probe run.toml --model resnet50 --model timm/convnext_tiny
     """
     from engine.config.toml_io import load
-    from engine.errors import Stopped
+    from engine.runs.stopped import Stopped
     from tltui.cli.probe import print_probes
 
     try:

@@ -78,7 +78,7 @@ def predict_pictures(network: str, paths: Sequence[str], runs_dir: str | None, *
 def _open(network: str, runs_dir: str | None, report: Report) -> Opened:
     from engine.export.formats import export_file, open_export
     from engine.export.predictor import open_run
-    from engine.system.devices import set_up_processor
+    from engine.system.cpu import set_up_processor
 
     set_up_processor()
     report("checkpoint", 0, 0, "")

@@ -12,11 +12,13 @@ from typing import Protocol
 
 from rich.console import Console
 
-from engine.runs.events import AnyEvent, RunFinished, Stop
-from engine.runs.folder import RunFolder, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Stop
+from engine.runs.events import AnyEvent, RunFinished
+from engine.runs.folder import RunFolder
 from tltui.cli.json_output import as_json as as_json_line
 from tltui.cli.progress_text import PlainProgress
-from tltui.runs import registry
+from tltui.runs import launch
 from tltui.text.glyphs import safe
 
 
@@ -48,7 +50,7 @@ def watch(
     asked = 0
     try:
         with shown as view, _counted_interrupts() as interrupts, _passed_on(process):
-            for event in registry.follow(folder, process):
+            for event in launch.follow(folder, process):
                 if event is not None:
                     view.show(event)
                 if isinstance(event, RunFinished):
@@ -60,7 +62,7 @@ def watch(
                         return 130
                     send(folder, Stop(id=new_command_id()))
                     say("asked the run to stop in order; Ctrl-C again leaves it to itself")
-    except registry.EngineLost as lost:
+    except launch.EngineLost as lost:
         say(str(lost))
         return 1
     assert finished is not None

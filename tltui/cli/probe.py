@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from engine.config.schema import RunConfig
-from engine.runs.warning_codes import WarningCode
+from engine.warning_codes import WarningCode
 from tltui.cli import json_output
 from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold
@@ -137,18 +138,18 @@ class PlainProgress:
             self._line(f"best weights (epoch {event.best_epoch}): {self._folder.checkpoints / 'best'}")
 
 
-def describe(command: p.AnyCommand) -> str:
+def describe(command: commands.AnyCommand) -> str:
     """What a command did, in words."""
     match command:
-        case p.Set(key=key, value=value):
+        case commands.Set(key=key, value=value):
             return f"{key} = {value}"
-        case p.Pause():
+        case commands.Pause():
             return "paused"
-        case p.Resume():
+        case commands.Resume():
             return "resumed"
-        case p.Stop():
+        case commands.Stop():
             return "stopping"
-        case p.SaveCheckpoint():
+        case commands.SaveCheckpoint():
             return "checkpoint"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.runs.folder import RunFolder, write_atomically
+from engine.files.atomic import write_atomically
+from engine.runs.folder import RunFolder
 from tltui.report import html, markdown
 from tltui.report.content import content
 from tltui.runs import registry

@@ -135,7 +135,7 @@ def resume(
     Example:  tltui resume last
               tltui resume last --set optimizer.lr=1e-4
     """
-    from tltui.runs import registry
+    from tltui.runs import launch, registry
 
     if is_rank():
         from tltui.cli import torchrun
@@ -143,7 +143,7 @@ def resume(
         here = registry.runs_folder(runs_dir)
         ctx.exit(torchrun.resume(here, run, overrides(changes), detach=detach, as_json=as_json))
     folder = registry.find(registry.runs_folder(runs_dir), run)
-    process = registry.resume(folder, overrides(changes))
+    process = launch.resume(folder, overrides(changes))
     if process is None:
         click.echo(printable(f"run {folder.id} is completed"), err=True)
         return
@@ -185,13 +185,13 @@ def stop(run: str, runs_dir: str | None) -> None:
     \b
     Example:  tltui stop last
     """
-    from engine.runs.events import Stop
-    from engine.runs.folder import new_command_id
-    from tltui.runs import registry
+    from engine.runs.command_log import new_command_id
+    from engine.runs.commands import Stop
+    from tltui.runs import launch, registry
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
-    registry.ask(folder, Stop(id=new_command_id()))
-    for _ in registry.follow(folder):
+    launch.ask(folder, Stop(id=new_command_id()))
+    for _ in launch.follow(folder):
         pass
     click.echo(printable(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}"))
 
@@ -209,11 +209,11 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
     """
     from engine.runs.events import CommandRejected
     from tltui.cli.control import parse_action
-    from tltui.runs import registry
+    from tltui.runs import launch, registry
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
     for command, text in [(parse_action(action), action) for action in actions]:
-        answer = registry.ask(folder, command)
+        answer = launch.ask(folder, command)
         if isinstance(answer, CommandRejected):
             raise InputError(f"{text}: {answer.reason}")
         click.echo(f"{printable(text)}: in force after step {answer.step}")
@@ -229,13 +229,13 @@ def _train(
     runs_dir: str | None,
     **appearance: Any,  # noqa: ANN401 (what app_options adds)
 ) -> None:
-    from tltui.runs import registry
+    from tltui.runs import launch, registry
 
     if is_rank():
         from tltui.cli import torchrun
 
         ctx.exit(torchrun.train(registry.runs_folder(runs_dir), config, detach=detach, as_json=as_json))
-    folder, process = registry.start(registry.runs_folder(runs_dir), config)
+    folder, process = launch.start(registry.runs_folder(runs_dir), config)
     show_run(ctx, folder, process, appearance, new=True, detach=detach, headless=headless, as_json=as_json)
 
 

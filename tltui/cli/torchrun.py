@@ -16,7 +16,7 @@ from engine.runs.events import AnyEvent, Event, RunFinished
 from engine.runs.folder import RunFolder, create
 from tltui.cli.follow import JsonLines, View, say
 from tltui.cli.progress_text import PlainProgress
-from tltui.runs import registry
+from tltui.runs import launch, registry
 
 if TYPE_CHECKING:
     from engine.training.distributed import Ranks
@@ -43,7 +43,7 @@ def resume(runs_dir: Path, name: str, changes: Mapping[str, str], *, detach: boo
 
     def lead(ranks: Ranks) -> int:
         folder = RunFolder(ranks.run) if ranks.run else registry.find(runs_dir, name)
-        if not registry.get_ready(folder, {} if ranks.run else changes):
+        if not launch.get_ready(folder, {} if ranks.run else changes):
             say(f"run {folder.id} is completed")
             return 0
         ranks.run = folder.path

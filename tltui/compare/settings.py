@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import with_live_setting
 from engine.errors import InputError
+from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.state import RunState
 from tltui.compare.structs import Change, Difference, Setting
@@ -33,7 +34,7 @@ def _changes(config: RunConfig, state: RunState) -> dict[str, list[Change]]:
     """What applied commands made of each setting. A log from elsewhere may tell of values that no setting can have."""
     found: dict[str, list[Change]] = {}
     for answer in state.answers.values():
-        if not (isinstance(answer, p.CommandApplied) and isinstance(answer.command, p.Set)):
+        if not (isinstance(answer, p.CommandApplied) and isinstance(answer.command, commands.Set)):
             continue
         key = answer.command.key
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.runs import exit_codes as exits
-from engine.runs.warning_codes import MEANINGS
+from engine.warning_codes import MEANINGS
 from tltui.manual_reference.words import prose, table
 
 

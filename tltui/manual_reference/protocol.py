@@ -8,7 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from engine.runs.events import AnyCommand, AnyEvent, Command, Event
+from engine.runs.commands import AnyCommand, Command
+from engine.runs.events import AnyEvent, Event
 from tltui.manual_reference.words import prose, table
 
 _IN_ALL = {"seq", "time", "id"}

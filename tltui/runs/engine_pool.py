@@ -9,7 +9,7 @@ from engine.config.schema import RunConfig
 from engine.process.prewarmed import as_line, code_state
 from engine.runs.folder import RunFolder, create
 from engine.system.interpreter import environment
-from tltui.runs import registry
+from tltui.runs import launch
 
 
 class Engines:
@@ -22,14 +22,14 @@ class Engines:
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
         """Make a run and start its engine, the one that waits if any. Raises InputError as ``registry.start`` does."""
         folder = create(runs_dir, config)
-        return folder, self._take(folder) or registry.start_first_engine(folder)
+        return folder, self._take(folder) or launch.start_first_engine(folder)
 
     def get_ready(self) -> None:
         """Let an engine wait from now on."""
         if self._waiting is None or self._waiting.poll() is not None:
             self._code = code_state()
             self._waiting = subprocess.Popen(
-                [*registry.ENGINE, "--warm"],
+                [*launch.ENGINE, "--warm"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

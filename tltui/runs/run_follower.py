@@ -7,10 +7,13 @@ from itertools import islice
 from typing import Any
 
 from engine.config.schema import RunConfig
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import EventTail, RunFolder, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, chosen_settings, fold_all, in_force
-from tltui.runs import registry
+from tltui.runs import launch, registry
 from tltui.runs.status import OVER
 
 SLICE = 2048  # events that are taken in at once: some 10 ms
@@ -75,7 +78,7 @@ class Following:
         self.folder = folder
         self.config: RunConfig = folder.load_config()
         self._log = FollowedLog(folder, steps=steps)
-        self._waiting: dict[str, p.Set] = {}
+        self._waiting: dict[str, commands.Set] = {}
 
     @property
     def state(self) -> RunState:
@@ -117,26 +120,26 @@ class Following:
     def pause_or_resume(self) -> str:
         """Returns which of the two was asked for."""
         if self.status == "paused":
-            send(self.folder, p.Resume(id=new_command_id()))
+            send(self.folder, commands.Resume(id=new_command_id()))
             return "resume"
-        send(self.folder, p.Pause(id=new_command_id()))
+        send(self.folder, commands.Pause(id=new_command_id()))
         return "pause"
 
     def stop(self) -> None:
         """Ask the engine to write a checkpoint and end the run."""
-        send(self.folder, p.Stop(id=new_command_id()))
+        send(self.folder, commands.Stop(id=new_command_id()))
 
     def go_on(self) -> None:
         """Start an engine that goes on with a run that ended before it was completed. Raises InputError."""
-        registry.resume(self.folder)
+        launch.resume(self.folder)
 
     def checkpoint(self) -> None:
         """Ask the engine for a checkpoint."""
-        send(self.folder, p.SaveCheckpoint(id=new_command_id()))
+        send(self.folder, commands.SaveCheckpoint(id=new_command_id()))
 
     def set(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
         """Ask the engine to change a live setting."""
-        command = p.Set(id=new_command_id(), key=key, value=value)
+        command = commands.Set(id=new_command_id(), key=key, value=value)
         send(self.folder, command)
         self._waiting[command.id] = command
 
@@ -151,6 +154,6 @@ class Following:
         return chosen_settings(self.config, self.state)
 
     @staticmethod
-    def _answer(command: p.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:
+    def _answer(command: commands.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:
         reason = event.reason if isinstance(event, p.CommandRejected) else ""
         return Answer(command.key, command.value, event.step, reason)

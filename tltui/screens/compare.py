@@ -16,9 +16,10 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
-from engine.errors import InputError, Stopped
+from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Throttled
+from engine.runs.stopped import Stopped
 from tltui.compare.metadata import about
 from tltui.compare.reader import Comparing
 from tltui.compare.structs import Comparison

@@ -17,7 +17,7 @@ from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
-from engine.runs.folder import write_atomically
+from engine.files.atomic import write_atomically
 from tltui.engine_client.queries import EngineQueries, ProfileOf, TreeOf
 from tltui.screens.dialogs import AskPath, Choose, Confirm
 from tltui.settings.draft import default, to_text

@@ -12,7 +12,7 @@ from engine.config.toml_io import to_toml
 from engine.errors import InputError
 from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, SweepFile, define, from_tables
-from engine.runs.folder import write_atomically
+from engine.files.atomic import write_atomically
 
 OWN = "own"
 FOLDER = "sweeps"  # below that of the runs

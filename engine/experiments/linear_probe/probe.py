@@ -27,8 +27,8 @@ from engine.models import registry, stage_features
 from engine.models.layer_tree import stages
 from engine.process.dry_run import rehearsal
 from engine.runs.progress import Report
-from engine.runs.warning_codes import Warn
 from engine.training.session import Session
+from engine.warning_codes import Warn
 
 MOST_TRAIN, MOST_VAL = 2000, 1000  # pictures that probes see; more move an accuracy by less than its own error
 

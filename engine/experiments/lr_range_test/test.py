@@ -11,9 +11,9 @@ from engine.experiments.lr_range_test.rollback import trial
 from engine.experiments.lr_range_test.sweep import Rates, sweep
 from engine.process.dry_run import rehearsal
 from engine.runs.progress import Report
-from engine.runs.warning_codes import Warn
 from engine.training.loop import make_criterion
 from engine.training.session import Session
+from engine.warning_codes import Warn
 
 SWEEPS = 3  # in as many orders of the pictures, since one alone says as much of its batches as of the rates
 

@@ -17,13 +17,14 @@ import msgspec
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
-from engine.errors import InputError, Stopped, TrainingFailed, first_line
+from engine.errors import InputError, TrainingFailed, first_line
 from engine.experiments.lr_range_test.curve import Tried
 from engine.experiments.server.json_lines import Line, ProbeLine, RatesLine
 from engine.process.worker import give_way
 from engine.runs.progress import Report, Throttled
-from engine.runs.warning_codes import Warn, WarningCode
+from engine.runs.stopped import Stopped
 from engine.system.devices import check_libraries
+from engine.warning_codes import Warn, WarningCode
 
 Write = Callable[[Line[Any]], None]
 

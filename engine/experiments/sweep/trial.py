@@ -13,8 +13,11 @@ from optuna import Trial
 from engine.errors import InputError
 from engine.experiments.sweep.events import Status, TrialResult
 from engine.experiments.sweep.results import RESULT
+from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.folder import EventTail, RunFolder, new_command_id, send
+from engine.runs.command_log import new_command_id, send
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
 from engine.runs.state import best_epoch
 
 
@@ -80,7 +83,7 @@ class UnderWay:
             return
         self.asked, self.hopeless = True, hopeless
         with suppress(InputError):  # its folder is gone; so will be its engine
-            send(self.folder, p.Stop(id=new_command_id()))
+            send(self.folder, commands.Stop(id=new_command_id()))
 
     def result(self, status: Status, memory: int, reason: str) -> TrialResult:
         """What is known of the trial at its end, which the storage keeps, too."""

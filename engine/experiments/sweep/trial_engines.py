@@ -15,7 +15,7 @@ from engine.process.fork_server import Report
 from engine.process.prewarmed import as_line
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
-from engine.system.devices import usable_cores
+from engine.system.cpu import usable_cores
 from engine.system.interpreter import environment, python_module
 
 FORKS = python_module("engine.process.worker", "--forks")

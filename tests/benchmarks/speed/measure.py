@@ -21,8 +21,9 @@ import psutil
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load
 from engine.models import registry
+from engine.runs.event_log import EventTail
 from engine.runs.events import Epoch
-from engine.runs.folder import EventTail, RunFolder
+from engine.runs.folder import RunFolder
 from tests.benchmarks.speed.scenarios import Network, Scenario
 from tltui.runs.engine_pool import Engines
 
