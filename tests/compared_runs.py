@@ -13,7 +13,7 @@ from engine.runs import events as p
 from engine.runs.event_log import EventLog
 from engine.runs.folder import RunFolder
 
-PICTURES = 200
+IMAGES = 200
 RATES = (0.1, 0.01, 0.001, 0.0001)
 """The second is the best."""
 EPOCHS = 8
@@ -42,7 +42,7 @@ def write_run(runs: Path, name: str, number: int, reason: str = "all epochs done
     for event in (started(), ready(), *epochs(best), evaluated(best)):
         log.write(event)
     log.write(p.RunFinished(status="completed", reason=reason, seconds=60.0, exit_code=0))
-    right = [chance.random() < best for _ in range(PICTURES)]
+    right = [chance.random() < best for _ in range(IMAGES)]
     rows = [f"{at}.png,cat,{'cat' if at_right else 'dog'}" for at, at_right in enumerate(right)]
     folder.predictions.write_text("\n".join(["path,true,predicted", *rows, ""]))
     began = time.time() - 3_600 - 60 * number
@@ -100,10 +100,10 @@ def an_epoch(epoch: int, accuracy: float) -> p.Epoch:
 
 def evaluated(accuracy: float) -> p.Evaluated:
     """The test split."""
-    half = 1.96 * math.sqrt(accuracy * (1 - accuracy) / PICTURES)
+    half = 1.96 * math.sqrt(accuracy * (1 - accuracy) / IMAGES)
     return p.Evaluated(
         split="test",
-        count=PICTURES,
+        count=IMAGES,
         log_loss=1.5 - accuracy,
         accuracy=accuracy,
         accuracy_interval=(accuracy - half, min(accuracy + half, 1.0)),
@@ -111,9 +111,9 @@ def evaluated(accuracy: float) -> p.Evaluated:
         macro_f1=accuracy,
         classes=["cat", "dog"],
         per_class=[
-            p.ClassMetrics(label=label, precision=accuracy, recall=accuracy, f1=accuracy, support=PICTURES // 2)
+            p.ClassMetrics(label=label, precision=accuracy, recall=accuracy, f1=accuracy, support=IMAGES // 2)
             for label in ("cat", "dog")
         ],
-        confusion=[[PICTURES // 2, 0], [0, PICTURES // 2]],
+        confusion=[[IMAGES // 2, 0], [0, IMAGES // 2]],
         images_per_second=400.0,
     )

@@ -1,4 +1,4 @@
-"""Real pictures, real runs."""
+"""Real images, real runs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
 TINY = {"name": "timm/test_resnet", "weights": "none"}
 
 
-def make_pictures(root: Path, per_class: int = 16, side: int = 40, names: tuple[str, ...] = tuple(COLOURS)) -> Path:
-    """Class folders of pictures that differ in colour, with noise so that no two are the same."""
+def make_images(root: Path, per_class: int = 16, side: int = 40, names: tuple[str, ...] = tuple(COLOURS)) -> Path:
+    """Class folders of images that differ in colour, with noise so that no two are the same."""
     random = np.random.default_rng(0)
     for name in names:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -67,17 +67,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
-def config(pictures: Path) -> Callable[..., RunConfig]:
-    """A config for the tiny network on the coloured pictures; arguments are sections to change."""
+def config(images: Path) -> Callable[..., RunConfig]:
+    """A config for the tiny network on the coloured images; arguments are sections to change."""
 
     def make(**sections: dict[str, Any]) -> RunConfig:
         tables: dict[str, dict[str, Any]] = {
-            "data": {"path": str(pictures), "image_size": 32, "val_fraction": 0.25, "test_fraction": 0.25},
+            "data": {"path": str(images), "image_size": 32, "val_fraction": 0.25, "test_fraction": 0.25},
             "model": dict(TINY),
             "optimizer": {"lr": 0.01},
             "train": {"epochs": 2, "batch_size": 8, "device": "cpu", "precision": "fp32"},

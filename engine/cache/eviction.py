@@ -8,7 +8,7 @@ KIND/IDENTITY/            a space: rows of one kind that depend on the same thin
 digests/                  what is known about files (digests.py)
 trees/, profiles/         what was described and measured before (memo.py)
 arithmetic.json           which arithmetic this processor does faster
-fits.json                 how many pictures at once fit into which memory
+fits.json                 how many images at once fit into which memory
 lock                      held while room is taken
 """
 
@@ -30,7 +30,7 @@ import platformdirs
 from engine.files.atomic import write_atomically
 
 CACHE = "TLTUI_CACHE"
-KINDS = ("pictures", "features")
+KINDS = ("images", "features")
 TREES = "trees"
 PROFILES = "profiles"
 DIGESTS = "digests"
@@ -40,7 +40,7 @@ KNOWN = {  # folders and files with what was found out before, and what they hol
     TREES: "layer trees of networks",
     PROFILES: "costs of networks on this machine",
     ARITHMETIC: "arithmetic that was measured",
-    FITS: "pictures at once that fit into memory",
+    FITS: "images at once that fit into memory",
     DIGESTS: "digests of files",
 }
 LOCK = "lock"

@@ -74,7 +74,7 @@ class FileDigests:
             before, now = os.fstat(file.fileno()), time.time_ns()
             if before.st_size > most:
                 raise OSError(
-                    errno.EFBIG, f"it has {before.st_size / 2**30:,.0f} GiB, more than a picture takes", str(path)
+                    errno.EFBIG, f"it has {before.st_size / 2**30:,.0f} GiB, more than an image takes", str(path)
                 )
             content = file.read()
             after = os.fstat(file.fileno())

@@ -41,7 +41,7 @@ class Space:
     ) -> None:
         """Open or begin a space.
 
-        ``kind``: "pictures" or "features". ``identity``: a hex digest of everything that the rows depend on beside
+        ``kind``: "images" or "features". ``identity``: a hex digest of everything that the rows depend on beside
         their keys. ``about``: the same in words, for `tltui cache` ("data", "model", "boundary" …). ``on_problem`` is
         given a code and a sentence where the folder is full ("cache_full") or fails ("cache_unusable"), each once.
         ``memory``: bytes of rows that are kept there at most while the folder can't take them.

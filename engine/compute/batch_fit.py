@@ -1,4 +1,4 @@
-"""How many pictures go through the network at once: as many as memory has room for, found out by trying.
+"""How many images go through the network at once: as many as memory has room for, found out by trying.
 
 What fits is remembered in the cache's folder for the same device, network, precision and freeze plan.
 """
@@ -38,7 +38,7 @@ _WHAT = {"train": "batches that train", "eval": "batches that are evaluated", "p
 
 
 class Place(NamedTuple):
-    """What decides about the memory that a picture takes, besides the freeze plan."""
+    """What decides about the memory that an image takes, besides the freeze plan."""
 
     model: str
     image_size: int
@@ -55,7 +55,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Fits:
-    """The number of pictures at once that fitted, by what is done with them: "train", "eval" or "prefix"."""
+    """The number of images at once that fitted, by what is done with them: "train", "eval" or "prefix"."""
 
     def __init__(self, place: Place, tell: Warn) -> None:
         """``tell`` takes a warning's code and message."""
@@ -73,14 +73,14 @@ class Fits:
         self._told.clear()
 
     def parts(self, kind: str, count: int) -> list[slice]:
-        """``count`` pictures in as few parts as fit, of nearly one size."""
+        """``count`` images in as few parts as fit, of nearly one size."""
         size = min(self._sizes.get(kind, count), count) or 1
         number = math.ceil(count / size)
         if number > 1 and kind not in self._told:
             self._told.add(kind)
             self._tell(
                 "out_of_memory",
-                f"{_WHAT[kind]} go through the network in parts of {size} pictures, all that fitted into memory in "
+                f"{_WHAT[kind]} go through the network in parts of {size} images, all that fitted into memory in "
                 "an earlier run; results are those of whole batches, `tltui cache clear` forgets the size",
             )
         ends = [count * part // number for part in range(number + 1)]
@@ -91,7 +91,7 @@ class Fits:
         return min(wanted, self._sizes.get(kind, wanted))
 
     def shrink(self, kind: str, tried: int, error: Exception, least: int = 1) -> int:
-        """The size to try after ``tried`` pictures were too many; remembered and told.
+        """The size to try after ``tried`` images were too many; remembered and told.
 
         Raises ``error`` where it is about something else, and TrainingFailed where ``least`` do not fit.
         """
@@ -99,7 +99,7 @@ class Fits:
             raise error
         said, device = first_line(error), self._place.device
         if tried <= least:
-            at_a_time = "one picture at a time does" if least == 1 else f"{least} pictures at a time do"
+            at_a_time = "one image at a time does" if least == 1 else f"{least} images at a time do"
             raise TrainingFailed(
                 f"{at_a_time} not fit into the memory of {device} ({said}); freeze more layers, lower "
                 "data.image_size, or choose a smaller model.name"
@@ -110,7 +110,7 @@ class Fits:
         self._remember(kind, size)
         self._tell(
             "out_of_memory",
-            f"{tried} pictures at a time do not fit into the memory of {device} ({said}); {_WHAT[kind]} now go through "
+            f"{tried} images at a time do not fit into the memory of {device} ({said}); {_WHAT[kind]} now go through "
             f"in parts of {size}; results are those of whole batches",
         )
         return size

@@ -28,7 +28,7 @@ class Criterion:
         return loss
 
     def weight(self, labels: torch.Tensor) -> torch.Tensor:
-        """What a batch's mean is divided by, a scalar: the number of its pictures, or the sum of their weights."""
+        """What a batch's mean is divided by, a scalar: the number of its images, or the sum of their weights."""
         if self._class_weights is None:
             return torch.tensor(float(len(labels)), device=labels.device)
         return self._class_weights[labels].sum()
@@ -45,6 +45,6 @@ def main_logits(outputs: Outputs) -> torch.Tensor:
 
 
 def balanced_weights(counts: Sequence[int]) -> torch.Tensor:
-    """Class weights inverse to the classes' numbers of pictures, 1 on average over the pictures."""
+    """Class weights inverse to the classes' numbers of images, 1 on average over the images."""
     count = torch.tensor(counts, dtype=torch.float32)
     return count.sum() / (len(counts) * count)

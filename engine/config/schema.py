@@ -32,7 +32,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Where the pictures come from and how they are prepared."""
+    """Where the images come from and how they are prepared."""
 
     source: Literal["folder", "csv", "torchvision", "digits"] = Field(
         default="folder",
@@ -52,18 +52,18 @@ class DataConfig(Section):
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
     image_size: int = Field(
-        default=0, ge=0, le=2048, description="side of a picture in pixels; 0: what the weights expect"
+        default=0, ge=0, le=2048, description="side of an image in pixels; 0: what the weights expect"
     )
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
         default="none",
-        description="random changes to training pictures: none, flip, "
+        description="random changes to training images: none, flip, "
         "standard (crop, flip, colour jitter), trivial (TrivialAugmentWide)",
     )
     views: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="random views of a picture that are kept and shown in turn; 0: 8, with flip 2",
+        description="random views of an image that are kept and shown in turn; 0: 8, with flip 2",
     )
     cache_gb: float = Field(
         default=0.0,
@@ -71,7 +71,7 @@ class DataConfig(Section):
         description="memory for computed features, beyond it read from the cache's files; 0: a quarter of what is free",
     )
     workers: int = Field(
-        default=-1, ge=-1, le=256, description="processes that augment pictures; -1: chosen from the machine"
+        default=-1, ge=-1, le=256, description="processes that augment images; -1: chosen from the machine"
     )
 
 
@@ -181,10 +181,10 @@ class TrainConfig(Section):
         default=10,
         ge=1,
         le=100_000,
-        description="passes over the training pictures; left out with a recipe: the sum of its phases",
+        description="passes over the training images; left out with a recipe: the sum of its phases",
         json_schema_extra=LIVE,
     )
-    batch_size: int = Field(default=32, ge=1, le=65536, description="pictures a step")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="images a step")
     seed: int = Field(
         default=42, ge=0, lt=2**63, description="of splits, order, augmentation, dropout and the new head"
     )

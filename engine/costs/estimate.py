@@ -1,7 +1,7 @@
 """What a freeze plan will cost, from a measured profile of its network. Imports no torch.
 
 The plan divides the network as ``engine.models.cut`` does: what frozen weights alone decide runs once for each
-picture and is cached; the rest runs in every epoch, and backward as far as anything before it, or in it, trains.
+image and is cached; the rest runs in every epoch, and backward as far as anything before it, or in it, trains.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TRAINING_BYTES = {"adamw": 28, "adam": 28, "sgd": 20, "rmsprop": 24}
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One operation of a network, in seconds and bytes for each picture; ``inputs`` are positions of earlier ones.
+    """One operation of a network, in seconds and bytes for each image; ``inputs`` are positions of earlier ones.
 
     ``layer``: path of the layer that it is or runs in; ``parameters``: names of those that it reads itself.
     ``statistics``: it keeps batch statistics; ``random``: it draws random numbers in training; ``repeatable``: doing it
     again in every epoch is safe and cheap; ``view``: it only looks at its input in another shape. ``output``: scalars
-    that it gives for a picture, 0 where they do not follow the pictures, None where it gives several tensors; ``row``:
+    that it gives for an image, 0 where they do not follow the images, None where it gives several tensors; ``row``:
     their bytes in a cache.
 
     ``once``: forward where it is computed once; ``evaluate``: in evaluation; ``forward``: in training; ``through``:
@@ -72,22 +72,22 @@ class LoopCosts(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True):
     """A network measured on one machine, in seconds and bytes.
 
-    ``pictures``: how many were measured at once; ``chunk``: how many go through frozen layers at once.
+    ``images``: how many were measured at once; ``chunk``: how many go through frozen layers at once.
     ``optimizer_tensor`` and ``optimizer_value``: of a training step for each tensor and each scalar that trains;
-    ``picture``: to get one ready; ``row_byte``: to get a byte of a cached row ready; ``digest_byte``: to prove that a
+    ``image``: to get one ready; ``row_byte``: to get a byte of a cached row ready; ``digest_byte``: to prove that a
     byte is frozen.
     """
 
     device: str
     precision: str
     frozen_precision: str
-    pictures: int
+    images: int
     chunk: int
     operations: list[Operation]
     loop: LoopCosts
     optimizer_tensor: float
     optimizer_value: float
-    picture: float
+    image: float
     row_byte: float
     digest_byte: float
 
@@ -107,10 +107,10 @@ class Estimate:
     cached_bytes: int
 
 
-def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pictures: Mapping[str, int]) -> Estimate:
+def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, images: Mapping[str, int]) -> Estimate:
     """Reckon what training as ``config`` says will cost.
 
-    ``model``: the content of model.json; ``pictures``: how many there are in "train" and "val". Raises InputError for a
+    ``model``: the content of model.json; ``images``: how many there are in "train" and "val". Raises InputError for a
     plan that can't be used.
     """
     plan = read_plan(profile.operations, model, config)
@@ -121,9 +121,9 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
     }
     trained = [size for name, size in sizes.items() if plan.decisions[name].trains]
     frozen_bytes = 4 * (sum(sizes.values()) - sum(trained))
-    train, val, batch = pictures["train"], pictures["val"], config.train.batch_size
+    train, val, batch = images["train"], images["val"], config.train.batch_size
     row = sum(profile.operations[at].row for at in plan.stored)
-    ready = row * profile.row_byte if plan.once else profile.picture
+    ready = row * profile.row_byte if plan.once else profile.image
 
     once, evaluation, training = _seconds(profile.operations, plan)
     step = profile.loop.step + profile.optimizer_tensor * len(trained) + profile.optimizer_value * sum(trained)
@@ -141,7 +141,7 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
     memory += frozen_bytes * bool(plan.once)  # frozen layers compute with a copy, batch norms folded
     memory += _activations(profile, plan, batch) + cached
     return Estimate(
-        first_epoch_seconds=epoch + ((train + val) * (profile.picture + once) if plan.once else 0.0),
+        first_epoch_seconds=epoch + ((train + val) * (profile.image + once) if plan.once else 0.0),
         epoch_seconds=epoch,
         memory_bytes=memory,
         cached_bytes=cached,
@@ -149,7 +149,7 @@ def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, pict
 
 
 def _seconds(operations: Sequence[Operation], plan: Plan) -> tuple[float, float, float]:
-    """For each picture what is computed once takes, and the rest in evaluation and in training."""
+    """For each image what is computed once takes, and the rest in evaluation and in training."""
     once = evaluation = training = 0.0
     for at, does in enumerate(operations):
         if at in plan.once:
@@ -180,7 +180,7 @@ class Plan:
     """A freeze plan on a network's operations, by their positions.
 
     ``trains``: those with parameters that train; ``follows_training``: those, and all whose input changes with them;
-    ``once``: those computed once for each picture; ``stored``: those among them whose output is cached. ``modes``:
+    ``once``: those computed once for each image; ``stored``: those among them whose output is cached. ``modes``:
     which layers run in training mode.
     """
 
@@ -207,7 +207,7 @@ def read_plan(operations: Sequence[Operation], model: Mapping[str, Any], config:
             once.add(at)
     once, stored = _boundary(operations, once)
     if not any(operations[at].parameters and operations[at].output != 0 for at in once):
-        once, stored = set(), set()  # what is left is the picture itself
+        once, stored = set(), set()  # what is left is the image itself
     return Plan(decisions, modes, trains, follows, once, stored)
 
 

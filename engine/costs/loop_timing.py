@@ -26,11 +26,11 @@ _NETWORK = "timm/test_resnet"
 _SIDE = 32
 _STEPS = 8
 _EPOCHS = 8
-_LARGEST_BATCH = 256  # a larger one takes hardly longer than this, but for the pictures of such a run
+_LARGEST_BATCH = 256  # a larger one takes hardly longer than this, but for the images of such a run
 
 
 def measure_loop(batch_size: int, device: str) -> LoopCosts:
-    """Train the head of a tiny network on tiny pictures, in a process and with a cache of its own.
+    """Train the head of a tiny network on tiny images, in a process and with a cache of its own.
 
     Raises InputError where that run fails.
     """
@@ -38,10 +38,10 @@ def measure_loop(batch_size: int, device: str) -> LoopCosts:
     train, val = _STEPS * batch_size, _STEPS // 2 * batch_size
     with tempfile.TemporaryDirectory(prefix="tltui-") as place:
         root = Path(place)
-        _write_pictures(root / "pictures", {"train": train, "val": val})
+        _write_images(root / "images", {"train": train, "val": val})
         config = from_tables(
             {
-                "data": {"path": str(root / "pictures"), "image_size": _SIDE},
+                "data": {"path": str(root / "images"), "image_size": _SIDE},
                 "model": {"name": _NETWORK, "weights": "none"},
                 "train": {"epochs": _EPOCHS, "batch_size": batch_size, "device": device, "precision": "fp32"},
             }
@@ -74,7 +74,7 @@ def measure_loop(batch_size: int, device: str) -> LoopCosts:
     )
 
 
-def _write_pictures(root: Path, counts: dict[str, int]) -> None:
+def _write_images(root: Path, counts: dict[str, int]) -> None:
     random = np.random.default_rng(0)
     for split, count in counts.items():
         for number in range(count):

@@ -31,7 +31,7 @@ from engine.system import cpu, devices
 from engine.training import optimizers
 from engine.training.optimizers import Depth
 
-_LONG_STEP = 1.5  # seconds; where a step takes longer, fewer pictures are measured
+_LONG_STEP = 1.5  # seconds; where a step takes longer, fewer images are measured
 _REPETITIONS = 3
 
 
@@ -58,7 +58,7 @@ def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: T
 def measure_network(
     classifier: Classifier, precision: Precision, frozen_precision: Precision, batch_size: int, loop: LoopCosts
 ) -> Profile:
-    """Measure a network with random pictures. Its gradients and batch statistics are others afterwards."""
+    """Measure a network with random images. Its gradients and batch statistics are others afterwards."""
     device = precision.device
     classifier.module.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     training, evaluation = (_traced(classifier, training=mode) for mode in (True, False))
@@ -67,19 +67,19 @@ def measure_network(
     def step(count: int, *, trains: bool) -> Costs:
         """Forward and backward: with gradients of the parameters, or frozen, where they only pass through."""
         classifier.module.train(trains).requires_grad_(trains)
-        inputs = _pictures(classifier, count, device).requires_grad_()
+        inputs = _images(classifier, count, device).requires_grad_()
         return measure(training if trains else evaluation, inputs, precision.autocast(), criterion)
 
     classifier.module.eval()
     prefix = Prefix(evaluation, frozen_precision)
     assert isinstance(prefix.module, fx.GraphModule)
-    count = _affordable(batch_size, lambda pictures: step(pictures, trains=True))
+    count = _affordable(batch_size, lambda images: step(images, trains=True))
     trained, frozen, once = Costs(), Costs(), Costs()
     for _ in range(_REPETITIONS):
         trained = trained.least(step(count, trains=True))
         frozen = frozen.least(step(count, trains=False))
         with torch.inference_mode():
-            inputs = _pictures(classifier, count, device)
+            inputs = _images(classifier, count, device)
             once = once.least(measure(prefix.module, inputs, frozen_precision.autocast()))
     classifier.module.requires_grad_(True)
     per_tensor, per_value = _optimizer_costs(classifier)
@@ -87,20 +87,20 @@ def measure_network(
         device=str(device),
         precision=precision.name,
         frozen_precision=frozen_precision.name,
-        pictures=count,
+        images=count,
         chunk=prefix.chunk,
         operations=_operations(classifier, training, trained, frozen, once, count),
         loop=loop,
         optimizer_tensor=per_tensor,
         optimizer_value=per_value,
-        picture=_picture_cost(classifier, device, count),
+        image=_image_cost(classifier, device, count),
         row_byte=_row_byte_cost(device, count),
         digest_byte=_digest_byte_cost(),
     )
 
 
 def _affordable(most: int, step: Callable[[int], Costs]) -> int:
-    """How many pictures to measure at once: as many as a step in training has, unless that would take long."""
+    """How many images to measure at once: as many as a step in training has, unless that would take long."""
     step(2)  # the first one prepares what the others use
     count = 2
     while count < most:
@@ -119,7 +119,7 @@ def _traced(classifier: Classifier, *, training: bool) -> fx.GraphModule:
     return traced
 
 
-def _pictures(classifier: Classifier, count: int, device: torch.device) -> torch.Tensor:
+def _images(classifier: Classifier, count: int, device: torch.device) -> torch.Tensor:
     size = classifier.preprocessing.image_size
     return torch.randn(count, 3, size, size, device=device).to(memory_format=torch.channels_last)
 
@@ -159,7 +159,7 @@ def _operations(
                 random=does.random,
                 repeatable=does.cheap and all(last_write.get(memory, -1) < order[node] for memory in given_memory),
                 view=does.memory <= given_memory,
-                output=output if does.follows_pictures else 0,
+                output=output if does.follows_images else 0,
                 row=once.output.get(does.name, 0) // count,
                 once=once.forward.get(does.name, 0.0) / count,
                 evaluate=frozen.forward.get(does.name, 0.0) / count,
@@ -207,12 +207,12 @@ def _optimizer_step(parameters: dict[str, nn.Parameter], where: Mapping[str, Dep
     return seconds
 
 
-def _picture_cost(classifier: Classifier, device: torch.device, count: int) -> float:
-    """Seconds to put a picture into a batch and to normalize it."""
+def _image_cost(classifier: Classifier, device: torch.device, count: int) -> float:
+    """Seconds to put an image into a batch and to normalize it."""
     size = classifier.preprocessing.image_size
     normalize = Normalize(classifier.preprocessing, device)
-    pictures = [torch.zeros(size, size, 3, dtype=torch.uint8).permute(2, 0, 1) for _ in range(count)]
-    return _least(lambda: normalize(torch.stack(pictures)), device) / count
+    images = [torch.zeros(size, size, 3, dtype=torch.uint8).permute(2, 0, 1) for _ in range(count)]
+    return _least(lambda: normalize(torch.stack(images)), device) / count
 
 
 def _row_byte_cost(device: torch.device, count: int) -> float:

@@ -1,4 +1,4 @@
-"""Which view of a picture an epoch shows, and the name under which what is computed from it is kept."""
+"""Which view of an image an epoch shows, and the name under which what is computed from it is kept."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-CENTRE = 0  # the view without any change: the picture's centre
+CENTRE = 0  # the view without any change: the image's centre
 _FLIPPED = 1
 _VIEWS = {"none": 1, "flip": 2}  # all there are; the others are drawn
 _DRAWN_VIEWS = 8
 
 
 class View(NamedTuple):
-    """One view of a picture, named by its position: ``CENTRE``, its mirror image, or the ``number``-th random draw."""
+    """One view of an image, named by its position: ``CENTRE``, its mirror image, or the ``number``-th random draw."""
 
-    picture: int
+    image: int
     number: int
 
 
 @dataclass(frozen=True)
 class Views:
-    """How many views of a picture there are for ``augment``, and which one an epoch shows.
+    """How many views of an image there are for ``augment``, and which one an epoch shows.
 
-    Draws depend on the seed, the picture's content and their number alone: neither on how many workers draw them nor
+    Draws depend on the seed, the image's content and their number alone: neither on how many workers draw them nor
     on what was drawn before. Up to epoch ``count`` each epoch shows a new draw. From then on the last ``count`` are
-    shown again in turn, and in each epoch one picture in ``count`` gets a new draw in place of its oldest.
+    shown again in turn, and in each epoch one image in ``count`` gets a new draw in place of its oldest.
     """
 
     augment: str
@@ -38,17 +38,17 @@ class Views:
         everything = _VIEWS.get(augment)
         return cls(augment, everything or count or _DRAWN_VIEWS, seed)
 
-    def shown(self, epoch: int, picture: int, key: bytes, *, kept: bool) -> View:
-        """The view of a picture with the content key ``key`` in an epoch (from 1).
+    def shown(self, epoch: int, image: int, key: bytes, *, kept: bool) -> View:
+        """The view of an image with the content key ``key`` in an epoch (from 1).
 
         Without ``kept``, where nothing that was computed is used again, each epoch has a draw of its own.
         """
         match self.augment:
             case "none":
-                return View(picture, CENTRE)
+                return View(image, CENTRE)
             case "flip":
-                return View(picture, _FLIPPED if self._hash(key, epoch) & 1 else CENTRE)
-        return View(picture, self._draw_of(epoch, self._hash(key)) if kept else epoch)
+                return View(image, _FLIPPED if self._hash(key, epoch) & 1 else CENTRE)
+        return View(image, self._draw_of(epoch, self._hash(key)) if kept else epoch)
 
     def _draw_of(self, epoch: int, turn: int) -> int:
         while epoch > self.count and (epoch // self.count + turn) % self.count:
@@ -56,7 +56,7 @@ class Views:
         return epoch
 
     def random_seed(self, key: bytes, number: int) -> int:
-        """What the ``number``-th draw of a picture is seeded with, below 2⁶³."""
+        """What the ``number``-th draw of an image is seeded with, below 2⁶³."""
         return self._hash(key, number) >> 1
 
     def name(self, key: bytes, number: int) -> bytes:

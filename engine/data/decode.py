@@ -1,4 +1,4 @@
-"""Pictures from files to pixels, on all cores."""
+"""Images from files to pixels, on all cores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TypeVar
 from PIL import Image
 
 from engine.cache.file_digests import digest
-from engine.data.image import Pixels, open_picture, prepare, upright
+from engine.data.image import Pixels, open_image, prepare, upright
 from engine.data.source import Source
 from engine.files.safe_open import open_regular
 from engine.system.cpu import usable_cores
@@ -22,14 +22,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LARGEST_FILE = 2 * 2**30  # bytes; what Pillow decodes at all fits, also uncompressed
-_AHEAD = 256  # pictures in the hands of the threads, so that they have work while rows are written
-# Pixels from which on pictures are decoded one at a time, so that not all cores need such memory at once.
+_AHEAD = 256  # images in the hands of the threads, so that they have work while rows are written
+# Pixels from which on images are decoded one at a time, so that not all cores need such memory at once.
 _LARGE = 2**25
 _large_ones_alone = threading.Lock()
 
 
 def open_one(source: Source, index: int, read: Callable[[Path, int], tuple[bytes, bytes]]) -> tuple[bytes, Image.Image]:
-    """A picture's content key and the picture, from the same bytes, which ``read(path, most)`` gives.
+    """An image's content key and the image, from the same bytes, which ``read(path, most)`` gives.
 
     Raises OSError and whatever PIL raises.
     """
@@ -37,7 +37,7 @@ def open_one(source: Source, index: int, read: Callable[[Path, int], tuple[bytes
         image = upright(source.open(index))
         return digest(image.mode.encode(), repr(image.size).encode(), image.tobytes()), image
     key, content = read(source.file(index), LARGEST_FILE)
-    return key, open_picture(content)
+    return key, open_image(content)
 
 
 def read_file(path: Path, most: int = LARGEST_FILE) -> tuple[bytes, bytes]:

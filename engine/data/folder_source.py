@@ -1,4 +1,4 @@
-"""How pictures lie in folders, and what counts as one. Imports neither torch nor Pillow: the app looks, too."""
+"""How images lie in folders, and what counts as one. Imports neither torch nor Pillow: the app looks, too."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def subfolders(folder: Path) -> list[str]:
         raise InputError(f"{folder}: can't be read ({error.strerror})") from None
 
 
-def picture_files(folder: Path) -> Iterator[Path]:
-    """Files named like pictures, in a stable order; hidden ones and links to folders are passed over."""
+def image_files(folder: Path) -> Iterator[Path]:
+    """Files named like images, in a stable order; hidden ones and links to folders are passed over."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

@@ -1,4 +1,4 @@
-"""One picture: from however it is stored to RGB pixels of the right size."""
+"""One image: from however it is stored to RGB pixels of the right size."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # To be raised with every change that makes other pixels: what was prepared before is then prepared anew.
 VERSION = 2
-# Panoramas are cut to this: no crop that a network sees is wider, and one picture can't fill the cache.
+# Panoramas are cut to this: no crop that a network sees is wider, and one image can't fill the cache.
 _WIDEST = 2
 # Told by the content, whatever the name says. Of all that Pillow knows these only decode: for others it starts
 # programs (EPS) or opens what no camera and no web page makes. A JPEG of several frames (MPO) opens as JPEG.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
 
 
-def open_picture(content: bytes) -> Image.Image:
-    """A picture from a file's bytes, its first frame, not yet decoded. Raises OSError and what PIL raises."""
+def open_image(content: bytes) -> Image.Image:
+    """An image from a file's bytes, its first frame, not yet decoded. Raises OSError and what PIL raises."""
     if not content:
         raise OSError("the file is empty")
     Image.init()
@@ -31,10 +31,10 @@ def open_picture(content: bytes) -> Image.Image:
 
 
 def why_unreadable(error: Exception) -> str:
-    """What is wrong with a picture, in words for those who look at the file; ``error`` as opening it raised it."""
+    """What is wrong with an image, in words for those who look at the file; ``error`` as opening it raised it."""
     match error:
         case Image.UnidentifiedImageError():
-            return "it is no picture in a known format, or damaged at its beginning"
+            return "it is no image in a known format, or damaged at its beginning"
         case Image.DecompressionBombError():
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
             return f"it has more than {most} million pixels; make it smaller"
@@ -49,9 +49,9 @@ def why_unreadable(error: Exception) -> str:
 
 
 def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:
-    """Decode a picture, upright, as RGB with its shorter side resized to ``shorter_side`` pixels.
+    """Decode an image, upright, as RGB with its shorter side resized to ``shorter_side`` pixels.
 
-    Raises whatever PIL raises for a file that is damaged or no picture (OSError, SyntaxError, ValueError …).
+    Raises whatever PIL raises for a file that is damaged or no image (OSError, SyntaxError, ValueError …).
     """
     # A JPEG can be decoded at 1/2, 1/4 or 1/8; twice what is needed leaves the resampling enough to work with.
     scale = 2 * shorter_side / min(image.size)
@@ -69,7 +69,7 @@ def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture as it looks, whatever its mode and orientation: RGB, or L, which resizes in a third of the time."""
+    """An image as it looks, whatever its mode and orientation: RGB, or L, which resizes in a third of the time."""
     image.load()
     with suppress(Exception):  # what can't be read of its data tells nothing about how it was held
         ImageOps.exif_transpose(image, in_place=True)
@@ -77,7 +77,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB: 16 bits scaled to 8, transparency over white, palettes and CMYK resolved."""
+    """An image of any mode as RGB: 16 bits scaled to 8, transparency over white, palettes and CMYK resolved."""
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep_grey(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -88,7 +88,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or of floats, to 8 bits: the range of the type, not of the picture, sets the scale.
+    """Grey of 16 or 32 bits, or of floats, to 8 bits: the range of the type, not of the image, sets the scale.
 
     Floats that are no number become black.
     """
@@ -102,6 +102,6 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 
 def centre_crop(pixels: Pixels, side: int) -> Pixels:
-    """The square of ``side`` pixels in the middle of a picture that is at least as large."""
+    """The square of ``side`` pixels in the middle of an image that is at least as large."""
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     return pixels[top : top + side, left : left + side]

@@ -1,4 +1,4 @@
-"""Prepared pictures: each is decoded and resized once, for all runs that want it at the same size."""
+"""Prepared images: each is decoded and resized once, for all runs that want it at the same size."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from engine.system import rank_env
 from engine.warning_codes import Warn
 
 _ALL = 2**63  # fingerprints take a hundred bytes each and are all needed: memory is no question
-_WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same pictures
+_WAIT_POLL = 0.1  # seconds between looks at another run that prepares the same images
 
 
-class PictureStore:
-    """The pictures of a run in their order, as uint8 (height, width, 3)."""
+class ImageCache:
+    """The images of a run in their order, as uint8 (height, width, 3)."""
 
     def __init__(self, space: Space, keys: Keys, again: Callable[[int], Pixels]) -> None:
-        """``again(index)`` makes a picture anew, for when someone damages the cache's files underneath a run."""
+        """``again(index)`` makes an image anew, for when someone damages the cache's files underneath a run."""
         self._space = space
         self._keys = keys
         self._again = again
@@ -50,14 +50,14 @@ class PictureStore:
 
 
 class Spaces(NamedTuple):
-    """Where prepared pictures and what they are recognised by are kept, both by the key of the content."""
+    """Where prepared images and what they are recognised by are kept, both by the key of the content."""
 
-    pictures: Space
+    images: Space
     fingerprints: Space
 
     def __contains__(self, key: object) -> bool:
         """Whether both are there for a key."""
-        return isinstance(key, bytes) and key in self.pictures and key in self.fingerprints
+        return isinstance(key, bytes) and key in self.images and key in self.fingerprints
 
 
 class Prepared(NamedTuple):
@@ -68,34 +68,32 @@ class Prepared(NamedTuple):
     skipped: list[SkippedFile]
 
 
-def pictures_space(
-    root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Warn, memory: int
-) -> Space:
-    """The space of all pictures that are prepared in this way; ``data`` names one of the data sets in it."""
+def images_space(root: Path, shorter_side: int, interpolation: str, data: str, on_problem: Warn, memory: int) -> Space:
+    """The space of all images that are prepared in this way; ``data`` names one of the data sets in it."""
     # Another Pillow may bring another decoder and round otherwise.
     identity = digest(f"{VERSION} {PIL.__version__} {shorter_side} {interpolation}".encode())
-    about = {"data": data, "pictures": f"{shorter_side} px, {interpolation}"}
-    return Space(root, "pictures", identity.hex(), about, on_problem, memory)
+    about = {"data": data, "images": f"{shorter_side} px, {interpolation}"}
+    return Space(root, "images", identity.hex(), about, on_problem, memory)
 
 
 def fingerprints_space(root: Path, data: str) -> Space:
-    """The space of what pictures are recognised by, whatever size they are prepared in."""
+    """The space of what images are recognised by, whatever size they are prepared in."""
     identity = digest(f"fingerprints {near_duplicates.VERSION}".encode())
-    about = {"data": data, "pictures": "fingerprints, to find copies"}
-    # Where it can't be used, neither can the space of the pictures themselves, which says so.
-    return Space(root, "pictures", identity.hex(), about, lambda code, message: None, _ALL)
+    about = {"data": data, "images": "fingerprints, to find copies"}
+    # Where it can't be used, neither can the space of the images themselves, which says so.
+    return Space(root, "images", identity.hex(), about, lambda code, message: None, _ALL)
 
 
 def decode_all(
     source: Source, shorter_side: int, interpolation: str, spaces: Spaces, files: FileDigests, report: Report
 ) -> Prepared:
-    """See that ``spaces`` have every picture of ``source`` that can be read; decode those that are missing.
+    """See that ``spaces`` have every image of ``source`` that can be read; decode those that are missing.
 
     Where another process is at the same work, wait for it.
     """
-    space = spaces.pictures
-    total = len(source.pictures)
-    work = "\n".join(picture.key for picture in source.pictures) + (str(source.file(0)) if source.file else "")
+    space = spaces.images
+    total = len(source.images)
+    work = "\n".join(image.key for image in source.images) + (str(source.file(0)) if source.file else "")
     already = len(space)
     while True:
         with space.filling(os.fsencode(work)) as mine:
@@ -107,11 +105,11 @@ def decode_all(
                     spaces.fingerprints.publish()
         time.sleep(_WAIT_POLL)
         space.refresh()
-        report("data", min(len(space) - already, total - 1), total, "pictures")
+        report("data", min(len(space) - already, total - 1), total, "images")
 
 
 def decode_again(source: Source, index: int, key: bytes, shorter_side: int, interpolation: str) -> Pixels:
-    """A picture that was decoded before. Raises InputError where its file is no more what it was."""
+    """An image that was decoded before. Raises InputError where its file is no more what it was."""
     try:
         found, image = open_one(source, index, read_file)
         if found == key:
@@ -120,7 +118,7 @@ def decode_again(source: Source, index: int, key: bytes, shorter_side: int, inte
     except Exception as error:  # as below
         reason = why_unreadable(error)
     raise InputError(
-        f"{source.pictures[index].key}: its pixels in the cache were damaged and it can't be decoded again ({reason}); "
+        f"{source.images[index].key}: its pixels in the cache were damaged and it can't be decoded again ({reason}); "
         "start the run anew"
     )
 
@@ -128,7 +126,7 @@ def decode_again(source: Source, index: int, key: bytes, shorter_side: int, inte
 def _decode_missing(
     source: Source, shorter_side: int, interpolation: str, spaces: Spaces, files: FileDigests, report: Report
 ) -> Prepared:
-    total = len(source.pictures)
+    total = len(source.images)
     skipped: list[SkippedFile] = []
 
     def work(index: int) -> tuple[bytes, Pixels | None, Fingerprint | None] | str:
@@ -146,27 +144,27 @@ def _decode_missing(
     try:
         for done, (index, result) in enumerate(in_threads(work, missing), len(keys) + 1):
             if isinstance(result, str):
-                skipped.append(SkippedFile(path=source.pictures[index].key, reason=result))
+                skipped.append(SkippedFile(path=source.images[index].key, reason=result))
             else:
                 key, pixels, recognised_by = result
                 keys[index] = key
                 if pixels is not None and recognised_by is not None:
-                    spaces.pictures.append(as_keys([key]), [pixels])
+                    spaces.images.append(as_keys([key]), [pixels])
                     spaces.fingerprints.append(as_keys([key]), [recognised_by])
-            report("data", done, total, "pictures")
+            report("data", done, total, "images")
     finally:
         files.save()
     if not missing:
-        report("data", total, total, "pictures")
+        report("data", total, total, "images")
     readable = sorted(keys)
     return Prepared(readable, as_keys([keys[index] for index in readable]), skipped)
 
 
 def _unchanged(source: Source, spaces: Spaces, files: FileDigests) -> dict[int, bytes]:
-    """Keys of the pictures that are in ``spaces`` already and whose files need not be read to know that."""
+    """Keys of the images that are in ``spaces`` already and whose files need not be read to know that."""
     if source.file is None:
         return {}
-    found = {index: files.look(source.file(index)) for index in range(len(source.pictures))}
+    found = {index: files.look(source.file(index)) for index in range(len(source.images))}
     return {index: key for index, key in found.items() if key is not None and key in spaces}
 
 

@@ -17,17 +17,17 @@ from torchvision.transforms import v2
 
 from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image import Pixels, centre_crop
-from engine.data.image_cache import PictureStore
+from engine.data.image_cache import ImageCache
 from engine.models.architecture import Preprocessing
 from engine.system.cpu import usable_cores
 from engine.system.process_signals import blocked, leave_with_parent
 
 
-class PictureDataset(Dataset[torch.Tensor]):
-    """Pictures of ``store`` as a network sees them, in the views asked for, a whole batch at a time."""
+class ImageDataset(Dataset[torch.Tensor]):
+    """Images of ``store`` as a network sees them, in the views asked for, a whole batch at a time."""
 
-    def __init__(self, store: PictureStore, keys: Sequence[bytes], side: int, views: Views) -> None:
-        """``keys``: the content key of each picture; ``side``: in pixels."""
+    def __init__(self, store: ImageCache, keys: Sequence[bytes], side: int, views: Views) -> None:
+        """``keys``: the content key of each image; ``side``: in pixels."""
         self._store = store
         self._keys = keys
         self._side = side
@@ -36,9 +36,9 @@ class PictureDataset(Dataset[torch.Tensor]):
 
     def __getitems__(self, views: list[View]) -> torch.Tensor:
         """uint8 (N, 3, side, side). Called by DataLoader with all views of a batch."""
-        return torch.stack([self._picture(*view) for view in views])
+        return torch.stack([self._image(*view) for view in views])
 
-    def _picture(self, index: int, number: int) -> torch.Tensor:
+    def _image(self, index: int, number: int) -> torch.Tensor:
         pixels = self._store[index]
         if self._augment is None or number == CENTRE:
             return middle(pixels, self._side)
@@ -48,12 +48,12 @@ class PictureDataset(Dataset[torch.Tensor]):
 
 
 def middle(pixels: Pixels, side: int) -> torch.Tensor:
-    """What a network sees of a prepared picture where nothing is augmented: uint8 (3, side, side)."""
+    """What a network sees of a prepared image where nothing is augmented: uint8 (3, side, side)."""
     return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, side))).permute(2, 0, 1)
 
 
 def augmentation(name: str, side: int) -> v2.Transform | None:
-    """Random changes to a uint8 picture (3, H, W) that end at ``side`` pixels; None for "none".
+    """Random changes to a uint8 image (3, H, W) that end at ``side`` pixels; None for "none".
 
     "trivial": TrivialAugmentWide (Müller and Hutter 2021, 2103.10158).
     """
@@ -70,9 +70,9 @@ def augmentation(name: str, side: int) -> v2.Transform | None:
             return None
 
 
-def batch_count(pictures: int, batch_size: int) -> int:
+def batch_count(images: int, batch_size: int) -> int:
     """Steps that an epoch takes."""
-    return math.ceil(pictures / batch_size)
+    return math.ceil(images / batch_size)
 
 
 def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -85,17 +85,17 @@ def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: 
 
 
 def share_of(batch: Sequence[int], rank: int, count: int) -> list[int]:
-    """The positions in ``batch`` of the pictures that fall to process ``rank`` of ``count``, in order.
+    """The positions in ``batch`` of the images that fall to process ``rank`` of ``count``, in order.
 
-    Parts differ in size by one at most. As far as that allows, a picture falls to the same process in each epoch, so
-    that each computes and keeps what frozen layers give for its own part of the pictures, and little else.
+    Parts differ in size by one at most. As far as that allows, an image falls to the same process in each epoch, so
+    that each computes and keeps what frozen layers give for its own part of the images, and little else.
     """
     ends = [len(batch) * part // count for part in range(count + 1)]
     sizes = [end - start for start, end in pairwise(ends)]
     parts: list[list[int]] = [[] for _ in range(count)]
     left = []
-    for at, picture in enumerate(batch):
-        home = picture % count
+    for at, image in enumerate(batch):
+        home = image % count
         (parts[home] if len(parts[home]) < sizes[home] else left).append(at)
     for part, size in zip(parts, sizes, strict=True):
         while len(part) < size:
@@ -103,10 +103,10 @@ def share_of(batch: Sequence[int], rank: int, count: int) -> list[int]:
     return sorted(parts[rank])
 
 
-def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:
-    """uint8 pictures (N, 3, S, S) of one batch after another; ``workers``: processes that prepare them ahead."""
+def image_loader(dataset: ImageDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:
+    """uint8 images (N, 3, S, S) of one batch after another; ``workers``: processes that prepare them ahead."""
     workers = min(workers, len(batches))
-    return _PictureLoader(
+    return _ImageLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=_as_it_is,
@@ -119,16 +119,16 @@ def picture_loader(dataset: PictureDataset, batches: Sequence[list[View]], worke
 
 
 class Normalize:
-    """Moves uint8 pictures (N, 3, S, S) to the device, as floats in the range that the network expects."""
+    """Moves uint8 images (N, 3, S, S) to the device, as floats in the range that the network expects."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._device = device
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1) * 255
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) uint8 → float32, channels last."""
-        moved = pictures.to(self._device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
+        moved = images.to(self._device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
         return (moved - self._mean) / self._std
 
 
@@ -141,7 +141,7 @@ def choose_workers(wanted: int, augment: str) -> int:
     return min(max(usable_cores() - 1, 1), 8)
 
 
-class _PictureLoader(DataLoader[torch.Tensor]):
+class _ImageLoader(DataLoader[torch.Tensor]):
     """Its workers never see the signals that stop a run: the engine stops, and lets them go."""
 
     def __iter__(self) -> Any:  # noqa: ANN401 (PyTorch's own iterator has no public type)

@@ -1,8 +1,8 @@
-"""The same picture in training and in another split, as a copy or nearly so: figures would look better than they are.
+"""The same image in training and in another split, as a copy or nearly so: figures would look better than they are.
 
-Each picture has a fingerprint: 64 bits that say where it gets brighter from left to right (dHash: Krawetz, "Kind of
+Each image has a fingerprint: 64 bits that say where it gets brighter from left to right (dHash: Krawetz, "Kind of
 like that", 2013), and its greys at 18 × 16. A copy that was resized or compressed again differs in few bits and in
-hardly any grey. Bits alone would take pictures of one simple shape for each other.
+hardly any grey. Bits alone would take images of one simple shape for each other.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from PIL import Image
 
 from engine.cache.feature_files import Keys
 from engine.data.image import Pixels
-from engine.data.source import Picture
+from engine.data.source import Sample
 
 VERSION = 1  # of what follows, to be raised with every change that makes other fingerprints
 _BITS = 3  # in which near duplicates may differ; below 4, so that one of four parts of 16 bits is the same
 _GREYS = 3.0  # of 255, the mean difference of the greys that near duplicates may have
-_FLAT = 4.0  # pictures whose greys deviate less say too little to be compared
+_FLAT = 4.0  # images whose greys deviate less say too little to be compared
 # What bounds the work: neighbours in the order of a hash that are compared, and pairs whose greys are.
 _WINDOW = 64
 _MOST = 1_000_000
@@ -31,9 +31,9 @@ Fingerprint = npt.NDArray[np.uint8]  # (296,): the hash, then the greys
 
 @dataclass
 class Leak:
-    """Pictures of ``split`` that are in training, too: positions, those with the same bytes and those nearly so.
+    """Images of ``split`` that are in training, too: positions, those with the same bytes and those nearly so.
 
-    ``example``: one of them, and the training picture that it equals.
+    ``example``: one of them, and the training image that it equals.
     """
 
     split: str
@@ -43,7 +43,7 @@ class Leak:
 
 
 def fingerprint(pixels: Pixels) -> Fingerprint:
-    """What a prepared picture is recognised by."""
+    """What a prepared image is recognised by."""
     greys = np.asarray(Image.fromarray(pixels).convert("L").resize((2 * 9, 2 * 8), Image.Resampling.BOX))
     coarse = greys.reshape(8, 2, 9, 2).astype(np.int16).sum((1, 3))
     return np.concatenate([np.packbits(coarse[:, 1:] > coarse[:, :-1]), greys.reshape(-1)])
@@ -72,16 +72,16 @@ def find_leaks(splits: dict[str, list[int]], keys: Keys, fingerprints: npt.NDArr
     return [leak for leak in leaks.values() if leak.copies or leak.near]
 
 
-def sentence(leaks: Sequence[Leak], splits: dict[str, list[int]], pictures: Sequence[Picture]) -> str:
+def sentence(leaks: Sequence[Leak], splits: dict[str, list[int]], images: Sequence[Sample]) -> str:
     """What to tell of ``leaks``."""
     parts = []
     for leak in leaks:
         kinds = [f"{len(leak.copies):,} as exact copies"] if leak.copies else []
         kinds += [f"{len(leak.near):,} nearly the same"] if leak.near else []
-        other, trained = (pictures[i].key for i in leak.example)
+        other, trained = (images[i].key for i in leak.example)
         count = len(leak.copies) + len(leak.near)
         parts.append(
-            f"{count:,} of {len(splits[leak.split]):,} {leak.split} pictures are in train, too "
+            f"{count:,} of {len(splits[leak.split]):,} {leak.split} images are in train, too "
             f"({' and '.join(kinds)}; e.g. {other} is {trained})"
         )
     return f"{'; '.join(parts)}: figures will look better than they are; remove the copies, or keep them in one split"
@@ -97,7 +97,7 @@ def _find_copies(leak: Leak, trained: list[int], members: list[int], keys: Keys)
 
 
 def _alike(fingerprints: npt.NDArray[np.uint8], numbers: npt.NDArray[np.int8], trains: int) -> list[tuple[int, int]]:
-    """Pairs of pictures, one of training and one of another split, that are nearly the same."""
+    """Pairs of images, one of training and one of another split, that are nearly the same."""
     hashes = np.ascontiguousarray(fingerprints[:, :8]).view(np.uint64).reshape(-1)
     greys = fingerprints[:, 8:]
     telling = np.random.default_rng(0).permutation(np.flatnonzero(greys.std(1) >= _FLAT))  # equals in any order

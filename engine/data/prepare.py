@@ -16,15 +16,15 @@ from engine.config.schema import RunConfig
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import (
-    PictureStore,
+    ImageCache,
     Spaces,
     decode_again,
     decode_all,
     fingerprints_space,
+    images_space,
     memory_budget,
-    pictures_space,
 )
-from engine.data.source import Picture, Source
+from engine.data.source import Sample, Source
 from engine.data.splits import check_classes, classes_missing, keep_splits, split
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
@@ -38,22 +38,22 @@ _MOST_SKIPPED = 0.2  # beyond this share of unreadable files the data are not wh
 
 @dataclass(frozen=True)
 class Data:
-    """``pictures``, ``keys`` (of their content) and ``store`` go together; ``splits`` holds positions in them."""
+    """``images``, ``keys`` (of their content) and ``store`` go together; ``splits`` holds positions in them."""
 
     classes: list[str]
-    pictures: list[Picture]
+    images: list[Sample]
     keys: Keys
-    store: PictureStore
+    store: ImageCache
     splits: dict[str, list[int]]
 
     @property
     def labels(self) -> list[int]:
-        """The class of each picture."""
-        return [picture.label for picture in self.pictures]
+        """The class of each image."""
+        return [image.label for image in self.images]
 
     def class_counts(self, name: str) -> list[int]:
-        """Pictures of each class in a split."""
-        count = Counter(self.pictures[i].label for i in self.splits[name])
+        """Images of each class in a split."""
+        count = Counter(self.images[i].label for i in self.splits[name])
         return [count[label] for label in range(len(self.classes))]
 
 
@@ -67,15 +67,15 @@ def prepare_data(
 ) -> tuple[Data, DataReady]:
     """Decode all of ``source`` that the cache does not have, split it, and write splits.csv. Raises InputError.
 
-    ``on_problem`` is given a code and a sentence where the cache or splits.csv can't be used, where the pictures are
+    ``on_problem`` is given a code and a sentence where the cache or splits.csv can't be used, where the images are
     no longer those that the run began with ("data_changed"), where some are in two splits ("leakage"), and where a
     split lacks a class ("class_missing").
     """
     start = time.monotonic()
-    data, skipped, fingerprints = read_pictures(source, config, preprocessing, report, on_problem)
-    splits = split(data.pictures, config.data, config.train.seed)
-    data.splits.update(keep_splits(folder.splits, splits, data.pictures, source.classes, on_problem))
-    check_classes(data.splits, data.pictures, source.classes)
+    data, skipped, fingerprints = read_images(source, config, preprocessing, report, on_problem)
+    splits = split(data.images, config.data, config.train.seed)
+    data.splits.update(keep_splits(folder.splits, splits, data.images, source.classes, on_problem))
+    check_classes(data.splits, data.images, source.classes)
     _look_for_leaks(data, fingerprints, on_problem)
     _look_for_classes(data, on_problem)
     return data, DataReady(
@@ -87,7 +87,7 @@ def prepare_data(
     )
 
 
-def read_pictures(
+def read_images(
     source: Source,
     config: RunConfig,
     preprocessing: Preprocessing,
@@ -102,16 +102,16 @@ def read_pictures(
     root = cache_root()
     label = data_label(config)
     memory = memory_budget(config.data.cache_gb)
-    prepared = pictures_space(root, side, interpolation, label, on_problem, memory)
+    prepared = images_space(root, side, interpolation, label, on_problem, memory)
     spaces = Spaces(prepared, fingerprints_space(root, label))
     readable, keys, skipped = decode_all(source, side, interpolation, spaces, FileDigests(root), report)
-    _check_skipped(skipped, len(source.pictures))
+    _check_skipped(skipped, len(source.images))
 
     def again(index: int) -> Pixels:
         return decode_again(source, readable[index], keys[index].item(), side, interpolation)
 
-    pictures = [source.pictures[index] for index in readable]
-    data = Data(source.classes, pictures, keys, PictureStore(spaces.pictures, keys, again), {})
+    images = [source.images[index] for index in readable]
+    data = Data(source.classes, images, keys, ImageCache(spaces.images, keys, again), {})
     return data, skipped, spaces.fingerprints
 
 
@@ -122,25 +122,25 @@ def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Warn) -> None:
         return
     fingerprints.close()
     if leaks := near_duplicates.find_leaks(data.splits, data.keys, rows):
-        on_problem("leakage", near_duplicates.sentence(leaks, data.splits, data.pictures))
+        on_problem("leakage", near_duplicates.sentence(leaks, data.splits, data.images))
 
 
 def _look_for_classes(data: Data, on_problem: Warn) -> None:
-    missing = classes_missing(data.splits, data.pictures, data.classes)
+    missing = classes_missing(data.splits, data.images, data.classes)
     if missing:
-        per_class = Counter(data.classes[picture.label] for picture in data.pictures)
+        per_class = Counter(data.classes[image.label] for image in data.images)
         parts = [
-            f"{name} has no picture of {len(absent)} of {len(data.classes)} classes, e.g. of "
+            f"{name} has no image of {len(absent)} of {len(data.classes)} classes, e.g. of "
             f'"{absent[0]}" ({per_class[absent[0]]} in all)'
             for name, absent in missing.items()
         ]
-        on_problem("class_missing", f"{'; '.join(parts)}: how well they are recognised is not measured; add pictures")
+        on_problem("class_missing", f"{'; '.join(parts)}: how well they are recognised is not measured; add images")
 
 
 def _check_skipped(skipped: list[SkippedFile], total: int) -> None:
     if len(skipped) > _MOST_SKIPPED * total:
         first = skipped[0]
         raise InputError(
-            f"{len(skipped)} of {total} pictures can't be read, more than {_MOST_SKIPPED:.0%}; "
+            f"{len(skipped)} of {total} images can't be read, more than {_MOST_SKIPPED:.0%}; "
             f"the first is {first.path} ({first.reason})"
         )

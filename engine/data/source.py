@@ -1,4 +1,4 @@
-"""What every source of pictures gives."""
+"""What every source of images gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 
-class Picture(NamedTuple):
+class Sample(NamedTuple):
     """``key`` names it: a path, relative to the source, with what can't be printed written out.
 
     ``split`` is "train", "val", "test" or, undecided, "".
@@ -24,13 +24,13 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled pictures. ``open(index)`` gives one as PIL does, in whatever mode and orientation it is stored.
+    """Labelled images. ``open(index)`` gives one as PIL does, in whatever mode and orientation it is stored.
 
-    ``file(index)`` is the file that holds this picture and nothing else, where there is one.
+    ``file(index)`` is the file that holds this image and nothing else, where there is one.
     """
 
     classes: list[str]
-    pictures: list[Picture]
+    images: list[Sample]
     open: Callable[[int], Image.Image]
     file: Callable[[int], Path] | None = None
 
@@ -45,6 +45,6 @@ def distinct(classes: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def from_files(classes: list[str], pictures: list[Picture], file: Callable[[int], Path]) -> Source:
-    """A source whose pictures are files."""
-    return Source(distinct(classes), pictures, lambda index: Image.open(file(index)), file)
+def from_files(classes: list[str], images: list[Sample], file: Callable[[int], Path]) -> Source:
+    """A source whose images are files."""
+    return Source(distinct(classes), images, lambda index: Image.open(file(index)), file)

@@ -1,4 +1,4 @@
-"""Where pictures come from: each source gives the same small thing, a Source."""
+"""Where images come from: each source gives the same small thing, a Source."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from PIL import Image
 
 from engine.config.schema import DataConfig
 from engine.data import torchvision_source
-from engine.data.folder_source import SPLIT_FOLDERS, SUFFIXES, picture_files, split_roots, subfolders
-from engine.data.source import Picture, Source, from_files
+from engine.data.folder_source import SPLIT_FOLDERS, SUFFIXES, image_files, split_roots, subfolders
+from engine.data.source import Sample, Source, from_files
 from engine.errors import InputError
 from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.escapes import name_of, printable
@@ -19,10 +19,10 @@ from engine.files.safe_open import open_regular
 
 
 def open_source(config: DataConfig) -> Source:
-    """The source that the config names. Raises InputError where it is not there or has no pictures."""
+    """The source that the config names. Raises InputError where it is not there or has no images."""
     source = _SOURCES[config.source](config)
-    if not source.pictures:
-        raise InputError(f"{config.path or config.name}: no pictures found ({', '.join(sorted(SUFFIXES))})")
+    if not source.images:
+        raise InputError(f"{config.path or config.name}: no images found ({', '.join(sorted(SUFFIXES))})")
     if len(source.classes) < 2:
         raise InputError(
             f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
@@ -38,15 +38,15 @@ def folder_source(config: DataConfig) -> Source:
     roots = split_roots(root)
     classes = sorted({name for folder in roots.values() for name in subfolders(folder)})
     if not classes:
-        raise InputError(f"{root}: holds no class folders; put the pictures of each class into a subfolder")
+        raise InputError(f"{root}: holds no class folders; put the images of each class into a subfolder")
     found = [
         (path, label, split)
         for split, folder in roots.items()
         for label, name in enumerate(classes)
-        for path in picture_files(folder / name)
+        for path in image_files(folder / name)
     ]
-    pictures = [Picture(name_of(path.relative_to(root)), label, split) for path, label, split in found]
-    return from_files([name_of(name) for name in classes], pictures, lambda index: found[index][0])
+    images = [Sample(name_of(path.relative_to(root)), label, split) for path, label, split in found]
+    return from_files([name_of(name) for name in classes], images, lambda index: found[index][0])
 
 
 def csv_source(config: DataConfig) -> Source:
@@ -74,8 +74,8 @@ def csv_source(config: DataConfig) -> Source:
         raise InputError(f"{table}: the column split is filled in some rows only; fill it in all or in none")
     classes = sorted({label for _, label, _ in rows})
     number = {label: index for index, label in enumerate(classes)}
-    pictures = [Picture(printable(path), number[label], split) for path, label, split in rows]
-    return from_files([printable(label) for label in classes], pictures, lambda index: table.parent / rows[index][0])
+    images = [Sample(printable(path), number[label], split) for path, label, split in rows]
+    return from_files([printable(label) for label in classes], images, lambda index: table.parent / rows[index][0])
 
 
 def digits_source(config: DataConfig) -> Source:
@@ -84,8 +84,8 @@ def digits_source(config: DataConfig) -> Source:
 
     digits: Any = load_digits()
     pixels = (digits.images * (255 / 16)).round().astype("uint8")
-    pictures = [Picture(f"digit-{index:04}", int(label), "") for index, label in enumerate(digits.target)]
-    return Source([str(digit) for digit in range(10)], pictures, lambda index: Image.fromarray(pixels[index]))
+    images = [Sample(f"digit-{index:04}", int(label), "") for index, label in enumerate(digits.target)]
+    return Source([str(digit) for digit in range(10)], images, lambda index: Image.fromarray(pixels[index]))
 
 
 _SOURCES: dict[str, Callable[[DataConfig], Source]] = {

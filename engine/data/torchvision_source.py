@@ -12,7 +12,7 @@ import platformdirs
 from PIL import Image
 
 from engine.config.schema import DataConfig
-from engine.data.source import Picture, Source, distinct
+from engine.data.source import Sample, Source, distinct
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
 
@@ -71,18 +71,18 @@ def torchvision_source(config: DataConfig) -> Source:
         )
     root = data_root(config.path)
     parts = {split: _open(config.name, root, options) for split, options in DATASETS[config.name].items()}
-    pictures = [
-        Picture(f"{split or 'all'}-{index:06}", label, split)
+    images = [
+        Sample(f"{split or 'all'}-{index:06}", label, split)
         for split, dataset in parts.items()
         for index, label in enumerate(_labels(config.name, dataset))
     ]
     places = [(dataset, index) for dataset in parts.values() for index in range(len(dataset))]
 
-    def open_picture(index: int) -> Image.Image:
+    def open_image(index: int) -> Image.Image:
         dataset, at = places[index]
         return dataset[at][0]
 
-    return Source(distinct(_classes(next(iter(parts.values())), pictures)), pictures, open_picture)
+    return Source(distinct(_classes(next(iter(parts.values())), images)), images, open_image)
 
 
 def is_here(name: str, path: str) -> bool:
@@ -138,7 +138,7 @@ def _parameters(kind: type) -> set[str]:
 
 
 def _labels(name: str, dataset: Any) -> list[int]:  # noqa: ANN401
-    """All labels, where possible without decoding a picture: datasets keep them under different names.
+    """All labels, where possible without decoding an image: datasets keep them under different names.
 
     Raises InputError where a label is not one whole number.
     """
@@ -166,9 +166,9 @@ def _label(name: str, value: Any) -> int:  # noqa: ANN401
     )
 
 
-def _classes(dataset: Any, pictures: list[Picture]) -> list[str]:  # noqa: ANN401
+def _classes(dataset: Any, images: list[Sample]) -> list[str]:  # noqa: ANN401
     for attribute in ("classes", "categories"):
         names = getattr(dataset, attribute, None)
         if names:
             return [str(name[0]) if isinstance(name, tuple) else str(name) for name in names]
-    return [str(label) for label in range(max(picture.label for picture in pictures) + 1)]
+    return [str(label) for label in range(max(image.label for image in images) + 1)]

@@ -9,9 +9,9 @@ _SMALL = 4
 
 
 def small_batch(seen: Evidence) -> Finding | None:
-    """Batch statistics move and a batch has four pictures or fewer.
+    """Batch statistics move and a batch has four images or fewer.
 
-    Batch norm's error grows where its statistics come from few pictures: ResNet-50 on ImageNet has 23.6 % at 32 a
+    Batch norm's error grows where its statistics come from few images: ResNet-50 on ImageNet has 23.6 % at 32 a
     batch, 24.8 % at 8, 27.3 % at 4 and 34.7 % at 2 (Wu and He 2018, "Group Normalization", table 2).
     """
     last, size = seen.last, seen.config.train.batch_size
@@ -21,6 +21,6 @@ def small_batch(seen: Evidence) -> Finding | None:
     larger = Remedy("use batches of 32", {"train.batch_size": 32})
     return Finding(
         "batch too small",
-        f"{last.batch_norms} batch norms take their statistics from {size} pictures",
+        f"{last.batch_norms} batch norms take their statistics from {size} images",
         larger if seen.config.model.weights == "none" else frozen,
     )

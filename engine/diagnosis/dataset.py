@@ -1,4 +1,4 @@
-"""The pictures: labels that are wrong, classes that are rare."""
+"""The images: labels that are wrong, classes that are rare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def noisy_labels(seen: Evidence) -> Finding | None:
 
     The classes that were not answered have places from 0, the second guess, to 1, the last. A sound label that was
     missed is near the front; one that was given at random is anywhere, 0.5 in the mean, since networks learn what
-    pictures have in common before they learn single labels by heart (Arpit et al. 2017). The rule: over three epochs
+    images have in common before they learn single labels by heart (Arpit et al. 2017). The rule: over three epochs
     the mean place is above 0.25 by two standard errors of what chance would give, over at least 30 mistakes, and at
     least 40 % are right, three times chance, in training and in validation, where it no longer rises. With two classes
     there are no places; labels that are confused in pairs are not found.
@@ -29,7 +29,7 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     ranks = [epoch.label_rank for epoch in strip if epoch.label_rank is not None]
     accuracy = mean(epoch.val_accuracy for epoch in strip)
     trained = min(accuracy, mean(epoch.train_accuracy for epoch in strip))
-    mistakes = (1 - accuracy) * seen.pictures("val")
+    mistakes = (1 - accuracy) * seen.images("val")
     if len(ranks) < _EPOCHS or mistakes < _MISTAKES or trained < max(0.4, 3 / seen.classes):
         return None
     if strip[-1].val_accuracy > strip[0].val_accuracy + 2 * seen.deviation(accuracy):  # still learning
@@ -49,7 +49,7 @@ def noisy_labels(seen: Evidence) -> Finding | None:
 
 
 def imbalance(seen: Evidence) -> Finding | None:
-    """The largest class has four times the training pictures of the smallest or more, classes do not weigh the same in
+    """The largest class has four times the training images of the smallest or more, classes do not weigh the same in
     the loss, and over two epochs the mean of the classes' accuracies is at least 8 points below the accuracy.
 
     Where class frequencies differ, accuracy rewards answering the frequent ones (Buda et al. 2018, "A systematic study
@@ -64,7 +64,7 @@ def imbalance(seen: Evidence) -> Finding | None:
     last = seen.last
     return Finding(
         "class imbalance",
-        f"{min(counts):,} to {max(counts):,} pictures a class; val accuracy {last.val_accuracy:.1%}, "
+        f"{min(counts):,} to {max(counts):,} images a class; val accuracy {last.val_accuracy:.1%}, "
         f"balanced {last.balanced_accuracy:.1%}",
         Remedy("weigh rare classes more", {"train.class_weights": "balanced"}),
     )

@@ -106,17 +106,17 @@ class Evidence:
         """Epochs that are still to come."""
         return 0 if self.over else max(self.state.epochs_planned - len(self.state.epochs), 0)
 
-    def pictures(self, split: str) -> int:
-        """Pictures in a split."""
+    def images(self, split: str) -> int:
+        """Images in a split."""
         return self.state.data.counts.get(split, 0) if self.state.data else 0
 
     def class_counts(self, split: str) -> Sequence[int]:
-        """Pictures of each class in a split; empty where the log does not tell."""
+        """Images of each class in a split; empty where the log does not tell."""
         return self.state.data.class_counts.get(split, []) if self.state.data else []
 
     def deviation(self, accuracy: float, split: str = "val") -> float:
-        """The standard deviation of a share of that size over the pictures of a split."""
-        return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.pictures(split), 1))
+        """The standard deviation of a share of that size over the images of a split."""
+        return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.images(split), 1))
 
     def _rate(self, step: int) -> float | None:
         rates = [rates.at(step) for rates in self.state.steps.rates().values()]

@@ -1,4 +1,4 @@
-"""Fit: training pictures learned by heart, or not learned."""
+"""Fit: training images learned by heart, or not learned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLAT = 0.97
 
 
 def overfitting(seen: Evidence) -> Finding | None:
-    """Validation gets worse while training gets better, or the training pictures are known by heart and the others not.
+    """Validation gets worse while training gets better, or the training images are known by heart and the others not.
 
     The first: the generalization loss, E_val / min E_val - 1 (Prechelt 1998, "Early Stopping - But When?"), is above
     10 % in three epochs in a row, min E_val being the mean of three; the training loss is down by a third meanwhile,
@@ -32,7 +32,7 @@ def overfitting(seen: Evidence) -> Finding | None:
     words: str = "stop early"
     settings: dict[str, Any] = {}
     if seen.config.data.augment == "none":
-        words, settings = "augment pictures and stop early", {"data.augment": "trivial"}
+        words, settings = "augment images and stop early", {"data.augment": "trivial"}
     elif seen.config.head.dropout < 0.5:
         words, settings = "drop more features and stop early", {"head.dropout": 0.5}
     settings["train.early_stop_patience"] = 5

@@ -35,7 +35,7 @@ class Calibration:
 
     @property
     def bins(self) -> list[ReliabilityBin]:
-        """Those that hold pictures, by rising confidence."""
+        """Those that hold images, by rising confidence."""
         return [
             ReliabilityBin(count=int(count), confidence=float(confidence / count), accuracy=float(right / count))
             for count, confidence, right in zip(self._count, self._confidence, self._right, strict=True)

@@ -29,9 +29,9 @@ def evaluate(
     paths: Iterable[str],
     predictions: PredictionsFile | None = None,
 ) -> Evaluated:
-    """Figures of a classifier's ``answers`` to the pictures of a split at ``paths``; they go to ``predictions``, too.
+    """Figures of a classifier's ``answers`` to the images of a split at ``paths``; they go to ``predictions``, too.
 
-    Takes no more memory for many pictures than for few, but for the first hundred thousand's probabilities.
+    Takes no more memory for many images than for few, but for the first hundred thousand's probabilities.
     """
     start = time.monotonic()
     tally = Tally(len(classes))
@@ -74,7 +74,7 @@ def write_evaluation(folder: RunFolder, evaluated: Evaluated, warn: Warn) -> Non
 
 
 def logistic_regression_on_pixels(data: Data, split: str) -> Baseline:
-    """What a linear model makes of the bare pixels, on the same pictures: does the network earn its keep?"""
+    """What a linear model makes of the bare pixels, on the same images: does the network earn its keep?"""
     import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.linear_model import LogisticRegression
@@ -82,9 +82,7 @@ def logistic_regression_on_pixels(data: Data, split: str) -> Baseline:
     from sklearn.preprocessing import StandardScaler
 
     pixels, labels = load_digits(return_X_y=True)
-    place = {
-        name: [int(data.pictures[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits
-    }
+    place = {name: [int(data.images[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits}
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(pixels[place["train"]], labels[place["train"]])
     accuracy = float(np.mean(model.predict(pixels[place[split]]) == labels[place[split]]))

@@ -10,10 +10,10 @@ from torch import nn
 from engine.errors import InputError
 
 
-def grad_cam(module: nn.Module, layer: str, picture: torch.Tensor, label: int) -> torch.Tensor:
-    """Heat from 0 to 1, as large as the picture (S, S): what raises the logit of class ``label`` in ``layer``.
+def grad_cam(module: nn.Module, layer: str, image: torch.Tensor, label: int) -> torch.Tensor:
+    """Heat from 0 to 1, as large as the image (S, S): what raises the logit of class ``label`` in ``layer``.
 
-    ``picture``: normalized (1, 3, S, S). ``layer``: a path; "" for the last one whose output has places. The network
+    ``image``: normalized (1, 3, S, S). ``layer``: a path; "" for the last one whose output has places. The network
     is run in evaluation mode. Raises InputError for a layer whose output has no places to be hot.
     """
     module.eval()
@@ -28,12 +28,12 @@ def grad_cam(module: nn.Module, layer: str, picture: torch.Tensor, label: int) -
         one.register_forward_hook(lambda _m, _i, output, path=path: keep(path, output)) for path, one in wanted.items()
     ]
     try:
-        logits = module(picture.requires_grad_(True))
+        logits = module(image.requires_grad_(True))
     finally:
         for handle in handles:
             handle.remove()
     if not outputs:
-        raise InputError(f'the output of "{layer}" has no places in the picture; choose a layer before the pooling')
+        raise InputError(f'the output of "{layer}" has no places in the image; choose a layer before the pooling')
     activation = outputs[layer] if layer else list(outputs.values())[-1]
     (gradient,) = torch.autograd.grad(logits[0, label], activation, allow_unused=True)
     if gradient is None:
@@ -42,12 +42,12 @@ def grad_cam(module: nn.Module, layer: str, picture: torch.Tensor, label: int) -
     assert maps is not None
     assert slopes is not None
     heat = (slopes.mean((1, 2), keepdim=True) * maps).sum(0).clamp(min=0).detach().float()
-    heat = nn.functional.interpolate(heat[None, None], picture.shape[-2:], mode="bilinear")[0, 0]
+    heat = nn.functional.interpolate(heat[None, None], image.shape[-2:], mode="bilinear")[0, 0]
     return heat / heat.max().clamp(min=1e-12)
 
 
 def _places(output: torch.Tensor) -> torch.Tensor | None:
-    """The first picture's activations as (channels, height, width), None where they have no places.
+    """The first image's activations as (channels, height, width), None where they have no places.
 
     A transformer's tokens (N, tokens, channels) are laid out as the patches they come from, class tokens left out;
     some networks have their channels last.

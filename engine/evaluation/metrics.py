@@ -19,7 +19,7 @@ from engine.runs.events import ClassMetrics
 
 
 class Tally:
-    """``confusion[true, predicted]`` counts pictures, ``in_top5`` those whose class is among the five likeliest;
+    """``confusion[true, predicted]`` counts images, ``in_top5`` those whose class is among the five likeliest;
     ``loss`` sums their cross-entropy."""
 
     def __init__(self, classes: int) -> None:
@@ -48,7 +48,7 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """Pictures so far."""
+        """Images so far."""
         return int(self.confusion.sum())
 
     @property
@@ -74,13 +74,13 @@ def balanced_accuracy(tally: Tally) -> float:
 
 
 def weighted_f1(classes: list[ClassMetrics]) -> float:
-    """The mean of the classes' F1, each weighted by its pictures."""
+    """The mean of the classes' F1, each weighted by its images."""
     return fmean([one.f1 for one in classes], [one.support for one in classes])
 
 
 def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
     """Precision, recall and F1 of each class, 0 where a class was never predicted or never occurs; how well its
-    probability ranks the pictures."""
+    probability ranks the images."""
     from sklearn.metrics import precision_recall_fscore_support
 
     true, predicted, weight = _as_weighted_pairs(tally)
@@ -99,6 +99,6 @@ def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
 
 
 def _as_weighted_pairs(tally: Tally) -> tuple[npt.NDArray[np.int64], ...]:
-    """The confusion matrix as scikit-learn's metrics take it: each cell once, weighted by its pictures."""
+    """The confusion matrix as scikit-learn's metrics take it: each cell once, weighted by its images."""
     true, predicted = np.nonzero(tally.confusion)
     return true, predicted, tally.confusion[true, predicted]

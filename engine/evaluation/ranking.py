@@ -1,4 +1,4 @@
-"""How well probabilities rank pictures and how far one may believe them, in memory that does not grow with the data."""
+"""How well probabilities rank images and how far one may believe them, in memory that does not grow with the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
-_EXACT_PICTURES = 200_000  # beyond these, or so many probabilities, they are counted in bins
+_EXACT_IMAGES = 200_000  # beyond these, or so many probabilities, they are counted in bins
 
 
 _EXACT_VALUES = 4_000_000
@@ -28,7 +28,7 @@ _LARGEST_LOGIT = 17.0  # of a probability in float32 that is not 1
 
 
 class Ranking(NamedTuple):
-    """One class against the others: ``is_class`` (0 or 1), ``score`` and ``weight`` (pictures) of each entry."""
+    """One class against the others: ``is_class`` (0 or 1), ``score`` and ``weight`` (images) of each entry."""
 
     is_class: npt.NDArray[np.int8]
     score: npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ class Scores:
         self._count += len(labels)
         if self._parts is not None:
             self._parts.append((probabilities, labels))
-            if self._count <= _EXACT_PICTURES and self._count * self._classes <= _EXACT_VALUES:
+            if self._count <= _EXACT_IMAGES and self._count * self._classes <= _EXACT_VALUES:
                 return
             parts, self._parts = self._parts, None
             self._binned = np.zeros((self._classes, *self._binned.shape[1:]), dtype=np.int32)
@@ -91,7 +91,7 @@ class Scores:
 
 
 def rank(ranking: Ranking) -> tuple[float, float] | None:
-    """The area under the ROC curve and the average precision; None where all pictures, or none, are of the class."""
+    """The area under the ROC curve and the average precision; None where all images, or none, are of the class."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     is_class, score, weight = ranking

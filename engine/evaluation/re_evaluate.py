@@ -1,4 +1,4 @@
-"""A run's best checkpoint on its own pictures once more, or on others."""
+"""A run's best checkpoint on its own images once more, or on others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting
 from engine.data.folder_source import SPLIT_FOLDERS
-from engine.data.prepare import Data, prepare_data, read_pictures
-from engine.data.source import Picture, Source
+from engine.data.prepare import Data, prepare_data, read_images
+from engine.data.source import Sample, Source
 from engine.data.sources import folder_source, open_source
 from engine.errors import InputError
 from engine.evaluation.evaluate import Answers, evaluate
@@ -27,13 +27,13 @@ from engine.training.feature_loader import Feed
 from engine.training.predict_logits import answers
 from engine.warning_codes import Warn
 
-_ALL = "all"  # the split of pictures that have none
+_ALL = "all"  # the split of images that have none
 
 
 def evaluate_again(
     trained: Trained, wanted: str, other_data: Path | None, device: str, report: Report, tell: Warn
 ) -> Evaluated:
-    """Figures on the split ``wanted`` of the run's pictures or, of ``other_data``, on it or on all where it has none.
+    """Figures on the split ``wanted`` of the run's images or, of ``other_data``, on it or on all where it has none.
 
     ``wanted``: "val", "test" or "": test where there is one. ``device`` as train.device. Raises InputError.
     """
@@ -44,7 +44,7 @@ def evaluate_again(
     precision, frozen_precision = choose_precision(config.train.precision, where, report)
     if other_data:
         config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
-        data = _other_pictures(trained, config, wanted, report, tell)
+        data = _other_images(trained, config, wanted, report, tell)
     else:
         source = open_source(config.data)
         if source.classes != trained.classes:
@@ -53,34 +53,34 @@ def evaluate_again(
         data, _ = prepare_data(source, config, preprocessing, trained.folder, report, tell)
     name = wanted or next(split for split in ("test", "val", _ALL) if split in data.splits)
     if name not in data.splits:
-        raise InputError(f'there is no split "{name}" in these pictures; they have {", ".join(data.splits)}')
+        raise InputError(f'there is no split "{name}" in these images; they have {", ".join(data.splits)}')
     with_answers = _answers(trained, data, name, config, precision, frozen_precision, report, tell)
-    paths = (data.pictures[i].key for i in data.splits[name])
+    paths = (data.images[i].key for i in data.splits[name])
     return evaluate(trained.classes, name, with_answers, paths)
 
 
-def _other_pictures(trained: Trained, config: RunConfig, wanted: str, report: Report, tell: Warn) -> Data:
+def _other_images(trained: Trained, config: RunConfig, wanted: str, report: Report, tell: Warn) -> Data:
     source = folder_source(config.data)
     number = {name: label for label, name in enumerate(trained.classes)}
     for name in source.classes:
         if name not in number:
             known = ", ".join(trained.classes[:5]) + (" …" if len(trained.classes) > 5 else "")
             raise InputError(f'{config.data.path}: "{printable(name)}" is no class of the run ({printable(known)})')
-    has_splits = any(picture.split for picture in source.pictures)
+    has_splits = any(image.split for image in source.images)
     split_name = wanted or ("test" if has_splits else _ALL)
-    taken = [at for at, picture in enumerate(source.pictures) if not has_splits or picture.split == split_name]
+    taken = [at for at, image in enumerate(source.images) if not has_splits or image.split == split_name]
     if not taken:
         folders = " or ".join(name for name, means in SPLIT_FOLDERS.items() if means == split_name)
-        raise InputError(f"{config.data.path}: holds no pictures to evaluate{f' in {folders}/' if has_splits else ''}")
-    pictures = [source.pictures[at] for at in taken]
-    relabelled = [Picture(one.key, number[source.classes[one.label]], one.split) for one in pictures]
+        raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
+    images = [source.images[at] for at in taken]
+    relabelled = [Sample(one.key, number[source.classes[one.label]], one.split) for one in images]
     file = source.file
     chosen = Source(
         trained.classes, relabelled, lambda at: source.open(taken[at]), file and (lambda at: file(taken[at]))
     )
-    data, _, fingerprints = read_pictures(chosen, config, trained.classifier.preprocessing, report, tell)
+    data, _, fingerprints = read_images(chosen, config, trained.classifier.preprocessing, report, tell)
     fingerprints.close()
-    data.splits[split_name] = list(range(len(data.pictures)))
+    data.splits[split_name] = list(range(len(data.images)))
     return data
 
 

@@ -19,13 +19,13 @@ from engine.export.metadata import About
 from engine.export.model_card import card
 from engine.export.output_folder import destination, whole_folder
 from engine.export.predictor import answer_with
-from engine.export.sample_images import sample_pictures
+from engine.export.sample_images import sample_images
 from engine.export.verify import Comparison, compare
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report
 from engine.system.devices import installed_version, versions
 
-CARD, ABOUT, PICTURES = "README.md", "export.json", "pictures.py"
+CARD, ABOUT, IMAGES = "README.md", "export.json", "images.py"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def export(run: RunFolder, format_name: str, output: Path | None, report: Report
     target = destination(run, format_name, output)
     report("checkpoint", 0, 0, "")
     trained = load_trained(run)
-    samples = sample_pictures(trained, report)
+    samples = sample_images(trained, report)
     about = _about(trained, format_name)
     form = FORMATS[format_name]
     with whole_folder(target) as folder:
@@ -60,7 +60,7 @@ def export(run: RunFolder, format_name: str, output: Path | None, report: Report
         checkpoint = answer_with(trained.classifier.module, trained.classifier.preprocessing, torch.device("cpu"))
         compared = compare(checkpoint, again, samples, report)
         (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=1))
-        shutil.copyfile(image.__file__, folder / PICTURES)
+        shutil.copyfile(image.__file__, folder / IMAGES)
         (folder / CARD).write_text(card(trained, about, format_name, compared), encoding="utf-8")
         size = sum(path.stat().st_size for path in folder.glob("model.*"))
     opset = onnx_file.OPSET if format_name == "onnx" else None

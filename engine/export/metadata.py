@@ -15,7 +15,7 @@ _LARGEST_SIDE = 4096  # pixels; beyond it nobody trained
 
 class About(msgspec.Struct, frozen=True):
     """``hidden``: sizes of the head's hidden layers; ``preprocessing``: of the square of ``channels`` from the middle
-    (``crop``) of a picture; ``created``: UTC, ISO 8601; ``versions``: of what wrote it."""
+    (``crop``) of an image; ``created``: UTC, ISO 8601; ``versions``: of what wrote it."""
 
     run: str
     model: str
@@ -33,7 +33,7 @@ class About(msgspec.Struct, frozen=True):
         if len(self.classes) < 2:
             raise ValueError("fewer than two classes")
         if not 1 <= how.image_size <= how.resize_size <= _LARGEST_SIDE:
-            raise ValueError("sizes of pictures that can't be")
+            raise ValueError("sizes of images that can't be")
         if how.interpolation not in ("bilinear", "bicubic") or 0 in how.std:
             raise ValueError("preprocessing that can't be")
 

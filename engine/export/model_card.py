@@ -40,11 +40,11 @@ def card(trained: Trained, about: About, format_name: str, compared: Comparison)
         f"{content}",
         "## Load it",
         f"{_NEEDS[format_name].format(library=plain.library)}, then, in this folder, "
-        "`python predict.py PICTURE…` with this as `predict.py`:",
+        "`python predict.py IMAGE…` with this as `predict.py`:",
         f"```python\n{snippet(format_name, plain)}```",
         "## Figures",
         _figures(trained),
-        f"Loaded again and compared with the checkpoint on {at_start(compared.pictures)}: probabilities differ by at "
+        f"Loaded again and compared with the checkpoint on {at_start(compared.images)}: probabilities differ by at "
         f"most {compared.probability:.1e}.",
         "## Data",
         _data(trained),
@@ -65,7 +65,7 @@ def _figures(trained: Trained) -> str:
     if not figures or not trained.best:
         return "These weights have not been evaluated."
     rows = [
-        "| split | pictures | accuracy | 95 % interval | balanced | macro F1 |",
+        "| split | images | accuracy | 95 % interval | balanced | macro F1 |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     return "\n".join([*rows, *map(_figures_row, figures)])
@@ -85,7 +85,7 @@ def _data(trained: Trained) -> str:
     assert data is not None
     counts = ", ".join(f"{count:,} {at_start(split)}" for split, count in data.counts.items())
     skipped = f" {len(data.skipped)} files could not be read." if data.skipped else ""
-    return f"{at_start(data_label(trained.config))} ({trained.config.data.source}): {counts} pictures.{skipped}"
+    return f"{at_start(data_label(trained.config))} ({trained.config.data.source}): {counts} images.{skipped}"
 
 
 def _classes(classes: list[str]) -> str:
@@ -97,7 +97,7 @@ def _classes(classes: list[str]) -> str:
 def _preprocessing(about: About) -> str:
     how = about.preprocessing
     steps = [
-        "the picture upright, as its EXIF data say, in RGB; transparency over white, 16 bits scaled to 8; of what is "
+        "the image upright, as its EXIF data say, in RGB; transparency over white, 16 bits scaled to 8; of what is "
         "wider or higher than 2 : 1 the middle",
         f"its shorter side resized to {how.resize_size} pixels with Pillow's {how.interpolation} filter, antialiased",
         f"the square of {how.image_size} pixels in its middle",
@@ -105,7 +105,7 @@ def _preprocessing(about: About) -> str:
         f"standard deviation {list(how.std)}",
     ]
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    beside = "`pictures.py` does all but the last step exactly as training did; the numbers are in `export.json`."
+    beside = "`images.py` does all but the last step exactly as training did; the numbers are in `export.json`."
     return f"{beside}\n\n{numbered}"
 
 

@@ -21,7 +21,7 @@ from engine.system.cpu import usable_cores
 
 FILE = "model.onnx"
 OPSET = 18
-INPUT, OUTPUT = "pictures", "logits"
+INPUT, OUTPUT = "images", "logits"
 
 
 def check_extra(*modules: str) -> None:
@@ -80,9 +80,7 @@ def open_export(path: Path) -> Opened:
     except Exception as error:  # onnxruntime's errors have no class in common
         raise InputError(f"{path}: does not run ({first_line(error)}); export it anew") from None
     if shape != (2, len(about.classes)):
-        raise InputError(
-            f"{path}: gives {tuple(shape)} for 2 pictures and {len(about.classes)} classes; export it anew"
-        )
+        raise InputError(f"{path}: gives {tuple(shape)} for 2 images and {len(about.classes)} classes; export it anew")
     return Opened(about.classes, about.preprocessing, answer)
 
 
@@ -100,7 +98,9 @@ def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
 
 
 def _answer(session: Any) -> Answer:  # noqa: ANN401
-    def answer(pictures: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run([OUTPUT], {INPUT: pictures.numpy()})[0])
+    (given,) = session.get_inputs()  # its name was another one in version 0.1.0
+
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run([OUTPUT], {given.name: images.numpy()})[0])
 
     return answer

@@ -51,7 +51,7 @@ def _from_timm(name: str, classes: int, image_size: int) -> PlainNetwork:
     options: dict[str, Any] = {"num_classes": classes, "img_size": image_size}
     try:
         module = timm.create_model(name, **options)
-    except TypeError:  # most take pictures of any size and know no such option
+    except TypeError:  # most take images of any size and know no such option
         del options["img_size"]
         module = timm.create_model(name, **options)
     return PlainNetwork("timm", [f"network = timm.create_model({_arguments(name, options)})"], module)

@@ -1,4 +1,4 @@
-"""What a trained network says of pictures."""
+"""What a trained network says of images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import msgspec
 import torch
 
 from engine.data.decode import decode, in_threads, read_file
-from engine.data.folder_source import picture_files
-from engine.data.image import open_picture, why_unreadable
+from engine.data.folder_source import image_files
+from engine.data.image import open_image, why_unreadable
 from engine.data.loaders import middle
 from engine.errors import InputError
 from engine.export.predictor import Opened
@@ -24,7 +24,7 @@ _TOP = 5
 
 
 class Predicted(msgspec.Struct):
-    """A picture's most likely class, and ``top``: the five likeliest with their probabilities."""
+    """An image's most likely class, and ``top``: the five likeliest with their probabilities."""
 
     path: str
     label: str
@@ -33,50 +33,50 @@ class Predicted(msgspec.Struct):
 
 
 class Unreadable(msgspec.Struct):
-    """A file that is no picture that can be read; ``error``: why."""
+    """A file that is no image that can be read; ``error``: why."""
 
     path: str
     error: str
 
 
-def pictures_at(paths: Iterable[Path]) -> list[Path]:
-    """The files among ``paths``, and in folders, at any depth, those named like pictures."""
-    return [file for path in paths for file in (picture_files(path) if os.path.isdir(path) else [path])]
+def images_at(paths: Iterable[Path]) -> list[Path]:
+    """The files among ``paths``, and in folders, at any depth, those named like images."""
+    return [file for path in paths for file in (image_files(path) if os.path.isdir(path) else [path])]
 
 
 def predict(network: Opened, paths: Sequence[Path], report: Report) -> Iterator[Predicted | Unreadable]:
-    """One answer for each path, in order. Pictures are read as training reads them."""
+    """One answer for each path, in order. Images are read as training reads them."""
     how = network.preprocessing
 
     def seen(path: Path) -> torch.Tensor | str:
         try:
             _, content = read_file(path)
-            return middle(decode(open_picture(content), how.resize_size, how.interpolation), how.image_size)
+            return middle(decode(open_image(content), how.resize_size, how.interpolation), how.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
-    pictures = in_threads(seen, paths)
+    images = in_threads(seen, paths)
     done = 0
-    while batch := list(islice(pictures, _BATCH)):
+    while batch := list(islice(images, _BATCH)):
         yield from _answers(network, batch)
         done += len(batch)
-        report("predict", done, len(paths), "pictures")
+        report("predict", done, len(paths), "images")
 
 
 def _answers(network: Opened, batch: list[tuple[Path, torch.Tensor | str]]) -> Iterator[Predicted | Unreadable]:
-    pictures = [picture for _, picture in batch if isinstance(picture, torch.Tensor)]
-    top = iter(_top(network, torch.stack(pictures))) if pictures else iter(())
-    for path, picture in batch:
-        if isinstance(picture, str):
-            yield Unreadable(name_of(path), picture)
+    images = [image for _, image in batch if isinstance(image, torch.Tensor)]
+    top = iter(_top(network, torch.stack(images))) if images else iter(())
+    for path, image in batch:
+        if isinstance(image, str):
+            yield Unreadable(name_of(path), image)
         else:
             best = next(top)
             yield Predicted(name_of(path), *best[0], best)
 
 
-def _top(network: Opened, pictures: torch.Tensor) -> list[list[tuple[str, float]]]:
-    """For each of the pictures (N, 3, S, S) the likeliest classes with their probabilities. Raises InputError."""
-    probabilities = network.answer(pictures).softmax(1)
+def _top(network: Opened, images: torch.Tensor) -> list[list[tuple[str, float]]]:
+    """For each of the images (N, 3, S, S) the likeliest classes with their probabilities. Raises InputError."""
+    probabilities = network.answer(images).softmax(1)
     if not probabilities.isfinite().all():
         raise InputError("the network's answers are not finite numbers; its weights are damaged, or training exploded")
     values, classes = probabilities.topk(min(_TOP, len(network.classes)))

@@ -1,4 +1,4 @@
-"""A network that is ready to answer to pictures."""
+"""A network that is ready to answer to images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.runs.folder import RunFolder
 from engine.system.devices import choose_device
 
 Answer = Callable[[torch.Tensor], torch.Tensor]
-"""uint8 RGB pictures (N, 3, S, S) → logits (N, classes) in fp32."""
+"""uint8 RGB images (N, 3, S, S) → logits (N, classes) in fp32."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,26 @@ class Opened:
 
 
 class FromPixels(nn.Module):
-    """A network that takes pictures as bytes: mean and standard deviation are part of it."""
+    """A network that takes images as bytes: mean and standard deviation are part of it."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
         super().__init__()
         self.network = network
         self._normalize = Normalize(preprocessing, device)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (N, 3, S, S) → logits (N, classes) in fp32"""
-        return self.network(self._normalize(pictures))
+        return self.network(self._normalize(images))
 
 
 def answer_with(module: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Answer:
-    """``module``, on ``device`` and in eval mode, as it answers to pictures."""
+    """``module``, on ``device`` and in eval mode, as it answers to images."""
     module.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     from_pixels = FromPixels(module, preprocessing, device)
 
-    def answer(pictures: torch.Tensor) -> torch.Tensor:
+    def answer(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return from_pixels(pictures).float().cpu()
+            return from_pixels(images).float().cpu()
 
     return answer
 

@@ -17,13 +17,13 @@ FILE = "model.pt2"
 
 
 def program(trained: Trained) -> torch.export.ExportedProgram:
-    """The network from pictures as bytes to logits, for batches of any size. Raises InputError where it can't be cut
+    """The network from images as bytes to logits, for batches of any size. Raises InputError where it can't be cut
     out of Python."""
     preprocessing = trained.classifier.preprocessing
     module = FromPixels(trained.classifier.module, preprocessing, torch.device("cpu")).eval()
     side = preprocessing.image_size
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
-    sizes = {"pictures": {0: torch.export.Dim("batch")}}
+    sizes = {"images": {0: torch.export.Dim("batch")}}
     try:
         with torch.no_grad():
             return torch.export.export(module, (example,), dynamic_shapes=sizes)
@@ -44,8 +44,8 @@ def load_again(path: Path, _trained: Trained) -> Answer:
     """The program of a file that was just written. Never for a file of others: loading one can run code."""
     module = torch.export.load(path).module()
 
-    def answer(pictures: torch.Tensor) -> torch.Tensor:
+    def answer(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return module(pictures)
+            return module(images)
 
     return answer

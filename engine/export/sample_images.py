@@ -1,4 +1,4 @@
-"""Some pictures of a run, to compare networks on."""
+"""Some images of a run, to compare networks on."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _MOST = 32
 
 @dataclass(frozen=True)
 class Samples:
-    """``pictures``: uint8 (N, 3, S, S); ``said``: what they are, in words."""
+    """``images``: uint8 (N, 3, S, S); ``said``: what they are, in words."""
 
-    pictures: torch.Tensor
+    images: torch.Tensor
     said: str
 
 
-def sample_pictures(trained: Trained, report: Report) -> Samples:
-    """At most 32 of the pictures that the run did not train on, or noise where its data are gone."""
+def sample_images(trained: Trained, report: Report) -> Samples:
+    """At most 32 of the images that the run did not train on, or noise where its data are gone."""
     how, data = trained.classifier.preprocessing, trained.config.data
     if data.source == "torchvision" and not is_here(data.name, data.path):
         return _noise(how)  # a comparison is not worth a download
@@ -49,23 +49,23 @@ def sample_pictures(trained: Trained, report: Report) -> Samples:
         with suppress(Exception):  # PIL's plugins raise nearly anything; what training skipped is skipped here, too
             _, image = open_one(source, index, read_file)
             found.append(middle(decode(image, how.resize_size, how.interpolation), how.image_size))
-        report("data", done, len(wanted), "pictures")
+        report("data", done, len(wanted), "images")
     if not found:
         return _noise(how)
-    return Samples(torch.stack(found), f"{len(found)} pictures of the run ({split})")
+    return Samples(torch.stack(found), f"{len(found)} images of the run ({split})")
 
 
 def _noise(preprocessing: Preprocessing) -> Samples:
     side = preprocessing.image_size
-    pictures = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Samples(pictures, "8 pictures of noise, since those of the run can't be read here")
+    images = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Samples(images, "8 images of noise, since those of the run can't be read here")
 
 
 def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:
-    """A split's name and the positions of its pictures in ``source``; all of them where splits.csv tells nothing."""
+    """A split's name and the positions of its images in ``source``; all of them where splits.csv tells nothing."""
     with suppress(OSError, TableError), open_regular(folder.splits, follow=False) as file:
-        members = members_of(read_splits(file.read()), source.pictures)
+        members = members_of(read_splits(file.read()), source.images)
         for split in ("test", "val"):
             if members[split]:
                 return split, members[split]
-    return "all", list(range(len(source.pictures)))
+    return "all", list(range(len(source.images)))

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 {imports}
-from pictures import centre_crop, open_picture, prepare  # pictures.py, beside this file
+from images import centre_crop, open_image, prepare  # images.py, beside this file
 
 with open("export.json", encoding="utf-8") as file:
     about = json.load(file)
@@ -20,11 +20,11 @@ how = about["preprocessing"]
 
 def pixels(path):
     with open(path, "rb") as file:
-        picture = prepare(open_picture(file.read()), how["resize_size"], how["interpolation"])
-    return centre_crop(picture, how["image_size"]).transpose(2, 0, 1)
+        image = prepare(open_image(file.read()), how["resize_size"], how["interpolation"])
+    return centre_crop(image, how["image_size"]).transpose(2, 0, 1)
 
 
-pictures = np.stack([pixels(path) for path in sys.argv[1:]])
+images = np.stack([pixels(path) for path in sys.argv[1:]])
 """
 _SAFETENSORS = """\
 {network}
@@ -32,16 +32,16 @@ network.load_state_dict(load_file("model.safetensors"))
 network.eval()
 mean, std = (torch.tensor(how[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
 with torch.inference_mode():
-    logits = network((torch.from_numpy(pictures) / 255 - mean) / std).numpy()
+    logits = network((torch.from_numpy(images) / 255 - mean) / std).numpy()
 """
 _PT2 = """\
 network = torch.export.load("model.pt2").module()
 with torch.inference_mode():
-    logits = network(torch.from_numpy(pictures)).numpy()
+    logits = network(torch.from_numpy(images)).numpy()
 """
 _ONNX = f"""\
 session = onnxruntime.InferenceSession("model.onnx")
-(logits,) = session.run(["{onnx_file.OUTPUT}"], {{"{onnx_file.INPUT}": pictures}})
+(logits,) = session.run(["{onnx_file.OUTPUT}"], {{"{onnx_file.INPUT}": images}})
 """
 _AFTER = """\
 probabilities = np.exp(logits - logits.max(1, keepdims=True))
@@ -52,7 +52,7 @@ for path, row in zip(sys.argv[1:], probabilities):
 
 
 def snippet(format_name: str, plain: PlainNetwork) -> str:
-    """A script that prints path, class and probability of the pictures that it is given."""
+    """A script that prints path, class and probability of the images that it is given."""
     match format_name:
         case "safetensors":
             imports = f"import {plain.library}\nimport torch\nfrom safetensors.torch import load_file\n"

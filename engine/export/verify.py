@@ -17,25 +17,25 @@ _TOLERANCE = 1e-3  # of a probability; fp32 sums in another order differ by a th
 
 @dataclass(frozen=True)
 class Comparison:
-    """Largest differences between two networks' answers to ``pictures``; ``logits`` relative to the largest logit."""
+    """Largest differences between two networks' answers to ``images``; ``logits`` relative to the largest logit."""
 
     probability: float
     logits: float
-    pictures: str
+    images: str
 
 
 def compare(checkpoint: Answer, export: Answer, samples: Samples, report: Report) -> Comparison:
-    """Both networks' answers to the same pictures, in batches of different sizes, the first of one picture.
+    """Both networks' answers to the same images, in batches of different sizes, the first of one image.
 
     Raises InputError where they differ by more than rounding.
     """
-    pictures = samples.pictures
-    batches = [pictures[:1], *pictures[1:].split(_BATCH)] if len(pictures) > 1 else [pictures]
+    images = samples.images
+    batches = [images[:1], *images[1:].split(_BATCH)] if len(images) > 1 else [images]
     ours, theirs = [], []
     for batch in batches:
         ours.append(checkpoint(batch))
         theirs.append(export(batch))
-        report("compare", sum(map(len, ours)), len(pictures), "pictures")
+        report("compare", sum(map(len, ours)), len(images), "images")
     mine, its = torch.cat(ours), torch.cat(theirs)
     apart = mine.softmax(1).sub(its.softmax(1)).abs().max().item()
     logits = (mine.sub(its).abs().max() / mine.abs().max().clamp(min=1.0)).item()

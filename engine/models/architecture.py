@@ -14,9 +14,9 @@ from engine.runs.progress import Report
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures are prepared for a network, as its pretrained weights were.
+    """How images are prepared for a network, as its pretrained weights were.
 
-    ``image_size``: side in pixels of what the network sees, a centre crop of a picture whose shorter side was
+    ``image_size``: side in pixels of what the network sees, a centre crop of an image whose shorter side was
     resized to ``resize_size``; ``mean`` and ``std`` per RGB channel of values in 0 … 1; ``interpolation`` is
     "bilinear" or "bicubic".
     """

@@ -23,11 +23,11 @@ class CannotCut(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a tensor has its pictures: dimension ``dim`` has ``per_picture`` entries of the first picture, then those
+    """Where a tensor has its images: dimension ``dim`` has ``per_image`` entries of the first image, then those
     of the second, and so on."""
 
     dim: int
-    per_picture: int
+    per_image: int
 
 
 def layout(node: fx.Node) -> Layout:
@@ -37,20 +37,20 @@ def layout(node: fx.Node) -> Layout:
     few, more = operation(node).few.shape, operation(node).more.shape
     growing = [dim for dim, (a, b) in enumerate(zip(few, more, strict=True)) if a != b]
     if len(growing) != 1 or few[growing[0]] % FEW or few[growing[0]] * MORE != more[growing[0]] * FEW:
-        raise CannotCut(f"{operation(node).name} has no rows per picture")
+        raise CannotCut(f"{operation(node).name} has no rows per image")
     return Layout(growing[0], few[growing[0]] // FEW)
 
 
 def row_shape(node: fx.Node) -> tuple[int, ...]:
-    """The shape of one picture's row of a tensor, as ``part`` gives it out."""
+    """The shape of one image's row of a tensor, as ``part`` gives it out."""
     where = layout(node)
     shape = list(operation(node).few.shape)
     del shape[where.dim]
-    return (*([where.per_picture] if where.per_picture > 1 else []), *shape)
+    return (*([where.per_image] if where.per_image > 1 else []), *shape)
 
 
 def computed_once(traced: fx.GraphModule, fixed: Container[int]) -> set[fx.Node]:
-    """The operations that depend on the pictures and on fixed tensors alone and always give the same.
+    """The operations that depend on the images and on fixed tensors alone and always give the same.
 
     ``traced`` is the graph of the modes of training; ``fixed`` holds the identities (``id``) of the parameters and
     buffers that do not move. Operations may write in place, so one that trains must also not come between two others
@@ -68,7 +68,7 @@ def computed_once(traced: fx.GraphModule, fixed: Container[int]) -> set[fx.Node]
             and once.issuperset(node.all_input_nodes)
             and all(id(tensor) in fixed for tensor in state_read(traced, node))
             and not does.random
-            and not _mixes_pictures(traced, node)
+            and not _mixes_images(traced, node)
             and does.writes <= reads - state
             and not reads & written_later
             and not does.writes & read_later
@@ -91,7 +91,7 @@ def state_read(traced: fx.GraphModule, node: fx.Node) -> list[torch.Tensor]:
     return []
 
 
-def _mixes_pictures(traced: fx.GraphModule, node: fx.Node) -> bool:
+def _mixes_images(traced: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a layer normalizes with the statistics of the batch at hand even where it is frozen."""
     layers = traced.get_submodule(str(node.target)).modules() if node.op == "call_module" else ()
     return any(isinstance(layer, _BatchNorm) and layer.running_mean is None for layer in layers)
@@ -102,7 +102,7 @@ def _memory(nodes: Iterable[fx.Node]) -> frozenset[int]:
 
 
 def boundary(graph: fx.Graph, once: set[fx.Node]) -> list[fx.Node]:
-    """The tensors that have to be kept of each picture, in the order in which they arise.
+    """The tensors that have to be kept of each image, in the order in which they arise.
 
     Operations at the end of ``once`` that only enlarge what is stored, or look at it in another shape, are left to be
     repeated behind the boundary.
@@ -134,12 +134,12 @@ def _stored(graph: fx.Graph, once: set[fx.Node]) -> set[fx.Node]:
     return {
         node
         for node in graph.nodes
-        if node in once and operation(node).follows_pictures and not once.issuperset(node.users)
+        if node in once and operation(node).follows_images and not once.issuperset(node.users)
     }
 
 
 def _size(nodes: Iterable[fx.Node]) -> int:
-    """Scalars per picture, as far as it can be told: a container of tensors can't be stored at all."""
+    """Scalars per image, as far as it can be told: a container of tensors can't be stored at all."""
     return sum(operation(node).few.numel() if operation(node).is_tensor else _TOO_MUCH for node in nodes)
 
 
@@ -152,7 +152,7 @@ def part(
 ) -> fx.Graph:
     """The operations that lead from the tensors ``start`` to ``end``, or to what the whole graph gives if that is None.
 
-    Tensors come and go with the pictures in their first dimension; None in ``start`` stands for one without a use
+    Tensors come and go with the images in their first dimension; None in ``start`` stands for one without a use
     here. Of the operations that write in place, those run that ``once`` names (None: all) and not those in ``done``,
     which ran before ``start``, unless what they write to is made anew. Raises CannotCut where more is needed than
     ``start``.
@@ -197,7 +197,7 @@ def _needed(goals: Iterable[fx.Node], given: set[fx.Node], computable: set[fx.No
         if node in needed or node in given:
             continue
         if node.op == "placeholder":
-            raise CannotCut("the pictures themselves are needed behind the boundary")
+            raise CannotCut("the images themselves are needed behind the boundary")
         needed.add(node)
         if node in computable or operation(node).holds_tensors:
             waiting += node.all_input_nodes
@@ -214,19 +214,19 @@ def _same_value(graph: fx.Graph, rows: fx.Node, few: object, more: object) -> Ar
         return cast(Argument, few)
     if isinstance(few, int) and isinstance(more, int) and few % FEW == 0 and few * MORE == more * FEW:
         return graph.call_function(operator.mul, (graph.call_method("size", (rows, 0)), few // FEW))
-    raise CannotCut(f"a size of {few} for {FEW} pictures and {more} for {MORE} is needed behind the boundary")
+    raise CannotCut(f"a size of {few} for {FEW} images and {more} for {MORE} is needed behind the boundary")
 
 
 def _to_rows(graph: fx.Graph, tensor: fx.Node, where: Layout) -> fx.Node:
     if where.dim:
         tensor = graph.call_method("movedim", (tensor, where.dim, 0))
-    if where.per_picture > 1:
-        tensor = graph.call_method("unflatten", (tensor, 0, (-1, where.per_picture)))
+    if where.per_image > 1:
+        tensor = graph.call_method("unflatten", (tensor, 0, (-1, where.per_image)))
     return tensor
 
 
 def _from_rows(graph: fx.Graph, rows: fx.Node, where: Layout) -> fx.Node:
-    if where.per_picture > 1:
+    if where.per_image > 1:
         rows = graph.call_method("flatten", (rows, 0, 1))
     if where.dim:
         rows = graph.call_method("movedim", (rows, 0, where.dim))

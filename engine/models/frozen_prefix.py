@@ -19,13 +19,13 @@ from engine.models.architecture import Preprocessing
 from engine.models.split import Split
 
 _VERSION = "1"  # of what follows, since rows that another version computed are found again by the identity
-Rows = tuple[torch.Tensor, ...]  # one tensor for each of the boundary's, each with the pictures as its first dimension
+Rows = tuple[torch.Tensor, ...]  # one tensor for each of the boundary's, each with the images as its first dimension
 
 
 class Prefix:
-    """Computes rows of a boundary from pictures, or from those of an earlier boundary.
+    """Computes rows of a boundary from images, or from those of an earlier boundary.
 
-    Always ``chunk`` pictures at a time, the last ones repeated to fill up, since libraries choose their kernels by the
+    Always ``chunk`` images at a time, the last ones repeated to fill up, since libraries choose their kernels by the
     batch's size: so a row does not depend, not in its last bit, on which others were missing with it.
     """
 
@@ -54,10 +54,10 @@ class Prefix:
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     @torch.inference_mode()
-    def row(self, picture: torch.Tensor) -> Rows:
-        """What a row looks like: shapes and types for one normalized picture (1, 3, S, S)."""
+    def row(self, image: torch.Tensor) -> Rows:
+        """What a row looks like: shapes and types for one normalized image (1, 3, S, S)."""
         with self._precision.autocast():
-            return self.module(picture)
+            return self.module(image)
 
     @torch.inference_mode()
     def _compute(self, *given: torch.Tensor) -> Rows:
@@ -70,7 +70,7 @@ class Prefix:
 
 
 def identity(split: Split, digests: Mapping[str, str], preprocessing: Preprocessing, precision: Precision) -> str:
-    """A SHA-256 over all that the rows of a prefix depend on besides the picture; ``digests``: of frozen tensors."""
+    """A SHA-256 over all that the rows of a prefix depend on besides the image; ``digests``: of frozen tensors."""
     parts = [_VERSION, torch.__version__, precision.device.type, platform.machine(), precision.name]
     parts += [repr(preprocessing), split.code, repr(split.boundary)]
     parts += [f"{name} {digests[name]}" for name in sorted(split.prefix_state)]

@@ -120,7 +120,7 @@ def _is_normalization(module: nn.Module, path: str, backbone: set[int]) -> bool:
 
 
 def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | None]]:
-    """(order, output shape) of every module that runs when one picture goes through the network."""
+    """(order, output shape) of every module that runs when one image goes through the network."""
     runs: dict[str, tuple[int, list[int] | None]] = {}
     hooks = []
     started: list[str] = []

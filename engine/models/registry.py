@@ -61,7 +61,7 @@ def build(
 ) -> Classifier:
     """Build a network and replace its head by one with ``classes`` outputs; weights are random.
 
-    ``image_size`` is the side of the pictures in pixels, 0 for what the pretrained weights expect. With
+    ``image_size`` is the side of the images in pixels, 0 for what the pretrained weights expect. With
     ``on_meta`` parameters have shapes and no memory. Raises InputError where the size does not fit the network.
     """
     found = architecture(name)
@@ -86,13 +86,13 @@ def _without_memory(build: Callable[[int], nn.Module], image_size: int) -> nn.Mo
 
 
 def check_image_size(classifier: Classifier) -> None:
-    """Run one picture without data through a network on the meta device. Raises InputError where that fails."""
+    """Run one image without data through a network on the meta device. Raises InputError where that fails."""
     size = classifier.preprocessing.image_size
     try:
         classifier.module.train()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"{classifier.name} can't take pictures of {size} px ({first_line(error)}); change data.image_size, "
+            f"{classifier.name} can't take images of {size} px ({first_line(error)}); change data.image_size, "
             "0 is the size that the weights expect"
         ) from error
 

@@ -1,4 +1,4 @@
-"""The split: what frozen layers compute once for each picture, and what trains on it in every epoch."""
+"""The split: what frozen layers compute once for each image, and what trains on it in every epoch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from engine.errors import first_line
 from engine.models.cut import CannotCut, boundary, computed_once, part, row_shape, state_read
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
-from engine.models.trace import PICTURE, observe, operation, text, trace
+from engine.models.trace import IMAGE, observe, operation, text, trace
 from engine.rng import same_randomness
 
 
 @dataclass(frozen=True)
 class BoundaryTensor:
-    """One tensor that is kept of each picture: ``shape`` is one picture's, without the batch dimension; ``name`` is
+    """One tensor that is kept of each image: ``shape`` is one image's, without the batch dimension; ``name`` is
     the path of the layer that gives it, where it is one layer's whole output."""
 
     name: str
@@ -42,8 +42,8 @@ class Split:
     """A network under a freeze plan, in two parts that share its layers and parameters.
 
     ``kind``: "graph", cut through its graph; "head", at its classifier's input; "none", not at all: the boundary is
-    the normalized picture. ``label``: the last layer computed once.
-    ``prefix``: normalized pictures (N, 3, S, S) → a tuple of tensors (N, …), one for each of ``boundary``. For "graph"
+    the normalized image. ``label``: the last layer computed once.
+    ``prefix``: normalized images (N, 3, S, S) → a tuple of tensors (N, …), one for each of ``boundary``. For "graph"
     it is an fx.GraphModule.
     ``suffix_train``, ``suffix_eval``: those tensors → what the whole network returns in training and in evaluation.
     They leave what they are given as it is.
@@ -70,7 +70,7 @@ class Split:
 def split(classifier: Classifier, freezing: Freezing) -> Split:
     """Cut a network as its freeze plan allows, and leave its layers in the modes of training.
 
-    Two random pictures prove each cut, in training and in evaluation; one that fails gives way to the next worse kind.
+    Two random images prove each cut, in training and in evaluation; one that fails gives way to the next worse kind.
     Neither the state of the network nor that of random number generators changes.
     """
     try:
@@ -126,8 +126,8 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     once = computed_once(traced, fixed | constants)
     stored = boundary(traced.graph, once)
 
-    pictures = traced.graph.find_nodes(op="placeholder")
-    prefix = fx.GraphModule(traced, part(traced.graph, pictures, stored, once=_names(once), done=set()))
+    images = traced.graph.find_nodes(op="placeholder")
+    prefix = fx.GraphModule(traced, part(traced.graph, images, stored, once=_names(once), done=set()))
     state = {
         names.get(id(tensor), str(node.target)): tensor.detach()
         for node in prefix.graph.nodes
@@ -171,8 +171,8 @@ def _last_layer(node: fx.Node, module: nn.Module) -> str:
     paths = {path for path, _ in module.named_modules()}
     while operation(node).name not in paths:
         if node.op == "placeholder":
-            return PICTURE
-        *_, node = [given for given in node.all_input_nodes if operation(given).follows_pictures]
+            return IMAGE
+        *_, node = [given for given in node.all_input_nodes if operation(given).follows_images]
     return operation(node).name
 
 
@@ -185,7 +185,7 @@ def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Spli
     freezing.train_mode()
     prefix = _Backbone(module, head)
     with torch.no_grad():
-        (rows,) = prefix(_random_pictures(classifier, 2))
+        (rows,) = prefix(_random_images(classifier, 2))
     label = f"input of {head}"
     return Split(
         kind="head",
@@ -219,55 +219,55 @@ class _Backbone(nn.Module):
         self.network = network
         self.head = head
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor]:
-        """Raises CannotCut where the head does not run exactly once on one tensor with a row per picture."""
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        """Raises CannotCut where the head does not run exactly once on one tensor with a row per image."""
         inputs: list[tuple[Any, ...]] = []
         hook = self.network.get_submodule(self.head).register_forward_pre_hook(lambda _, given: inputs.append(given))
         try:
-            self.network(pictures)
+            self.network(images)
         finally:
             hook.remove()
         match inputs:
-            case [(torch.Tensor() as rows,)] if len(rows) == len(pictures):
+            case [(torch.Tensor() as rows,)] if len(rows) == len(images):
                 return (rows,)
-        raise CannotCut(f"{self.head} takes no row per picture")
+        raise CannotCut(f"{self.head} takes no row per image")
 
 
 def _unsplit(classifier: Classifier, why: str) -> Split:
     size = classifier.preprocessing.image_size
     return Split(
         kind="none",
-        boundary=(BoundaryTensor(PICTURE, (3, size, size), _like(classifier).dtype),),
-        label=PICTURE,
-        prefix=_Pictures(),
+        boundary=(BoundaryTensor(IMAGE, (3, size, size), _like(classifier).dtype),),
+        label=IMAGE,
+        prefix=_Images(),
         suffix_train=classifier.module,
         suffix_eval=classifier.module,
         prefix_state={},
-        code=PICTURE,
+        code=IMAGE,
         why=why,
     )
 
 
-class _Pictures(nn.Module):
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor]:
+class _Images(nn.Module):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
         """(N, 3, S, S) → the same"""
-        return (pictures,)
+        return (images,)
 
 
 def _prove(found: Split, classifier: Classifier, freezing: Freezing) -> None:
-    """Raises CannotCut unless both parts give what the whole network gives, and rows depend on their picture alone."""
+    """Raises CannotCut unless both parts give what the whole network gives, and rows depend on their image alone."""
     if found.kind == "none":
         return
-    first, second, third = _random_pictures(classifier, 3).split(1)
-    pictures = torch.cat([first, second])
+    first, second, third = _random_images(classifier, 3).split(1)
+    images = torch.cat([first, second])
     classifier.module.eval()
     with_another = _run(found.prefix, torch.cat([third, first]))
     freezing.train_mode()
-    rows = _run(found.prefix, pictures)
+    rows = _run(found.prefix, images)
     if not all(_close(a[0], b[1]) for a, b in zip(rows, with_another, strict=True)):
-        raise CannotCut("what it computes of a picture depends on the other pictures of a batch")
+        raise CannotCut("what it computes of an image depends on the other images of a batch")
     for mode, suffix in (("training", found.suffix_train), ("evaluation", found.suffix_eval)):
-        whole, parts = _run(classifier.module, pictures), _run(suffix, *rows)
+        whole, parts = _run(classifier.module, images), _run(suffix, *rows)
         if len(whole) != len(parts) or not all(map(_close, parts, whole)):
             raise CannotCut(f"its parts and the whole disagree in {mode}")
         classifier.module.eval()
@@ -290,7 +290,7 @@ def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return torch.allclose(ours, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
-def _random_pictures(classifier: Classifier, count: int) -> torch.Tensor:
+def _random_images(classifier: Classifier, count: int) -> torch.Tensor:
     size, like = classifier.preprocessing.image_size, _like(classifier)
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like)
 

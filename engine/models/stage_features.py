@@ -25,7 +25,7 @@ Outputs = dict[str, torch.Tensor]
 
 
 def features(output: torch.Tensor) -> torch.Tensor:
-    """What a stage gives for N pictures → (N, D): feature maps averaged over a coarse grid, tokens over all of them."""
+    """What a stage gives for N images → (N, D): feature maps averaged over a coarse grid, tokens over all of them."""
     if output.ndim == 4:
         output = functional.adaptive_avg_pool2d(output, (min(output.shape[2], _GRID), min(output.shape[3], _GRID)))
     elif output.ndim == 3:
@@ -33,13 +33,13 @@ def features(output: torch.Tensor) -> torch.Tensor:
     return output.flatten(1).float()
 
 
-def of_whole(classifier: Classifier, state: Mapping[str, torch.Tensor], pictures: torch.Tensor) -> Outputs:
-    """Of all stages, for normalized pictures (N, 3, S, S); ``state`` stands in for tensors of the network.
+def of_whole(classifier: Classifier, state: Mapping[str, torch.Tensor], images: torch.Tensor) -> Outputs:
+    """Of all stages, for normalized images (N, 3, S, S); ``state`` stands in for tensors of the network.
 
     Feature maps are (N, C, H, W), also those of networks that have their channels last.
     """
     with _watched(classifier) as found:
-        torch.func.functional_call(classifier.module, dict(state), (pictures,))
+        torch.func.functional_call(classifier.module, dict(state), (images,))
     return _channels_first(found, _channels_last_stages(found))
 
 

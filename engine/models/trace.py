@@ -26,7 +26,7 @@ from torchvision.ops import StochasticDepth
 
 from engine.models.head import DropoutConv2d, DropoutLinear
 
-PICTURE = "picture"  # the name of a network's input
+IMAGE = "image"  # the name of a network's input
 # Two batch sizes tell a size that grows with the batch from one that does not.
 FEW, MORE = 2, 3
 
@@ -37,8 +37,8 @@ class Operation:
 
     ``name``: the path of the largest module whose output the node is, or the path of the module that it runs in and
     its own name; unique within a graph, and the same in the graphs of training and of evaluation.
-    ``few`` and ``more``: the value for a batch of FEW and of MORE pictures, tensors on the meta device.
-    ``follows_pictures``: whether the content of a tensor in it depends on the pictures, and not only on their number.
+    ``few`` and ``more``: the value for a batch of FEW and of MORE images, tensors on the meta device.
+    ``follows_images``: whether the content of a tensor in it depends on the images, and not only on their number.
     ``memory``: the storages that its tensors lie in; ``writes``: those that it writes to, other than its own new ones.
     ``random``: whether it draws random numbers. ``cheap``: whether it multiplies no matrices.
     """
@@ -46,7 +46,7 @@ class Operation:
     name: str
     few: Any
     more: Any
-    follows_pictures: bool
+    follows_images: bool
     memory: frozenset[int]
     writes: frozenset[int]
     random: bool
@@ -66,7 +66,7 @@ class Operation:
 def trace(module: nn.Module) -> fx.GraphModule:
     """The graph of a network in the modes that its layers have now, sharing its layers and parameters.
 
-    Its one placeholder are normalized pictures (N, 3, S, S). Raises whatever tracing raises for a network whose course
+    Its one placeholder are normalized images (N, 3, S, S). Raises whatever tracing raises for a network whose course
     depends on its data.
     """
     tracer = _Tracer(module)
@@ -98,7 +98,7 @@ def observe(traced: fx.GraphModule, image_size: int) -> None:
     for node in traced.graph.nodes:
         if follows.intersection(node.all_input_nodes) and _tensors(few[node].few):
             follows.add(node)
-        node.meta["operation"] = replace(few[node], more=more[node].few, follows_pictures=node in follows)
+        node.meta["operation"] = replace(few[node], more=more[node].few, follows_images=node in follows)
 
 
 def operation(node: fx.Node) -> Operation:
@@ -172,7 +172,7 @@ class _Tracer(fx.Tracer):
         taken: collections.Counter[str] = collections.Counter()
         names: dict[fx.Node, str] = {}
         for node in graph.nodes:
-            name = PICTURE if node.op == "placeholder" else self._output_of.get(node, "")
+            name = IMAGE if node.op == "placeholder" else self._output_of.get(node, "")
             if not name or taken[name]:
                 called = getattr(node.target, "__name__", None) or str(node.target)
                 within = "" if node.op in ("call_module", "get_attr") else self._within[node]
@@ -189,7 +189,7 @@ def _defaults(forward: Callable[..., Any]) -> dict[str, Any]:
 
 def _drop_options(graph: fx.Graph) -> None:
     """Of a network's optional arguments fx keeps placeholders and assertions that they have their defaults."""
-    _pictures, *options = graph.find_nodes(op="placeholder")
+    _images, *options = graph.find_nodes(op="placeholder")
     for option in options:
         for assertion in list(option.users):
             for use in list(assertion.users):
@@ -199,16 +199,16 @@ def _drop_options(graph: fx.Graph) -> None:
 
 
 def _run_without_data(traced: fx.GraphModule, image_size: int, count: int) -> dict[fx.Node, Operation]:
-    """Every node's operation for ``count`` pictures on the meta device: nothing is computed, no state changes."""
+    """Every node's operation for ``count`` images on the meta device: nothing is computed, no state changes."""
     observed = _Observed(traced)
     state = {
         name: tensor.detach().to("meta")
         for name, tensor in itertools.chain(observed.named_parameters(), observed.named_buffers())
     }
     dtype = next(p.dtype for p in traced.parameters() if p.is_floating_point())
-    pictures = torch.empty(count, 3, image_size, image_size, dtype=dtype, device="meta")
+    images = torch.empty(count, 3, image_size, image_size, dtype=dtype, device="meta")
     with torch.no_grad(), _attributes_kept(traced):
-        return torch.func.functional_call(observed, state, (pictures,))
+        return torch.func.functional_call(observed, state, (images,))
 
 
 class _Observed(nn.Module):
@@ -218,10 +218,10 @@ class _Observed(nn.Module):
         super().__init__()
         self.traced = traced
 
-    def forward(self, pictures: torch.Tensor) -> dict[fx.Node, Operation]:
+    def forward(self, images: torch.Tensor) -> dict[fx.Node, Operation]:
         with _Calls() as calls:
             observer = _Observer(self.traced, calls)
-            observer.run(pictures)
+            observer.run(images)
         return observer.operations
 
 
@@ -243,7 +243,7 @@ class _Observer(fx.Interpreter):
             name=n.meta["name"],
             few=value,
             more=None,
-            follows_pictures=False,
+            follows_images=False,
             memory=frozenset(map(_storage, _tensors(value))),
             writes=frozenset(map(_storage, written)),
             random=self._calls.random,

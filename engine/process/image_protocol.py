@@ -6,11 +6,11 @@ import msgspec
 
 
 class Ask(msgspec.Struct):
-    """``picture``: as predictions.csv calls it; at most ``width`` × ``height`` pixels. With ``label``, a class, what
+    """``image``: as predictions.csv calls it; at most ``width`` × ``height`` pixels. With ``label``, a class, what
     speaks for it in ``layer`` ("": the last one that has places) is laid over the part that the network sees."""
 
     id: int
-    picture: str
+    image: str
     width: int
     height: int
     label: str | None = None

@@ -1,6 +1,6 @@
-"""``python -m engine.process.image_server RUN``: shows the pictures of a run, and where the network looked in them.
+"""``python -m engine.process.image_server RUN``: shows the images of a run, and where the network looked in them.
 
-Reads an Ask a line from standard input and writes a Look a line to standard output, until the input ends. A picture
+Reads an Ask a line from standard input and writes a Look a line to standard output, until the input ends. An image
 is found by its name in the run's own data, so that a stranger's run can't have another file shown.
 """
 
@@ -31,12 +31,12 @@ class Looking:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._source = open_source(folder.load_config().data)
-        self._places = {path_cell(picture.key): at for at, picture in enumerate(self._source.pictures)}
+        self._places = {path_cell(image.key): at for at, image in enumerate(self._source.images)}
 
     def __call__(self, ask: Ask) -> Look:
-        at = self._places.get(ask.picture)
+        at = self._places.get(ask.image)
         if at is None:
-            return Look(ask.id, error="this picture is not in the data any more")
+            return Look(ask.id, error="this image is not in the data any more")
         try:
             _, image = open_one(self._source, at, read_file)
             shown = to_rgb(upright(image)) if ask.label is None else self._with_heat(image, ask.layer, ask.label)
@@ -66,12 +66,12 @@ class Looking:
         if label not in classes:
             raise InputError("this class is none of the run's")
         seen = classifier.preprocessing
-        picture = middle(decode(image, seen.resize_size, seen.interpolation), seen.image_size)
-        given = Normalize(seen, torch.device("cpu"))(picture[None])
+        pixels = middle(decode(image, seen.resize_size, seen.interpolation), seen.image_size)
+        given = Normalize(seen, torch.device("cpu"))(pixels[None])
         heat = grad_cam(classifier.module, layer, given, classes.index(label)).numpy()[..., None]
-        pixels = picture.permute(1, 2, 0).numpy()
+        rgb = pixels.permute(1, 2, 0).numpy()
         glow = np.concatenate([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
-        return Image.fromarray((pixels * (1 - 0.6 * heat) + glow * 0.6 * heat).astype(np.uint8))
+        return Image.fromarray((rgb * (1 - 0.6 * heat) + glow * 0.6 * heat).astype(np.uint8))
 
 
 def main(path: Path) -> int:

@@ -249,7 +249,7 @@ def _began_with(
 
 
 def evaluate_best(session: Session, report: Report) -> None:
-    """Evaluate the best checkpoint on validation and test pictures. The model then holds its weights."""
+    """Evaluate the best checkpoint on validation and test images. The model then holds its weights."""
     if session.ranks.first:
         _take_best_weights(session)
     session.ranks.share(tensors_of(session.classifier.module))
@@ -263,7 +263,7 @@ def evaluate_best(session: Session, report: Report) -> None:
             continue
         last = split == splits[-1]
         with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
-            paths = (data.pictures[i].key for i in data.splits[split])
+            paths = (data.images[i].key for i in data.splits[split])
             answers = session.answers(split, report, "evaluate")
             evaluated = evaluate(data.classes, split, answers, paths, predictions)
         if predictions and predictions.problem:

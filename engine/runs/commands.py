@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from engine.warning_codes import WarningCode
 else:  # what writes a code is checked; a log of another version may hold any, and is read all the same
     WarningCode = str
-from engine.runs.events import Event
 
 
 class Command(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
@@ -54,8 +53,8 @@ _encoder = msgspec.json.Encoder()
 _command_decoder = msgspec.json.Decoder(AnyCommand)
 
 
-def encode(line: Event | Command) -> bytes:
-    """One line of JSON, newline included."""
+def encode(line: msgspec.Struct) -> bytes:
+    """An event or a command as one line of JSON, newline included."""
     try:
         return _encoder.encode(line) + b"\n"
     except UnicodeEncodeError:  # part of a file's name that is no UTF-8

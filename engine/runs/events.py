@@ -84,7 +84,7 @@ class SkippedFile(msgspec.Struct):
 
 
 class DataReady(Event, tag="data_ready"):
-    """The data are read, checked and split. ``counts``: pictures per split; ``class_counts`` per split and class."""
+    """The data are read, checked and split. ``counts``: images per split; ``class_counts`` per split and class."""
 
     classes: list[str]
     counts: dict[str, Count]
@@ -197,7 +197,7 @@ class LayerFigures(msgspec.Struct):
 
 
 class DeadUnits(msgspec.Struct):
-    """Of the ``units`` (channels) that an activation gave, those that were 0 everywhere in each picture of a step."""
+    """Of the ``units`` (channels) that an activation gave, those that were 0 everywhere in each image of a step."""
 
     dead: Count
     units: Count
@@ -215,11 +215,11 @@ class Layers(Event, tag="layers"):
 
 
 class Epoch(Event, tag="epoch"):
-    """A pass over the training pictures and its validation; accuracies are shares of 1, ``seconds`` include both.
+    """A pass over the training images and its validation; accuracies are shares of 1, ``seconds`` include both.
 
     ``frozen_digest`` is a SHA-256 over all frozen parameters and buffers, ``frozen_unchanged`` whether each is still
     bit for bit what it was when it was frozen. ``val_balanced_accuracy`` is the mean over the classes of the share of
-    their pictures that is right; ``val_label_rank`` the mean place of the label among the classes that were not
+    their images that is right; ``val_label_rank`` the mean place of the label among the classes that were not
     answered, over the mistakes: 0 is the second guess, 1 the last, 0.5 chance; null where there is no mistake, or with
     two classes. ``batch_norms``: layers whose batch statistics moved.
     """
@@ -240,16 +240,17 @@ class Epoch(Event, tag="epoch"):
 
 
 class Forgetting(Event, tag="forgetting"):
-    """How much of the pretrained network is left after an epoch, on so many validation ``pictures``.
+    """How much of the pretrained network is left after an epoch, on so many validation ``images``.
 
     ``cka``: linear CKA of what a stage gives and what it gave when the run began, from 1, the same up to rotation and
-    scale, to 0; stages that are computed once are left out. ``agreement``: share of pictures for which the original
+    scale, to 0; stages that are computed once are left out. ``agreement``: share of images for which the original
     classifier still has the same answer on the features as they are now; null where there is none.
     """
 
     epoch: Count
     step: Count
-    pictures: Count
+    # The name in logs since version 0.1.0, which have to stay readable.
+    images: Count = msgspec.field(name="pictures")
     cka: dict[str, float]
     agreement: float | None
 
@@ -271,8 +272,8 @@ class Warning(Event, tag="warning"):
 
 
 class ClassMetrics(msgspec.Struct):
-    """Figures of one class; ``support`` is its number of pictures. ``roc_auc`` and ``average_precision`` are those of
-    its probability against all other classes, null where all pictures, or none, are of the class."""
+    """Figures of one class; ``support`` is its number of images. ``roc_auc`` and ``average_precision`` are those of
+    its probability against all other classes, null where all images, or none, are of the class."""
 
     label: str
     precision: float
@@ -294,7 +295,7 @@ class ReliabilityBin(msgspec.Struct):
 class Evaluated(Event, tag="evaluated"):
     """The best checkpoint on one split.
 
-    ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts pictures. ``top5`` is null with
+    ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts images. ``top5`` is null with
     five classes or fewer; ``roc_auc`` and ``average_precision`` are means over the classes that have them; ``ece`` is
     the expected calibration error over ``reliability``'s bins. Shares are of 1.
     """

@@ -1,4 +1,4 @@
-"""How alike two representations of the same pictures are."""
+"""How alike two representations of the same images are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 
 def gram(features: torch.Tensor) -> torch.Tensor:
-    """Features (N, D) → the products of all pairs of pictures (N, N), centred so that what follows from N alone, and
-    not from D, is 0 on average. At least four pictures.
+    """Features (N, D) → the products of all pairs of images (N, N), centred so that what follows from N alone, and
+    not from D, is 0 on average. At least four images.
 
     U-centring of Székely & Rizzo 2014, "Partial distance correlation with methods for dissimilarities", 1310.2926.
-    Plain centring would find a hundred pictures of pure noise alike as soon as there are thousands of features.
+    Plain centring would find a hundred images of pure noise alike as soon as there are thousands of features.
     """
     count = len(features)
     centred = features.double() - features.double().mean(0)  # changes nothing but keeps digits

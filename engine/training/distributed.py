@@ -30,7 +30,7 @@ from engine.system import rank_env
 
 Value = TypeVar("Value")
 
-_PATIENCE = timedelta(days=7)  # the first may decode pictures for hours; who is gone is known from its connection
+_PATIENCE = timedelta(days=7)  # the first may decode images for hours; who is gone is known from its connection
 _GRACE = 5.0  # seconds in which processes that end wait for each other
 _SHORT = 1.0  # the same where one is gone already
 _POLL = 0.05  # seconds between looks at whether the first process has ended the run

@@ -1,4 +1,4 @@
-"""Batches for the part of the network that trains: what the frozen part makes of the pictures, computed once."""
+"""Batches for the part of the network that trains: what the frozen part makes of the images, computed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image_cache import memory_budget
-from engine.data.loaders import Normalize, PictureDataset, choose_workers, picture_loader, share_of
+from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, share_of
 from engine.data.prepare import Data
 from engine.models.frozen_prefix import Prefix, Rows, identity
 from engine.models.registry import Classifier
@@ -104,7 +104,7 @@ class Feed:
         self._fits = fits
         self._ranks = ranks
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
-        self._dataset = PictureDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
+        self._dataset = ImageDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
         self._labels = torch.tensor(data.labels, device=precision.device)
         self._workers = choose_workers(config.data.workers, config.data.augment)
@@ -150,7 +150,7 @@ class Feed:
         return self._source.rows.bytes if self._source and self._source.rows else 0
 
     def training(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        """Training pictures by their positions, batch by batch, in the views that ``epoch`` (from 1) shows.
+        """Training images by their positions, batch by batch, in the views that ``epoch`` (from 1) shows.
 
         Of several processes each is given its part of each batch.
         """
@@ -169,23 +169,23 @@ class Feed:
         return [[self._views.shown(epoch, i, self._keys[i], kept=kept) for i in batch] for batch in batches]
 
     def centres(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
-        """Pictures by their positions, in order, without augmentation; of the batches those in ``part``."""
+        """Images by their positions, in order, without augmentation; of the batches those in ``part``."""
         return self._batches(_centres(members, batch_size)[part])
 
-    def pictures(self, members: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
-        """Normalized pictures (N, 3, S, S) by their positions, in order, whatever is kept of them."""
-        for pictures in self._pictures(_centres(members, batch_size)):
-            yield self._normalize(pictures)
+    def images(self, members: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
+        """Normalized images (N, 3, S, S) by their positions, in order, whatever is kept of them."""
+        for images in self._images(_centres(members, batch_size)):
+            yield self._normalize(images)
 
     def _batches(self, batches: list[list[View]]) -> Iterator[Batch]:
         source = self._source
         if source is None or source.rows is None:
-            for batch, pictures in zip(batches, self._pictures(batches), strict=True):
-                yield self._batch(self._computed(source, pictures), batch)
+            for batch, images in zip(batches, self._images(batches), strict=True):
+                yield self._batch(self._computed(source, images), batch)
             return
         source.rows.refresh()
         windows = list(self._windows(batches, source.rows, source.prefix.chunk))
-        supply = iter(self._pictures([missing for _, missing in windows if missing]))
+        supply = iter(self._images([missing for _, missing in windows if missing]))
         for window, missing in windows:
             if missing:
                 source.rows.put(self._names(missing), self._computed(source, next(supply)))
@@ -196,7 +196,7 @@ class Feed:
     def _windows(
         self, batches: list[list[View]], rows: RowStore, chunk: int
     ) -> Iterator[tuple[list[list[View]], list[View]]]:
-        """Batches to be made ready together, with the views that have yet to be computed from pictures for them.
+        """Batches to be made ready together, with the views that have yet to be computed from images for them.
 
         So many together that the prefix computes whole chunks.
         """
@@ -226,31 +226,31 @@ class Feed:
                 rows.put(bridged, self._bridge.prefix(*self._bridge.rows.get(bridged)))
             return rows.get(names)
         except KeyError:  # the cache's files were damaged while they were in use
-            return self._computed(source, next(iter(self._pictures([batch]))))
+            return self._computed(source, next(iter(self._images([batch]))))
 
-    def _computed(self, source: _Source | None, pictures: torch.Tensor) -> Rows:
+    def _computed(self, source: _Source | None, images: torch.Tensor) -> Rows:
         if source is None:
-            return (self._normalize(pictures),)
+            return (self._normalize(images),)
         parts = []
-        for some in pictures.split(source.prefix.chunk):
+        for some in images.split(source.prefix.chunk):
             self._check()
             parts.append(source.prefix(self._normalize(some)))
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
-    def _pictures(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
-        return iter(picture_loader(self._dataset, draws, self._workers)) if draws else iter(())
+    def _images(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
+        return iter(image_loader(self._dataset, draws, self._workers)) if draws else iter(())
 
     def _names(self, views: Sequence[View]) -> list[bytes]:
-        return [self._views.name(self._keys[picture], number) for picture, number in views]
+        return [self._views.name(self._keys[image], number) for image, number in views]
 
     def _batch(self, rows: Rows, views: list[View]) -> Batch:
         if self._precision.name == "fp32":  # elsewhere autocast brings types together
             rows = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in rows)
-        return Batch(rows, self._labels[on_device([view.picture for view in views], self._labels.device)])
+        return Batch(rows, self._labels[on_device([view.image for view in views], self._labels.device)])
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
         trained = len(self._data.splits.get("train", []))
-        expected = trained * self._views.count + len(self._data.pictures) - trained
+        expected = trained * self._views.count + len(self._data.images) - trained
         device = self._precision.device
         if device.type == "cuda":
             budget = torch.cuda.mem_get_info(device)[0] // 4

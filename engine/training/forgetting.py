@@ -1,4 +1,4 @@
-"""Forgetting: how much of the pretrained network is left in the one that trains, measured on validation pictures."""
+"""Forgetting: how much of the pretrained network is left in the one that trains, measured on validation images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from engine.runs import events
 from engine.training.cka import gram, linear_cka
 from engine.training.session import Session
 
-_PICTURES = 128  # enough for two digits of CKA, and a small part of an epoch
+_IMAGES = 128  # enough for two digits of CKA, and a small part of an epoch
 _FEWEST = 8
 _FAST = 0.5  # what CKA may fall by within one epoch without a warning
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a network makes of the pictures: Gram matrices (N, N) by stage, answers int64 (N,) of the original head."""
+    """What a network makes of the images: Gram matrices (N, N) by stage, answers int64 (N,) of the original head."""
 
     grams: dict[str, torch.Tensor]
     answers: torch.Tensor | None
@@ -35,7 +35,7 @@ class Forgetting:
     def __init__(self, session: Session) -> None:
         self._session = session
         members = session.data.splits["val"]
-        count = min(_PICTURES, len(members))
+        count = min(_IMAGES, len(members))
         self._members = [members[at * len(members) // count] for at in range(count)]
         self._first: _Seen | None = None
         self._suffix: tuple[Split, Suffix] | None = None
@@ -62,10 +62,10 @@ class Forgetting:
     def _as_it_was(self) -> Iterable[Outputs]:
         session = self._session
         state = session.start.weights | session.start.statistics
-        for pictures in session.feed.pictures(self._members, session.config.train.batch_size):
+        for images in session.feed.images(self._members, session.config.train.batch_size):
             session.control.check()
             with session.precision.autocast():
-                outputs = of_whole(session.classifier, state, pictures)
+                outputs = of_whole(session.classifier, state, images)
             yield outputs
 
     def _as_it_is(self) -> Iterable[Outputs]:
@@ -109,7 +109,7 @@ def _answers(head: dict[str, torch.Tensor], given: torch.Tensor) -> torch.Tensor
     return functional.conv2d(given, weight, bias).mean((2, 3)).argmax(1)
 
 
-def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> events.Forgetting:
+def _compared(session: Session, first: _Seen, now: _Seen, images: int) -> events.Forgetting:
     similarities = {
         stage: linear_cka(first.grams[stage], own) for stage, own in now.grams.items() if stage in first.grams
     }
@@ -119,7 +119,7 @@ def _compared(session: Session, first: _Seen, now: _Seen, pictures: int) -> even
     return events.Forgetting(
         epoch=session.epoch + 1,
         step=session.step,
-        pictures=pictures,
+        images=images,
         cka={stage: round(value, 6) for stage, value in similarities.items() if value is not None},
         agreement=agreement,
     )

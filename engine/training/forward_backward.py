@@ -41,8 +41,8 @@ def forward_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The batch's mean loss and number of right answers; gradients are added to those that are there.
 
-    In parts, each counts for what its pictures weigh in the loss, and batch statistics move as far as in one. Of
-    several processes each adds what its pictures give; ``together``: all do so now, and layers see the whole batch.
+    In parts, each counts for what its images weigh in the loss, and batch statistics move as far as in one. Of
+    several processes each adds what its images give; ``together``: all do so now, and layers see the whole batch.
     """
     losses, correct = [], []
     whole = criterion.weight(batch.all_labels)
@@ -66,7 +66,7 @@ def _in_whole(session: Session, batch: Batch, part: slice) -> AbstractContextMan
 
 
 def fewest(freezing: Freezing) -> int:
-    """Pictures that a part must have: 2 where batch statistics move, which one picture has none of."""
+    """Images that a part must have: 2 where batch statistics move, which one image has none of."""
     return 2 if freezing.moving else 1
 
 

@@ -72,7 +72,7 @@ def why_over(session: Session) -> str | None:
 
 
 def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
-    """The rest of a pass over the training pictures. Settings and the freeze plan may change before each step.
+    """The rest of a pass over the training images. Settings and the freeze plan may change before each step.
 
     ``started``: when the pass began, in seconds of time.monotonic.
     """
@@ -178,7 +178,7 @@ def _advice(session: Session) -> str:
 
 
 def validate(session: Session, criterion: Criterion, report: Report) -> Validation:
-    """How the network does on the validation pictures."""
+    """How the network does on the validation images."""
     validation = Validation(len(session.data.classes), session.device)
     for logits, labels in session.answers("val", report, "validate"):
         validation.add(criterion(logits, labels), criterion.weight(labels), logits, labels)

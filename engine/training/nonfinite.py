@@ -21,7 +21,7 @@ def find_origin(session: Session, batch: Batch, criterion: Criterion, parts: Seq
     """
     module = session.classifier.module
     if not all(_is_finite(tensor) for tensor in batch.inputs):
-        return f"in what the frozen layers up to {session.boundary} give" if session.boundary else "in the pictures"
+        return f"in what the frozen layers up to {session.boundary} give" if session.boundary else "in the images"
     broken = next((name for name, p in module.named_parameters() if not _is_finite(p)), None)
     if broken:
         return f"in the weights of {broken} themselves"

@@ -1,4 +1,4 @@
-"""What a network that is cut answers to pictures without augmentation."""
+"""What a network that is cut answers to images without augmentation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def answers(
     tell_batches: Callable[[int, int], None],
     ranks: Ranks = ALONE,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Logits (N, classes) in fp32 and labels (N,) of each batch, on the device, for pictures by their positions.
+    """Logits (N, classes) in fp32 and labels (N,) of each batch, on the device, for images by their positions.
 
     The network has to be in evaluation mode. ``tell_batches`` is given how many are done, and of how many. Several
     processes take turns at the batches; the first is given the answers of all, the others none.

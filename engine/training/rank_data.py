@@ -1,4 +1,4 @@
-"""How processes come to train on the same pictures."""
+"""How processes come to train on the same images."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from engine.training.distributed import Ranks
 
 def keep_to_splits(folder: RunFolder, ranks: Ranks) -> None:
     """Called by the first process once its data are prepared, by the others before theirs are: they wait for it, so
-    that a picture is downloaded and decoded once on a machine, and then find its splits.csv in their own ``folder``."""
+    that an image is downloaded and decoded once on a machine, and then find its splits.csv in their own ``folder``."""
     splits = ranks.from_first(lambda: folder.splits.read_bytes() if folder.splits.is_file() else b"")
     if not ranks.first:
         write_atomically(folder.splits, splits)
 
 
 def check_same_data(config: RunConfig, data: Data, ranks: Ranks) -> None:
-    """Raises InputError in a process that has other pictures than the first, and where batches are too small."""
+    """Raises InputError in a process that has other images than the first, and where batches are too small."""
     if ranks.count == 1:
         return
     content = hashlib.sha256(data.keys.tobytes())
     content.update(repr((data.classes, data.splits)).encode())
     if ranks.from_first(content.digest) != content.digest():
         where = config.data.path or config.data.name
-        raise InputError(f"{where}: the pictures on {socket.gethostname()} are not those of the first process")
+        raise InputError(f"{where}: the images on {socket.gethostname()} are not those of the first process")
     train, size = len(data.splits["train"]), config.train.batch_size
     smallest = train // -(-train // size)
     if smallest < ranks.count:
         raise InputError(
-            f"train.batch_size = {size} makes batches of {smallest} of the {train} training pictures, fewer than the "
+            f"train.batch_size = {size} makes batches of {smallest} of the {train} training images, fewer than the "
             f"{ranks.count} processes that share them; raise it or use fewer processes"
         )

@@ -158,7 +158,7 @@ class Session:
             self.tell_of_boundary()
 
     def cut(self) -> None:
-        """Divide the network anew into what is computed once for each picture and what trains."""
+        """Divide the network anew into what is computed once for each image and what trains."""
         self.split = split(self.classifier, self.freezing)
         self.feed.use(self.split, self.freezing.digests)
         if self.split.why:
@@ -166,7 +166,7 @@ class Session:
 
     @property
     def boundary(self) -> str | None:
-        """The last layer that is computed once for each picture."""
+        """The last layer that is computed once for each image."""
         return None if self.split.kind == "none" else self.split.label
 
     def tell_of_boundary(self) -> None:
@@ -358,7 +358,7 @@ class Session:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that the training pictures make."""
+        """Batches that the training images make."""
         return batch_count(len(self.data.splits["train"]), self.config.train.batch_size)
 
     @property

@@ -51,7 +51,7 @@ class Launched:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Figures of one step: the mean loss and the right answers of ``count`` pictures, the gradients' norm unclipped.
+    """Figures of one step: the mean loss and the right answers of ``count`` images, the gradients' norm unclipped.
 
     ``weight``: what the mean loss was divided by, the sum of the images' class weights.
 
@@ -117,7 +117,7 @@ def launch(session: Session, batch: Batch, criterion: Criterion, *, with_looks: 
 
 
 def _parts(session: Session, count: int) -> list[slice]:
-    """The parts in which so many pictures go through the network."""
+    """The parts in which so many images go through the network."""
     return [slice(0, count)] if _all_see_the_whole(session) else session.fits.parts("train", count)
 
 

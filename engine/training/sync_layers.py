@@ -13,15 +13,15 @@ from engine.training.distributed import Ranks
 
 
 class WholeBatch(TorchFunctionMode):
-    """Within it, layers in training give this process's pictures what they would give them in the whole batch.
+    """Within it, layers in training give this process's images what they would give them in the whole batch.
 
-    Batch statistics are those of all pictures, as in torch.nn.SyncBatchNorm, which knows CUDA alone and has to replace
-    the network's layers. Random masks (dropout, and the Bernoulli draws of stochastic depth) are drawn for all pictures
+    Batch statistics are those of all images, as in torch.nn.SyncBatchNorm, which knows CUDA alone and has to replace
+    the network's layers. Random masks (dropout, and the Bernoulli draws of stochastic depth) are drawn for all images
     in each process, with the same random numbers, and each takes its own. Dropout inside fused attention is left alone.
     """
 
     def __init__(self, ranks: Ranks, rows: torch.Tensor, count: int) -> None:
-        """``rows``: int64 (N,), on the device, the positions in the batch of ``count`` pictures of those here."""
+        """``rows``: int64 (N,), on the device, the positions in the batch of ``count`` images of those here."""
         super().__init__()
         self._ranks = ranks
         self._rows = rows
@@ -71,7 +71,7 @@ class WholeBatch(TorchFunctionMode):
         return tensor.ndim > 1 and len(tensor) == len(self._rows)
 
     def _like_whole(self, part: torch.Tensor) -> torch.Tensor:
-        """A tensor for all pictures, in the order of memory of ``part``, by which random numbers are dealt out."""
+        """A tensor for all images, in the order of memory of ``part``, by which random numbers are dealt out."""
         part = part.detach()
         return torch.empty_like(part[:1].expand(self._count, *part.shape[1:]).contiguous(memory_format=_format(part)))
 
@@ -82,7 +82,7 @@ def _format(tensor: torch.Tensor) -> torch.memory_format:
 
 
 def _statistics(part: torch.Tensor, ranks: Ranks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean (C,) and biased variance (C,) of each channel over all pictures, and the number of values that they are of.
+    """Mean (C,) and biased variance (C,) of each channel over all images, and the number of values that they are of.
 
     Those of parts are put together as in Chan, Golub and LeVeque 1979 (Updating Formulae and a Pairwise Algorithm).
     """
@@ -100,7 +100,7 @@ def _all_but_channels(tensor: torch.Tensor) -> list[int]:
 
 
 class _Normalized(torch.autograd.Function):
-    """(x - mean) / sqrt(var + eps) · weight + bias, where mean and variance depend on the pictures of all processes."""
+    """(x - mean) / sqrt(var + eps) · weight + bias, where mean and variance depend on the images of all processes."""
 
     @staticmethod
     def forward(

@@ -52,7 +52,7 @@ def _scalars(event: p.Event) -> Iterator[tuple[str, float, int]]:
     match event:
         case p.Step():
             figures = {"loss/train": event.loss, "gradient norm": event.grad_norm}
-            figures["pictures per second"] = event.images_per_second
+            figures["images per second"] = event.images_per_second
             figures |= {f"learning rate/{group}": rate for group, rate in event.lr.items()}
         case p.Epoch():
             figures = {"loss/val": event.val_loss, "accuracy/val": event.val_accuracy}

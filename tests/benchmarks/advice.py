@@ -6,7 +6,7 @@ drawn, and the types of cells had no say.
 
 With ``--exhaustive``, for three of the tasks: beside both the plan that does best in validation among many, from the
 head alone to everything, each at several rates of the backbone; they are the trials of a sweep, which the same
-command goes on with after an interruption. Of test pictures only the last number takes the best: what an oracle gets.
+command goes on with after an interruption. Of test images only the last number takes the best: what an oracle gets.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.state import fold_all
-from tests.benchmarks.diagnosis_runs import write_pictures
+from tests.benchmarks.diagnosis_runs import write_images
 from tests.conftest import Engine
 
 SEEDS = (1, 2)
-VAL, TEST = 20, 300  # pictures a class, at most
-TASKS = {  # training pictures a class
+VAL, TEST = 20, 300  # images a class, at most
+TASKS = {  # training images a class
     "digits": (15, 100),
     "letters": (15, 60),
     "signs": (15, 80),
@@ -56,7 +56,7 @@ FACTORS = (0.1, 0.3, 1.0)  # rate of the backbone by that of the head
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.advice")
-    parser.add_argument("folder", type=Path, help="where pictures and runs are kept")
+    parser.add_argument("folder", type=Path, help="where images and runs are kept")
     parser.add_argument("--exhaustive", action="store_true", help="also try every plan, on three of the tasks")
     asked = parser.parse_args()
     folder = asked.folder.resolve()
@@ -65,9 +65,9 @@ def main() -> None:
 
 def with_defaults(folder: Path) -> None:
     """Print a line for each task and seed."""
-    print("task, pictures a class, seed: default → advised test accuracy, what was advised")  # noqa: T201
+    print("task, images a class, seed: default → advised test accuracy, what was advised")  # noqa: T201
     for task, sizes in TASKS.items():
-        write_cells(folder) if task == "cells" else write_pictures(folder, task)
+        write_cells(folder) if task == "cells" else write_images(folder, task)
         for a_class in sizes:
             table = write_table(folder, task, a_class)
             for seed in SEEDS:
@@ -77,7 +77,7 @@ def with_defaults(folder: Path) -> None:
 def with_every_plan(folder: Path) -> None:
     """Print for each task what the default and the advice make of it, and the best of all plans."""
     for task, a_class in EXHAUSTIVE.items():
-        write_pictures(folder, task)
+        write_images(folder, task)
         table = write_table(folder, task, a_class)
         found = every_plan(folder, table)
         assert found.best
@@ -126,15 +126,15 @@ def write_cells(folder: Path) -> None:
     from elpv_dataset.utils import load_dataset
 
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    pictures, _, types = load_dataset()
-    for number, pixels in enumerate(pictures):
+    images, _, types = load_dataset()
+    for number, pixels in enumerate(images):
         Image.fromarray(pixels).save(folder / "cells" / f"{number:04}.png")
     with (folder / "cells" / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows((f"cells/{number:04}.png", label) for number, label in enumerate(types))
 
 
 def write_table(folder: Path, task: str, a_class: int) -> Path:
-    """A table with so many training pictures a class, and with pictures for validation and test."""
+    """A table with so many training images a class, and with images for validation and test."""
     with (folder / task / "labels.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     by_label: dict[str, list[str]] = defaultdict(list)
@@ -158,7 +158,7 @@ def settings(table: Path, seed: int) -> RunConfig:
 
 
 def accuracy(folder: Path, config: RunConfig) -> float:
-    """Train, and evaluate the best epoch on the test pictures."""
+    """Train, and evaluate the best epoch on the test images."""
     run, _, status = Engine(folder / "runs").run(config)
     assert status == 0
     return tested_accuracy(run)

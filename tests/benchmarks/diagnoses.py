@@ -24,7 +24,7 @@ from engine.runs import events as p
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold, fold_all
-from tests.benchmarks.diagnosis_runs import Made, made_runs, write_pictures
+from tests.benchmarks.diagnosis_runs import Made, made_runs, write_images
 
 
 @dataclass
@@ -53,7 +53,7 @@ def make(made: Made, folder: Path) -> None:
     from engine.training.control import Control
 
     run.path.mkdir(parents=True, exist_ok=True)
-    run.config.write_text(to_toml(made.config(folder / "pictures"), comments=False))
+    run.config.write_text(to_toml(made.config(folder / "images"), comments=False))
     log = EventLog(run)
     log.write(carry_out(run, log, Control(run), Past()))
     log.close(5)
@@ -107,7 +107,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     wanted = [made for made in made_runs() if made.held_out != options.tuning]
     for data in dict.fromkeys(made.data for made in wanted):
-        write_pictures(options.folder / "pictures", data)
+        write_images(options.folder / "images", data)
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
         for job in [pool.submit(make, made, options.folder) for made in wanted]:

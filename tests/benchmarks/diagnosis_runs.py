@@ -1,6 +1,6 @@
 """Runs that are made to show what `engine.diagnosis.diagnose` is to find, and runs that are well.
 
-Small pictures, small networks, seconds each. The rules were tuned on digits and letters; signs and solar cells are held
+Small images, small networks, seconds each. The rules were tuned on digits and letters; signs and solar cells are held
 out.
 """
 
@@ -26,7 +26,7 @@ _PER_LETTER, _PER_SIGN = 110, 160
 _SOLAR_CELLS = 1000
 _HELD_OUT = ("signs", "solar")
 
-Pictures = list[tuple[npt.NDArray[np.uint8], str]]
+Images = list[tuple[npt.NDArray[np.uint8], str]]
 Tables = Mapping[str, Mapping[str, Any]]
 
 
@@ -40,7 +40,7 @@ class Made:
     settings: Tables
     shows: frozenset[str] = frozenset()
     may_show: frozenset[str] = frozenset()
-    keep: int = 800  # pictures in all, 520 of which train
+    keep: int = 800  # images in all, 520 of which train
     noise: float = 0.0  # share of labels that are those of another class, chosen at random
     rare: float = 1.0  # share that is kept of every other class
 
@@ -49,7 +49,7 @@ class Made:
         return self.data in _HELD_OUT
 
     def config(self, folder: Path) -> RunConfig:
-        """The run's settings; its table of pictures is written to ``folder``, beside the pictures."""
+        """The run's settings; its table of images is written to ``folder``, beside the images."""
         table = folder / f"{self.name}.csv"
         _write_table(self, table)
         tables: dict[str, dict[str, Any]] = {"data": {"source": "csv", "path": str(table)}}
@@ -59,8 +59,8 @@ class Made:
         return from_tables(tables)
 
 
-def write_pictures(folder: Path, data: str) -> None:
-    """Write the pictures of ``data`` with their labels, unless they are there."""
+def write_images(folder: Path, data: str) -> None:
+    """Write the images of ``data`` with their labels, unless they are there."""
     target = folder / data
     if (target / "labels.csv").exists():
         return
@@ -74,7 +74,7 @@ def write_pictures(folder: Path, data: str) -> None:
 
 
 def _write_table(made: Made, table: Path) -> None:
-    write_pictures(table.parent, made.data)
+    write_images(table.parent, made.data)
     with (table.parent / made.data / "labels.csv").open(newline="") as file:
         rows = [(path, label) for path, label in csv.reader(file)]
     random = np.random.default_rng(1)
@@ -90,7 +90,7 @@ def _write_table(made: Made, table: Path) -> None:
         csv.writer(file).writerows([("path", "label"), *noisy])
 
 
-def _digits() -> Pictures:
+def _digits() -> Images:
     from sklearn.datasets import load_digits
 
     digits: Any = load_digits()
@@ -98,49 +98,49 @@ def _digits() -> Pictures:
     return list(zip(pixels, map(str, digits.target), strict=True))
 
 
-def _letters() -> Pictures:
+def _letters() -> Images:
     """Letters of Pillow's own font, turned, moved, of any grey on any other, with noise."""
     random = np.random.default_rng(0)
-    made: Pictures = []
+    made: Images = []
     for letter, _ in itertools.product(_LETTERS, range(_PER_LETTER)):
         background, ink = random.permutation([random.integers(0, 110), random.integers(130, 255)])
-        picture = Image.new("L", (32, 32), int(background))
+        image = Image.new("L", (32, 32), int(background))
         font = ImageFont.load_default(int(random.integers(19, 26)))
         at = (float(random.integers(14, 19)), float(random.integers(14, 19)))
-        ImageDraw.Draw(picture).text(at, letter, int(ink), font, anchor="mm")
-        picture = picture.rotate(float(random.normal(0, 7)), Image.Resampling.BILINEAR, fillcolor=int(background))
-        pixels = np.asarray(picture) + random.normal(0, 10, (32, 32))
+        ImageDraw.Draw(image).text(at, letter, int(ink), font, anchor="mm")
+        image = image.rotate(float(random.normal(0, 7)), Image.Resampling.BILINEAR, fillcolor=int(background))
+        pixels = np.asarray(image) + random.normal(0, 10, (32, 32))
         made.append((pixels.clip(0, 255).astype(np.uint8), letter))
     return made
 
 
-def _signs() -> Pictures:
+def _signs() -> Images:
     """Signs in any colour over a pattern of two others, turned and moved."""
     random = np.random.default_rng(0)
-    made: Pictures = []
+    made: Images = []
     for sign, _ in itertools.product(_SIGNS, range(_PER_SIGN)):
         dark, light, ink = (
             tuple(int(one) for one in random.integers(*span, 3)) for span in ((0, 90), (50, 130), (150, 255))
         )
-        picture = Image.new("RGB", (40, 40), dark)
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("RGB", (40, 40), dark)
+        draw = ImageDraw.Draw(image)
         for at in range(0, 40, int(random.integers(4, 12))):
             draw.line((0, at, 40, at + int(random.integers(-8, 8))), light)
         font = ImageFont.load_default(int(random.integers(20, 32)))
         draw.text((float(random.integers(17, 24)), float(random.integers(17, 24))), sign, ink, font, anchor="mm")
-        turned = picture.rotate(float(random.normal(0, 10)), Image.Resampling.BILINEAR, fillcolor=dark)
+        turned = image.rotate(float(random.normal(0, 10)), Image.Resampling.BILINEAR, fillcolor=dark)
         made.append((np.asarray(turned), sign))
     return made
 
 
-def _solar() -> Pictures:
+def _solar() -> Images:
     """Solar cells (elpv, Deitsch et al. 2019) of which the experts were sure."""
     from elpv_dataset.utils import load_dataset
 
-    pictures, probabilities, _ = load_dataset()
+    images, probabilities, _ = load_dataset()
     sure = np.flatnonzero((probabilities == 0) | (probabilities == 1))
     chosen = np.random.default_rng(1).permutation(sure)[:_SOLAR_CELLS]
-    small = [np.asarray(Image.fromarray(pictures[at]).resize((64, 64), Image.Resampling.BOX)) for at in chosen]
+    small = [np.asarray(Image.fromarray(images[at]).resize((64, 64), Image.Resampling.BOX)) for at in chosen]
     return [
         (pixels, "defective" if probabilities[at] else "functional") for pixels, at in zip(small, chosen, strict=True)
     ]
@@ -266,7 +266,7 @@ class _Recipes:
         self.add("uneven-all", _with(_ALL, 5, 3e-4), "class imbalance", rare=0.05, keep=1200)
 
     def small_batches(self) -> None:
-        larger: dict[str, Any] = {"image_size": 64}  # a batch norm can't do with one picture of 1 × 1
+        larger: dict[str, Any] = {"image_size": 64}  # a batch norm can't do with one image of 1 × 1
         for size, keep in ((2, 300), (4, 500)):
             small = _with(_SMALL, 8, 1e-3, train={"batch_size": size}, data=larger)
             self.add(f"batch-{size}-small", small, "batch too small", may="underfitting", keep=keep)

@@ -18,7 +18,7 @@ from engine.models.layer_tree import keeps_batch_statistics, stages
 from engine.models.split import Split, split
 
 CLASSES = 5
-PICTURES = 3
+IMAGES = 3
 PLANS = ("head only", "last stage", "mixed")
 
 
@@ -85,16 +85,16 @@ def split_under(
     return split(classifier, freezing), freezing
 
 
-def pictures(classifier: registry.Classifier, count: int = PICTURES) -> torch.Tensor:
-    """Noise in the shape of normalized pictures."""
+def images(classifier: registry.Classifier, count: int = IMAGES) -> torch.Tensor:
+    """Noise in the shape of normalized images."""
     size = classifier.preprocessing.image_size
     like = next(classifier.module.parameters())
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7)).to(like)
 
 
 def compare(classifier: registry.Classifier, parts: Split, freezing: Freezing) -> Errors:
-    """Put the same pictures through both, with the same random numbers and the same statistics at the start."""
-    module, inputs = classifier.module, pictures(classifier)
+    """Put the same images through both, with the same random numbers and the same statistics at the start."""
+    module, inputs = classifier.module, images(classifier)
     statistics = _statistics(module)
     before = [tensor.clone() for tensor in statistics]
 

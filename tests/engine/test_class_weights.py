@@ -21,7 +21,7 @@ from engine.runs.progress import quiet
 from engine.training import checkpoints
 from engine.training.loop import make_criterion, train, validate
 from engine.training.session import Session
-from tests.conftest import Sessions, make_pictures
+from tests.conftest import Sessions, make_images
 from tests.engine.ranks import Together
 from tests.faults.lives import Life, Script
 
@@ -36,8 +36,8 @@ STILL = {
 @pytest.fixture
 def imbalanced(tmp_path: Path) -> str:
     """A class of 36 images, and one of 4."""
-    make_pictures(tmp_path / "pictures", 36, names=("red",))
-    return str(make_pictures(tmp_path / "pictures", 4, names=("blue",)))
+    make_images(tmp_path / "images", 36, names=("red",))
+    return str(make_images(tmp_path / "images", 4, names=("blue",)))
 
 
 @pytest.fixture

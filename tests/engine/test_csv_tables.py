@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import DataConfig, RunConfig
-from engine.data.source import Picture
+from engine.data.source import Sample
 from engine.data.sources import open_source
 from engine.data.splits import keep_splits
 from engine.errors import InputError
@@ -17,7 +17,7 @@ from engine.files.csv_cells import text_cell
 from engine.runs.folder import RunFolder
 from tests.conftest import Engine
 from tltui.compare.mcnemar import Answer, read_answers
-from tltui.runs.predictions import mistakes, pictures_in
+from tltui.runs.predictions import images_in, mistakes
 
 UTF_16 = codecs.BOM_UTF16_LE
 # How programs write a table, from its lines with commas.
@@ -51,13 +51,13 @@ def test_a_table_of_images_is_read_however_it_is_written(way: str, tmp_path: Pat
     (tmp_path / "table.csv").write_bytes(WRITTEN[way](text))
     source = open_source(DataConfig(source="csv", path=str(tmp_path / "table.csv")))
     assert source.classes == ["blue", "red"]
-    assert source.pictures == [Picture("a.png", 1, "train"), Picture("b.png", 0, "train"), Picture("c.png", 1, "val")]
+    assert source.images == [Sample("a.png", 1, "train"), Sample("b.png", 0, "train"), Sample("c.png", 1, "val")]
 
 
 def keep(path: Path) -> dict[str, list[int]]:
     """What comes of the splits of three images where the run has this splits.csv already."""
-    pictures = [Picture(f"{number}.png", 0, "") for number in range(3)]
-    return keep_splits(path, {"train": [0, 1], "val": [2]}, pictures, ["cat"], lambda _code, _message: None)
+    images = [Sample(f"{number}.png", 0, "") for number in range(3)]
+    return keep_splits(path, {"train": [0, 1], "val": [2]}, images, ["cat"], lambda _code, _message: None)
 
 
 @pytest.mark.parametrize("way", WRITTEN)
@@ -65,7 +65,7 @@ def test_splits_are_kept_however_a_spreadsheet_saved_them(way: str, tmp_path: Pa
     path = tmp_path / "splits.csv"
     path.write_bytes(WRITTEN[way]("path,label,split\n0.png,cat,val\n1.png,cat,train\n2.png,cat,train\n"))
     assert keep(path) == {"val": [0], "train": [1, 2]}
-    assert [one.path for one in pictures_in(path, "cat")] == ["0.png", "1.png", "2.png"]
+    assert [one.path for one in images_in(path, "cat")] == ["0.png", "1.png", "2.png"]
 
 
 @pytest.mark.parametrize("what", MALFORMED)

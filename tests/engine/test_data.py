@@ -1,4 +1,4 @@
-"""Where pictures and labels come from, what is refused, and how splits are dealt."""
+"""Where images and labels come from, what is refused, and how splits are dealt."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import DataConfig, RunConfig
-from engine.data.source import Picture
+from engine.data.source import Sample
 from engine.data.sources import open_source
 from engine.data.splits import keep_splits, split
 from engine.errors import InputError
 from engine.files.csv_cells import text_cell
-from tests.conftest import COLOURS, make_pictures
+from tests.conftest import COLOURS, make_images
 from tests.engine.prepared_data import prepared
 
 
-def test_class_folders_are_found_whatever_lies_beside_the_pictures(tmp_path: Path):
-    root = make_pictures(tmp_path / "pictures", 3)
+def test_class_folders_are_found_whatever_lies_beside_the_images(tmp_path: Path):
+    root = make_images(tmp_path / "images", 3)
     (root / "red" / "deep").mkdir()
     (root / "red" / "00.png").rename(root / "red" / "deep" / "00.PNG")
-    (root / "red" / "notes.txt").write_text("no picture")
-    (root / "red" / ".hidden.png").write_text("no picture")
+    (root / "red" / "notes.txt").write_text("no image")
+    (root / "red" / ".hidden.png").write_text("no image")
     (root / ".cache").mkdir()
     (root / "red" / "loop").symlink_to(root)
     source = open_source(DataConfig(path=str(root)))
     assert source.classes == sorted(COLOURS)
-    assert len(source.pictures) == 9
-    assert {picture.key for picture in source.pictures if picture.label == 2} == {
+    assert len(source.images) == 9
+    assert {image.key for image in source.images if image.label == 2} == {
         "red/01.png", "red/02.png", "red/deep/00.PNG",
     }  # fmt: skip
 
 
 def test_a_folders_own_splits_are_kept(tmp_path: Path, config: Callable[..., RunConfig]):
     for name, count in (("train", 6), ("valid", 2), ("test", 3)):
-        make_pictures(tmp_path / "data" / name, count)
+        make_images(tmp_path / "data" / name, count)
     data, ready, _ = prepared(config(data={"path": str(tmp_path / "data")}), tmp_path)
     assert ready.counts == {"train": 18, "val": 6, "test": 9}
-    assert all(data.pictures[i].key.startswith("valid/") for i in data.splits["val"])
+    assert all(data.images[i].key.startswith("valid/") for i in data.splits["val"])
 
 
 def test_only_a_missing_validation_split_is_taken_from_training(tmp_path: Path, config: Callable[..., RunConfig]):
-    make_pictures(tmp_path / "data" / "train", 8)
+    make_images(tmp_path / "data" / "train", 8)
     _, ready, _ = prepared(config(data={"path": str(tmp_path / "data")}), tmp_path)
     assert ready.counts == {"train": 18, "val": 6}
 
 
 def test_a_table_gives_paths_labels_and_splits(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_pictures(tmp_path, 4)
+    root = make_images(tmp_path, 4)
     rows = [(f"{name}/{i:02}.png", name, "val" if i == 3 else "train") for name in COLOURS for i in range(4)]
     table = root / "table.csv"
     with table.open("w", newline="") as file:
@@ -69,7 +69,7 @@ def test_a_table_gives_paths_labels_and_splits(tmp_path: Path, config: Callable[
         ("path,label,split\na.png,x,future\n", 'line 2: split is "future"'),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "in some rows only"),
         ("path,label\n,x\n", "line 2: path or label is empty"),
-        ("path,label\n", "no pictures found"),
+        ("path,label\n", "no images found"),
         ("path,label\na.png,x\n", 'only the class "x"'),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_folder_that_can_not_be_used_is_refused(make: str, says: str, tmp_path
 
 def test_digits_need_nothing(tmp_path: Path):
     source = open_source(DataConfig(source="digits"))
-    assert (len(source.pictures), source.classes) == (1797, [str(digit) for digit in range(10)])
+    assert (len(source.images), source.classes) == (1797, [str(digit) for digit in range(10)])
     assert source.open(0).size == (8, 8)
 
 
@@ -136,7 +136,7 @@ def test_a_torchvision_dataset_that_is_not_here_says_where_it_was_looked_for(
 
 
 def test_unreadable_files_are_skipped_and_named(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_pictures(tmp_path / "data", 10)
+    root = make_images(tmp_path / "data", 10)
     whole = (root / "red" / "00.png").read_bytes()
     (root / "red" / "00.png").write_bytes(whole[: len(whole) // 2])
     (root / "blue" / "01.png").write_bytes(b"")
@@ -148,46 +148,46 @@ def test_unreadable_files_are_skipped_and_named(tmp_path: Path, config: Callable
 
 
 def test_too_many_unreadable_files_are_an_error(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_pictures(tmp_path / "data", 4)
+    root = make_images(tmp_path / "data", 4)
     for number in range(3):
         (root / "red" / f"{number:02}.png").write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"3 of 12 pictures can't be read.*red/00\.png"):
+    with pytest.raises(InputError, match=r"3 of 12 images can't be read.*red/00\.png"):
         prepared(config(data={"path": str(root)}), tmp_path)
 
 
 def test_a_class_left_empty_is_an_error(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_pictures(tmp_path / "data", 10)
+    root = make_images(tmp_path / "data", 10)
     (root / "violet").mkdir()
-    with pytest.raises(InputError, match='no training picture is left for "violet"'):
+    with pytest.raises(InputError, match='no training image is left for "violet"'):
         prepared(config(data={"path": str(root)}), tmp_path)
 
 
 def test_splits_are_stratified_disjoint_and_seeded():
     source = open_source(DataConfig(source="digits"))
     config = DataConfig(source="digits", val_fraction=0.2, test_fraction=0.1)
-    first, again, other = (split(source.pictures, config, seed) for seed in (1, 1, 2))
+    first, again, other = (split(source.images, config, seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
     members = [set(first[name]) for name in ("train", "val", "test")]
     assert sum(map(len, members)) == len(set.union(*members)) == 1797
     for name, share in (("val", 0.2), ("test", 0.1)):
         for label in range(10):
-            of_class = [i for i, picture in enumerate(source.pictures) if picture.label == label]
+            of_class = [i for i, image in enumerate(source.images) if image.label == label]
             taken = len(set(of_class) & set(first[name]))
             assert abs(taken - share * len(of_class)) <= 1
 
 
-def test_the_smallest_class_keeps_a_training_picture(tmp_path: Path):
-    root = make_pictures(tmp_path, 20)
+def test_the_smallest_class_keeps_a_training_image(tmp_path: Path):
+    root = make_images(tmp_path, 20)
     for path in sorted((root / "red").iterdir())[1:]:
         path.unlink()
     source = open_source(DataConfig(path=str(root)))
-    dealt = split(source.pictures, DataConfig(path="x", val_fraction=0.4, test_fraction=0.4), 0)
-    assert [source.pictures[i].label for i in dealt["train"]].count(2) == 1
+    dealt = split(source.images, DataConfig(path="x", val_fraction=0.4, test_fraction=0.4), 0)
+    assert [source.images[i].label for i in dealt["train"]].count(2) == 1
 
 
 def test_tables_hold_nothing_that_a_spreadsheet_would_run(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_pictures(tmp_path / "data", 10)
+    root = make_images(tmp_path / "data", 10)
     (root / "red").rename(root / "=cmd|' calc'!A0")
     *_, splits = prepared(config(data={"path": str(root)}), tmp_path)
     rows = list(csv.reader(splits.read_text().splitlines()))
@@ -198,17 +198,17 @@ def test_tables_hold_nothing_that_a_spreadsheet_would_run(tmp_path: Path, config
     assert text_cell("-1.5") == "-1.5"
 
 
-def test_pictures_stay_in_the_split_that_splits_csv_has_them_in(tmp_path: Path):
-    began = [Picture(f"{number}.png", 0, "") for number in range(3)]
+def test_images_stay_in_the_split_that_splits_csv_has_them_in(tmp_path: Path):
+    began = [Sample(f"{number}.png", 0, "") for number in range(3)]
     warnings: list[str] = []
 
     def warn(code: str, _message: str) -> None:
         warnings.append(code)
 
-    def keep(splits: dict[str, list[int]], pictures: list[Picture]) -> dict[str, list[int]]:
-        return keep_splits(tmp_path / "splits.csv", splits, pictures, ["cat"], warn)
+    def keep(splits: dict[str, list[int]], images: list[Sample]) -> dict[str, list[int]]:
+        return keep_splits(tmp_path / "splits.csv", splits, images, ["cat"], warn)
 
     assert keep({"train": [0, 1], "val": [2]}, began) == {"train": [0, 1], "val": [2]}
-    came = [Picture("new.png", 0, ""), *began[1:]]
+    came = [Sample("new.png", 0, ""), *began[1:]]
     assert keep({"train": [0, 2], "val": [1]}, came) == {"train": [1], "val": [2]}
     assert warnings == ["data_changed"]

@@ -1,4 +1,4 @@
-"""Pictures from a file to a batch: decoded as they look, once for all runs, and augmented."""
+"""Images from a file to a batch: decoded as they look, once for all runs, and augmented."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from engine.cache.file_digests import FileDigests, as_keys, digest
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.data.image import Pixels, centre_crop, prepare, to_rgb
-from engine.data.image_cache import PictureStore, Spaces, decode_all, fingerprints_space, pictures_space
-from engine.data.loaders import PictureDataset, picture_loader, shuffled_batches
+from engine.data.image_cache import ImageCache, Spaces, decode_all, fingerprints_space, images_space
+from engine.data.loaders import ImageDataset, image_loader, shuffled_batches
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.runs.event_log import EventTail
 from engine.runs.events import Warning
 from engine.runs.progress import quiet
-from tests.conftest import Engine, make_pictures
+from tests.conftest import Engine, make_images
 from tests.engine.prepared_data import no_problem, prepared
 
 ORANGE = (230, 120, 20)
@@ -37,16 +37,16 @@ ORANGE = (230, 120, 20)
 
 def spaces_in(root: Path, side: int = 36, interpolation: str = "bilinear") -> Spaces:
     return Spaces(
-        pictures_space(root, side, interpolation, "pictures", no_problem, 2**30), fingerprints_space(root, "pictures")
+        images_space(root, side, interpolation, "images", no_problem, 2**30), fingerprints_space(root, "images")
     )
 
 
 def no_again(index: int) -> Pixels:
-    raise AssertionError(f"picture {index} should be in the cache")
+    raise AssertionError(f"image {index} should be in the cache")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB", "L", "LA", "1", "I;16", "I", "F"])
-def test_a_picture_of_any_mode_comes_out_as_the_rgb_that_it_shows(mode: str, tmp_path: Path):
+def test_an_image_of_any_mode_comes_out_as_the_rgb_that_it_shows(mode: str, tmp_path: Path):
     colour = Image.new("RGB", (20, 20), ORANGE)
     grey = colour.convert("L").getpixel((0, 0))
     expected = np.array(ORANGE if mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB") else (grey,) * 3)
@@ -111,21 +111,21 @@ def test_the_shorter_side_is_resized_and_panoramas_are_cut():
 
 
 @pytest.fixture
-def store(pictures: Path, cache: Path) -> PictureStore:
+def store(images: Path, cache: Path) -> ImageCache:
     spaces = spaces_in(cache)
-    source = open_source(DataConfig(path=str(pictures)))
+    source = open_source(DataConfig(path=str(images)))
     keys = decode_all(source, 36, "bilinear", spaces, FileDigests(cache), quiet).keys
-    return PictureStore(spaces.pictures, keys, no_again)
+    return ImageCache(spaces.images, keys, no_again)
 
 
-def prepared_again(root: Path, cache: Path) -> tuple[PictureStore, list[int]]:
-    """The pictures below ``root`` as a new process would have them, and what was reported done."""
+def prepared_again(root: Path, cache: Path) -> tuple[ImageCache, list[int]]:
+    """The images below ``root`` as a new process would have them, and what was reported done."""
     done: list[int] = []
     spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(root)))
     found = decode_all(source, 36, "bilinear", spaces, FileDigests(cache), lambda *report: done.append(report[1]))
     assert found.skipped == []
-    return PictureStore(spaces.pictures, found.keys, no_again), done
+    return ImageCache(spaces.images, found.keys, no_again), done
 
 
 @pytest.fixture
@@ -136,20 +136,18 @@ def nothing_can_be_decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
     return lambda: monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
 
 
-def test_the_same_pictures_are_decoded_once_wherever_they_lie(
-    tmp_path: Path, nothing_can_be_decoded: Callable[[], None]
-):
-    first, done = prepared_again(make_pictures(tmp_path / "here", 5), tmp_path / "cache")
+def test_the_same_images_are_decoded_once_wherever_they_lie(tmp_path: Path, nothing_can_be_decoded: Callable[[], None]):
+    first, done = prepared_again(make_images(tmp_path / "here", 5), tmp_path / "cache")
     assert done == list(range(1, 16))
-    make_pictures(tmp_path / "there", 5)
+    make_images(tmp_path / "there", 5)
     nothing_can_be_decoded()
     second, _ = prepared_again(tmp_path / "there", tmp_path / "cache")
     assert len(second) == 15
     assert all(np.array_equal(first[i], second[i]) for i in range(15))
 
 
-def test_a_picture_that_changed_is_decoded_anew(tmp_path: Path):
-    root = make_pictures(tmp_path / "here", 5)
+def test_an_image_that_changed_is_decoded_anew(tmp_path: Path):
+    root = make_images(tmp_path / "here", 5)
     prepared_again(root, tmp_path / "cache")
     before = (root / "red" / "00.png").stat()
     Image.new("RGB", (40, 40), ORANGE).save(root / "red" / "00.png")
@@ -162,7 +160,7 @@ OPENED: list[str] = []
 
 
 def test_a_second_run_over_unchanged_files_opens_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    root = make_pictures(tmp_path / "here", 5)
+    root = make_images(tmp_path / "here", 5)
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)  # files of a moment ago are not trusted
     sys.addaudithook(lambda event, details: OPENED.append(str(details[0])) if event == "open" else None)
@@ -175,25 +173,25 @@ def test_a_second_run_over_unchanged_files_opens_none_of_them(tmp_path: Path, mo
     assert all(np.array_equal(first[i], second[i]) for i in range(15))
 
 
-def test_pictures_without_files_are_found_by_their_pixels(tmp_path: Path):
+def test_images_without_files_are_found_by_their_pixels(tmp_path: Path):
     source = open_source(DataConfig(source="digits"))
-    few = replace(source, pictures=source.pictures[:20])
+    few = replace(source, images=source.images[:20])
     spaces = spaces_in(tmp_path)
     first = decode_all(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
     assert len(set(first.keys.tolist())) == 20
-    rows = len(spaces.pictures)
+    rows = len(spaces.images)
     again = decode_all(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
     assert again.keys.tolist() == first.keys.tolist()
-    assert len(spaces.pictures) == rows
+    assert len(spaces.images) == rows
 
 
-def test_pictures_of_another_size_or_interpolation_are_others(tmp_path: Path):
+def test_images_of_another_size_or_interpolation_are_others(tmp_path: Path):
     spaces = [
-        pictures_space(tmp_path, side, interpolation, "photos", no_problem, 2**30)
+        images_space(tmp_path, side, interpolation, "photos", no_problem, 2**30)
         for side in (36, 40)
         for interpolation in ("bilinear", "bicubic")
     ]
-    key = as_keys([digest(b"picture")])
+    key = as_keys([digest(b"image")])
     spaces[0].append(key, [np.zeros((36, 36, 3), np.uint8)])
     spaces[0].publish()
     for space in spaces:
@@ -201,17 +199,17 @@ def test_pictures_of_another_size_or_interpolation_are_others(tmp_path: Path):
     assert [bool(space.present(key)[0]) for space in spaces] == [True, False, False, False]
 
 
-def test_two_runs_on_the_same_pictures_decode_them_once(tmp_path: Path):
+def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
     """The second waits for the first, which here stops half-way; then it decodes what is missing."""
-    root = make_pictures(tmp_path / "here", 20)
+    root = make_images(tmp_path / "here", 20)
     processes = multiprocessing.get_context("fork")
     told, tell = processes.Pipe(duplex=False)
 
     def slow() -> None:
         def report(_activity: str, done: int, _total: int, _unit: str) -> None:
             if done == 30:
-                spaces.pictures.publish()
-                tell.send(len(spaces.pictures))
+                spaces.images.publish()
+                tell.send(len(spaces.images))
                 threading.Event().wait()
 
         spaces = spaces_in(tmp_path / "cache")
@@ -234,7 +232,7 @@ def test_two_runs_on_the_same_pictures_decode_them_once(tmp_path: Path):
     first.join()
     assert len(found.readable) == 60
     assert seen[:3] == [0, 0, 0]
-    assert len(spaces.pictures) == 60
+    assert len(spaces.images) == 60
 
 
 def test_a_run_without_a_usable_cache_says_so_and_goes_on(
@@ -246,7 +244,7 @@ def test_a_run_without_a_usable_cache_says_so_and_goes_on(
     assert (status, len(state.epochs)) == (0, 1)
     warnings = [event for event in EventTail(folder).poll() if isinstance(event, Warning)]
     about_cache = [warning.message for warning in warnings if warning.code == "cache_unusable"]
-    folders = [f"{tmp_path}/cache/pictures/", f"{tmp_path}/cache/features/"]
+    folders = [f"{tmp_path}/cache/images/", f"{tmp_path}/cache/features/"]
     for message, below in zip(about_cache, folders, strict=True):
         assert message.startswith(below)
         assert "TLTUI_CACHE" in message
@@ -269,64 +267,64 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(tmp_path: Path
 KEYS = [digest(bytes([number])) for number in range(48)]
 
 
-def pictures_shown(store: PictureStore, augment: str, epoch: int, seed: int, workers: int) -> torch.Tensor:
+def images_shown(store: ImageCache, augment: str, epoch: int, seed: int, workers: int) -> torch.Tensor:
     views = Views.of(augment, 0, seed)
     shown = [views.shown(epoch, at, KEYS[at], kept=False) for at in range(48)]
     batches = [shown[at : at + 10] for at in range(0, 48, 10)]
-    return torch.cat(list(picture_loader(PictureDataset(store, KEYS, 32, views), batches, workers)))
+    return torch.cat(list(image_loader(ImageDataset(store, KEYS, 32, views), batches, workers)))
 
 
 @pytest.mark.parametrize("augment", ["flip", "standard", "trivial"])
-def test_augmentation_depends_on_seed_and_epoch_and_not_on_the_workers(augment: str, store: PictureStore):
-    first = pictures_shown(store, augment, 1, 7, 0)
+def test_augmentation_depends_on_seed_and_epoch_and_not_on_the_workers(augment: str, store: ImageCache):
+    first = images_shown(store, augment, 1, 7, 0)
     assert first.shape == (48, 3, 32, 32)
     assert first.dtype == torch.uint8
     torch.rand(5)  # whatever else draws numbers
-    assert torch.equal(first, pictures_shown(store, augment, 1, 7, 2))
-    assert not torch.equal(first, pictures_shown(store, augment, 2, 7, 0))
-    assert not torch.equal(first, pictures_shown(store, augment, 1, 8, 0))
+    assert torch.equal(first, images_shown(store, augment, 1, 7, 2))
+    assert not torch.equal(first, images_shown(store, augment, 2, 7, 0))
+    assert not torch.equal(first, images_shown(store, augment, 1, 8, 0))
 
 
-def test_without_augmentation_every_epoch_sees_the_centres(store: PictureStore):
-    shown = pictures_shown(store, "none", 3, 0, 0)
+def test_without_augmentation_every_epoch_sees_the_centres(store: ImageCache):
+    shown = images_shown(store, "none", 3, 0, 0)
     assert np.array_equal(shown[17].permute(1, 2, 0).numpy(), centre_crop(store[17], 32))
 
 
-def test_flipped_pictures_are_the_mirror_images_of_the_others(store: PictureStore):
-    centres = pictures_shown(store, "none", 1, 0, 0)
-    shown = pictures_shown(store, "flip", 1, 0, 0)
+def test_flipped_images_are_the_mirror_images_of_the_others(store: ImageCache):
+    centres = images_shown(store, "none", 1, 0, 0)
+    shown = images_shown(store, "flip", 1, 0, 0)
     mirrored = [at for at in range(48) if not torch.equal(shown[at], centres[at])]
     assert 10 < len(mirrored) < 38
     assert torch.equal(shown[mirrored], centres[mirrored].flip(-1))
 
 
-def test_every_picture_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
+def test_every_image_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
     batches = shuffled_batches(range(33), 32, 0, epoch=1)
     assert sorted(map(len, batches)) == [16, 17]
     assert sorted(index for batch in batches for index in batch) == list(range(33))
     assert batches != shuffled_batches(range(33), 32, 0, epoch=2)
 
 
-def test_a_picture_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_pictures(tmp_path / "data", 10)
+def test_an_image_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path, config: Callable[..., RunConfig]):
+    root = make_images(tmp_path / "data", 10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, str(tmp_path / "cache"))
         data, *_ = prepared(config(data={"path": str(root)}), tmp_path)
         whole = [data.store[index] for index in range(len(data.store))]
         told: list[str] = []
         again, *_ = prepared(config(data={"path": str(root)}), tmp_path, lambda code, _text: told.append(code))
-        for rows in (tmp_path / "cache" / "pictures").glob("*/*.bin"):
+        for rows in (tmp_path / "cache" / "images").glob("*/*.bin"):
             os.truncate(rows, 100)
     assert all(np.array_equal(again.store[index], pixels) for index, pixels in enumerate(whole))
     assert told == ["cache_unusable"]
-    path = root / again.pictures[0].key
-    path.write_bytes((root / again.pictures[1].key).read_bytes())
+    path = root / again.images[0].key
+    path.write_bytes((root / again.images[1].key).read_bytes())
     with pytest.raises(InputError, match=r"can't be decoded again \(the file has changed since the run began\)"):
         again.store[0]
 
 
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (60_000, 2)])
-def test_extremely_long_pictures_take_little_memory(size: tuple[int, int]):
+def test_extremely_long_images_take_little_memory(size: tuple[int, int]):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert max(prepare(Image.new("RGB", size), 256, "bicubic").shape) == 512
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB

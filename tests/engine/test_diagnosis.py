@@ -23,7 +23,7 @@ from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
 from engine.training.loop import train
 from engine.training.validation import Validation
-from tests.conftest import Sessions, make_pictures
+from tests.conftest import Sessions, make_images
 
 ALL = {"rules": ["train *"]}
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,13 +39,13 @@ def of_run(sessions: Sessions, config: RunConfig) -> dict[str, Finding]:
     return {finding.case: finding for finding in diagnose(state, config)}
 
 
-def told(figures: list[dict[str, float]], classes: int = 10, pictures: int = 400) -> RunState:
+def told(figures: list[dict[str, float]], classes: int = 10, images: int = 400) -> RunState:
     """A run whose log tells of epochs of 40 steps with these figures."""
     state = RunState(epochs_planned=50)
     state.data = p.DataReady(
         classes=[str(label) for label in range(classes)],
-        counts={"train": pictures, "val": pictures},
-        class_counts={"train": [pictures // classes] * classes},
+        counts={"train": images, "val": images},
+        class_counts={"train": [images // classes] * classes},
         skipped=[],
         seconds=1.0,
     )
@@ -100,7 +100,7 @@ def test_so_is_one_that_makes_numbers_explode_before_an_epoch_is_done(
     assert "nan at step" in found["rate too high"].sentence or "inf at step" in found["rate too high"].sentence
 
 
-def test_batch_norms_that_see_two_pictures_at_a_time_are_found_and_frozen_ones_are_not(
+def test_batch_norms_that_see_two_images_at_a_time_are_found_and_frozen_ones_are_not(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     small = config(freeze=ALL, train={"batch_size": 2})
@@ -108,12 +108,12 @@ def test_batch_norms_that_see_two_pictures_at_a_time_are_found_and_frozen_ones_a
     assert "batch too small" not in of_run(session, with_setting(small, "freeze.norm_stats", "frozen"))
 
 
-def test_classes_of_few_pictures_that_are_missed_are_found_unless_they_weigh_more(
+def test_classes_of_few_images_that_are_missed_are_found_unless_they_weigh_more(
     session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
 ):
-    make_pictures(tmp_path / "pictures", per_class=60, names=("red",))
-    make_pictures(tmp_path / "pictures", per_class=8, names=("blue", "green"))
-    uneven = config(data={"path": str(tmp_path / "pictures")}, optimizer={"lr": 1e-3})
+    make_images(tmp_path / "images", per_class=60, names=("red",))
+    make_images(tmp_path / "images", per_class=8, names=("blue", "green"))
+    uneven = config(data={"path": str(tmp_path / "images")}, optimizer={"lr": 1e-3})
     found = of_run(session, uneven)
     assert found["class imbalance"].anew.settings == {"train.class_weights": "balanced"}
     assert "class imbalance" not in of_run(session, with_setting(uneven, "train.class_weights", "balanced"))
@@ -140,7 +140,7 @@ def test_labels_that_are_no_better_than_chance_are_found_and_their_share_told(co
     assert cases(told([noisy | {"label_rank": 0.15}] * 4), config()) == []
 
 
-def test_a_loss_that_no_longer_falls_is_a_plateau_while_the_rate_is_high_and_pictures_are_missed(
+def test_a_loss_that_no_longer_falls_is_a_plateau_while_the_rate_is_high_and_images_are_missed(
     config: Callable[..., RunConfig],
 ):
     flat = {"train_loss": 0.5, "train_accuracy": 0.85, "val_loss": 0.5, "val_accuracy": 0.85}
@@ -148,7 +148,7 @@ def test_a_loss_that_no_longer_falls_is_a_plateau_while_the_rate_is_high_and_pic
     assert cases(told([flat | {"train_accuracy": 0.99, "val_accuracy": 0.96}] * 10), config()) == []
 
 
-def test_a_network_that_can_not_learn_its_training_pictures_underfits(config: Callable[..., RunConfig]):
+def test_a_network_that_can_not_learn_its_training_images_underfits(config: Callable[..., RunConfig]):
     poor = {"train_loss": 1.8, "train_accuracy": 0.4, "val_loss": 1.8, "val_accuracy": 0.4}
     state = told([poor] * 6)
     state.parameters = p.ParameterCounts(total=100, trainable=10, frozen=90)

@@ -26,13 +26,13 @@ from engine.runs.events import CommandApplied, Epoch, Evaluated, Layers, Resumed
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
 from engine.runs.state import fold_all
-from tests.conftest import Engine, make_pictures
+from tests.conftest import Engine, make_images
 from tests.engine.ranks import Together
 from tests.faults.lives import Life, Script
 from tests.faults.short_run import Outcome, log_problems, short_config
 
 DEEP = ["freeze *", "train layer3", "train layer4", "train head"]
-# Batches of 7 and 8 pictures, so that the two parts of some weigh more than the other; 51 steps.
+# Batches of 7 and 8 images, so that the two parts of some weigh more than the other; 51 steps.
 CASES: dict[str, dict[str, Any]] = {
     "the head, from the cache": {"head": {"dropout": 0.4, "hidden": [16]}},
     "batch statistics that move, by commands": {
@@ -62,16 +62,16 @@ def furthest(one: list[float], other: list[float]) -> float:
     return max(abs(a - b) / max(abs(a), 1e-9) for a, b in zip(one, other, strict=True))
 
 
-def uneven_pictures(root: Path) -> str:
+def uneven_images(root: Path) -> str:
     """Of one class there are fewer than of the others."""
-    make_pictures(root, 7, names=("blue",))
-    return str(make_pictures(root, 19, names=("green", "red")))
+    make_images(root, 7, names=("blue",))
+    return str(make_images(root, 19, names=("green", "red")))
 
 
 @pytest.mark.parametrize("case", [*list(CASES)[:2], pytest.param(list(CASES)[2], marks=pytest.mark.slow)])
 def test_two_processes_take_the_steps_of_one(case: str, config: Callable[..., RunConfig], tmp_path: Path):
     sections = msgspec.json.decode(msgspec.json.encode(CASES[case]))
-    sections.setdefault("data", {})["path"] = uneven_pictures(tmp_path / "pictures")
+    sections.setdefault("data", {})["path"] = uneven_images(tmp_path / "images")
     sections.setdefault("train", {}).update(epochs=17, batch_size=8)
     wanted = config(**sections)
     commands = COMMANDS if "commands" in case else []
@@ -97,7 +97,7 @@ def test_two_processes_take_the_steps_of_one(case: str, config: Callable[..., Ru
     assert log_problems(together) == []
 
 
-def test_parts_of_a_batch_are_equal_and_each_picture_is_in_one():
+def test_parts_of_a_batch_are_equal_and_each_image_is_in_one():
     batches = [[5, 2, 9, 4, 11], list(range(0, 40, 2)), [3, 1, 2]]
     for batch in batches:
         parts = [share_of(batch, rank, 3) for rank in range(3)]
@@ -149,11 +149,11 @@ def test_numbers_that_explode_end_the_run_in_all(on_nan: str, config: Callable[.
 def test_each_process_computes_and_keeps_its_part_of_what_frozen_layers_give(
     config: Callable[..., RunConfig], tmp_path: Path
 ):
-    wanted = config(data={"path": str(make_pictures(tmp_path / "pictures", 32))}, train={"batch_size": 16, "epochs": 4})
+    wanted = config(data={"path": str(make_images(tmp_path / "images", 32))}, train={"batch_size": 16, "epochs": 4})
     caches = [tmp_path / "one", tmp_path / "two"]
     assert Together(create(tmp_path / "runs", wanted), caches=caches).wait() == [0, 0]
     kept = [sum(space.rows for space in spaces(cache) if space.kind == "features") for cache in caches]
-    assert sum(kept) >= 96  # all pictures, and those of some batches that the parts had to be made equal with
+    assert sum(kept) >= 96  # all images, and those of some batches that the parts had to be made equal with
     assert max(kept) < 0.7 * 96
 
 

@@ -25,7 +25,7 @@ from engine.models.layer_tree import describe
 from engine.models.split import split
 from engine.runs.event_log import EventTail
 from engine.runs.events import DataReady, Epoch
-from tests.conftest import Engine, make_pictures
+from tests.conftest import Engine, make_images
 
 Configs = Callable[..., RunConfig]
 
@@ -116,7 +116,7 @@ def asked_for(model: str, run: RunConfig) -> Profile:
 @pytest.mark.parametrize(("model", "stage"), [("resnet18", "layer4"), ("efficientnet_lite0", "blocks.6")])
 def test_epochs_take_what_was_estimated(model: str, stage: str, config: Configs, engine: Engine, tmp_path: Path):
     """Meaningful on a machine that does nothing else: both times are wall-clock."""
-    data = {"path": str(make_pictures(tmp_path / "many", per_class=160)), "image_size": 128}
+    data = {"path": str(make_images(tmp_path / "many", per_class=160)), "image_size": 128}
     tree = describe(model, 3, 128, HeadConfig())
     ratios = {}
     for plan in ("head", stage, "*"):

@@ -55,7 +55,7 @@ def test_streamed_figures_equal_those_of_all_predictions_at_once(classes: int):
 
 @pytest.mark.parametrize(("classes", "count", "close"), [(2, 500, 1e-9), (7, 500, 1e-9), (3, 250_000, 2e-4)])
 def test_rankings_equal_those_of_all_probabilities_at_once(classes: int, count: int, close: float):
-    """``close``: beyond 200,000 pictures probabilities are counted in bins."""
+    """``close``: beyond 200,000 images probabilities are counted in bins."""
     random = np.random.default_rng(0)
     labels = random.integers(0, classes, count)
     logits = random.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
@@ -118,7 +118,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-def test_a_million_pictures_take_the_memory_of_ten_thousand(tmp_path: Path):
+def test_a_million_images_take_the_memory_of_ten_thousand(tmp_path: Path):
     peaks = [
         int(subprocess.check_output([sys.executable, "-c", MILLION, count, str(tmp_path / "predictions.csv")]))
         for count in ("10000", "1000000")

@@ -51,13 +51,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def room_for(pictures: int, layer: nn.Module, error: Exception = ERRORS[0]) -> Iterator[list[int]]:
-    """A device on which ``layer`` takes so many pictures at a time; gives the sizes that were tried."""
+def room_for(images: int, layer: nn.Module, error: Exception = ERRORS[0]) -> Iterator[list[int]]:
+    """A device on which ``layer`` takes so many images at a time; gives the sizes that were tried."""
     tried: list[int] = []
 
     def check(_layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         tried.append(len(inputs[0]))
-        if len(inputs[0]) > pictures:
+        if len(inputs[0]) > images:
             raise error
 
     handle = layer.register_forward_pre_hook(check)
@@ -96,7 +96,7 @@ def test_every_devices_way_to_say_that_memory_is_too_small_halves_the_batch(
     assert result.count == 8
     assert math.isfinite(result.loss)
     told = warnings(run, "out_of_memory")
-    assert "8 pictures at a time do not fit into the memory of cpu" in told[0]
+    assert "8 images at a time do not fit into the memory of cpu" in told[0]
     assert "in parts of 2" in told[-1]
 
 
@@ -139,7 +139,7 @@ def test_a_repeated_step_moves_batch_statistics_as_far_as_one(session: Sessions,
     norm = module.get_submodule("bn1")
     started = norm.running_mean.clone()
     batch = first_batch(run)
-    # The same four pictures twice: each half has the whole batch's mean.
+    # The same four images twice: each half has the whole batch's mean.
     batch = Batch(
         tuple(torch.cat([t[:4], t[:4]]) for t in batch.inputs), torch.cat([batch.labels[:4], batch.labels[:4]])
     )
@@ -184,14 +184,14 @@ def test_frozen_layers_are_computed_in_smaller_chunks(session: Sessions, config:
     assert "batches of frozen layers now go through in parts of 8" in warnings(run, "out_of_memory")[-1]
 
 
-def test_where_not_one_picture_fits_the_run_fails_with_what_to_change(
+def test_where_not_one_image_fits_the_run_fails_with_what_to_change(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(**WHOLE))
     with (
         room_for(0, run.classifier.module.get_submodule("layer2")),
         pytest.raises(
-            TrainingFailed, match=r"one picture at a time does not fit into the memory of cpu .* lower data\.image_size"
+            TrainingFailed, match=r"one image at a time does not fit into the memory of cpu .* lower data\.image_size"
         ),
     ):
         train(run, quiet)

@@ -27,22 +27,22 @@ from engine.export.formats import FORMATS, open_export
 from engine.export.model_card import card
 from engine.export.output_folder import whole_folder
 from engine.export.plain_network import plain_network
-from engine.export.predict import Predicted, Unreadable, pictures_at, predict
+from engine.export.predict import Predicted, Unreadable, images_at, predict
 from engine.export.predictor import open_run
-from engine.export.sample_images import Samples, sample_pictures
+from engine.export.sample_images import Samples, sample_images
 from engine.export.verify import Comparison, compare
 from engine.files.escapes import name_of
 from engine.models import registry
 from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
-from tests.conftest import TINY, Engine, make_pictures
+from tests.conftest import TINY, Engine, make_images
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A short run with a hidden layer in its head; a class has a name that Markdown and terminals would obey."""
     folder = tmp_path_factory.mktemp("trained")
-    photos = make_pictures(folder / "photos")
+    photos = make_images(folder / "photos")
     (photos / "blue").rename(photos / "*blue*\x1b[2J")
     tables = {
         "data": {"path": str(photos), "image_size": 32, "val_fraction": 0.25, "test_fraction": 0.25},
@@ -64,10 +64,10 @@ def exported(run: RunFolder, request: pytest.FixtureRequest) -> Exported:
     return export(run, request.param, None, quiet)
 
 
-def test_an_export_answers_as_the_checkpoint_on_pictures_of_the_run(exported: Exported):
+def test_an_export_answers_as_the_checkpoint_on_images_of_the_run(exported: Exported):
     assert exported.comparison.probability < 1e-5
     assert exported.comparison.logits < 1e-5
-    assert "pictures of the run (test)" in exported.comparison.pictures
+    assert "images of the run (test)" in exported.comparison.images
 
 
 def test_an_export_is_a_private_folder_with_all_that_is_needed(run: RunFolder, exported: Exported):
@@ -75,7 +75,7 @@ def test_an_export_is_a_private_folder_with_all_that_is_needed(run: RunFolder, e
     assert folder.parent == run.exports
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {path.name for path in folder.iterdir()} == {
-        Path(exported.file).name, "README.md", "export.json", "pictures.py",
+        Path(exported.file).name, "README.md", "export.json", "images.py",
     }  # fmt: skip
     assert not [path for path in run.exports.iterdir() if path.name.startswith(".")]
     about = json.loads((folder / "export.json").read_text())
@@ -96,7 +96,7 @@ def test_predictions_are_those_of_the_run_whatever_predicts(run: RunFolder, expo
     with run.predictions.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     root = Path(run.load_config().data.path)
-    keys = {name_of(path.relative_to(root)): path for path in pictures_at([root])}
+    keys = {name_of(path.relative_to(root)): path for path in images_at([root])}
     paths = [keys[row["path"]] for row in rows]
     networks = [open_run(run)]
     if not exported.file.endswith(".pt2"):
@@ -110,40 +110,40 @@ def test_predictions_are_those_of_the_run_whatever_predicts(run: RunFolder, expo
             assert sum(share for _, share in answer.top) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_deep_and_broken_pictures_are_read_as_in_training(run: RunFolder, tmp_path: Path):
+def test_deep_and_broken_images_are_read_as_in_training(run: RunFolder, tmp_path: Path):
     grey = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(np.uint16)
     Image.fromarray(grey).save(tmp_path / "a16.png")
     Image.fromarray((grey / 257).round().astype(np.uint8)).save(tmp_path / "b8.png")
-    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    (tmp_path / "c.jpg").write_bytes(b"no image")
     (tmp_path / "d.png").write_bytes((tmp_path / "b8.png").read_bytes()[:90])
     (tmp_path / "e.png").touch()
     os.mkfifo(tmp_path / "f.png")
-    deep, plain, *broken = predict(open_run(run), pictures_at([tmp_path]), quiet)
+    deep, plain, *broken = predict(open_run(run), images_at([tmp_path]), quiet)
     assert isinstance(deep, Predicted)
     assert isinstance(plain, Predicted)
     assert deep.top == plain.top
-    for answer, reason in zip(broken, ("no picture", "", "empty", "a pipe"), strict=True):
+    for answer, reason in zip(broken, ("no image", "", "empty", "a pipe"), strict=True):
         assert isinstance(answer, Unreadable)
         assert reason in answer.error
 
 
 def test_answers_that_differ_are_no_export():
-    samples = Samples(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), "3 pictures")
+    samples = Samples(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), "3 images")
 
-    def answer(pictures: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(pictures), 2)
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(images), 2)
 
-    assert compare(answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 pictures")
+    assert compare(answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 images")
     for other in (1.0, float("nan")):
         with pytest.raises(InputError, match="answers otherwise"):
-            compare(answer, lambda pictures, other=other: answer(pictures) + torch.tensor([0.0, other]), samples, quiet)
+            compare(answer, lambda images, other=other: answer(images) + torch.tensor([0.0, other]), samples, quiet)
 
 
-def test_a_run_whose_pictures_are_gone_is_compared_on_noise(run: RunFolder):
+def test_a_run_whose_images_are_gone_is_compared_on_noise(run: RunFolder):
     photos = Path(run.load_config().data.path)
     photos.rename(photos.with_name("elsewhere"))
     try:
-        samples = sample_pictures(load_trained(run), quiet)
+        samples = sample_images(load_trained(run), quiet)
     finally:
         photos.with_name("elsewhere").rename(photos)
     assert "noise" in samples.said
@@ -292,5 +292,5 @@ def test_the_card_names_only_so_many_classes(run: RunFolder):
         run="r", model="resnet18", classes=[f"class {n}" for n in range(1000)], hidden=[], created="now", versions={},
         preprocessing=trained.classifier.preprocessing,
     )  # fmt: skip
-    text = card(trained, made, "pt2", Comparison(0.0, 0.0, "pictures"))
+    text = card(trained, made, "pt2", Comparison(0.0, 0.0, "images"))
     assert "99. class 99\n… and 900 more" in text

@@ -1,4 +1,4 @@
-"""Frozen layers compute each picture once, and training is the same as if they did so in every epoch."""
+"""Frozen layers compute each image once, and training is the same as if they did so in every epoch."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 class Counted(torch.nn.Module):
-    """Counts the pictures that go through a prefix."""
+    """Counts the images that go through a prefix."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.pictures = 0
+        self.images = 0
 
     def forward(self, *inputs: torch.Tensor) -> object:
-        self.pictures += len(inputs[0])
+        self.images += len(inputs[0])
         return self.inner(*inputs)
 
 
@@ -67,7 +67,7 @@ def losses(run: Session) -> list[float]:
 
 @pytest.mark.parametrize("rules", [HEAD_ONLY, LAST_STAGE, MIDDLE])
 @pytest.mark.parametrize("augment", ["none", "flip", "standard"])
-def test_training_on_kept_rows_takes_the_steps_of_training_on_the_pictures(
+def test_training_on_kept_rows_takes_the_steps_of_training_on_the_images(
     rules: list[str], augment: str, session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     wanted = config(freeze={"rules": rules}, data={"augment": augment}, train={"epochs": 3})
@@ -100,11 +100,11 @@ def losses_of_fp32(session: Sessions, config: Callable[..., RunConfig]) -> list[
     return losses(run)
 
 
-def test_each_picture_goes_through_the_frozen_layers_once(session: Sessions, config: Callable[..., RunConfig]):
+def test_each_image_goes_through_the_frozen_layers_once(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(train={"epochs": 4}))
     counted = count(run)
     train(run, quiet)
-    assert counted.pictures == len(run.data.splits["train"]) + len(run.data.splits["val"])
+    assert counted.images == len(run.data.splits["train"]) + len(run.data.splits["val"])
 
 
 def test_a_second_run_with_other_settings_computes_nothing_again(session: Sessions, config: Callable[..., RunConfig]):
@@ -116,7 +116,7 @@ def test_a_second_run_with_other_settings_computes_nothing_again(session: Sessio
     assert ready.cached > 0
     counted = count(second)
     train(second, quiet)
-    assert counted.pictures == 0
+    assert counted.images == 0
 
 
 def test_rows_of_other_weights_are_not_taken_for_ours(session: Sessions, config: Callable[..., RunConfig]):
@@ -130,7 +130,7 @@ def test_augmented_views_are_computed_once_each(session: Sessions, config: Calla
     counted = count(run)
     train(run, quiet)
     trained, val = len(run.data.splits["train"]), len(run.data.splits["val"])
-    assert 2 * trained + val < counted.pictures < 4 * trained + val
+    assert 2 * trained + val < counted.images < 4 * trained + val
 
 
 def test_freezing_deeper_computes_from_what_is_kept_and_says_where_it_is(
@@ -146,7 +146,7 @@ def test_freezing_deeper_computes_from_what_is_kept_and_says_where_it_is(
     run.obey()
     counted = count(run)
     train(run, quiet)
-    assert counted.pictures == 0  # all came over the bridge
+    assert counted.images == 0  # all came over the bridge
     assert told(run, Boundary)[-1].boundary == run.boundary != before
     assert told(run, Boundary)[-1].cached > 0
 
@@ -169,7 +169,7 @@ def test_rows_that_would_not_fit_are_computed_anew_and_that_is_said(
     assert "cache_too_small" in {warning.code for warning in told(run, Warning)}
     counted = count(run)
     train(run, quiet)
-    assert counted.pictures >= 2 * len(run.data.splits["train"])
+    assert counted.images >= 2 * len(run.data.splits["train"])
     assert run.feed.cached == 0
 
 

@@ -92,10 +92,10 @@ def test_stages_give_the_same_behind_a_cut_as_in_the_whole_network(name: str, ru
     assert found.kind == ("graph" if rules else "none")
     classifier.module.eval()
     size = classifier.preprocessing.image_size
-    pictures = numbers(2, 3, size, size)
+    images = numbers(2, 3, size, size)
     with torch.no_grad():
-        whole = of_whole(classifier, {}, pictures)
-        behind = Suffix(found, classifier)(found.prefix(pictures))
+        whole = of_whole(classifier, {}, images)
+        behind = Suffix(found, classifier)(found.prefix(images))
     trained = {rule.removeprefix("train ") for rule in rules if rule.startswith("train ")} - {"head", "classifier"}
     last_stages = [stage for stage in whole if any(stage.endswith(path.rpartition(".")[2]) for path in trained)]
     assert HEAD_INPUT in behind
@@ -114,10 +114,10 @@ def test_the_original_classifier_answers_as_the_network_that_it_came_from(
     original.load_state_dict(torch.load(file, weights_only=True))
     head = run.classifier.original_head
     run.classifier.module.eval()
-    pictures = numbers(6, 3, 32, 32)
+    images = numbers(6, 3, 32, 32)
     with torch.no_grad():
-        given = of_whole(run.classifier, {}, pictures)[HEAD_INPUT]
-        torch.testing.assert_close(given @ head["weight"].T + head["bias"], original(pictures))
+        given = of_whole(run.classifier, {}, images)[HEAD_INPUT]
+        torch.testing.assert_close(given @ head["weight"].T + head["bias"], original(images))
 
 
 @pytest.fixture
@@ -137,13 +137,13 @@ def test_a_network_that_hardly_moves_forgets_nothing(session: Sessions, pretrain
     for one in told:
         assert one.cka == {"layer4": pytest.approx(1.0, abs=1e-5)}
         assert one.agreement == 1.0
-        assert one.pictures == len(run.data.splits["val"])
+        assert one.images == len(run.data.splits["val"])
     assert "forgetting" not in {warning.code for warning in events(run, Warning)}
 
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Path:
-    """Pictures that have nothing in common but their class."""
+    """Images that have nothing in common but their class."""
     random = np.random.default_rng(0)
     for name in ("one", "other"):
         (tmp_path / "noise" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Pictures of a run, and where the network looked in them."""
+"""Images of a run, and where the network looked in them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.conftest import Engine
 
 
 class Bright(nn.Module):
-    """Class 1 is where the picture is bright, class 0 where it is dark."""
+    """Class 1 is where the image is bright, class 0 where it is dark."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.AvgPool2d(4)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        brightness = self.features(pictures).clamp(min=0).mean((1, 2, 3))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        brightness = self.features(images).clamp(min=0).mean((1, 2, 3))
         return torch.stack([-brightness, brightness], 1)
 
 
@@ -42,22 +42,22 @@ class Tokens(Bright):
         super().__init__()
         self.blocks = nn.Identity()
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        patches = self.features(pictures).flatten(2).transpose(1, 2)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.features(images).flatten(2).transpose(1, 2)
         tokens = self.blocks(torch.cat([torch.zeros_like(patches[:, :1]), patches], 1))
         return torch.stack([-tokens.mean((1, 2)), tokens.mean((1, 2))], 1)
 
 
 @pytest.mark.parametrize(("network", "layer"), [(Bright(), "features"), (Bright(), ""), (Tokens(), "blocks")])
 def test_it_is_hot_where_the_class_is(network: nn.Module, layer: str):
-    picture = torch.zeros(1, 3, 32, 32)
-    picture[:, :, 4:12, 20:28] = 1.0
-    heat = grad_cam(network, layer, picture, 1)
+    image = torch.zeros(1, 3, 32, 32)
+    image[:, :, 4:12, 20:28] = 1.0
+    heat = grad_cam(network, layer, image, 1)
     assert heat.shape == (32, 32)
     assert (heat.min(), heat.max()) == (0, 1)
     assert heat[6:10, 22:26].min() > 0.9
     assert heat[20:].max() == heat[:, :14].max() == 0
-    assert grad_cam(network, layer, picture, 0).max() == 0
+    assert grad_cam(network, layer, image, 0).max() == 0
 
 
 def test_a_layer_without_places_is_refused():
@@ -73,7 +73,7 @@ def answers(folder: RunFolder, asks: Iterable[Ask]) -> list[Look]:
     return [msgspec.json.decode(line, type=Look) for line in done.stdout.splitlines()]
 
 
-def test_a_runs_pictures_are_shown_and_no_others(engine: Engine, config: Callable[..., RunConfig]):
+def test_a_runs_images_are_shown_and_no_others(engine: Engine, config: Callable[..., RunConfig]):
     folder, state, _ = engine.run(config())
     name = folder.predictions.read_text().splitlines()[1].split(",")[0]
     label = state.evaluations["test"].classes[0]
@@ -93,7 +93,7 @@ def test_a_runs_pictures_are_shown_and_no_others(engine: Engine, config: Callabl
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(hot.png))))
     assert pixels.shape == (32, 32, 3)
     assert (other_class.png, other_class.error) == ("", "this class is none of the run's")
-    assert (elsewhere.png, elsewhere.error) == ("", "this picture is not in the data any more")
+    assert (elsewhere.png, elsewhere.error) == ("", "this image is not in the data any more")
 
 
 def test_data_that_are_gone_are_said_to_be(engine: Engine, config: Callable[..., RunConfig]):

@@ -108,8 +108,8 @@ def test_trained_weights_fit_the_plain_network():
     classifier = registry.build("resnet18", CLASSES, HeadConfig())
     plain = torchvision_source.models.resnet18(num_classes=CLASSES)
     plain.load_state_dict(classifier.module.state_dict())
-    picture = torch.randn(1, 3, 64, 64)
-    assert torch.equal(plain.eval()(picture), classifier.module.eval()(picture))
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(plain.eval()(image), classifier.module.eval()(image))
 
 
 def test_preprocessing_comes_from_the_weights():
@@ -122,7 +122,7 @@ def test_preprocessing_comes_from_the_weights():
 
 
 def test_a_size_that_does_not_fit_is_refused_with_the_setting():
-    with pytest.raises(InputError, match=r"alexnet can't take pictures of 16 px.*data\.image_size"):
+    with pytest.raises(InputError, match=r"alexnet can't take images of 16 px.*data\.image_size"):
         on_meta("alexnet", size=16)
     assert on_meta("vit_b_16", size=96).preprocessing.image_size == 96
     assert on_meta("timm/deit3_small_patch16_224", size=112).preprocessing.image_size == 112

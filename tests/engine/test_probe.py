@@ -20,11 +20,11 @@ from engine.config.toml_io import from_tables, with_settings
 from engine.errors import InputError
 from engine.experiments.linear_probe.logme import SourceAnswersSum, logme
 from engine.experiments.linear_probe.probe import choose, pooled, probe_for
-from engine.experiments.linear_probe.recommendation import MANY_A_CLASS, MANY_PICTURES, advise, best_stage
+from engine.experiments.linear_probe.recommendation import MANY_A_CLASS, MANY_IMAGES, advise, best_stage
 from engine.experiments.linear_probe.results import (
     HEAD_INPUT,
     Backbone,
-    Pictures,
+    ImageCounts,
     Probed,
     SourceAnswers,
     Stage,
@@ -42,7 +42,7 @@ def ignore(_code: str, _message: str) -> None:
 
 
 def greatest_evidence(features: np.ndarray, target: np.ndarray) -> float:
-    """Of y ~ N(0, I/β + F Fᵀ/α), found by a search over α and β, a picture."""
+    """Of y ~ N(0, I/β + F Fᵀ/α), found by a search over α and β, an image."""
     count = len(target)
 
     def lacking(logs: np.ndarray) -> float:
@@ -71,7 +71,7 @@ def test_logme_tells_features_that_fit_from_noise_and_bears_features_that_say_no
     assert np.isfinite(logme(np.zeros((60, 5)), labels))
 
 
-def test_the_pictures_are_bounded_each_class_keeps_its_share_and_the_smallest_stays():
+def test_the_images_are_bounded_each_class_keeps_its_share_and_the_smallest_stays():
     labels = [0] * 900 + [1] * 99 + [2]
     chosen = choose(range(1000), labels, 100, seed=1)
     assert (len(chosen), len(set(chosen))) == (100, 100)
@@ -113,7 +113,7 @@ def test_probes_follow_the_stages_and_leave_the_network_as_it_is(config: Callabl
     assert backbone.head.lead == 0
     assert backbone.source
     assert backbone.source.classes == 1000
-    assert probed.pictures == Pictures(classes=3, train=24, val=12, used_train=24, used_val=12)
+    assert probed.images == ImageCounts(classes=3, train=24, val=12, used_train=24, used_val=12)
     assert probed == probe_for(wanted, [wanted.model.name], quiet, ignore)
 
 
@@ -159,11 +159,11 @@ def network(
     return Backbone("resnet18", pretrained, 11_000_000, stages, mirrored, source)
 
 
-def pictures(train: int, classes: int = 5) -> Pictures:
-    return Pictures(classes, train, train // 4, min(train, 2000), min(train // 4, 1000))
+def images(train: int, classes: int = 5) -> ImageCounts:
+    return ImageCounts(classes, train, train // 4, min(train, 2000), min(train // 4, 1000))
 
 
-LARGE, SMALL = pictures(MANY_PICTURES), pictures(100)
+LARGE, SMALL = images(MANY_IMAGES), images(100)
 RISES, FALLS = (0.5, 0.7, 0.8, 0.9, 0.9), (0.5, 0.9, 0.85, 0.8, 0.8)
 
 
@@ -201,27 +201,27 @@ def test_an_earlier_stage_that_is_clearly_ahead_tells_of_another_task_whatever_t
     assert best_stage(network(None, 0.5, 0.899, 0.9, 0.9).stages).name == "layer2"
 
 
-def test_few_pictures_train_at_least_one_stage_and_at_most_half_of_them():
+def test_few_images_train_at_least_one_stage_and_at_most_half_of_them():
     one = advise(network(DIFFERENT, *RISES[:-1], 0.95), SMALL).settings["freeze.rules"]
     assert one == ["freeze *", "train layer4", "train head"]
     most = advise(network(DIFFERENT, 1.0, 1.0, 1.0, 1.0, 1.0), SMALL).settings["freeze.rules"]
     assert most == ["freeze *", "train layer3", "train layer4", "train head"]
 
 
-def test_no_augmentation_is_advised_where_mirrored_pictures_are_of_another_class():
+def test_no_augmentation_is_advised_where_mirrored_images_are_of_another_class():
     advice = advise(network(DIFFERENT, *FALLS, mirrored=0.7), SMALL)
     assert advice.settings["data.augment"] == "none"
     assert "none are flipped" in advice.reasons[-1]
 
 
-def test_many_pictures_of_many_classes_are_few_and_without_weights_everything_trains():
-    assert not advise(network(SIMILAR, *RISES), pictures(1000, 1000 // MANY_A_CLASS + 1)).large
+def test_many_images_of_many_classes_are_few_and_without_weights_everything_trains():
+    assert not advise(network(SIMILAR, *RISES), images(1000, 1000 // MANY_A_CLASS + 1)).large
     advice = advise(network(None, *RISES, pretrained=False), SMALL)
     assert (advice.trains, advice.similar) == ("everything", None)
     assert any("can't be judged" in reason for reason in advice.reasons)
 
 
-# The advice, on pictures made for it, with ImageNet weights.
+# The advice, on images made for it, with ImageNet weights.
 
 
 def photographs(folder: Path, a_class: int) -> Path:
@@ -266,13 +266,13 @@ MADE = [
 
 
 @pytest.mark.parametrize(("make", "a_class", "trains", "similar"), MADE)
-def test_on_pictures_made_for_it_each_case_comes_out_as_it_is_taught(
+def test_on_images_made_for_it_each_case_comes_out_as_it_is_taught(
     make: Callable[[Path, int], Path], a_class: int, trains: str, similar: bool, tmp_path: Path
 ):
-    probed = probed_with_lite0(make(tmp_path / "pictures", a_class))
+    probed = probed_with_lite0(make(tmp_path / "images", a_class))
     advice = probed.recommendation
     assert (advice.trains, advice.similar) == (trains, similar), (advice.reasons, probed.backbones[0].source)
-    tree = describe(LITE0, probed.pictures.classes, 96, HeadConfig())
+    tree = describe(LITE0, probed.images.classes, 96, HeadConfig())
     rules = advice.settings["freeze.rules"]
     assert isinstance(rules, list)
     decisions = decide_model(rules, tree)

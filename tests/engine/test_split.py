@@ -1,4 +1,4 @@
-"""Frozen layers run once per picture; what trains on their rows learns what it would in the whole network."""
+"""Frozen layers run once per image; what trains on their rows learns what it would in the whole network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 from engine.models import registry
 from engine.models.architecture import Preprocessing
 from engine.models.split import Split, bridge
-from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
+from tests.engine.split_cases import PLANS, build, compare, images, plan, split_under
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,7 +66,7 @@ def test_in_double_precision_next_to_nothing_differs():
     assert compare(classifier, parts, freezing).worst < 1e-10
 
 
-def test_with_only_the_head_to_train_a_picture_is_a_few_features():
+def test_with_only_the_head_to_train_an_image_is_a_few_features():
     parts, _ = split_under(build("resnet18", 64), HEAD_ONLY)
     assert [(tensor.name, tensor.shape) for tensor in parts.boundary] == [("avgpool", (512, 1, 1))]
     assert parts.label == "avgpool"
@@ -80,8 +80,8 @@ def test_with_only_the_head_to_train_a_picture_is_a_few_features():
         ("densenet121", HEAD_ONLY, "features"),
         ("timm/vit_tiny_patch16_224", HEAD_ONLY, "norm"),
         ("efficientnet_lite0", HEAD_ONLY, "global_pool.pool"),
-        ("resnet18", ["train *"], "picture"),
-        ("resnet18", ["train *", "freeze layer1"], "picture"),
+        ("resnet18", ["train *"], "image"),
+        ("resnet18", ["train *", "freeze layer1"], "image"),
     ],
 )
 def test_the_boundary_is_called_after_the_last_layer_computed_once(name: str, rules: list[str], label: str):
@@ -117,7 +117,7 @@ def test_splitting_leaves_statistics_and_random_numbers_alone():
 def test_a_step_on_the_suffix_is_a_step_of_the_network():
     classifier = build("timm/test_resnet", 32)
     parts, freezing = split_under(classifier, ["freeze *", "train layer4", "train head"])
-    inputs = pictures(classifier)
+    inputs = images(classifier)
     with torch.no_grad():
         rows = parts.prefix(inputs)
     optimizer = torch.optim.SGD(freezing.trainable.values(), lr=0.1)
@@ -136,8 +136,8 @@ def test_a_folded_copy_in_half_precision_gives_nearly_the_same_rows():
     fast = fuse(copy.deepcopy(parts.prefix), inplace=True, no_trace=True).to(torch.bfloat16)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fast.modules() if list(layer.parameters()))
     with torch.inference_mode():
-        (quick,) = fast(pictures(classifier).to(torch.bfloat16))
-        (exact,) = parts.prefix(pictures(classifier))
+        (quick,) = fast(images(classifier).to(torch.bfloat16))
+        (exact,) = parts.prefix(images(classifier))
     assert quick.dtype == torch.bfloat16
     assert (quick - exact).abs().max() < 0.05 * exact.abs().max()
     assert next(classifier.module.parameters()).dtype == torch.float32
@@ -184,7 +184,7 @@ def test_rows_of_a_shallower_boundary_give_those_of_a_deeper_one():
     deep, _ = split_under(classifier, HEAD_ONLY)
     between = bridge(shallow, deep)
     assert between is not None
-    inputs = pictures(classifier)
+    inputs = images(classifier)
     with torch.no_grad():
         rows = shallow.prefix(inputs)
         kept = [tensor.clone() for tensor in rows]
@@ -201,18 +201,18 @@ def test_rows_of_a_deeper_boundary_do_not_give_those_of_a_shallower_one():
     assert bridge(deep, shallow) is None
 
 
-def test_from_pictures_every_boundary_is_reached():
+def test_from_images_every_boundary_is_reached():
     classifier = build("resnet18", 64)
     nothing, _ = split_under(classifier, ["train *"])
     deep, _ = split_under(classifier, HEAD_ONLY)
     between = bridge(nothing, deep)
     assert between is not None
     with torch.no_grad():
-        assert torch.equal(between(pictures(classifier))[0], deep.prefix(pictures(classifier))[0])
+        assert torch.equal(between(images(classifier))[0], deep.prefix(images(classifier))[0])
 
 
 class Toy(nn.Module):
-    """Three layers whose ``forward`` the cases below write anew, on pictures of 8 px."""
+    """Three layers whose ``forward`` the cases below write anew, on images of 8 px."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,15 +238,15 @@ def checked(module: nn.Module, rules: list[str]) -> Split:
 TRAIN_SECOND = ["freeze *", "train second", "train head"]
 
 
-class DecidesByPicture(Toy):
+class DecidesByImage(Toy):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.stack([self.second(self.first(picture)) * float(picture.std() > 0) for picture in x])
+        x = torch.stack([self.second(self.first(image)) * float(image.std() > 0) for image in x])
         return self.head(x.mean((2, 3)))
 
 
 class TwoHeadsInOne(Toy):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.stack([self.second(self.first(picture)) * float(picture.std() > 0) for picture in x]).mean((2, 3))
+        x = torch.stack([self.second(self.first(image)) * float(image.std() > 0) for image in x]).mean((2, 3))
         return self.head(x) + self.head(x.relu())
 
 
@@ -257,7 +257,7 @@ class LooksAtItsNeighbours(Toy):
 
 
 def test_a_network_that_can_not_be_traced_is_cut_at_its_head():
-    parts = checked(DecidesByPicture(), HEAD_ONLY)
+    parts = checked(DecidesByImage(), HEAD_ONLY)
     assert (parts.kind, parts.label, parts.boundary[0].shape) == ("head", "input of head", (4,))
     assert "toy can't be cut through its graph" in parts.why
     assert "\n" not in parts.why
@@ -267,14 +267,14 @@ def test_a_network_that_can_not_be_traced_is_cut_at_its_head():
 @pytest.mark.parametrize(
     ("module", "rules", "says"),
     [
-        (DecidesByPicture(), TRAIN_SECOND, "more than its one head trains"),
-        (TwoHeadsInOne(), HEAD_ONLY, "takes no row per picture"),
-        (LooksAtItsNeighbours(), HEAD_ONLY, "depends on the other pictures"),
+        (DecidesByImage(), TRAIN_SECOND, "more than its one head trains"),
+        (TwoHeadsInOne(), HEAD_ONLY, "takes no row per image"),
+        (LooksAtItsNeighbours(), HEAD_ONLY, "depends on the other images"),
     ],
 )
 def test_what_can_not_be_cut_is_left_whole_with_the_reason(module: nn.Module, rules: list[str], says: str):
     parts = checked(module, rules)
-    assert (parts.kind, parts.label) == ("none", "picture")
+    assert (parts.kind, parts.label) == ("none", "image")
     assert says in parts.why
 
 
@@ -313,7 +313,7 @@ class PutsTheBatchSecond(Toy):
 class PutsTheBatchLast(Toy):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         windows = self.first(x).unfold(2, 4, 4).flatten(3).permute(2, 0, 3, 1).contiguous()  # (rows, N, …)
-        turned = windows.flatten(0, 1)  # the pictures of the first row, then those of the second
+        turned = windows.flatten(0, 1)  # the images of the first row, then those of the second
         mixed = (turned * self.second.bias).view(2, len(x), -1, 4)
         return self.head(mixed.mean((0, 2)))
 
@@ -337,7 +337,7 @@ def test_what_is_not_understood_is_no_wrong_answer(module: nn.Module):
     assert checked(module, TRAIN_SECOND).kind == "none"
 
 
-def test_what_does_not_depend_on_the_pictures_is_made_anew():
+def test_what_does_not_depend_on_the_images_is_made_anew():
     parts = checked(MakesAMask(), TRAIN_SECOND)
     assert [tensor.shape for tensor in parts.boundary] == [(4, 8, 8)]
 

@@ -9,11 +9,11 @@ import torch
 
 from engine.models import torchvision_source
 from engine.models.split import bridge
-from tests.engine.split_cases import PLANS, build, compare, pictures, plan, split_under
+from tests.engine.split_cases import PLANS, build, compare, images, plan, split_under
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]
 
-# Sides of pictures in pixels: small ones where the network takes them, 0 for the only one that it takes.
+# Sides of images in pixels: small ones where the network takes them, 0 for the only one that it takes.
 SIZES = {
     "inception_v3": 0,
     "maxvit_t": 0,
@@ -122,7 +122,7 @@ def test_the_parts_do_what_the_whole_network_does(name: str, record_property: Ca
         assert parts.why == ""
         assert parts.kind == "graph" or name == "timm/volo_d1_224"  # three stages: "mixed" trains the first
 
-    deepest, inputs = splits["head only"], pictures(classifier)
+    deepest, inputs = splits["head only"], images(classifier)
     with torch.no_grad():
         expected = deepest.prefix(inputs)
         for kind in ("last stage", "mixed"):

@@ -24,7 +24,7 @@ from engine.runs.progress import quiet
 from engine.training.cka import gram, linear_cka
 from engine.training.layer_stats import Look
 from engine.training.loop import train
-from tests.conftest import Sessions, make_pictures
+from tests.conftest import Sessions, make_images
 
 # Network, image size, the stages whose maps are (N, H, W, C), and of some stages the numbers of channels.
 CASES: dict[str, tuple[str, int, set[str] | None, dict[str, int]]] = {
@@ -45,7 +45,7 @@ def classifier_of(name: str, size: int) -> Classifier:
     return classifier
 
 
-def images(count: int, size: int) -> torch.Tensor:
+def random_images(count: int, size: int) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(size))
 
 
@@ -72,9 +72,9 @@ def raw_outputs(classifier: Classifier) -> Iterator[dict[str, torch.Tensor]]:
 @pytest.mark.parametrize("case", CASES)
 def test_maps_are_averaged_over_positions(case: str):
     name, size, channels_last, channels = CASES[case]
-    classifier, pictures = classifier_of(name, size), images(2, size)
+    classifier, images = classifier_of(name, size), random_images(2, size)
     with torch.no_grad(), raw_outputs(classifier) as raw:
-        outputs = of_whole(classifier, {}, pictures)
+        outputs = of_whole(classifier, {}, images)
     del outputs[HEAD_INPUT]
     for stage, output in outputs.items():
         if output.ndim != 4:
@@ -93,7 +93,7 @@ def test_maps_are_averaged_over_positions(case: str):
 def test_tokens_are_averaged_with_the_class_token(name: str):
     classifier = classifier_of(name, 0)
     with torch.no_grad(), raw_outputs(classifier) as raw:
-        outputs = of_whole(classifier, {}, images(2, classifier.preprocessing.image_size))
+        outputs = of_whole(classifier, {}, random_images(2, classifier.preprocessing.image_size))
     tokens = {stage: output for stage, output in outputs.items() if output.ndim == 3}
     assert len(tokens) >= 6
     for stage, output in tokens.items():
@@ -113,7 +113,7 @@ def test_tokens_are_averaged_with_the_class_token(name: str):
     ],
 )
 def test_stages_behind_a_cut_have_the_axes_of_the_whole_network(name: str, size: int, rules: list[str]):
-    classifier, pictures = classifier_of(name, size), images(1, size)
+    classifier, images = classifier_of(name, size), random_images(1, size)
     freezing = Freezing(classifier.module, classifier.head, "follow")
     freezing.apply(rules)
     with torch.no_grad():  # the blocks of ConvNeXt begin as identities
@@ -122,8 +122,8 @@ def test_stages_behind_a_cut_have_the_axes_of_the_whole_network(name: str, size:
     found = split(classifier, freezing)
     classifier.module.eval()
     with torch.no_grad():
-        whole = of_whole(classifier, {}, pictures)
-        behind = Suffix(found, classifier)(found.prefix(pictures))
+        whole = of_whole(classifier, {}, images)
+        behind = Suffix(found, classifier)(found.prefix(images))
     maps = {stage for stage, output in behind.items() if output.ndim == 4}
     assert maps
     for stage in maps:
@@ -135,7 +135,7 @@ def test_the_last_stage_is_what_lies_before_the_classifier(name: str, stage: str
     """Also where a normalization of the stage and the classifier share a module."""
     classifier = classifier_of(name, 64)
     with torch.no_grad():
-        outputs = of_whole(classifier, {}, images(2, 64))
+        outputs = of_whole(classifier, {}, random_images(2, 64))
     assert outputs[stage].ndim == 4
     assert outputs[stage].shape[1] == outputs[HEAD_INPUT].shape[1] > 3
 
@@ -148,7 +148,7 @@ def test_forgetting_compares_channels_of_networks_that_have_them_last(
     torch.save(registry.architecture(model).build(64).state_dict(), tmp_path / "weights.pt")
     run = session(
         config(
-            data={"path": str(make_pictures(tmp_path / "pictures", 16)), "image_size": 64},
+            data={"path": str(make_images(tmp_path / "images", 16)), "image_size": 64},
             model={"name": model, "weights": str(tmp_path / "weights.pt")},
             freeze={"rules": ["freeze *", "train stages.3", "train head"]},
             optimizer={"lr": 0.01, "backbone_lr_factor": 1.0},
@@ -160,8 +160,8 @@ def test_forgetting_compares_channels_of_networks_that_have_them_last(
 
     def maps() -> torch.Tensor:
         with torch.no_grad(), raw_outputs(run.classifier) as raw:
-            for pictures in run.feed.pictures(members, 64):
-                run.classifier.module(pictures)
+            for images in run.feed.images(members, 64):
+                run.classifier.module(images)
         return raw["stages.3"].flatten(1)  # 2 × 2 places: each is a cell of its own
 
     before = maps()

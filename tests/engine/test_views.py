@@ -1,4 +1,4 @@
-"""Which views of a picture are shown, and under which name they are kept."""
+"""Which views of an image are shown, and under which name they are kept."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def test_the_first_epochs_see_new_draws_as_they_would_without_a_cache():
     assert numbers(views, KEYS[0], 50, kept=False) == list(range(1, 51))
 
 
-def test_then_one_picture_in_as_many_as_there_are_views_gets_a_new_one():
+def test_then_one_image_in_as_many_as_there_are_views_gets_a_new_one():
     views = Views.of("standard", 4, 0)
     for epoch in range(5, 30):
         new = sum(views.shown(epoch, 0, key, kept=True).number == epoch for key in KEYS)
         assert 25 <= new <= 75, epoch
 
 
-def test_every_view_of_a_picture_is_replaced_in_time_and_the_last_ones_are_shown_in_turn():
+def test_every_view_of_an_image_is_replaced_in_time_and_the_last_ones_are_shown_in_turn():
     shown = numbers(Views.of("standard", 3, 0), KEYS[1], 60)
     for at in range(9, 60):
         assert len(set(shown[at - 2 : at + 1])) == 3
         assert shown[at] > at - 9 - 3
 
 
-def test_half_of_the_pictures_are_mirrored_and_others_in_each_epoch():
+def test_half_of_the_images_are_mirrored_and_others_in_each_epoch():
     views = Views.of("flip", 0, 0)
     first, second = ([views.shown(epoch, 0, key, kept=True).number for key in KEYS] for epoch in (1, 2))
     assert set(first) == {0, 1}

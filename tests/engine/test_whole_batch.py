@@ -22,10 +22,10 @@ SHAPES = {"features": (6, 5), "maps": (6, 5, 4, 3), "tokens": (6, 7, 5)}
 
 def given(shape: tuple[int, ...]) -> torch.Tensor:
     torch.manual_seed(1)
-    pictures = torch.randn(shape)
-    if pictures.ndim == 4:
-        pictures = pictures.to(memory_format=torch.channels_last)
-    return pictures.requires_grad_()
+    images = torch.randn(shape)
+    if images.ndim == 4:
+        images = images.to(memory_format=torch.channels_last)
+    return images.requires_grad_()
 
 
 def whole(count: int = 6) -> WholeBatch:
@@ -37,12 +37,12 @@ def whole(count: int = 6) -> WholeBatch:
 def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
     def through(*, together: bool) -> list[torch.Tensor]:
         layer = nn.BatchNorm1d(5) if shape == "features" else nn.BatchNorm2d(5)
-        pictures = given(SHAPES[shape])
+        images = given(SHAPES[shape])
         nn.init.uniform_(layer.weight)
         with whole() if together else nullcontext():
-            outputs = layer(pictures.bfloat16() if lower else pictures)
+            outputs = layer(images.bfloat16() if lower else images)
         (outputs.float() ** 3).sum().backward()
-        found = [outputs, pictures.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var]
+        found = [outputs, images.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var]
         return [tensor.detach().float() for tensor in found if tensor is not None]
 
     for one, other in zip(through(together=False), through(together=True), strict=True):
@@ -54,25 +54,25 @@ def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
     "drop",
     [
         nn.Dropout(0.4),
-        lambda pictures: drop_path(pictures, 0.4, training=True),
-        lambda pictures: stochastic_depth(pictures, 0.4, "row"),
+        lambda images: drop_path(images, 0.4, training=True),
+        lambda images: stochastic_depth(images, 0.4, "row"),
     ],
     ids=["dropout", "timm", "torchvision"],
 )
 def test_random_masks_are_those_of_the_whole_batch(shape: str, drop: Callable[[torch.Tensor], torch.Tensor]):
-    pictures = given(SHAPES[shape]).detach()
+    images = given(SHAPES[shape]).detach()
     torch.manual_seed(7)
-    alone, after = drop(pictures), torch.rand(())
+    alone, after = drop(images), torch.rand(())
     for rows in (torch.arange(6), torch.tensor([1, 4]), torch.tensor([0, 2, 3, 5])):
         torch.manual_seed(7)
         with WholeBatch(Ranks(), rows, 6):
-            part = drop(pictures[rows])
+            part = drop(images[rows])
         assert torch.equal(part, alone[rows])
         assert torch.rand(()) == after
 
 
 def test_layers_in_evaluation_mode_are_left_alone():
     network = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5)).eval()
-    pictures = given(SHAPES["features"])
+    images = given(SHAPES["features"])
     with whole():
-        assert torch.equal(network(pictures), nn.Sequential(*network).eval()(pictures))
+        assert torch.equal(network(images), nn.Sequential(*network).eval()(images))

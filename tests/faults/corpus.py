@@ -25,9 +25,9 @@ from safetensors.torch import save_file
 from engine.cache.file_digests import FileDigests
 from engine.config.schema import HeadConfig, RunConfig
 from engine.config.toml_io import from_tables
-from engine.data.image_cache import Spaces, decode_all, fingerprints_space, pictures_space
+from engine.data.image_cache import Spaces, decode_all, fingerprints_space, images_space
 from engine.data.prepare import prepare_data
-from engine.data.source import Picture, from_files
+from engine.data.source import Sample, from_files
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.files.escapes import printable
@@ -36,7 +36,7 @@ from engine.models.architecture import Preprocessing
 from engine.models.weights import load_weights
 from engine.runs.folder import create
 from engine.runs.progress import quiet
-from tests.conftest import TINY, make_pictures
+from tests.conftest import TINY, make_images
 from tests.faults.corpus_files import FILES, JPEG, PNG
 from tests.faults.hostile_runs import RUNS
 
@@ -60,21 +60,21 @@ class Case:
     look: Callable[[Path], Outcome]
 
 
-# Pictures
+# Images
 
 
 def _file(name: str, write: Callable[[Path], object]) -> Callable[[Path], Outcome]:
     def look(folder: Path) -> Outcome:
         write(folder / name)
-        source = from_files(["a", "b"], [Picture(printable(name), 0, "")], lambda _index: folder / name)
+        source = from_files(["a", "b"], [Sample(printable(name), 0, "")], lambda _index: folder / name)
         spaces = Spaces(
-            pictures_space(folder / "cache", 36, "bilinear", "x", _fail, 2**30),
+            images_space(folder / "cache", 36, "bilinear", "x", _fail, 2**30),
             fingerprints_space(folder / "cache", "x"),
         )
         found = decode_all(source, 36, "bilinear", spaces, FileDigests(folder / "cache"), quiet)
         if found.skipped:
             return Outcome("skipped", f"{found.skipped[0].path}: {found.skipped[0].reason}")
-        height, width, _ = spaces.pictures.read(found.keys)[0].shape
+        height, width, _ = spaces.images.read(found.keys)[0].shape
         return Outcome("works", f"as {width} × {height} pixels")
 
     return look
@@ -95,7 +95,7 @@ def _tree(lay_out: Callable[[Path], object], **data: object) -> Callable[[Path],
 
 def _table(content: bytes) -> Callable[[Path], Outcome]:
     def look(folder: Path) -> Outcome:
-        make_pictures(folder, 8)
+        make_images(folder, 8)
         (folder / "table.csv").write_bytes(content)
         return _prepared({"source": "csv", "path": str(folder / "table.csv")}, folder)
 
@@ -119,7 +119,7 @@ def _prepared(data: dict[str, object], folder: Path) -> Outcome:
         return Outcome("refused", str(error))
     if told:
         return Outcome("warned", "; ".join(told))
-    return Outcome("works", f"{sum(ready.counts.values())} pictures of {len(found.classes)} classes")
+    return Outcome("works", f"{sum(ready.counts.values())} images of {len(found.classes)} classes")
 
 
 def _split_like(root: Path, names: dict[str, int], **classes: tuple[str, ...]) -> None:
@@ -148,7 +148,7 @@ def _recompressed(content: bytes) -> bytes:
 
 
 def _with(root: Path, change: Callable[[Path], object], per_class: int = 8) -> None:
-    make_pictures(root, per_class)
+    make_images(root, per_class)
     change(root)
 
 
@@ -159,11 +159,11 @@ def _chain(root: Path) -> None:
 
 FOLDERS: dict[str, Callable[[Path], Outcome]] = {
     "empty folder": _tree(lambda root: None),
-    "pictures without class folders": _tree(lambda root: (root / "a.jpg").write_bytes(JPEG)),
-    "class folders without pictures": _tree(lambda root: [(root / name).mkdir() for name in "ab"]),
-    "one class only": _tree(lambda root: make_pictures(root, 8, names=("red",))),
-    "one class without pictures": _tree(lambda root: _with(root, lambda r: (r / "violet").mkdir())),
-    "one picture in a class": _tree(
+    "images without class folders": _tree(lambda root: (root / "a.jpg").write_bytes(JPEG)),
+    "class folders without images": _tree(lambda root: [(root / name).mkdir() for name in "ab"]),
+    "one class only": _tree(lambda root: make_images(root, 8, names=("red",))),
+    "one class without images": _tree(lambda root: _with(root, lambda r: (r / "violet").mkdir())),
+    "one image in a class": _tree(
         lambda root: _with(root, lambda r: [path.unlink() for path in sorted((r / "red").iterdir())[1:]])
     ),
     "no such folder": _tree(lambda root: root.rmdir()),
@@ -177,8 +177,8 @@ FOLDERS: dict[str, Callable[[Path], Outcome]] = {
     "a class in train/ that val/ and test/ lack": _tree(
         lambda root: _split_like(root, {"train": 9, "val": 3, "test": 3}, train=("red", "blue", "green"))
     ),
-    "the same picture in train/ and test/": _tree(lambda root: _leak(root, lambda content: content)),
-    "a smaller JPEG of a training picture in test/": _tree(lambda root: _leak(root, _recompressed)),
+    "the same image in train/ and test/": _tree(lambda root: _leak(root, lambda content: content)),
+    "a smaller JPEG of a training image in test/": _tree(lambda root: _leak(root, _recompressed)),
     "links in a circle": _tree(lambda root: _with(root, _chain)),
     "a link up to the folder itself": _tree(lambda root: _with(root, lambda r: (r / "self").symlink_to(r))),
     "more than a fifth unreadable": _tree(
@@ -197,8 +197,8 @@ TABLES: dict[str, Callable[[Path], Outcome]] = {
     "row cut short": _table(b"path,label\n" + ROWS + b"red/00.png\n"),
     "unknown split": _table(b"path,label,split\nred/00.png,red,dev\n"),
     "split in some rows only": _table(b"path,label,split\nred/00.png,red,train\nblue/00.png,blue,\n"),
-    "picture that is gone": _table(b"path,label\n" + ROWS + b"red/gone.png,red\n"),
-    "all pictures gone": _table(b"path,label\n" + ROWS.replace(b"/", b"_")),
+    "image that is gone": _table(b"path,label\n" + ROWS + b"red/gone.png,red\n"),
+    "all images gone": _table(b"path,label\n" + ROWS.replace(b"/", b"_")),
     "zero byte in a path": _table(b"path,label\n" + ROWS + b"red/\x0000.png,red\n"),
     "binary file as table": _table(PNG),
     "table in UTF-16": _table(("path,label\n" + ROWS.decode()).encode("utf-16")),
@@ -339,7 +339,7 @@ def _finished_run(runs: Path) -> Path:
     events: list[dict[str, Any]] = [
         {"type": "run_started", "run": folder.id, "versions": versions, "device": "cpu", "device_name": "x", "seed": 1,
          "precision": "fp32", "process_id": 1, "epochs": 1},
-        {"type": "progress", "activity": "data", "done": 1, "total": 2, "unit": "pictures"},
+        {"type": "progress", "activity": "data", "done": 1, "total": 2, "unit": "images"},
         {"type": "data_ready", "classes": ["a", "b"], "counts": {"train": 2}, "class_counts": {"train": [1, 1]},
          "skipped": [{"path": "x", "reason": "y"}], "seconds": 1.0},
         {"type": "model_ready", "name": "m", "parameters": counts, "head": ["fc"], "input_size": 32,
@@ -399,9 +399,7 @@ def _fail(code: str, sentence: str) -> None:
 
 
 GROUPS: dict[str, dict[str, Callable[[Path], Outcome]]] = {
-    "picture": {
-        name: _file(*case) for name, case in FILES.items() if name != "file that nobody may read" or os.getuid()
-    },
+    "image": {name: _file(*case) for name, case in FILES.items() if name != "file that nobody may read" or os.getuid()},
     "folder": FOLDERS,
     "table": TABLES,
     "settings": SETTINGS,

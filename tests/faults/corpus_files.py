@@ -1,4 +1,4 @@
-"""Bad and odd picture files, each by its name: what to write at a path."""
+"""Bad and odd image files, each by its name: what to write at a path."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A valid grey picture of any size that takes few bytes."""
+    """A valid grey image of any size that takes few bytes."""
     compressor, rows = zlib.compressobj(9), b"\0" * (width + 1)
     data = b"".join(compressor.compress(rows) for _ in range(height)) + compressor.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

@@ -26,22 +26,22 @@ from engine.runs.events import (
 )
 from engine.runs.folder import RunFolder
 from engine.runs.replay import key
-from tests.conftest import TINY, make_pictures, make_weights
+from tests.conftest import TINY, make_images, make_weights
 from tests.faults.lives import Script
 
 STEPS = 15
 
 
 def short_config(root: Path) -> RunConfig:
-    """Three epochs of a tiny network on 60 pictures, with dropout, augmentation, clipping and a schedule."""
-    pictures = root / "pictures"
-    if not pictures.exists():
-        make_pictures(pictures, 20)
+    """Three epochs of a tiny network on 60 images, with dropout, augmentation, clipping and a schedule."""
+    images = root / "images"
+    if not images.exists():
+        make_images(images, 20)
         make_weights(root / "weights.pt")
     return from_tables(
         {
             "data": {
-                "path": str(pictures), "image_size": 32, "val_fraction": 0.15, "test_fraction": 0.15,
+                "path": str(images), "image_size": 32, "val_fraction": 0.15, "test_fraction": 0.15,
                 "augment": "standard", "views": 2, "workers": 0,
             },
             "model": {**TINY, "weights": str(root / "weights.pt")},

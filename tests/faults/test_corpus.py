@@ -32,12 +32,12 @@ def test_every_input_gets_a_result_or_one_clear_sentence(case: Case, tmp_path: P
         assert len(outcome.says.split()) >= 5  # what, and where
 
 
-def test_pictures_of_all_kinds_in_one_folder_are_trained_on_from_the_command_line(tmp_path: Path):
+def test_images_of_all_kinds_in_one_folder_are_trained_on_from_the_command_line(tmp_path: Path):
     """As users meet them: the whole command, with an engine of its own."""
-    from tests.conftest import make_pictures
+    from tests.conftest import make_images
     from tests.faults.corpus_files import FILES
 
-    root = make_pictures(tmp_path / "photos", 60)
+    root = make_images(tmp_path / "photos", 60)
     for name, write in FILES.values():
         write(root / "red" / name)
     settings = "data.image_size=32 model.name=timm/test_resnet model.weights=none freeze.rules=[] train.epochs=1"

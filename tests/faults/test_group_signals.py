@@ -18,7 +18,7 @@ from engine.runs.events import Checkpoint, Epoch, Progress, RunFinished, Step
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
 from engine.training.checkpoints import newest_sound
-from tests.conftest import Engine, make_pictures
+from tests.conftest import Engine, make_images
 from tests.faults.lives import Life
 
 ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -28,10 +28,10 @@ Reached = Callable[[RunFolder], bool]
 
 def wanted(root: Path, config: Callable[..., RunConfig], workers: int, processes: int = 1) -> RunConfig:
     """A run that does not end by itself. Everything trains, so that each epoch forks workers of its own."""
-    if not (root / "pictures").exists():
-        make_pictures(root / "pictures", 40, side=96)
+    if not (root / "images").exists():
+        make_images(root / "images", 40, side=96)
     return config(
-        data={"path": str(root / "pictures"), "augment": "standard", "workers": workers, "val_fraction": 0.4},
+        data={"path": str(root / "images"), "augment": "standard", "workers": workers, "val_fraction": 0.4},
         freeze={"rules": []},
         train={"epochs": 10_000, "batch_size": 8, "processes": processes},
     )

@@ -19,7 +19,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.state import fold_all
 from engine.system.interpreter import environment, python_module
-from tests.conftest import TINY, Engine, make_pictures
+from tests.conftest import TINY, Engine, make_images
 from tltui.engine_client.images import Looking
 from tltui.engine_client.json_lines import ask
 from tltui.engine_client.queries import EngineQueries, TreeOf
@@ -50,7 +50,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.marker, self.here, self.runs, self.images = (root / name for name in ("marker", "here", "runs", "images"))
-        make_pictures(self.images)
+        make_images(self.images)
         plant(self.here, self.marker)
         plant(self.runs, self.marker)
         plant(self.images, self.marker, packages=False)  # a folder would be a class

@@ -126,7 +126,7 @@ def test_a_signal_is_obeyed_while_frozen_layers_are_computed(folder: RunFolder, 
 
 
 def slow_to_compute(folder: RunFolder) -> None:
-    """As a large network on many pictures would be."""
+    """As a large network on many images would be."""
     from engine.models.frozen_prefix import Prefix
 
     compute = Prefix.__call__
@@ -163,14 +163,14 @@ def checkpoints_without_delay(_folder: RunFolder) -> None:
     session._BETWEEN_CHECKPOINTS = 0.0
 
 
-def test_pictures_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, expected: Outcome):
+def test_images_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, expected: Outcome):
     folder = create(tmp_path / "runs", short_config(tmp_path))
-    assert Life(folder, script(), fault=pictures_vanish).wait() == 0, folder.log.read_text()
+    assert Life(folder, script(), fault=images_vanish).wait() == 0, folder.log.read_text()
     assert not expected.difference(Outcome.of(folder))
-    assert not (tmp_path / "pictures").exists()
+    assert not (tmp_path / "images").exists()
 
 
-def pictures_vanish(folder: RunFolder) -> None:
+def images_vanish(folder: RunFolder) -> None:
     from engine.training import loop
 
     write_step = loop.write_step
@@ -183,13 +183,13 @@ def pictures_vanish(folder: RunFolder) -> None:
     loop.write_step = vanish
 
 
-def test_pictures_that_vanish_or_change_before_they_are_read_are_passed_over_by_name(tmp_path: Path):
+def test_images_that_vanish_or_change_before_they_are_read_are_passed_over_by_name(tmp_path: Path):
     folder = create(tmp_path / "runs", short_config(tmp_path))
     assert Life(folder, [], fault=some_vanish, cache=tmp_path / "cache").wait() == 0, folder.log.read_text()
     (ready,) = events(folder, DataReady)
     gone, changed = ready.skipped
     assert "no such file" in gone.reason
-    assert "no picture in a known format" in changed.reason
+    assert "no image in a known format" in changed.reason
 
 
 def some_vanish(folder: RunFolder) -> None:
@@ -201,7 +201,7 @@ def some_vanish(folder: RunFolder) -> None:
 
     def later(*arguments: Any) -> Any:  # noqa: ANN401
         one.unlink()
-        another.write_text("no picture any more")
+        another.write_text("no image any more")
         return prepare(*arguments)
 
     run.prepare_data = later

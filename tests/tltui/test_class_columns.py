@@ -12,9 +12,9 @@ from engine.config.schema import DataConfig
 from engine.data.sources import open_source
 from engine.evaluation.predictions import PredictionsFile
 from engine.files.csv_cells import class_columns
-from tests.conftest import make_pictures
+from tests.conftest import make_images
 from tltui.compare.mcnemar import read_answers
-from tltui.runs.predictions import Pictured, mistakes, pictures_in, pictures_of
+from tltui.runs.predictions import PredictedImage, images_in, images_of, mistakes
 
 CLASSES: dict[str, list[str]] = {
     "columns": ["true", "predicted", "path"],
@@ -26,7 +26,7 @@ CLASSES: dict[str, list[str]] = {
 }
 
 
-def write(path: Path, classes: list[str]) -> list[Pictured]:
+def write(path: Path, classes: list[str]) -> list[PredictedImage]:
     """A table in which each class is taken for each other one; returns these mistakes, the surest first."""
     count = len(classes)
     wrong = [(true, predicted) for true in range(count) for predicted in range(count) if true != predicted]
@@ -39,7 +39,7 @@ def write(path: Path, classes: list[str]) -> list[Pictured]:
         file.write(paths, labels, probabilities)
     assert not file.problem
     return [
-        Pictured(f"{row}.png", classes[true], classes[predicted], round(0.9 - 0.001 * row, 6))
+        PredictedImage(f"{row}.png", classes[true], classes[predicted], round(0.9 - 0.001 * row, 6))
         for row, (true, predicted) in enumerate(wrong)
     ]
 
@@ -50,7 +50,7 @@ def test_mistakes_of_any_classes_are_found_with_their_probabilities(case: str, t
     expected = write(path, classes)
     assert mistakes(path, classes) == expected
     for one in expected:
-        assert pictures_of(path, one.true, one.predicted) == [one]
+        assert images_of(path, one.true, one.predicted) == [one]
     right = [answer.right for answer in read_answers(path)]
     assert right == [False] * len(expected) + [True] * len(classes)
 
@@ -89,15 +89,15 @@ def test_tables_of_version_0_1_0_are_read(names: list[str], tmp_path: Path):
         f"b.png,{names[1]},{names[1]},0.2,0.7,0.1\n"
         f"c.png,{names[2]},{names[0]},0.6,0.3,0.1\n"
     )
-    expected = [Pictured("a.png", names[0], names[1], 0.7), Pictured("c.png", names[2], names[0], 0.6)]
+    expected = [PredictedImage("a.png", names[0], names[1], 0.7), PredictedImage("c.png", names[2], names[0], 0.6)]
     assert mistakes(path, names) == expected
-    assert pictures_of(path, names[2], names[0]) == expected[1:]
+    assert images_of(path, names[2], names[0]) == expected[1:]
     (tmp_path / "splits.csv").write_text(f"path,label,split\na.png,{names[0]},test\n")
-    assert [one.path for one in pictures_in(tmp_path / "splits.csv", names[0])] == ["a.png"]
+    assert [one.path for one in images_in(tmp_path / "splits.csv", names[0])] == ["a.png"]
 
 
 def test_classes_that_are_written_alike_are_numbered(tmp_path: Path):
-    root = make_pictures(tmp_path / "photos", 1, names=("red", "blue"))
+    root = make_images(tmp_path / "photos", 1, names=("red", "blue"))
     (root / "red").rename(root / "x\x1b")
     (root / "blue").rename(root / "x\\x1b")
     source = open_source(DataConfig(path=str(root)))

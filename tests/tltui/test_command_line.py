@@ -26,7 +26,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import CommandApplied, Epoch, Step, decode_event
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
-from tests.conftest import make_pictures
+from tests.conftest import make_images
 from tltui.runs import launch, registry
 
 TLTUI = [sys.executable, "-m", "tltui"]
@@ -110,13 +110,13 @@ def test_a_new_config_can_have_the_phases_of_a_recipe(tltui: CommandLine, tmp_pa
 
 
 def test_training_from_a_new_config_to_the_results(tltui: CommandLine, tmp_path: Path):
-    make_pictures(tmp_path / "photos", 12)
+    make_images(tmp_path / "photos", 12)
     assert tltui("new", "--data", "photos", "--model", "timm/test_resnet", "-o", "run.toml").returncode == 0
     assert load(tmp_path / "run.toml").data.path == str(tmp_path / "photos")
     shorter = ("data.image_size=32", "model.weights=none", "freeze.rules=[]", "train.epochs=2")
     done = tltui("train", "run.toml", *(part for change in shorter for part in ("--set", change)))
     assert done.returncode == 0, done.stderr
-    for expected in ("36 pictures of 3 classes", "epoch   2/2", "test accuracy", "true ╲ predicted", "best weights"):
+    for expected in ("36 images of 3 classes", "epoch   2/2", "test accuracy", "true ╲ predicted", "best weights"):
         assert expected in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -296,7 +296,7 @@ def test_resuming_a_run_that_trains_is_refused(tltui: CommandLine, long_run: Run
 def test_a_run_that_can_not_be_resumed_for_now_is_kept(
     tltui: CommandLine, config_file: Callable[..., str], tmp_path: Path
 ):
-    photos = make_pictures(tmp_path / "photos", 12)
+    photos = make_images(tmp_path / "photos", 12)
     command = tltui.start("train", config_file(data={"path": str(photos)}, train={"epochs": 100_000}), "--json")
     assert command.stdout is not None
     next(line for line in command.stdout if isinstance(decode_event(line.encode()), Step))
@@ -332,7 +332,7 @@ def test_an_ambiguous_prefix_is_refused_with_the_runs_it_means(tltui: CommandLin
 def test_the_demo_trains_on_digits_and_compares(tltui: CommandLine):
     done = tltui("demo", "--set", "train.epochs=1", "--set", "freeze.rules=['freeze *', 'train head']")
     assert done.returncode == 0, done.stderr
-    assert "1,797 pictures of 10 classes" in done.stdout
+    assert "1,797 images of 10 classes" in done.stdout
     assert "logistic regression on the raw pixels reaches 9" in done.stdout
     assert "never changed" in done.stdout
 
@@ -373,17 +373,17 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
     used = Space(root, "features", "ab" * 16, about, pytest.fail, 2**30)
     used.append(as_keys([digest(b"one")]), row)
     used.publish()
-    unused = Space(root, "pictures", "cd" * 16, {"data": "flowers", "pictures": "256 px, bicubic"}, pytest.fail, 2**30)
+    unused = Space(root, "images", "cd" * 16, {"data": "flowers", "images": "256 px, bicubic"}, pytest.fail, 2**30)
     unused.append(as_keys([digest(b"one"), digest(b"two")]), row * 2)
     unused.close()
 
     listed = {space["kind"]: space for space in json.loads(tltui("cache", "list", "--json").stdout)}
     assert (listed["features"]["rows"], listed["features"]["in_use"]) == (1, True)
-    assert (listed["pictures"]["rows"], listed["pictures"]["in_use"]) == (2, False)
+    assert (listed["images"]["rows"], listed["images"]["in_use"]) == (2, False)
     assert listed["features"]["about"]["boundary"] == ["layer4"]
     shown = tltui("cache").stdout
     assert "\x1b" not in shown
-    first, second = sorted(line for line in shown.splitlines() if line.startswith(("features", "pictures")))
+    first, second = sorted(line for line in shown.splitlines() if line.startswith(("features", "images")))
     assert all(part in first for part in (r"photos\x1b[2J", "resnet18", "layer4, bf16", " 1 ", "2.0 MB", "yes"))
     assert all(part in second for part in ("flowers", "256 px, bicubic", " 2 ", "4.0 MB"))
 
@@ -400,7 +400,7 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
 @pytest.mark.parametrize(("answer", "stays"), [("n", True), ("y", False)])
 def test_clearing_the_cache_asks_on_a_terminal(answer: str, stays: bool, tltui: CommandLine, tmp_path: Path):
     tltui.environment[CACHE] = str(tmp_path / "cache")
-    space = Space(tmp_path / "cache", "pictures", "cd" * 16, {"data": "flowers"}, pytest.fail, 2**30)
+    space = Space(tmp_path / "cache", "images", "cd" * 16, {"data": "flowers"}, pytest.fail, 2**30)
     space.close()
     terminal, slave = pty.openpty()
     os.write(terminal, f"{answer}\n".encode())
@@ -412,7 +412,7 @@ def test_clearing_the_cache_asks_on_a_terminal(answer: str, stays: bool, tltui: 
     assert "remove" in done.stderr
     assert done.returncode == (130 if stays else 0)
     assert ("freed" in done.stdout) != stays
-    assert (tmp_path / "cache" / "pictures" / ("cd" * 16)).exists() == stays
+    assert (tmp_path / "cache" / "images" / ("cd" * 16)).exists() == stays
 
 
 def test_doctor_tells_what_a_bug_report_needs(tltui: CommandLine):
@@ -457,7 +457,7 @@ def test_a_reader_that_leaves_is_no_error(tltui: CommandLine):
 
 
 def test_names_with_escapes_are_shown_and_not_obeyed(tltui: CommandLine, tmp_path: Path):
-    make_pictures(tmp_path / "photos", 8, names=("red", "blue"))
+    make_images(tmp_path / "photos", 8, names=("red", "blue"))
     evil = "[bold]\x1b[2Jgreen"
     (tmp_path / "photos" / "blue").rename(tmp_path / "photos" / evil)
     settings = (

@@ -23,7 +23,7 @@ from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 @pytest.fixture
 def tltui(tmp_path: Path) -> CommandLine:
-    """With two runs on the same pictures, which are completed."""
+    """With two runs on the same images, which are completed."""
     command = CommandLine(tmp_path)
     write_runs(command.runs, 2)
     return command
@@ -59,7 +59,7 @@ def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(tmp_path: Path
 
 
 def predictions(folder: Path) -> list[bool]:
-    """For each picture of a run whether its answer was right."""
+    """For each image of a run whether its answer was right."""
     rows = [line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()[1:]]
     return [row[1] == row[2] for row in rows]
 

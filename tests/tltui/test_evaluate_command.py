@@ -28,9 +28,7 @@ def figures(tltui: CommandLine, *arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_run_is_evaluated_again_on_its_own_pictures_and_on_others(
-    tltui: CommandLine, config: Callable[..., RunConfig]
-):
+def test_a_run_is_evaluated_again_on_its_own_images_and_on_others(tltui: CommandLine, config: Callable[..., RunConfig]):
     folder = tltui.only_run()
     names = {"classes", "per_class", "confusion", "top5", "macro_f1", "roc_auc", "log_loss", "ece", "balanced_accuracy"}
     for split in ("val", "test"):
@@ -42,9 +40,9 @@ def test_a_run_is_evaluated_again_on_its_own_pictures_and_on_others(
         }
     assert figures(tltui)["split"] == "test"
 
-    pictures = tltui.folder / "others"
+    images = tltui.folder / "others"
     first = again["classes"][0]
-    shutil.copytree(f"{config().data.path}/{first}", pictures / first)
+    shutil.copytree(f"{config().data.path}/{first}", images / first)
     others = figures(tltui, "--data", "others")
     assert (others["split"], others["classes"]) == ("all", again["classes"])
     assert [row["support"] for row in others["per_class"]] == [others["count"], 0, 0]
@@ -54,7 +52,7 @@ def test_a_run_is_evaluated_again_on_its_own_pictures_and_on_others(
     assert f"test accuracy {again['accuracy']:.1%}" in said.stdout
     assert "calibration error" in said.stdout
 
-    shutil.copytree(pictures / first, pictures / "\x1b[31mred")
+    shutil.copytree(images / first, images / "\x1b[31mred")
     refused = tltui("evaluate", "last", "--data", "others")
     assert refused.returncode == 2
     assert "is no class of the run" in refused.stderr

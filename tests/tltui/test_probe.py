@@ -15,7 +15,7 @@ from engine.config.toml_io import from_tables, load, to_toml
 from engine.experiments.linear_probe.results import (
     HEAD_INPUT,
     Backbone,
-    Pictures,
+    ImageCounts,
     Probed,
     Recommendation,
     Stage,
@@ -41,11 +41,11 @@ def test_stages_are_probed_as_text_and_as_json_and_no_run_is_made(tltui: Command
     assert {backbone["model"] for backbone in probed["backbones"]} == {"timm/test_resnet", "timm/test_vit"}
     first, second = (backbone["stages"][-1]["logme"] for backbone in probed["backbones"])
     assert first >= second
-    assert probed["pictures"]["used_train"] == 24
+    assert probed["images"]["used_train"] == 24
     assert probed["recommendation"]["trains"] == "everything"  # there are no pretrained weights
     text = tltui("probe", "run.toml")
     assert text.returncode == 0, text.stderr
-    assert all(words in text.stdout for words in ("24 of 24 training pictures", "layer4", "can't be judged", "Advice"))
+    assert all(words in text.stdout for words in ("24 of 24 training images", "layer4", "can't be judged", "Advice"))
     options = shlex.split(text.stdout.split("to train with it: ")[1].splitlines()[0])
     assert load(tltui.folder / "run.toml", overrides(tuple(options[1::2]))).freeze.rules == ["train *"]
     assert not tltui.runs.exists() or not list(tltui.runs.iterdir())
@@ -68,7 +68,7 @@ def probed(models: int) -> Probed:
     ]
     settings = {"freeze.rules": ["freeze *", "train head"], "optimizer.lr": 0.003}
     advice = Recommendation(backbones[0].model, "head", False, True, settings, ["Word " * 60])
-    return Probed(Pictures(10, 12_345, 2345, 2000, 1000), backbones, advice)
+    return Probed(ImageCounts(10, 12_345, 2345, 2000, 1000), backbones, advice)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -80,7 +80,7 @@ def test_the_page_fits_into_the_width_and_draws_a_bar_for_each_stage(width: int,
     assert len(bars) == 8
     assert glyphs.bar_empty not in bars[3].split("  ")[-4]
     assert any("ranked" in line or "Networks by LogME" in line for line in text)
-    assert "2,000 of 12,345 training pictures" in text[0]
+    assert "2,000 of 12,345 training images" in text[0]
 
 
 def test_the_settings_to_take_over_are_those_that_differ():

@@ -17,7 +17,7 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.runs.progress import quiet
 from engine.training.loop import train
-from tests.conftest import Sessions, make_pictures
+from tests.conftest import Sessions, make_images
 from tests.tltui.test_command_line import CommandLine
 from tltui.cli.report import write_report
 
@@ -44,9 +44,9 @@ class Page(HTMLParser):
 def tltui(tmp_path_factory: pytest.TempPathFactory, config: Callable[..., RunConfig]) -> CommandLine:
     """With one completed run, one of whose classes has a name that is no good."""
     command = CommandLine(tmp_path_factory.mktemp("report"))
-    pictures = make_pictures(command.folder / "pictures")
-    (pictures / "red").rename(pictures / EVIL.replace("/", ""))
-    (command.folder / "run.toml").write_text(to_toml(config(data={"path": str(pictures), "image_size": 32})))
+    images = make_images(command.folder / "images")
+    (images / "red").rename(images / EVIL.replace("/", ""))
+    (command.folder / "run.toml").write_text(to_toml(config(data={"path": str(images), "image_size": 32})))
     done = command("train", "run.toml")
     assert done.returncode == 0, done.stderr
     return command

@@ -17,7 +17,7 @@ import pytest
 
 from engine.config.toml_io import from_tables
 from engine.runs.folder import RunFolder
-from tests.conftest import TINY, Engine, make_pictures
+from tests.conftest import TINY, Engine, make_images
 
 TLTUI = [sys.executable, "-m", "tltui"]
 
@@ -28,7 +28,7 @@ FORMS = ["safetensors", *(pytest.param(form, marks=pytest.mark.slow) for form in
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pictures(tmp_path_factory.mktemp("home") / "photos")
+    return make_images(tmp_path_factory.mktemp("home") / "photos")
 
 
 @pytest.fixture(scope="module")
@@ -68,23 +68,23 @@ def bare_environment(folder: Path, *packages: str) -> Path:
     return python
 
 
-def run_the_cards_code(python: Path, export: Path, pictures: list[Path]) -> dict[str, tuple[str, float]]:
+def run_the_cards_code(python: Path, export: Path, images: list[Path]) -> dict[str, tuple[str, float]]:
     """Path to class and probability, as the code in the card prints them when it is run alone."""
     code = re.search(r"```python\n(.*?)```", (export / "README.md").read_text(), re.DOTALL)
     assert code
     (export / "predict.py").write_text(code[1])
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    arguments = [python, "predict.py", *pictures]
+    arguments = [python, "predict.py", *images]
     output = subprocess.run(arguments, check=True, capture_output=True, text=True, cwd=export, env=environment).stdout
     rows = [line.split("\t") for line in output.splitlines()]
     return {path: (label, float(probability)) for path, label, probability in rows}
 
 
 def predictions_agree(run: RunFolder, export: Path, python: Path) -> bool:
-    """Whether the card's code says of all pictures of ``run`` what ``tltui predict`` says."""
-    pictures = sorted(Path(run.load_config().data.path).glob("*/*.png"))
-    ours = json.loads(tltui(run, "predict", "last", *pictures, "--json").stdout)
-    theirs = run_the_cards_code(python, export, pictures)
+    """Whether the card's code says of all images of ``run`` what ``tltui predict`` says."""
+    images = sorted(Path(run.load_config().data.path).glob("*/*.png"))
+    ours = json.loads(tltui(run, "predict", "last", *images, "--json").stdout)
+    theirs = run_the_cards_code(python, export, images)
     labels = {answer["path"]: answer["label"] for answer in ours}
     return labels == {path: label for path, (label, _) in theirs.items()} and all(
         theirs[answer["path"]][1] == pytest.approx(answer["probability"], abs=1e-5) for answer in ours
@@ -110,13 +110,13 @@ def test_predictions_are_a_json_list_with_errors_for_unreadable_files(run: RunFo
     assert exported["file"] == str(run.exports / "safetensors" / "model.safetensors")
     assert exported["comparison"]["probability"] < 1e-5
     broken = tmp_path / "\x1b[2Jbroken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     asked = [photos / "red", photos / "green" / "00.png", broken]
     documents = []
     for network in (run.id[:4], exported["folder"], exported["file"]):
         done = tltui(run, "predict", network, *asked, "--json")
         assert done.returncode == 0, done.stderr
-        assert re.fullmatch(rb"17 pictures in [\d.]+ s, [\d,.]+ pictures/s, 1 unreadable\n", done.stderr)
+        assert re.fullmatch(rb"17 images in [\d.]+ s, [\d,.]+ images/s, 1 unreadable\n", done.stderr)
         documents.append(json.loads(done.stdout))
     *read, error = documents[0]
     assert all(set(answer) == {"path", "label", "probability", "top"} for answer in read)
@@ -129,7 +129,7 @@ def test_predictions_are_a_json_list_with_errors_for_unreadable_files(run: RunFo
     shown = tltui(run, "predict", "last", *asked)
     assert shown.returncode == 0
     assert b"\x1b" not in shown.stdout
-    assert rb"\x1b[2Jbroken.png  can't be read: it is no picture" in shown.stdout
+    assert rb"\x1b[2Jbroken.png  can't be read: it is no image" in shown.stdout
     assert len(shown.stdout.splitlines()) == 18
 
 
@@ -148,7 +148,7 @@ def test_paths_come_from_standard_input(between: bytes, run: RunFolder, photos: 
     ("arguments", "says"),
     [
         (("predict", "last", "nowhere.png"), "there is no such file"),
-        (("predict", "last", "runs"), "there are no pictures"),
+        (("predict", "last", "runs"), "there are no images"),
         (("predict", "stranger.pt2", "photos"), "loading a .pt2 file can run code"),
         (("export", "nobody", "--format", "pt2"), 'there is no run "nobody"'),
         (("export", "last"), "Missing option '--format'"),

@@ -136,8 +136,8 @@ def digits(**train: object) -> RunConfig:
     return RunConfig.model_validate({"data": {"source": "digits"}, "model": {"name": "resnet18"}, "train": train})
 
 
-def pictures(folder: Path, **counts: int) -> Path:
-    """A folder of so many empty pictures a class."""
+def images(folder: Path, **counts: int) -> Path:
+    """A folder of so many empty images a class."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):

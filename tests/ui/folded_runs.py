@@ -18,7 +18,7 @@ def through_a_log(events: list[p.AnyEvent]) -> list[p.AnyEvent]:
 
 
 def beginning(
-    epochs: int, steps_per_epoch: int, pictures: int = 1280, classes: tuple[str, ...] = ("daisy", "rose")
+    epochs: int, steps_per_epoch: int, images: int = 1280, classes: tuple[str, ...] = ("daisy", "rose")
 ) -> list[p.AnyEvent]:
     """What comes before the first step."""
     return [
@@ -35,7 +35,7 @@ def beginning(
         ),
         p.DataReady(
             classes=list(classes),
-            counts={"train": pictures, "val": 200, "test": 200},
+            counts={"train": images, "val": 200, "test": 200},
             class_counts={},
             skipped=[],
             seconds=1.0,

@@ -1,4 +1,4 @@
-"""Runs that look the same today and tomorrow, for pictures of the app. ``python -m tests.ui.still_life`` draws one."""
+"""Runs that look the same today and tomorrow, for images of the app. ``python -m tests.ui.still_life`` draws one."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def app(parent: Path, *, run: str = "", theme: str = "tltui-dark") -> TltuiApp:
     return TltuiApp(runs, open_run=opened, theme=theme, queries=answering(), config_dir=parent / "config")
 
 
-async def _picture() -> str:
+async def _image() -> str:
     with tempfile.TemporaryDirectory() as folder:
         shown = app(Path(folder), run="c0de-flowers-resnet18")
         async with shown.run_test(size=(120, 40)) as pilot:
@@ -119,4 +119,4 @@ async def _picture() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(asyncio.run(_picture()))
+    sys.stdout.write(asyncio.run(_image()))

@@ -18,7 +18,7 @@ SIZES = [(80, 24), (120, 40)]
 
 
 def epochs(first: int, train: list[float], val: list[float], accuracy: float = 0.6) -> list[p.AnyEvent]:
-    """Epochs of 8 steps with these losses, in which training pictures are known ever better."""
+    """Epochs of 8 steps with these losses, in which training images are known ever better."""
     events: list[p.AnyEvent] = []
     for number, (train_loss, val_loss) in enumerate(zip(train, val, strict=True), first):
         events += [
@@ -136,7 +136,7 @@ def test_of_a_run_that_is_over_the_key_opens_a_draft_with_what_helps(tmp_path: P
             run = await started(pilot, app, engine)
             run.say(*epochs(1, *OVERFITTING))
             run.end("completed")
-            await until(pilot, lambda: "! augment pictures and stop early" in text_of(app))
+            await until(pilot, lambda: "! augment images and stop early" in text_of(app))
             await pilot.press("exclamation_mark")
             await until(pilot, lambda: "draft" in text_of(app))
             await pilot.press("f9")

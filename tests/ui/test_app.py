@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, pictures, refusing, silent, text_of, until
+from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, images, refusing, silent, text_of, until
 from folded_runs import training
 from textual.pilot import Pilot
 
@@ -56,7 +56,7 @@ async def running(pilot: Pilot[int], app: TltuiApp, engine: ScriptedEngine) -> S
 def test_home_without_runs_offers_the_demo_and_a_folder(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await until(pilot, lambda: "try the demo" in text_of(app))
-        assert "choose a folder of pictures" in text_of(app)
+        assert "choose a folder of images" in text_of(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         assert "digits" in text_of(app)
@@ -64,8 +64,8 @@ def test_home_without_runs_offers_the_demo_and_a_folder(tmp_path: Path):
     drive(lambda: app_on(tmp_path), test, (80, 24))
 
 
-def test_a_folder_of_pictures_trains_after_at_most_ten_keys(tmp_path: Path):
-    folder = pictures(tmp_path / "flowers", daisy=3, rose=3)
+def test_a_folder_of_images_trains_after_at_most_ten_keys(tmp_path: Path):
+    folder = images(tmp_path / "flowers", daisy=3, rose=3)
     engine = ScriptedEngine()
     keys = 0
 
@@ -81,7 +81,7 @@ def test_a_folder_of_pictures_trains_after_at_most_ten_keys(tmp_path: Path):
         await until(pilot, lambda: "Choose a folder" in text_of(app))
         await press("ctrl+u")
         await pilot.press(*("slash" if letter == "/" else letter for letter in str(folder)))
-        await until(pilot, lambda: "2 classes, 6 pictures" in text_of(app))
+        await until(pilot, lambda: "2 classes, 6 images" in text_of(app))
         await press("enter")
         await until(pilot, lambda: "layer4" in text_of(app))
         await press("r")
@@ -403,7 +403,7 @@ def test_every_screen_can_be_drawn_in_any_size(tmp_path: Path, size: tuple[int, 
 
 
 def test_names_with_markup_and_escape_codes_are_shown_as_text(tmp_path: Path):
-    folder = pictures(tmp_path / "[red]x\x1b[2J", daisy=1, rose=1)
+    folder = images(tmp_path / "[red]x\x1b[2J", daisy=1, rose=1)
 
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await until(pilot, lambda: "[red]x\\x1b[2J" in text_of(app))
@@ -449,7 +449,7 @@ def test_help_shows_the_keys_in_force(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, Help))
-        line = next(line for line in text_of(app).splitlines() if "choose a folder of pictures" in line)
+        line = next(line for line in text_of(app).splitlines() if "choose a folder of images" in line)
         assert " g " in line
         await pilot.press("escape", "g")
         await until(pilot, lambda: "Choose a folder" in text_of(app))

@@ -150,7 +150,7 @@ def test_the_setting_in_focus_is_explained_in_full():
 
 
 def test_enter_on_a_path_or_a_network_asks_for_a_dialog():
-    app = FormApp({"data": {"path": "pictures"}})
+    app = FormApp({"data": {"path": "images"}})
 
     async def test(pilot: Pilot[None]) -> None:
         for key in ("data.path", "model.name"):

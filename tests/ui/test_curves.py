@@ -16,7 +16,7 @@ from engine.runs import events as p
 from engine.runs.state import RunState, fold, fold_all
 from engine.runs.time_series import GROUPS, RECENT, Bucket, Series
 from tltui.plotting import axes
-from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, Mark, View, phases, picture, window
+from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, Mark, View, image, phases, window
 from tltui.plotting.plot import POINT, SCATTER
 from tltui.plotting.series_feed import smoothed
 from tltui.text.glyphs import ASCII, UNICODE
@@ -139,10 +139,10 @@ def test_the_moving_average_starts_at_the_first_value_and_follows():
     assert values[49] < 0.01 < values[51] < 0.5 < values[60] < 1
 
 
-def test_a_picture_has_at_most_two_raw_points_a_column_and_the_extremes_among_them():
+def test_an_image_has_at_most_two_raw_points_a_column_and_the_extremes_among_them():
     events = [*beginning(50, 400), *training(range(1, 20_001), 400)]
     state, steps = fold_all(events), [event for event in events if isinstance(event, p.Step)]
-    made = picture(LOSS, History(state), View(), 80, 12)
+    made = image(LOSS, History(state), View(), 80, 12)
     assert made is not None
     raw = next(curve for curve in made.curves if curve.look == SCATTER)
     assert len(raw.points) <= 2 * 80
@@ -309,14 +309,14 @@ def test_many_rates_are_shown_by_the_fastest_and_the_slowest():
     groups = ("head", "layer4", "layer3", "layer2", "stem")
     state = fold_all([*beginning(2, 40), *training(range(1, 60), 40, groups=groups)])
     assert list(History(state).rates()) == ["head", "layer4", "stem"]
-    made = picture(RATE, History(state), View(log=True), 80, 12)
+    made = image(RATE, History(state), View(log=True), 80, 12)
     assert made is not None
     assert [label.text for label in made.labels] == ["head", "layer4", "stem"]
 
 
 def test_accuracy_marks_the_best_epoch():
     events = [*beginning(3, 40), *training(range(1, 41), 40), an_epoch(2, 80, 0.2), an_epoch(3, 120, 0.9)]
-    made = picture(ACCURACY, History(fold_all(events)), View(), 80, 12)
+    made = image(ACCURACY, History(fold_all(events)), View(), 80, 12)
     assert made is not None
     best = made.curves[-1]
     assert (best.look, best.points[0][0]) == ("best", 80)
@@ -368,7 +368,7 @@ def test_the_change_of_weights_is_a_line_for_each_stage():
 def test_forgetting_is_a_line_for_each_stage_and_a_point_for_each_share_of_answers():
     told = [
         p.Forgetting(
-            epoch=epoch, step=40 * epoch, pictures=128, cka={"layer4": 1 - epoch / 10, "layer3": 0.99}, agreement=0.3
+            epoch=epoch, step=40 * epoch, images=128, cka={"layer4": 1 - epoch / 10, "layer3": 0.99}, agreement=0.3
         )
         for epoch in range(1, 6)
     ]

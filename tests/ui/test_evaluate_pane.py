@@ -58,7 +58,7 @@ def test_classes_are_sorted_by_each_column_in_turn(tmp_path: Path):
             found.append(first(text_of(pilot.app)))
             await pilot.press("o")
             await pilot.pause()
-        by_f1, by_auc, _by_pictures, by_name, by_precision, by_recall = found
+        by_f1, by_auc, _by_images, by_name, by_precision, by_recall = found
         assert (by_f1, by_auc, by_name, by_precision, by_recall) == ("rose", "rose", "daisy", "rose", "tulip")
 
     drive(tmp_path, (120, 40), test)

@@ -99,7 +99,7 @@ def test_probes_show_their_chart_and_advice_and_one_key_takes_what_is_advised(
         await pilot.press("end")
         await until(pilot, lambda: "Advice: train the last stages carefully" in text_of(app))
         await pilot.resize_terminal(120, 40)
-        await until(pilot, lambda: "24 of 24 training pictures" in text_of(app))
+        await until(pilot, lambda: "24 of 24 training images" in text_of(app))
         shown = text_of(app)
         rules = ["freeze *", "train layer3", "train layer4", "train head"]
         assert all(words in shown for words in ("layer4", "LogME", "Advice", f"freeze.rules = {', '.join(rules)}"))

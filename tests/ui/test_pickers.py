@@ -1,4 +1,4 @@
-"""Choosing a folder of pictures and a network."""
+"""Choosing a folder of images and a network."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from app_runs import pictures, refusing, until
+from app_runs import images, refusing, until
 from textual.app import App
 
 from engine.errors import InputError
@@ -21,32 +21,32 @@ def text_of(app: App) -> str:
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
-def test_a_folder_tells_its_classes_and_how_many_pictures_each_has(tmp_path: Path):
-    pictures(tmp_path, daisy=3, rose=2)
+def test_a_folder_tells_its_classes_and_how_many_images_each_has(tmp_path: Path):
+    images(tmp_path, daisy=3, rose=2)
     (tmp_path / "rose" / "notes.txt").touch()
     (tmp_path / "rose" / ".hidden.png").touch()
     found = look_into(tmp_path)
     assert found.counts == {"daisy": 3, "rose": 2}
-    assert summary(found) == "2 classes, 5 pictures, to be split"
+    assert summary(found) == "2 classes, 5 images, to be split"
 
 
 def test_a_folder_with_splits_of_its_own_is_counted_over_all_of_them(tmp_path: Path):
-    pictures(tmp_path / "train", daisy=3, rose=2)
-    pictures(tmp_path / "val", daisy=1, rose=1)
+    images(tmp_path / "train", daisy=3, rose=2)
+    images(tmp_path / "val", daisy=1, rose=1)
     found = look_into(tmp_path)
     assert found.counts == {"daisy": 4, "rose": 3}
     assert found.splits == ("train", "val")
 
 
-@pytest.mark.parametrize(("counts", "reason"), [({}, "no subfolders"), ({"a": 0, "b": 0}, "none with pictures"),
+@pytest.mark.parametrize(("counts", "reason"), [({}, "no subfolders"), ({"a": 0, "b": 0}, "none with images"),
                                                 ({"a": 2}, "one class only")])  # fmt: skip
 def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: dict[str, int], reason: str):
     with pytest.raises(InputError, match=reason):
-        look_into(pictures(tmp_path, **counts))
+        look_into(images(tmp_path, **counts))
 
 
 def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
-    assert "unbalanced, up to 10 to 1" in balance(look_into(pictures(tmp_path, a=20, b=2)))
+    assert "unbalanced, up to 10 to 1" in balance(look_into(images(tmp_path, a=20, b=2)))
 
 
 def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):
@@ -58,7 +58,7 @@ def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):
 
 
 def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path: Path):
-    pictures(tmp_path / "flowers", daisy=8, **{"[bold]rose\x1b[31m": 4})
+    images(tmp_path / "flowers", daisy=8, **{"[bold]rose\x1b[31m": 4})
     chosen: list[Path | None] = []
 
     async def main() -> None:
@@ -67,7 +67,7 @@ def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path:
             app.push_screen(FolderPicker(tmp_path), chosen.append)
             await pilot.pause()
             await pilot.press(*"flo", "tab")
-            await until(pilot, lambda: "2 classes, 12 pictures" in text_of(app))
+            await until(pilot, lambda: "2 classes, 12 images" in text_of(app))
             assert "[bold]rose\\x1b[31m" in text_of(app)
             assert "━━━━" in text_of(app)
             await pilot.press("enter")
@@ -78,7 +78,7 @@ def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path:
 
 
 def test_folders_can_be_walked_without_typing(tmp_path: Path):
-    pictures(tmp_path / "flowers", daisy=1, rose=1)
+    images(tmp_path / "flowers", daisy=1, rose=1)
     chosen: list[Path | None] = []
 
     async def main() -> None:
@@ -86,9 +86,9 @@ def test_folders_can_be_walked_without_typing(tmp_path: Path):
         async with app.run_test(size=(80, 24)) as pilot:
             app.push_screen(FolderPicker(tmp_path), chosen.append)
             await until(pilot, lambda: "flowers/" in text_of(app))
-            await until(pilot, lambda: "one class only" in text_of(app) or "none with pictures" in text_of(app))
+            await until(pilot, lambda: "one class only" in text_of(app) or "none with images" in text_of(app))
             await pilot.press("down", "down", "enter")
-            await until(pilot, lambda: "2 classes, 2 pictures" in text_of(app))
+            await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
             await pilot.press("enter")
             await pilot.pause()
 

@@ -50,7 +50,7 @@ def reported(activity: str, done: int, total: int, unit: str, time: float) -> Ru
     ("activity", "unit", "words"),
     [
         ("download", "B", "downloading weights  62%  0:10 left  31 MB of 50 MB  2.0 MB/s"),
-        ("data", "pictures", "reading pictures  62%  0:10 left  31.0 M of 50.0 M pictures  2.0 M/s"),
+        ("data", "images", "reading images  62%  0:10 left  31.0 M of 50.0 M images  2.0 M/s"),
         ("evaluate", "batches", "evaluating  62%  0:10 left  31.0 M of 50.0 M batches  2.0 M/s"),
     ],
 )
@@ -63,8 +63,8 @@ def test_long_steps_tell_rate_and_time_left(activity: str, unit: str, words: str
 
 
 def test_an_unknown_total_has_no_bar():
-    line, _ = shown(reported("data", 1240, 0, "pictures", time=5), now=5)
-    assert line == "reading pictures   1,240 pictures"
+    line, _ = shown(reported("data", 1240, 0, "images", time=5), now=5)
+    assert line == "reading images   1,240 images"
 
 
 def test_training_tells_epoch_share_rate_and_time_left():

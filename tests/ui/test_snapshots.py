@@ -1,5 +1,5 @@
 """The screens look as they did: two sizes, two themes. ``pytest tests/ui/test_snapshots.py --snapshot-update`` takes
-new pictures, to be looked at before they are kept."""
+new images, to be looked at before they are kept."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class TltuiApp(App[int]):
         draft: RunConfig | None = None,
         ascii_only: bool = False,
         marker: str = "braille",
-        pictures: Kind | None = None,
+        images: Kind | None = None,
         theme: str | None = None,
         config_dir: Path | None = None,
         queries: EngineQueries | None = None,
@@ -89,7 +89,7 @@ class TltuiApp(App[int]):
         super().__init__()
         self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
         self.marker = "ascii" if ascii_only else marker
-        self._pictures: Kind | None = pictures
+        self._images: Kind | None = images
         self.set_class(ascii_only, "-ascii")
         self.queries = queries or EngineQueries()
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
@@ -163,7 +163,7 @@ class TltuiApp(App[int]):
     def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
         from tltui.screens.workbench import Workbench  # not needed before the first screen is there
 
-        workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker, self._pictures)
+        workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker, self._images)
         if isinstance(self.screen, Workbench):
             self.switch_screen(workbench)
         else:
@@ -280,7 +280,7 @@ class TltuiApp(App[int]):
     # Keys and colours
 
     def get_key_display(self, binding: Binding) -> str:
-        """Keys as they are called, where Textual shows them as pictures."""
+        """Keys as they are called, where Textual shows them as images."""
         return binding.key if binding.key in _SPOKEN_KEYS else super().get_key_display(binding)
 
     def action_help(self) -> None:
@@ -330,13 +330,13 @@ def run_app(
     mouse: bool = True,
     ascii_only: bool = False,
     marker: str = "braille",
-    pictures: Kind | None = None,
+    images: Kind | None = None,
     theme: str | None = None,
 ) -> int:
     """Run the app on this terminal until the user leaves; returns the exit status of the command.
 
     ``tltui.app.terminal.set_pace`` is to be called before this module is imported.
     """
-    app = TltuiApp(runs_dir, open_run=open_run, ascii_only=ascii_only, marker=marker, pictures=pictures, theme=theme)
+    app = TltuiApp(runs_dir, open_run=open_run, ascii_only=ascii_only, marker=marker, images=images, theme=theme)
     app.run(mouse=mouse)
     return app.return_code or 0

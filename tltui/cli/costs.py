@@ -35,14 +35,14 @@ def print_profile(
         click.echo(json_output.as_json(measured))
         return
     click.echo(
-        f"{safe(tree['name'])} on {measured.device}, {measured.pictures} pictures at once, "
+        f"{safe(tree['name'])} on {measured.device}, {measured.images} images at once, "
         f"training in {measured.precision}, once in {measured.frozen_precision}"
     )
     console.print(profile_table(tree, measured))
 
 
 def profile_table(tree: dict[str, Any], measured: Profile) -> Table:
-    """Milliseconds and memory for each picture, a row for each stage."""
+    """Milliseconds and memory for each image, a row for each stage."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage")
     for column in ("once", "forward", "through", "weights", "keeps"):
@@ -54,7 +54,7 @@ def profile_table(tree: dict[str, Any], measured: Profile) -> Table:
         rows[next(inside, "between")].append(does)
     for name, operations in rows.items():
         table.add_row(Text(safe(name)), *_figures(operations))
-    table.add_row("all, ms a picture", *_figures(measured.operations), style="bold")
+    table.add_row("all, ms an image", *_figures(measured.operations), style="bold")
     return table
 
 

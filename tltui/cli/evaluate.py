@@ -1,4 +1,4 @@
-"""``tltui evaluate``: the best checkpoint of a run on its own pictures once more, or on others."""
+"""``tltui evaluate``: the best checkpoint of a run on its own images once more, or on others."""
 
 from __future__ import annotations
 

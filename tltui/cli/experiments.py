@@ -68,7 +68,7 @@ def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json:
 def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
     """Where pretrained features separate your classes, and what to train: the head, some stages, or everything.
 
-    A linear probe after every stage, in one pass over the pictures; nothing is trained in the network, no run is made.
+    A linear probe after every stage, in one pass over the images; nothing is trained in the network, no run is made.
     With --model several times, networks are ranked by LogME.
 
     \b

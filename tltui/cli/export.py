@@ -44,20 +44,20 @@ def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_j
     compared = exported.comparison
     click.echo(
         safe(
-            f"loaded again and compared with {exported.checkpoint} on {compared.pictures}: largest difference "
+            f"loaded again and compared with {exported.checkpoint} on {compared.images}: largest difference "
             f"{compared.probability:.1e} in a probability, {compared.logits:.1e} of the largest logit"
         )
     )
 
 
-def predict_pictures(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
-    """Predict the classes of the pictures at ``paths``; returns the exit status. Raises InputError."""
+def predict_images(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
+    """Predict the classes of the images at ``paths``; returns the exit status. Raises InputError."""
     check_libraries()
-    from engine.export.predict import Predicted, pictures_at, predict
+    from engine.export.predict import Predicted, images_at, predict
 
-    files = pictures_at(_paths(paths))
+    files = images_at(_paths(paths))
     if not files:
-        raise InputError("there are no pictures in what was given; name files, or folders that hold some")
+        raise InputError("there are no images in what was given; name files, or folders that hold some")
     with working() as report:
         opened = _open(network, runs_dir, report)
         began = time.monotonic()
@@ -71,7 +71,7 @@ def predict_pictures(network: str, paths: Sequence[str], runs_dir: str | None, *
         click.echo(json_output.as_json(answers))
     read = sum(isinstance(answer, Predicted) for answer in answers)
     unreadable = f", {len(answers) - read:,} unreadable" if read < len(answers) else ""
-    click.echo(f"{read:,} pictures in {seconds:.1f} s, {read / seconds:,.1f} pictures/s{unreadable}", err=True)
+    click.echo(f"{read:,} images in {seconds:.1f} s, {read / seconds:,.1f} images/s{unreadable}", err=True)
     return 0 if read else 1
 
 

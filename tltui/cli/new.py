@@ -23,7 +23,7 @@ def new_config(data: str | None, model: str | None, recipe: str | None, folder: 
     if data is not None:
         path = Path(data).expanduser()
         if not path.exists():
-            raise InputError(f"{data}: there is no such folder or file; --data takes the one with your pictures")
+            raise InputError(f"{data}: there is no such folder or file; --data takes the one with your images")
         tables["data"] = {"source": "folder" if path.is_dir() else "csv", "path": _from(path, folder)}
     if model is not None:
         tables["model"] = {"name": model}

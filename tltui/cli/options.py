@@ -51,9 +51,9 @@ def app_options(function: Function) -> Function:
             help="Dots of the curves.",
         ),
         click.option(
-            "--pictures",
+            "--images",
             type=click.Choice(["kitty", "sixel", "blocks"]),
-            help="How pictures are drawn, where the terminal's name does not tell what it can.",
+            help="How images are drawn, where the terminal's name does not tell what it can.",
         ),
         click.option("--ascii", "ascii_only", is_flag=True, help="Plain ASCII instead of symbols and lines."),
         click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal, to select and copy text."),

@@ -103,7 +103,7 @@ class PlainProgress:
 
     def _data(self, event: p.DataReady) -> None:
         counts = ", ".join(f"{count:,} {split}" for split, count in event.counts.items())
-        self._line(f"data {sum(event.counts.values()):,} pictures of {len(event.classes)} classes: {counts}")
+        self._line(f"data {sum(event.counts.values()):,} images of {len(event.classes)} classes: {counts}")
         if event.skipped:
             first = event.skipped[0]
             self._line(f"skipped {len(event.skipped)} unreadable files, e.g. {first.path} ({first.reason})", "yellow")

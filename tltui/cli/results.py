@@ -13,13 +13,13 @@ from tltui.cli.options import json_option, run_argument, run_names, runs_dir_opt
 
 @click.command()
 @run_argument
-@click.option("--data", metavar="DIR", help="Other pictures: a folder for each class, or train/ val/ test/ with those.")
+@click.option("--data", metavar="DIR", help="Other images: a folder for each class, or train/ val/ test/ with those.")
 @click.option("--split", type=click.Choice(["val", "test"]), default=None, help="  [default: test where there is one]")
 @click.option("--device", default="auto", show_default=True, help="As train.device.")
 @json_option
 @runs_dir_option
 def evaluate(run: str, data: str | None, split: str | None, device: str, as_json: bool, runs_dir: str | None) -> None:
-    """Evaluate a run's best checkpoint once more, on its own pictures or on others.
+    """Evaluate a run's best checkpoint once more, on its own images or on others.
 
     \b
     Example:  tltui evaluate last --data ~/new-photos
@@ -64,7 +64,7 @@ def report(run: str, output: str | None, runs_dir: str | None) -> None:
 def export(run: str, format_name: str, output: Path | None, as_json: bool, runs_dir: str | None) -> None:
     """Write a run's network for others to load, with preprocessing, classes and a model card.
 
-    The file is loaded again and compared with the checkpoint on pictures of the run.
+    The file is loaded again and compared with the checkpoint on images of the run.
 
     \b
     Example:  tltui export last --format safetensors
@@ -83,7 +83,7 @@ def export(run: str, format_name: str, output: Path | None, as_json: bool, runs_
 @runs_dir_option
 @click.pass_context
 def predict(ctx: click.Context, network: str, paths: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None:
-    """Tell the classes of pictures. PATH is a picture, a folder of them, or "-" for a list of paths on standard input.
+    """Tell the classes of images. PATH is an image, a folder of them, or "-" for a list of paths on standard input.
 
     Exit status 1 where none of them can be read.
 
@@ -91,9 +91,9 @@ def predict(ctx: click.Context, network: str, paths: tuple[str, ...], as_json: b
     Example:  tltui predict last holiday/ --json
               find . -name '*.jpg' | tltui predict flowers-onnx -
     """
-    from tltui.cli.export import predict_pictures
+    from tltui.cli.export import predict_images
 
-    ctx.exit(predict_pictures(network, paths, runs_dir, as_json=as_json))
+    ctx.exit(predict_images(network, paths, runs_dir, as_json=as_json))
 
 
 COMMANDS = (evaluate, report, export, predict)

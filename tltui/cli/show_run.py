@@ -65,7 +65,7 @@ def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) 
         mouse=not appearance["no_mouse"],
         ascii_only=appearance["ascii_only"],
         marker=appearance["marker"],
-        pictures=appearance["pictures"],
+        images=appearance["images"],
         theme=appearance["theme"],
     )
     if run is not None and status != terminal.HUNG_UP:

@@ -95,7 +95,7 @@ def further_columns(comparison: Comparison) -> list[Column]:
         _of_runs(comparison, "training", lambda run: _duration(run.epoch_seconds)),
         _of_runs(comparison, "an epoch", lambda run: _duration(run.epoch_seconds, run.epoch)),
         _of_runs(comparison, "kept", lambda run: write.bytes(run.cached_bytes) if run.cached_bytes else ""),
-        _of_runs(comparison, "pictures", lambda run: f"{run.evaluated.count:,}" if run.evaluated else ""),
+        _of_runs(comparison, "images", lambda run: f"{run.evaluated.count:,}" if run.evaluated else ""),
         _of_runs(comparison, "on", lambda run: safe(run.device, 12), left=True),
     )
 

@@ -44,7 +44,7 @@ def compare(runs: Sequence[Told], tests: Tests) -> Comparison:
 def mcnemar_tests(runs: Sequence[Told], report: Report = quiet) -> Tests:
     """McNemar's test of each run against the best one that has predictions. Each one's are read once.
 
-    The best is chosen by validation accuracy: chosen by the pictures it is then tested on, it would look better than
+    The best is chosen by validation accuracy: chosen by the images it is then tested on, it would look better than
     it is.
     """
     untested: dict[int, str] = {}
@@ -60,7 +60,7 @@ def mcnemar_tests(runs: Sequence[Told], report: Report = quiet) -> Tests:
             if number == best or number in untested:
                 continue
             try:
-                if _pictures(told.config.data) != _pictures(runs[best - 1].config.data):
+                if _images(told.config.data) != _images(runs[best - 1].config.data):
                     raise NotComparable("was evaluated on other data")
                 discordant[number] = reference.discordant(read_answers(told.predictions))
             except NotComparable as reason:
@@ -92,8 +92,8 @@ def _by_validation(runs: Sequence[Told]) -> list[int]:
     return order
 
 
-def _pictures(data: DataConfig) -> tuple[str, str]:
-    """Where pictures come from: names like cat/1.jpg may be in any folder, and be others there."""
+def _images(data: DataConfig) -> tuple[str, str]:
+    """Where images come from: names like cat/1.jpg may be in any folder, and be others there."""
     return data.source, {"folder": data.path, "csv": data.path, "torchvision": data.name}.get(data.source, "")
 
 

@@ -9,7 +9,7 @@ from statistics import quantiles
 from tltui.compare.structs import ComparedRun, Comparison
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
-from tltui.plotting.plot import BAND, LINE, POINT, Curve, Label, Picture
+from tltui.plotting.plot import BAND, LINE, POINT, Chart, Curve, Label
 from tltui.plotting.text_rows import Row
 from tltui.text.glyphs import safe
 
@@ -90,9 +90,9 @@ def chart(
     curves += [_curve(OTHER, [(x, middle) for x, _, middle, _ in spread], columns)] if spread else []
     curves += [_curve(style, lines[number], columns) for number, style in reversed(shown.items())]
     ends = {number: (style, lines[number][-1]) for number, style in shown.items()}
-    picture = Picture(x, y, tuple(curves), labels=tuple(_numbers(ends, x, y, columns, rows)))
+    image = Chart(x, y, tuple(curves), labels=tuple(_numbers(ends, x, y, columns, rows)))
     title: Row = [(which, "title"), ("  log" if logarithmic else "", "axis")]
-    return [title, *plot.draw(picture, width, height - 1, marker)]
+    return [title, *plot.draw(image, width, height - 1, marker)]
 
 
 def _points(run: ComparedRun, which: str) -> Points:

@@ -102,7 +102,7 @@ def tests_in_words(comparison: Comparison) -> Iterator[str]:
         tests = f", corrected for {len(found.tests)} tests after Holm" if len(found.tests) > 1 else ""
         yield (
             f"p: McNemar's exact test against run {found.best}, the best in validation of those with predictions, on "
-            f"the same {found.count:,} pictures{tests}; better or worse where p < {LEVEL}, else no difference is shown."
+            f"the same {found.count:,} images{tests}; better or worse where p < {LEVEL}, else no difference is shown."
         )
     elif found.best is not None:
         yield f"No run can be tested against run {found.best}."

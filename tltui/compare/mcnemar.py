@@ -1,4 +1,4 @@
-"""McNemar's test: whether two classifiers that saw the same pictures differ in how often they are right."""
+"""McNemar's test: whether two classifiers that saw the same images differ in how often they are right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotComparable(Exception):
 
 
 class Answer(NamedTuple):
-    """A run's answer to one picture, as predictions.csv has it."""
+    """A run's answer to one image, as predictions.csv has it."""
 
     path: str
     true: str
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class Discordant(NamedTuple):
-    """Numbers of pictures that one run alone is right on: ``only_this`` run, ``only_other``, the one compared with."""
+    """Numbers of images that one run alone is right on: ``only_this`` run, ``only_other``, the one compared with."""
 
     only_this: int
     only_other: int
@@ -51,17 +51,17 @@ class Reference:
     """The answers that others are compared with."""
 
     def __init__(self, answers: Iterator[Answer]) -> None:
-        """Raises NotComparable where there are none, or two for one picture."""
+        """Raises NotComparable where there are none, or two for one image."""
         self._places: dict[str, int] = {}
         self._true: list[str] = []
         self._right = bytearray()
         for path, true, right in answers:
             if self._places.setdefault(path, len(self._true)) != len(self._true):
-                raise NotComparable("its predictions.csv names a picture twice")
+                raise NotComparable("its predictions.csv names an image twice")
             self._true.append(true)
             self._right.append(right)
         if not self._true:
-            raise NotComparable("its predictions.csv holds no picture")
+            raise NotComparable("its predictions.csv holds no image")
 
     def __len__(self) -> int:
         return len(self._true)
@@ -69,26 +69,26 @@ class Reference:
     def discordant(self, answers: Iterator[Answer]) -> Discordant:
         """Count where ``answers`` and these differ in being right.
 
-        Raises NotComparable unless they are about exactly the same pictures with the same true classes.
+        Raises NotComparable unless they are about exactly the same images with the same true classes.
         """
         seen = bytearray(len(self))
         only_this = only_other = 0
         for path, true, right in answers:
             at = self._places.get(path)
             if at is None or self._true[at] != true or seen[at]:
-                raise NotComparable("was not evaluated on the same pictures")
+                raise NotComparable("was not evaluated on the same images")
             seen[at] = 1
             only_this += right and not self._right[at]
             only_other += bool(self._right[at]) and not right
         if not all(seen):
-            raise NotComparable("was not evaluated on the same pictures")
+            raise NotComparable("was not evaluated on the same images")
         return Discordant(only_this, only_other)
 
 
 def p_value(discordant: Discordant) -> float:
-    """The exact two-sided test that both runs are right equally often, from the pictures on which they disagree.
+    """The exact two-sided test that both runs are right equally often, from the images on which they disagree.
 
-    Under the null hypothesis a discordant picture falls to either side with probability 1/2, so this is a binomial
+    Under the null hypothesis a discordant image falls to either side with probability 1/2, so this is a binomial
     test; 1 where they disagree on none. McNemar, Note on the sampling error of the difference between correlated
     proportions or percentages, Psychometrika 12 (1947).
     """

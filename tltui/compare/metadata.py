@@ -39,6 +39,6 @@ def _verdict(test: Test, best: int, count: int, *, several: bool) -> str:
     how = {"better": "better than", "worse": "worse than", "": "no difference shown from"}[verdict(test)]
     corrected = ", after Holm" if several else ""
     return (
-        f"McNemar: {how} {best} (p {p_text(test.p_holm)}{corrected}); of {count:,} pictures "
+        f"McNemar: {how} {best} (p {p_text(test.p_holm)}{corrected}); of {count:,} images "
         f"right alone on {test.only_this:,}, {best} alone on {test.only_best:,}"
     )

@@ -55,7 +55,7 @@ class EpochFigures(msgspec.Struct):
 class ComparedRun(msgspec.Struct):
     """A run as far as it goes; what it has not come to is null.
 
-    ``evaluated``: on its test pictures, or on validation pictures where it has no others. ``epoch_seconds``: the sum
+    ``evaluated``: on its test images, or on validation images where it has no others. ``epoch_seconds``: the sum
     over its epochs, of training and validation. ``seconds``: from the engine's start to its end, null for a run that
     was resumed, whose engines tell each its own. ``cached_bytes``: what is kept of frozen layers.
     """
@@ -84,7 +84,7 @@ class ComparedRun(msgspec.Struct):
 class Test(msgspec.Struct):
     """McNemar's exact test of a run against the best one.
 
-    ``only_this`` and ``only_best``: pictures that one of the two alone is right on. ``p_holm``: corrected for the
+    ``only_this`` and ``only_best``: images that one of the two alone is right on. ``p_holm``: corrected for the
     number of runs that are tested.
     """
 
@@ -103,7 +103,7 @@ class Untested(msgspec.Struct):
 
 
 class Tests(msgspec.Struct):
-    """All tests on the same ``count`` pictures against run ``best``, which has the highest validation accuracy of those
+    """All tests on the same ``count`` images against run ``best``, which has the highest validation accuracy of those
     with predictions (null: none has any)."""
 
     best: int | None

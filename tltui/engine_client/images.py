@@ -30,7 +30,7 @@ class Looking:
         self._turn = asyncio.Lock()
         self._asked = self._answered = 0
 
-    async def look(self, picture: str, size: tuple[int, int], label: str | None = None, layer: str = "") -> bytes:
+    async def look(self, image: str, size: tuple[int, int], label: str | None = None, layer: str = "") -> bytes:
         """A PNG of at most ``size`` pixels; see ``image_server.Ask``. Raises InputError with the engine's reason.
 
         A question that is cancelled before its turn is never computed. The answer to one that is cancelled while it is
@@ -40,7 +40,7 @@ class Looking:
             process = await self._started()
             await self._answer(process)
             self._asked += 1
-            ask = Ask(self._asked, picture, *size, label=label, layer=layer)
+            ask = Ask(self._asked, image, *size, label=label, layer=layer)
             answer = await self._answer(process, ask)
         assert answer is not None
         if answer.error:
@@ -79,7 +79,7 @@ class Looking:
                 return answer
         except (OSError, ValueError, msgspec.DecodeError):
             pass
-        raise InputError("the process that shows pictures is gone; `tltui doctor` shows what is installed")
+        raise InputError("the process that shows images is gone; `tltui doctor` shows what is installed")
 
     async def close(self) -> None:
         """End the process, whatever it does."""

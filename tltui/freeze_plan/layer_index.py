@@ -20,7 +20,7 @@ class Row:
     """A line of the layer tree: a layer, or a parameter that a layer with further layers holds itself.
 
     ``kind`` is the type, or like "3 × Bottleneck" for a sequence of equals; ``shape`` is that of the output for one
-    picture (of a parameter: its own), empty where it is unknown.
+    image (of a parameter: its own), empty where it is unknown.
     """
 
     path: str

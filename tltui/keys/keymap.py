@@ -29,7 +29,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "compare": ("Comparing runs", "app"),
     "sweep": ("A sweep", "app"),
     "sweep_form": ("Filling in a sweep", "app"),
-    "pictures": ("Pictures", "app"),
+    "images": ("Images", "app"),
     "experiment": ("An experiment", "app"),
     "help": ("This list", "app"),
     "manual": ("The manual", "app"),

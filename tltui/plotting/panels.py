@@ -1,4 +1,4 @@
-"""What is plotted of a run: each panel's curves, axes and legend, from its state to a Picture."""
+"""What is plotted of a run: each panel's curves, axes and legend, from its state to a Chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
 from tltui.plotting.eta import planned_steps, steps_per_epoch
 from tltui.plotting.phase_bands import Band
-from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Curve, Label, Picture
+from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Chart, Curve, Label
 from tltui.plotting.series_feed import Feed, T, smoothed
 from tltui.text.glyphs import safe
 
@@ -165,9 +165,9 @@ def window(state: RunState, view: View) -> tuple[float, float]:
     return 0.0, max(planned_steps(state), 1)
 
 
-def picture(
+def image(
     panel: Panel, history: History, view: View, width: int, height: int, *, x_labels: bool = True
-) -> Picture | None:
+) -> Chart | None:
     """What ``panel`` shows in ``width`` by ``height`` cells; None while there is nothing to show."""
     columns, rows = plot.columns(width), plot.rows(height, x_labels)
     left, right = window(history.state, view)
@@ -182,7 +182,7 @@ def picture(
     x = axes.steps(left, right, steps_per_epoch(history.state), max(2, columns // 10))
     settled = tuple(_settled(curve, y, rows) for curve in curves)
     marks = [mark for mark in marks if left < mark.step < right]
-    return Picture(
+    return Chart(
         x,
         y,
         settled,
@@ -264,7 +264,7 @@ def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axi
 
 
 def _settled(curve: Curve, y: Axis, rows: int) -> Curve:
-    """The curve in half dots of the plot: what moves less than one can see leaves the picture as it was."""
+    """The curve in half dots of the plot: what moves less than one can see leaves the image as it was."""
     unit = (y.high - y.low) / (8 * rows)
     return replace(curve, points=tuple((x, y.low + round((value - y.low) / unit) * unit) for x, value in curve.points))
 

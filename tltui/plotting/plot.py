@@ -48,7 +48,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Chart:
     """Everything that is drawn in one plot; two that are equal look the same."""
 
     x: Axis
@@ -77,22 +77,22 @@ def samples(look: str, marker: str) -> str:
     return "··" if look == SCATTER else _MARKERS[marker][look] * (2 if look == BAND else 1)
 
 
-def draw(picture: Picture, width: int, height: int, marker: str) -> list[list[Run]]:
-    """The picture as ``height`` rows of runs, each ``width`` characters."""
-    styles = list(dict.fromkeys(["phase", *(c.style for c in picture.curves), *(t.style for t in picture.labels)]))
+def draw(image: Chart, width: int, height: int, marker: str) -> list[list[Run]]:
+    """The image as ``height`` rows of runs, each ``width`` characters."""
+    styles = list(dict.fromkeys(["phase", *(c.style for c in image.curves), *(t.style for t in image.labels)]))
     codes = {style: _FIRST_CODE + at for at, style in enumerate(styles)}
-    height -= len(picture.bands) > 0
-    canvas = _canvas(picture, width, height, marker, codes)
+    height -= len(image.bands) > 0
+    canvas = _canvas(image, width, height, marker, codes)
     names = {str(code): style for style, code in codes.items()}
     drawn = [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
-    if not picture.bands:
+    if not image.bands:
         return drawn
-    plotted = rows(height, picture.x_labels)
-    where = picture.bands, picture.x, LABEL_WIDTH + 1, width
+    plotted = rows(height, image.x_labels)
+    where = image.bands, image.x, LABEL_WIDTH + 1, width
     return [name_line(*where, marker == "ascii"), *shaded(drawn[:plotted], *where), *drawn[plotted:]]
 
 
-def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
+def _canvas(image: Chart, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
     import plotext  # not needed before there is something to plot, and the first screen is to be there at once
 
     plotext.clear_figure()
@@ -101,24 +101,24 @@ def _canvas(picture: Picture, width: int, height: int, marker: str, codes: dict[
     plotext.theme("clear")
     plotext.xaxes(False, False)
     plotext.yaxes(True, False)
-    plotext.xlim(picture.x.low, picture.x.high)
-    plotext.ylim(picture.y.low, picture.y.high)
-    plotext.yticks([at for at, _ in picture.y.ticks], [label.rjust(LABEL_WIDTH) for _, label in picture.y.ticks])
-    x_ticks = picture.x.ticks if picture.x_labels else ()
+    plotext.xlim(image.x.low, image.x.high)
+    plotext.ylim(image.y.low, image.y.high)
+    plotext.yticks([at for at, _ in image.y.ticks], [label.rjust(LABEL_WIDTH) for _, label in image.y.ticks])
+    x_ticks = image.x.ticks if image.x_labels else ()
     plotext.xticks([at for at, _ in x_ticks], [label for _, label in x_ticks])
-    for at in picture.phases:
+    for at in image.phases:
         plotext.vline(at, color=codes["phase"])
     # plotext leaves its axes out of a figure without data
-    plotext.scatter([picture.x.low], [picture.y.low], marker=" ")
-    for curve in picture.curves:
+    plotext.scatter([image.x.low], [image.y.low], marker=" ")
+    for curve in image.curves:
         plot = plotext.plot if curve.look == LINE else plotext.scatter
         look = _MARKERS[marker][curve.look]
         plot([x for x, _ in curve.points], [y for _, y in curve.points], marker=look, color=codes[curve.style])
-    middle = (picture.x.low + picture.x.high) / 2
-    for text in picture.labels:
+    middle = (image.x.low + image.x.high) / 2
+    for text in image.labels:
         side = "left" if text.x <= middle else "right"
         words = "".join(character if cell_len(character) == 1 else "?" for character in text.text)
-        plotext.text(words, min(text.x, picture.x.high), text.y, color=codes[text.style], alignment=side)
+        plotext.text(words, min(text.x, image.x.high), text.y, color=codes[text.style], alignment=side)
     return plotext.build()
 
 

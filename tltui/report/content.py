@@ -17,14 +17,14 @@ from engine.runs.state import RunState
 from tltui.engine_client.images import Looking
 from tltui.plotting.panels import Mark, phases
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
-from tltui.runs.predictions import Pictured, mistakes
+from tltui.runs.predictions import PredictedImage, mistakes
 from tltui.tables.confusion import worst_pairs
 from tltui.tables.evaluation import frozen_line, more_figures
 from tltui.text.numbers import number
 
 _MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
 _MOST_PAIRS = 30
-_MOST_PICTURES = 24
+_MOST_IMAGES = 24
 _MOST_POINTS = 1000
 _THUMBNAIL = (160, 160)  # pixels
 
@@ -55,7 +55,7 @@ def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str)
     facts.append(("data", config.data.path or config.data.name or config.data.source))
     if state.data:
         counts = ", ".join(f"{count:,} {name}" for name, count in state.data.counts.items())
-        facts.append(("pictures", f"{counts}; {len(state.data.skipped)} skipped; {len(state.data.classes)} classes"))
+        facts.append(("images", f"{counts}; {len(state.data.skipped)} skipped; {len(state.data.classes)} classes"))
     if state.started:
         began = datetime.datetime.fromtimestamp(state.started.time).astimezone()
         facts.append(("began", began.isoformat(" ", "seconds")))
@@ -76,11 +76,11 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     low, high = evaluated.accuracy_interval
     yield Heading(f"{evaluated.split} accuracy {evaluated.accuracy:.1%}")
     yield Paragraph(
-        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} pictures, balanced accuracy "
+        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, balanced accuracy "
         f"{evaluated.balanced_accuracy:.1%}, macro F1 {evaluated.macro_f1:.3f}, {', '.join(more_figures(evaluated))}."
     )
     yield Table(
-        ("class", "precision", "recall", "F1", "ROC-AUC", "pictures"),
+        ("class", "precision", "recall", "F1", "ROC-AUC", "images"),
         [
             (
                 of.label,
@@ -97,7 +97,7 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     if len(classes) > _MOST_CLASSES:
         yield Paragraph("The most frequent confusions:")
         pairs = worst_pairs(evaluated, _MOST_PAIRS)
-        yield Table(("true", "predicted", "pictures"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
+        yield Table(("true", "predicted", "images"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
         return
     rows, shades = [], []
     for at, row in enumerate(evaluated.confusion):
@@ -159,7 +159,7 @@ def _freezing(state: RunState) -> Iterator[Part]:
         yield Paragraph("How alike the features of each stage are to the pretrained ones (linear CKA, 1: the same):")
         yield Table(("stage", "CKA"), [(name, f"{value:.3f}") for name, value in last.cka.items()])
         if last.agreement is not None:
-            kept = f"{last.agreement:.1%} of {last.pictures:,} validation pictures"
+            kept = f"{last.agreement:.1%} of {last.images:,} validation images"
             yield Paragraph(f"The original classifier still gives its first answer on {kept}.")
 
 
@@ -171,22 +171,22 @@ def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
     found = mistakes(folder.predictions, state.data.classes if state.data else [])
     if found:
         yield Heading("Mistakes, the surest first")
-        yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_PICTURES])))
+        yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_IMAGES])))
 
 
-async def _thumbnails(folder: RunFolder, found: list[Pictured]) -> list[Thumbnail]:
+async def _thumbnails(folder: RunFolder, found: list[PredictedImage]) -> list[Thumbnail]:
     looking = Looking(folder.path)
-    pictures = []
+    images = []
     try:
         for one in found:
             caption = f"{one.path}: {one.true}, taken for {one.predicted}, {one.probability:.1%} sure"
             try:
-                pictures.append(Thumbnail(await looking.look(one.path, _THUMBNAIL), caption))
+                images.append(Thumbnail(await looking.look(one.path, _THUMBNAIL), caption))
             except InputError as error:
-                pictures.append(Thumbnail(b"", f"{caption} ({error})"))
+                images.append(Thumbnail(b"", f"{caption} ({error})"))
     finally:
         await looking.close()
-    return pictures
+    return images
 
 
 def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator[Part]:

@@ -53,9 +53,9 @@ def _part(part: Part, *, first: bool) -> str:
             return _table(part)
         case Chart():
             return _chart(part)
-        case Thumbnails(pictures):
+        case Thumbnails(images):
             return "".join(
-                f"<figure>{_image(one.png)}<figcaption>{_text(one.caption)}</figcaption></figure>" for one in pictures
+                f"<figure>{_image(one.png)}<figcaption>{_text(one.caption)}</figcaption></figure>" for one in images
             )
 
 

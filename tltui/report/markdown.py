@@ -1,4 +1,4 @@
-"""A report as one Markdown file; pictures stand in it as data."""
+"""A report as one Markdown file; images stand in it as data."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _part(part: Part, *, first: bool) -> str:
             return "\n".join([*head, *(f"| {' | '.join(inline(cell) for cell in row)} |" for row in rows)]) + "\n"
         case Chart():  # the table beside it has the figures
             return ""
-        case Thumbnails(pictures):
-            return "\n".join(f"{_image(one.png)}\n{inline(one.caption)}\n" for one in pictures)
+        case Thumbnails(images):
+            return "\n".join(f"{_image(one.png)}\n{inline(one.caption)}\n" for one in images)
 
 
 def _image(png: bytes) -> str:

@@ -55,7 +55,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture as PNG, with what is to be said of it."""
+    """An image as PNG, with what is to be said of it."""
 
     png: bytes
     caption: str
@@ -63,9 +63,9 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Pictures side by side."""
+    """Images side by side."""
 
-    pictures: Sequence[Thumbnail]
+    images: Sequence[Thumbnail]
 
 
 Part = Heading | Paragraph | Code | Table | Chart | Thumbnails

@@ -1,4 +1,4 @@
-"""Which pictures were taken for what: read from a run's predictions.csv and splits.csv."""
+"""Which images were taken for what: read from a run's predictions.csv and splits.csv."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from engine.files.safe_open import open_regular
 MOST = 1000
 
 
-class Pictured(NamedTuple):
-    """One picture: its name, its class, and what it was taken for with which probability ("" and 0: not known)."""
+class PredictedImage(NamedTuple):
+    """One image: its name, its class, and what it was taken for with which probability ("" and 0: not known)."""
 
     path: str
     true: str
@@ -26,28 +26,30 @@ class Pictured(NamedTuple):
     probability: float
 
 
-def pictures_of(table: Path, true: str, predicted: str) -> list[Pictured]:
-    """The pictures of class ``true`` that were taken for ``predicted``, the surest first; none without a table."""
+def images_of(table: Path, true: str, predicted: str) -> list[PredictedImage]:
+    """The images of class ``true`` that were taken for ``predicted``, the surest first; none without a table."""
     found = (one for one in _predictions(table, [true, predicted]) if (one.true, one.predicted) == (true, predicted))
     return heapq.nlargest(MOST, found, key=lambda one: one.probability)
 
 
-def mistakes(table: Path, classes: list[str]) -> list[Pictured]:
-    """The pictures that were taken for another class, the surest first; none without a table."""
+def mistakes(table: Path, classes: list[str]) -> list[PredictedImage]:
+    """The images that were taken for another class, the surest first; none without a table."""
     found = (one for one in _predictions(table, classes) if one.true != one.predicted)
     return heapq.nlargest(MOST, found, key=lambda one: one.probability)
 
 
-def pictures_in(splits: Path, label: str) -> list[Pictured]:
-    """The first pictures of a class, whatever they are for; ``splits``: the run's splits.csv."""
+def images_in(splits: Path, label: str) -> list[PredictedImage]:
+    """The first images of a class, whatever they are for; ``splits``: the run's splits.csv."""
     for written in dict.fromkeys([text_cell(label), label]):  # as version 0.1.0 wrote some
         rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
-        if found := [Pictured(path, label, "", 0.0) for path, _ in islice((r for r in rows if r[1] == written), MOST)]:
+        if found := [
+            PredictedImage(path, label, "", 0.0) for path, _ in islice((r for r in rows if r[1] == written), MOST)
+        ]:
             return found
     return []
 
 
-def _predictions(table: Path, classes: Sequence[str]) -> Iterator[Pictured]:
+def _predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage]:
     """The rows of a predictions.csv about these classes alone."""
     names: dict[str, str] = {}
     for heading, (path, true, predicted), rest in _rows(table, PREDICTION_COLUMNS):
@@ -55,7 +57,7 @@ def _predictions(table: Path, classes: Sequence[str]) -> Iterator[Pictured]:
         if true in names and predicted in names:
             # That of the predicted class is the highest, whatever its column is called.
             probability = max(map(_number, rest), default=0.0)
-            yield Pictured(path, names[true], names[predicted], probability)
+            yield PredictedImage(path, names[true], names[predicted], probability)
 
 
 def _cell(name: str, heading: Sequence[str]) -> str:

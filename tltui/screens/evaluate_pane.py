@@ -28,7 +28,7 @@ _COLUMNS: dict[str, Callable[[ClassMetrics], Any]] = {
     "recall": lambda of: of.recall,
     "f1": lambda of: of.f1,
     "auc": lambda of: -1.0 if of.roc_auc is None else of.roc_auc,
-    "pictures": lambda of: of.support,
+    "images": lambda of: of.support,
 }
 
 
@@ -60,7 +60,7 @@ class EvaluatePane(Vertical, can_focus=True):
 
     @dataclass
     class MistakesWanted(Message):
-        """The pictures that were taken for another class are wanted; ``classes`` are the run's."""
+        """The images that were taken for another class are wanted; ``classes`` are the run's."""
 
         classes: list[str]
 
@@ -159,7 +159,7 @@ class EvaluatePane(Vertical, can_focus=True):
         self.call_after_refresh(self.focus_matrix)
 
     def action_mistakes(self) -> None:
-        """Have the mistakes shown, picture by picture."""
+        """Have the mistakes shown, image by image."""
         if self._shown is not None:
             self.post_message(self.MistakesWanted(self._shown.classes))
 
@@ -184,7 +184,7 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
             f"  95% interval {low:.1%} to {high:.1%}",
         ),
         Content(
-            f"{evaluated.count:,} pictures{dot}balanced {evaluated.balanced_accuracy:.1%}{dot}"
+            f"{evaluated.count:,} images{dot}balanced {evaluated.balanced_accuracy:.1%}{dot}"
             f"macro f1 {evaluated.macro_f1:.1%}{weighted}{compared}"
         ),
         Content(dot.join(_more(evaluated))),

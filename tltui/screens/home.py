@@ -43,7 +43,7 @@ class Home(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open this run", id="home.open"),
-        Binding("n", "new", "new run: choose a folder of pictures", id="home.new"),
+        Binding("n", "new", "new run: choose a folder of images", id="home.new"),
         Binding("m", "new_empty", "new run: all settings by hand", id="home.new_empty"),
         Binding("t", "demo", "try the demo: handwritten digits, no download", id="home.demo"),
         Binding("y", "copy", "a new run with the settings of this one", id="home.copy"),
@@ -72,7 +72,7 @@ class Home(Screen[None]):
         self._problem = Static(id="problem", markup=False)
         self._ways = OptionList(
             Option(Content("try the demo: handwritten digits, nothing to download"), id="demo"),
-            Option(Content("choose a folder of pictures: one subfolder a class"), id="new"),
+            Option(Content("choose a folder of images: one subfolder a class"), id="new"),
             id="ways",
             compact=True,
         )
@@ -135,7 +135,7 @@ class Home(Screen[None]):
 
     @work
     async def action_new(self) -> None:
-        """A draft for a folder of pictures."""
+        """A draft for a folder of images."""
         path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs))
         if path is not None:
             tables = defaults()
@@ -268,6 +268,6 @@ class Home(Screen[None]):
 
 _GREETING = Content.assemble(
     ("Transfer learning in the terminal", "bold $text-primary"),
-    "\n\nTake a network that has learned from a million pictures, see its layers,\n"
+    "\n\nTake a network that has learned from a million images, see its layers,\n"
     "choose which of them learn from yours, and watch it happen.\n",
 )

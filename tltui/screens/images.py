@@ -1,4 +1,4 @@
-"""Pictures of a run to look through: what they were taken for, and where the network looked."""
+"""Images of a run to look through: what they were taken for, and where the network looked."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from textual.widgets.option_list import Option
 
 from engine.errors import InputError
 from tltui.engine_client.images import Looking
-from tltui.runs.predictions import Pictured
+from tltui.runs.predictions import PredictedImage
 from tltui.text.glyphs import Glyphs, safe
-from tltui.widgets.image_view import Kind, PictureView
+from tltui.widgets.image_view import ImageView, Kind
 
 
-class Pictures(ModalScreen[None]):
-    """A list beside the picture that the cursor is on; under it what is known of it."""
+class ImageBrowser(ModalScreen[None]):
+    """A list beside the image that the cursor is on; under it what is known of it."""
 
     manual_topic = "evaluation"
 
     CSS_PATH = "../widgets/dialogs.tcss"
     DEFAULT_CSS = """
-    Pictures #names { width: 2fr; height: 1fr; margin: 0 1 0 0; }
-    Pictures #side { width: 3fr; height: 1fr; }
-    Pictures #facts { height: auto; margin: 0 0 1 0; }
-    Pictures PictureView { height: 1fr; }
+    Images #names { width: 2fr; height: 1fr; margin: 0 1 0 0; }
+    Images #side { width: 3fr; height: 1fr; }
+    Images #facts { height: auto; margin: 0 0 1 0; }
+    Images ImageView { height: 1fr; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "close", id="pictures.close"),
-        Binding("g", "heat", "where the network looked", id="pictures.heat"),
+        Binding("escape", "close", "close", id="images.close"),
+        Binding("g", "heat", "where the network looked", id="images.heat"),
     ]
 
     def __init__(
         self,
         title: str,
-        pictures: Sequence[Pictured],
+        images: Sequence[PredictedImage],
         looking: Looking,
         layer: str,
         glyphs: Glyphs,
         kind: Kind | None = None,
     ) -> None:
-        """``layer``: whose activations the heat map shows; "": the last one that has places in the picture. ``kind``:
-        as ``PictureView`` takes it.
+        """``layer``: whose activations the heat map shows; "": the last one that has places in the image. ``kind``:
+        as ``ImageView`` takes it.
         """
         super().__init__()
         self._title = title
-        self._pictures = pictures
+        self._images = images
         self._looking = looking
         self._layer = layer
         self._glyphs = glyphs
         self._heat = False
-        self._view = PictureView(kind)
+        self._view = ImageView(kind)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -large") as dialog:
             dialog.border_title = Content(self._title)
             with Horizontal():
-                names = (safe(one.path) for one in self._pictures)
+                names = (safe(one.path) for one in self._images)
                 yield OptionList(*(Option(Content(name)) for name in names), compact=True, id="names")
                 with Vertical(id="side"):
                     yield self._view
@@ -72,9 +72,9 @@ class Pictures(ModalScreen[None]):
             yield Static("g where the network looked  esc close", classes="keys")
 
     @property
-    def _chosen(self) -> Pictured | None:
+    def _chosen(self) -> PredictedImage | None:
         at = self.query_one("#names", OptionList).highlighted
-        return self._pictures[at] if at is not None else None
+        return self._images[at] if at is not None else None
 
     @on(OptionList.OptionHighlighted)
     def _moved(self, event: OptionList.OptionHighlighted) -> None:
@@ -85,7 +85,7 @@ class Pictures(ModalScreen[None]):
         self.call_after_refresh(self._look)
 
     def action_heat(self) -> None:
-        """Lay over the picture what speaks for the class that it was taken for; or take it away."""
+        """Lay over the image what speaks for the class that it was taken for; or take it away."""
         self._heat = not self._heat
         self._look()
 
@@ -107,7 +107,7 @@ class Pictures(ModalScreen[None]):
         else:
             self._view.show(png)
 
-    def _facts(self, one: Pictured) -> list[str]:
+    def _facts(self, one: PredictedImage) -> list[str]:
         true, predicted = safe(one.true, 40), safe(one.predicted, 40)
         if not predicted:
             found = [true]

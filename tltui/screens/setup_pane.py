@@ -24,7 +24,7 @@ from tltui.settings.draft import default, to_text
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
-from tltui.widgets.image_folder import PictureFolder, look_into
+from tltui.widgets.image_folder import ImageFolder, look_into
 from tltui.widgets.model_picker import ModelPicker
 
 ASSUMED_CLASSES = 10
@@ -65,7 +65,7 @@ class SetupPane(Vertical):
         super().__init__(id="setup")
         self.form = ConfigForm(tables, mode=mode, glyphs=glyphs)
         self.classes_found: int | None = None
-        self.pictures_found: dict[str, int] | None = None
+        self.images_found: dict[str, int] | None = None
         self._queries = queries
         self._glyphs = glyphs
 
@@ -223,7 +223,7 @@ class SetupPane(Vertical):
         draft = self.form.draft
         digits = draft["data.source"] == "digits"
         self.classes_found = 10 if digits else None
-        self.pictures_found = {"": _DIGITS} if digits else None
+        self.images_found = {"": _DIGITS} if digits else None
         if draft["data.source"] == "folder" and draft["data.path"]:
             self._count_classes(Path(draft["data.path"]).expanduser())
         else:
@@ -233,14 +233,14 @@ class SetupPane(Vertical):
     def _count_classes(self, path: Path) -> None:
         worker = get_current_worker()
         try:
-            found: PictureFolder | None = look_into(path, lambda: worker.is_cancelled)
+            found: ImageFolder | None = look_into(path, lambda: worker.is_cancelled)
         except InputError:  # said by the picker, and by the engine when it runs
             found = None
         if not worker.is_cancelled:
             self.app.call_from_thread(self._classes_counted, found)
 
-    def _classes_counted(self, found: PictureFolder | None) -> None:
+    def _classes_counted(self, found: ImageFolder | None) -> None:
         self.classes_found = len(found.counts) if found else None
-        self.pictures_found = found.split_counts if found else None
+        self.images_found = found.split_counts if found else None
         self._tree_changed()
         self.post_message(self.CountsMatter())

@@ -32,7 +32,7 @@ from tltui.screens.messages import DraftWanted, RunWanted, SettingsWanted, Sweep
 from tltui.screens.notify_errors import refusals_told
 from tltui.screens.panes import Panes
 from tltui.screens.run_binding import RULES, RunView, title_of
-from tltui.screens.run_images import RunPictures
+from tltui.screens.run_images import RunImages
 from tltui.screens.setup_pane import ASSUMED_CLASSES, SetupPane
 from tltui.screens.train_pane import TrainPane
 from tltui.text.glyphs import Glyphs
@@ -84,7 +84,7 @@ class Workbench(Screen[None]):
         Binding("f4", "show_tab('train')", "show the curves", id="workbench.train"),
         Binding("f5", "show_tab('evaluate')", "show the evaluation", id="workbench.evaluate"),
         Binding("exclamation_mark", "advice", "do what helps against what stands out", id="workbench.advice"),
-        Binding("b", "browse", "look through the pictures of a class", id="workbench.browse"),
+        Binding("b", "browse", "look through the images of a class", id="workbench.browse"),
         Binding("right_square_bracket", "next_tab(1)", "next tab", id="workbench.next_tab"),
         Binding("left_square_bracket", "next_tab(-1)", "previous tab", id="workbench.previous_tab"),
         Binding("tab", "next", "next field or pane", id="workbench.next", show=False),
@@ -97,15 +97,15 @@ class Workbench(Screen[None]):
         queries: EngineQueries,
         glyphs: Glyphs,
         marker: str,
-        pictures: Kind | None,
+        images: Kind | None,
     ) -> None:
-        """``marker``: as ``Curves`` takes it, ``pictures`` as ``PictureView``."""
+        """``marker``: as ``Curves`` takes it, ``images`` as ``ImageView``."""
         super().__init__()
-        self._kind_of_pictures: Kind | None = pictures
+        self._kind_of_images: Kind | None = images
         self.following = following
         self._view: RunView | None = None
         self._slice_is_due = False
-        self._pictures: RunPictures | None = None
+        self._images: RunImages | None = None
         self._advice: Advice | None = None
         self._queries = queries
         self._profile: tuple[ProfileOf, Profile] | None = None
@@ -207,11 +207,11 @@ class Workbench(Screen[None]):
     @work(thread=True, exclusive=True, group="reckon", exit_on_error=False)
     def _reckon(self, profile: Profile) -> None:
         worker, editor, state = get_current_worker(), self._layers.editor, self.following and self.following.state
-        found = self._setup.pictures_found
+        found = self._setup.images_found
         try:
             config = self._setup.form.config()
-            pictures = state.data.counts if state and state.data else found and expected_splits(found, config.data)
-            cost = estimate(profile, editor.model, config, pictures) if editor and pictures else None
+            images = state.data.counts if state and state.data else found and expected_splits(found, config.data)
+            cost = estimate(profile, editor.model, config, images) if editor and images else None
         except InputError:  # a draft that can't be run yet costs nothing yet
             cost = None
         if not worker.is_cancelled:
@@ -242,9 +242,7 @@ class Workbench(Screen[None]):
         self.following = following
         self.workers.cancel_group(self, "profile")  # measuring would take from training
         self._progress.display = True
-        self._pictures = RunPictures(
-            self, following, lambda: self._layers.cursor_path, self._glyphs, self._kind_of_pictures
-        )
+        self._images = RunImages(self, following, lambda: self._layers.cursor_path, self._glyphs, self._kind_of_images)
         self._follow_log()
         self._panes.switch_to("train")
         self._look()
@@ -271,23 +269,23 @@ class Workbench(Screen[None]):
             self._view.send(event.key, event.value)
 
     @on(Confusion.CellChosen)
-    def _pictures_wanted(self, event: Confusion.CellChosen) -> None:
-        if self._pictures is not None:
-            self._pictures.of_cell(event.true, event.predicted)
+    def _images_wanted(self, event: Confusion.CellChosen) -> None:
+        if self._images is not None:
+            self._images.of_cell(event.true, event.predicted)
 
     @on(EvaluatePane.MistakesWanted)
     def _mistakes_wanted(self, event: EvaluatePane.MistakesWanted) -> None:
-        if self._pictures is not None:
-            self._pictures.mistakes(event.classes)
+        if self._images is not None:
+            self._images.mistakes(event.classes)
 
     def action_browse(self) -> None:
-        """Look through the pictures of a class."""
-        if self._pictures is not None:
-            self._pictures.browse()
+        """Look through the images of a class."""
+        if self._images is not None:
+            self._images.browse()
 
     async def on_unmount(self) -> None:
-        if self._pictures is not None:
-            await self._pictures.close()
+        if self._images is not None:
+            await self._images.close()
 
     def _look(self) -> None:
         if self.following is None or self._view is None or self._slice_is_due or self.app.screen is not self:

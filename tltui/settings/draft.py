@@ -36,7 +36,7 @@ MATTERS: dict[str, When] = {
 }
 
 # Against this config one setting is judged alone: whatever its value, no rule about two settings speaks up.
-_NEUTRAL = RunConfig(data=DataConfig(source="digits", path="pictures", name="Flowers102"))
+_NEUTRAL = RunConfig(data=DataConfig(source="digits", path="images", name="Flowers102"))
 
 
 class SettingsDraft:

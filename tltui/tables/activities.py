@@ -5,7 +5,7 @@ from __future__ import annotations
 ACTIVITIES = {
     "precision": "timing bf16 against fp32",
     "download": "downloading weights",
-    "data": "reading pictures",
+    "data": "reading images",
     "catch_up": "computing again what was told before",
     "validate": "validating",
     "evaluate": "evaluating",
@@ -15,6 +15,6 @@ ACTIVITIES = {
     "runs": "reading runs",
     "predict": "predicting",
     "lr_find": "trying learning rates",
-    "features": "looking at pictures",
+    "features": "looking at images",
     "probe": "fitting probes",
 }

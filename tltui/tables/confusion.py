@@ -10,7 +10,7 @@ PAIRS = 200
 
 
 def worst_pairs(evaluated: Evaluated, most: int = PAIRS) -> list[tuple[int, int, int]]:
-    """The most frequent confusions as (pictures, true class, predicted class), the worst first."""
+    """The most frequent confusions as (images, true class, predicted class), the worst first."""
     found = (
         (count, true, predicted)
         for true, row in enumerate(evaluated.confusion)

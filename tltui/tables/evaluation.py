@@ -42,14 +42,14 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     line = Text.assemble(
         (f"{safe(evaluated.split, 20)} accuracy {evaluated.accuracy:.1%}", "bold"),
         f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
-        f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} pictures",
+        f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} images",
     )
     parts: list[RenderableType] = [line, Text("  ".join(more_figures(evaluated)))]
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
             name = safe(baseline.name)
-            parts.append(Text(f"{name} reaches {baseline.accuracy:.1%} on the same pictures: {difference:+.1f} points"))
+            parts.append(Text(f"{name} reaches {baseline.accuracy:.1%} on the same images: {difference:+.1f} points"))
     parts.append(_class_table(evaluated))
     if len(evaluated.classes) <= _MOST_CLASSES:
         parts.append(_confusion_table(evaluated))
@@ -65,7 +65,7 @@ def more_figures(evaluated: Evaluated) -> list[str]:
 
 
 def _class_table(evaluated: Evaluated) -> Table:
-    table = _table("class", "precision", "recall", "F1", "pictures")
+    table = _table("class", "precision", "recall", "F1", "images")
     for row in evaluated.per_class:
         figures = (f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
         table.add_row(Text(safe(row.label, 32)), *figures)

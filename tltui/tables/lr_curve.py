@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried
 from tltui.plotting import axes, plot
-from tltui.plotting.plot import BEST, LINE, POINT, Label, Picture
+from tltui.plotting.plot import BEST, LINE, POINT, Chart, Label
 from tltui.plotting.text_rows import GAP, Row, beside
 
 Points = Sequence[tuple[float, float]]
@@ -100,8 +100,8 @@ def _chart(points: Points, marks: Mapping[str, float], taken: float | None, widt
     on_it = [plot.Curve(look, style, ((math.log10(rate), _at(points, rate)),)) for rate, style, look in places]
     at = [math.log10(taken)] if taken else []
     labels = [Label(f" {taken:g}", "best", place, y.high) for place in at]
-    picture = Picture(x, y, (curve, *on_it), phases=tuple(at), labels=tuple(labels))
-    return plot.draw(picture, width, layout.chart, layout.marker)
+    image = Chart(x, y, (curve, *on_it), phases=tuple(at), labels=tuple(labels))
+    return plot.draw(image, width, layout.chart, layout.marker)
 
 
 def _at(points: Points, rate: float) -> float:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.experiments.linear_probe.results import Backbone, Pictures, Probed, Recommendation, Stage
+from engine.experiments.linear_probe.results import Backbone, ImageCounts, Probed, Recommendation, Stage
 from tltui.plotting.text_rows import Row
 from tltui.text.glyphs import Glyphs, safe
 from tltui.text.numbers import number
@@ -36,7 +36,7 @@ class Layout:
 
 def probed_page(probed: Probed, layout: Layout) -> list[Row]:
     """All that was found, without the settings."""
-    rows = _wrapped(_seen(probed.pictures), layout, "note")
+    rows = _wrapped(_seen(probed.images), layout, "note")
     for backbone in probed.backbones:
         rows += [[], *_chart(backbone, layout)]
     if len(probed.backbones) > 1:
@@ -49,11 +49,11 @@ def intention(layout: Layout) -> list[Row]:
     return _wrapped(_INTENTION, layout, "note")
 
 
-def _seen(pictures: Pictures) -> str:
+def _seen(images: ImageCounts) -> str:
     return (
-        f"Linear probes, fitted on {pictures.used_train:,} of {pictures.train:,} training pictures and scored on "
-        f"{pictures.used_val:,} of {pictures.val:,} validation pictures of {pictures.classes:,} classes; the standard "
-        f"error of a share is at most {0.5 / math.sqrt(pictures.used_val):.1%}."
+        f"Linear probes, fitted on {images.used_train:,} of {images.train:,} training images and scored on "
+        f"{images.used_val:,} of {images.val:,} validation images of {images.classes:,} classes; the standard "
+        f"error of a share is at most {0.5 / math.sqrt(images.used_val):.1%}."
     )
 
 

@@ -41,7 +41,7 @@ def columns(names: Sequence[str], width: int) -> dict[str, Column]:
     found["time"] = Column("time", _time, right=True)
     if wide:
         found["speed"] = Column(
-            "pictures/s", lambda one: number(one.images_per_second) if one.images_per_second else "", right=True
+            "images/s", lambda one: number(one.images_per_second) if one.images_per_second else "", right=True
         )
         found["memory"] = Column("memory", lambda one: bytes(one.memory) if one.memory else "", right=True)
     found["run"] = Column("run", lambda one: safe(Path(one.run).name.partition("-")[0], 8), narrowest=len("3fa2"))

@@ -32,7 +32,7 @@ LIST_WIDTH = 40
 
 
 class PairList(OptionList):
-    """The worst pairs; choosing one lists its pictures."""
+    """The worst pairs; choosing one lists its images."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "cursor_up", "up", id="pairs.up", show=False),
@@ -41,7 +41,7 @@ class PairList(OptionList):
         Binding("pagedown", "page_down", "page down", id="pairs.page_down", show=False),
         Binding("home", "first", "first", id="pairs.first", show=False),
         Binding("end", "last", "last", id="pairs.last", show=False),
-        Binding("enter", "select", "list these pictures", id="pairs.choose"),
+        Binding("enter", "select", "list these images", id="pairs.choose"),
     ]
 
 
@@ -78,7 +78,7 @@ class Confusion(Container):
 
     @dataclass
     class CellChosen(Message):
-        """The pictures of class ``true`` that were taken for ``predicted`` are wanted; both are class labels."""
+        """The images of class ``true`` that were taken for ``predicted`` are wanted; both are class labels."""
 
         true: str
         predicted: str

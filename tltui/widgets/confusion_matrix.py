@@ -23,7 +23,7 @@ NUMBERED = 30
 SHADE_WIDTH = 2
 WIDEST_CELL = 12
 WIDEST_LABEL = 24
-# A cell is shaded by its share of the pictures of its true class, from the first of these on.
+# A cell is shaded by its share of the images of its true class, from the first of these on.
 LEVELS = (0.0, 0.1, 0.25, 0.5)
 
 
@@ -75,7 +75,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         Binding("pagedown", "page(1)", "page down", id="confusion.page_down", show=False),
         Binding("home", "edge(-1)", "first column", id="confusion.home", show=False),
         Binding("end", "edge(1)", "last column", id="confusion.end", show=False),
-        Binding("enter", "choose", "list these pictures", id="confusion.choose"),
+        Binding("enter", "choose", "list these images", id="confusion.choose"),
     ]
 
     @dataclass
@@ -123,7 +123,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         self.post_message(self.Moved(self.true, self.predicted))
 
     def toggle_shares(self) -> None:
-        """Counts, or shares of the true class's pictures."""
+        """Counts, or shares of the true class's images."""
         self.as_shares = not self.as_shares
         self._measure()
 

@@ -16,9 +16,9 @@ from textual.widget import Widget
 
 from engine.runs.state import RunState
 from tltui.plotting import plot
-from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, picture
+from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, image
 from tltui.plotting.phase_bands import SHADED
-from tltui.plotting.plot import Picture
+from tltui.plotting.plot import Chart
 from tltui.plotting.summary import summary
 from tltui.plotting.text_rows import GAP, Row, beside, changes, fitted, width_of
 from tltui.text.glyphs import UNICODE, Glyphs
@@ -36,7 +36,7 @@ WIDE = 130
 class _Drawn:
     """What a panel showed last, to draw again only what changed."""
 
-    picture: Picture
+    image: Chart
     size: tuple[int, int]
     rows: list[Row]
 
@@ -219,11 +219,11 @@ class Curves(Widget, can_focus=True):
 
     def _panel(self, panel: Panel, width: int, height: int, x_labels: bool) -> list[Row]:
         assert self._history is not None
-        shown = picture(panel, self._history, self.view, width, height - 1, x_labels=x_labels)
+        shown = image(panel, self._history, self.view, width, height - 1, x_labels=x_labels)
         if shown is None:
             return [self._title(panel, width), *_centred("after the first epoch", width, height - 1)]
         before = self._drawn.get(panel.name)
-        if before is None or before.picture != shown or before.size != (width, height):
+        if before is None or before.image != shown or before.size != (width, height):
             rows = plot.draw(shown, width, height - 1, self._marker)
             self._drawn[panel.name] = before = _Drawn(shown, (width, height), rows)
         return [self._title(panel, width), *before.rows]

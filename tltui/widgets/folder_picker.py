@@ -1,4 +1,4 @@
-"""The dialog that chooses a folder of pictures, and shows beforehand which classes it holds."""
+"""The dialog that chooses a folder of images, and shows beforehand which classes it holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textual.worker import get_current_worker
 from engine.data.folder_source import subfolders
 from engine.errors import InputError
 from tltui.text.glyphs import UNICODE, Glyphs, safe
-from tltui.widgets.image_folder import PictureFolder, look_into
+from tltui.widgets.image_folder import ImageFolder, look_into
 from tltui.widgets.path_input import PathInput
 
 _LIKE, _IMBALANCED = 1.5, 5
@@ -41,7 +41,7 @@ class FolderPicker(ModalScreen[Path | None]):
     def __init__(self, start: Path, glyphs: Glyphs = UNICODE) -> None:
         super().__init__()
         self._glyphs = glyphs
-        self._found: PictureFolder | None = None
+        self._found: ImageFolder | None = None
         self._counting = False
         self._input = PathInput(_as_typed(start), "path of the folder", folders_only=True, id="path")
         self._list = OptionList(id="folders", compact=True)
@@ -50,7 +50,7 @@ class FolderPicker(ModalScreen[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -large") as dialog:
-            dialog.border_title = Content("Choose a folder of pictures")
+            dialog.border_title = Content("Choose a folder of images")
             yield self._input
             with Horizontal(id="columns"):
                 yield self._list
@@ -128,13 +128,13 @@ class FolderPicker(ModalScreen[Path | None]):
     def _count(self, path: Path) -> None:
         worker = get_current_worker()
         try:
-            found: PictureFolder | InputError = look_into(path, lambda: worker.is_cancelled)
+            found: ImageFolder | InputError = look_into(path, lambda: worker.is_cancelled)
         except InputError as error:
             found = error
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_found, path, found)
 
-    def _show_found(self, path: Path, found: PictureFolder | InputError) -> None:
+    def _show_found(self, path: Path, found: ImageFolder | InputError) -> None:
         if path != self._path:
             return
         self._counting = False
@@ -148,26 +148,26 @@ class FolderPicker(ModalScreen[Path | None]):
         self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
 
 
-def summary(found: PictureFolder) -> str:
-    """Classes, pictures and splits in a sentence."""
+def summary(found: ImageFolder) -> str:
+    """Classes, images and splits in a sentence."""
     splits = f"with {', '.join(found.splits)} of its own" if found.splits else "to be split"
-    return f"{len(found.counts)} classes, {found.total:,} pictures, {splits}"
+    return f"{len(found.counts)} classes, {found.total:,} images, {splits}"
 
 
-def balance(found: PictureFolder) -> str:
+def balance(found: ImageFolder) -> str:
     """Whether the classes are of like size."""
     low, high = min(found.counts.values()), max(found.counts.values())
     if low == 0:
         empty = next(name for name, count in found.counts.items() if not count)
-        return f"{safe(empty, 24)} has no pictures"
+        return f"{safe(empty, 24)} has no images"
     if high >= _IMBALANCED * low:
         return f"unbalanced, up to {high / low:.0f} to 1: consider class weights"
     if high >= _LIKE * low:
-        return f"the largest class has {high / low:.1f} times the pictures of the smallest"
+        return f"the largest class has {high / low:.1f} times the images of the smallest"
     return "classes are of like size"
 
 
-def class_bars(found: PictureFolder, width: int, glyphs: Glyphs) -> Content:
+def class_bars(found: ImageFolder, width: int, glyphs: Glyphs) -> Content:
     """A bar for each class, the largest first."""
     names = {name: safe(name, max(width // 3, 8), glyphs.ellipsis) for name in found.counts}
     name_width = max(map(len, names.values()))

@@ -1,4 +1,4 @@
-"""What a folder of pictures holds, as the engine will read it: classes and the number of pictures of each."""
+"""What a folder of images holds, as the engine will read it: classes and the number of images of each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.schema import DataConfig
-from engine.data.folder_source import picture_files, split_roots, subfolders
+from engine.data.folder_source import image_files, split_roots, subfolders
 from engine.errors import InputError
 
 
 @dataclass(frozen=True)
-class PictureFolder:
-    """``counts``: pictures per class; ``split_counts``: per split that the folder has of its own, or {"": all}."""
+class ImageFolder:
+    """``counts``: images per class; ``split_counts``: per split that the folder has of its own, or {"": all}."""
 
     path: Path
     counts: dict[str, int]
@@ -30,8 +30,8 @@ class PictureFolder:
         return sum(self.counts.values())
 
 
-def look_into(path: Path, cancelled: Callable[[], bool] = lambda: False) -> PictureFolder:
-    """Count the pictures below ``path``; names alone are looked at. Raises InputError where it can't be trained on.
+def look_into(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFolder:
+    """Count the images below ``path``; names alone are looked at. Raises InputError where it can't be trained on.
 
     ``cancelled`` is asked now and then, since a folder may hold millions.
     """
@@ -45,16 +45,16 @@ def look_into(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Pict
         split_counts[split] = sum(found.values())
         counts.update(found)
     if not counts:
-        raise InputError("no subfolders here: put the pictures of each class into a folder of its own")
+        raise InputError("no subfolders here: put the images of each class into a folder of its own")
     if not counts.total():
-        raise InputError(f"{len(counts)} subfolders, none with pictures in it")
+        raise InputError(f"{len(counts)} subfolders, none with images in it")
     if len(counts) < 2:
         raise InputError("one class only: a classifier needs two or more")
-    return PictureFolder(path, dict(sorted(counts.items())), split_counts)
+    return ImageFolder(path, dict(sorted(counts.items())), split_counts)
 
 
 def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
-    """How many pictures the engine will train on and validate with, to a picture or so."""
+    """How many images the engine will train on and validate with, to an image or so."""
     undecided = split_counts.get("", 0)
     test = split_counts.get("test", round(undecided * data.test_fraction))
     val = split_counts.get("val") or round((undecided + split_counts.get("train", 0)) * data.val_fraction)
@@ -63,7 +63,7 @@ def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[s
 
 def _count_below(path: Path, cancelled: Callable[[], bool]) -> int:
     count = 0
-    for _ in picture_files(path):
+    for _ in image_files(path):
         count += 1
         if cancelled():
             break

@@ -1,4 +1,4 @@
-"""A picture in the terminal: as Kitty or Sixel graphics where the terminal is known for them, else as half blocks."""
+"""An image in the terminal: as Kitty or Sixel graphics where the terminal is known for them, else as half blocks."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def kind_of(environment: Mapping[str, str]) -> Kind:
     return "blocks"
 
 
-class PictureView(Container):
-    """Shows one picture as large as there is room, or a sentence instead."""
+class ImageView(Container):
+    """Shows one image as large as there is room, or a sentence instead."""
 
     DEFAULT_CSS = """
-    PictureView { align: center middle; }
-    PictureView > Static { width: auto; height: auto; color: $text-muted; }
-    PictureView > .picture { width: auto; height: auto; }
+    ImageView { align: center middle; }
+    ImageView > Static { width: auto; height: auto; color: $text-muted; }
+    ImageView > .image { width: auto; height: auto; }
     """
 
     def __init__(self, kind: Kind | None) -> None:
@@ -61,16 +61,16 @@ class PictureView(Container):
         return max(1, self.content_size.width * across), max(1, self.content_size.height * down)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence in place of a picture."""
-        self.query(".picture").remove()
+        """Show a sentence in place of an image."""
+        self.query(".image").remove()
         self.query_one(Static).update(Content(sentence))
 
     def show(self, png: bytes) -> None:
-        """Show a picture in place of what is there."""
+        """Show an image in place of what is there."""
         from PIL import Image
 
-        widget = _widgets()[self._kind](Image.open(io.BytesIO(png)), classes="picture")
-        self.query(".picture").remove()
+        widget = _widgets()[self._kind](Image.open(io.BytesIO(png)), classes="image")
+        self.query(".image").remove()
         self.query_one(Static).update("")
         self.mount(widget)
 

@@ -16,7 +16,7 @@ def reliability_lines(evaluated: Evaluated, width: int, glyphs: Glyphs) -> list[
     if not evaluated.reliability or evaluated.ece is None:
         return ["The answers were not finite: there is no confidence to compare with."]
     room = max(10, min(_WIDEST_BAR, width - len(_HEADING) - 14))
-    lines = [f"{_HEADING}  {'':{room}}  pictures"]
+    lines = [f"{_HEADING}  {'':{room}}  images"]
     for one in evaluated.reliability:
         bar = list("".join(glyphs.bar(one.accuracy, room)))
         assert cell_len("".join(bar)) == room

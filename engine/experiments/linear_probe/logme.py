@@ -1,4 +1,4 @@
-"""How well features fit a task, and how a pretrained classifier sees its pictures, before anything is trained."""
+"""How well features fit a task, and how a pretrained classifier sees its images, before anything is trained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TINY = 1e-12  # keeps features that say nothing from dividing by zero
 
 def logme(features: Matrix, labels: Labels) -> float:
     """LogME: the maximum evidence of a Bayesian linear model from features (N, D) to each class's indicator, its
-    logarithm a picture, mean over classes; higher is better, and it does not favour many features.
+    logarithm an image, mean over classes; higher is better, and it does not favour many features.
 
     You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", 2102.11005, with the
     fixed-point iteration of its extension (2110.10545).

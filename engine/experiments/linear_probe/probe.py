@@ -1,4 +1,4 @@
-"""Linear probes after every stage of a pretrained network, in one pass over the pictures; nothing is trained in it."""
+"""Linear probes after every stage of a pretrained network, in one pass over the images; nothing is trained in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.data.prepare import Data
 from engine.errors import InputError
 from engine.experiments.linear_probe.logme import Labels, SourceAnswersSum, logme
 from engine.experiments.linear_probe.recommendation import advise
-from engine.experiments.linear_probe.results import HEAD_INPUT, Backbone, Pictures, Probed, Stage
+from engine.experiments.linear_probe.results import HEAD_INPUT, Backbone, ImageCounts, Probed, Stage
 from engine.models import registry, stage_features
 from engine.models.layer_tree import stages
 from engine.process.dry_run import rehearsal
@@ -30,17 +30,17 @@ from engine.runs.progress import Report
 from engine.training.session import Session
 from engine.warning_codes import Warn
 
-MOST_TRAIN, MOST_VAL = 2000, 1000  # pictures that probes see; more move an accuracy by less than its own error
+MOST_TRAIN, MOST_VAL = 2000, 1000  # images that probes see; more move an accuracy by less than its own error
 
 _LARGEST_BATCH = 64
 _ITERATIONS = 200
-_INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, pictures few
+_INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, images few
 
 Features = npt.NDArray[np.float32]
 
 
 def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Warn) -> Probed:
-    """Probe each network on the config's pictures, and advise how to train the one that fits best.
+    """Probe each network on the config's images, and advise how to train the one that fits best.
 
     No run is made. ``tell`` takes a warning's code and message. Raises InputError for what can't be used and Stopped
     after SIGTERM or SIGINT.
@@ -49,7 +49,7 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Wa
     for name in names:  # before the first of them takes its time
         registry.architecture(name)
     backbones: list[Backbone] = []
-    pictures = None
+    images = None
     for name in names:
         # The plans of the config name layers of its own network, and do not matter here: nothing trains.
         changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
@@ -59,11 +59,11 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Wa
                 part: choose(data.splits[part], data.labels, most, seed)
                 for part, most in (("train", MOST_TRAIN), ("val", MOST_VAL))
             }
-            pictures = _count(data, chosen)
+            images = _count(data, chosen)
             backbones.append(_probe(session, chosen))
-    assert pictures
+    assert images
     backbones.sort(key=lambda backbone: -backbone.head.logme)
-    return Probed(pictures, backbones, advise(backbones[0], pictures))
+    return Probed(images, backbones, advise(backbones[0], images))
 
 
 def choose(members: Sequence[int], labels: Sequence[int], most: int, seed: int) -> list[int]:
@@ -78,16 +78,16 @@ def choose(members: Sequence[int], labels: Sequence[int], most: int, seed: int) 
     return sorted(sorted(place, key=place.__getitem__)[:most])
 
 
-def _count(data: Data, chosen: Mapping[str, Sequence[int]]) -> Pictures:
+def _count(data: Data, chosen: Mapping[str, Sequence[int]]) -> ImageCounts:
     there = {part: len(data.splits[part]) for part in chosen}
-    return Pictures(len(data.classes), there["train"], there["val"], len(chosen["train"]), len(chosen["val"]))
+    return ImageCounts(len(data.classes), there["train"], there["val"], len(chosen["train"]), len(chosen["val"]))
 
 
 def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
     labels = np.asarray(session.data.labels)
     train, val = labels[chosen["train"]], labels[chosen["val"]]
     if len(np.unique(train)) < 2:
-        raise InputError("probes tell classes apart, and all training pictures are of one; add pictures of others")
+        raise InputError("probes tell classes apart, and all training images are of one; add images of others")
     seen = _Pass(session, len(train) + 2 * len(val))
     known, asked = seen.features(chosen["train"], ask_source=True), seen.features(chosen["val"])
     mirrored = seen.features(chosen["val"], mirror=True)[HEAD_INPUT]
@@ -117,7 +117,7 @@ def _compared(
     fitting: Mapping[str, float],
     paths: Mapping[str, list[str]],
 ) -> list[Stage]:
-    """``right``: by stage, which pictures its probe told right; ``chance``: accuracy of always the same answer."""
+    """``right``: by stage, which images its probe told right; ``chance``: accuracy of always the same answer."""
     found, before = [], chance
     for name, own in right.items():
         accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
@@ -146,10 +146,10 @@ def fit(features: Features, labels: Labels) -> Pipeline:
 
 
 class _Pass:
-    """Sends pictures through the network once and keeps, of every stage, its pooled output."""
+    """Sends images through the network once and keeps, of every stage, its pooled output."""
 
     def __init__(self, session: Session, total: int) -> None:
-        """``total``: pictures that will be sent."""
+        """``total``: images that will be sent."""
         self._session = session
         self._total = total
         self._done = 0
@@ -159,20 +159,20 @@ class _Pass:
     def features(
         self, members: Sequence[int], *, mirror: bool = False, ask_source: bool = False
     ) -> dict[str, Features]:
-        """Of the pictures at these positions: (N, C) by stage, in the order in which stages run. Raises Stopped."""
+        """Of the images at these positions: (N, C) by stage, in the order in which stages run. Raises Stopped."""
         session = self._session
         session.classifier.module.eval()
         parts: dict[str, list[Features]] = defaultdict(list)
-        for pictures in session.feed.pictures(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
+        for images in session.feed.images(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
             with session.precision.autocast():
-                outputs = stage_features.of_whole(session.classifier, {}, pictures.flip(-1) if mirror else pictures)
+                outputs = stage_features.of_whole(session.classifier, {}, images.flip(-1) if mirror else images)
             given = outputs.pop(stage_features.HEAD_INPUT)
             if ask_source:
                 self._ask(given.float())
             for name, output in [*outputs.items(), (HEAD_INPUT, given)]:
                 parts[name].append(pooled(output).cpu().numpy())
-            self._done += len(pictures)
-            session.report("features", self._done, self._total, "pictures")
+            self._done += len(images)
+            session.report("features", self._done, self._total, "images")
         found = {name: np.concatenate(some) for name, some in parts.items()}
         for name, values in found.items():
             if not np.isfinite(values).all():
@@ -191,7 +191,7 @@ class _Pass:
 
 
 def pooled(output: torch.Tensor) -> torch.Tensor:
-    """What a stage gives for N pictures → float32 (N, C): the mean over places, or over tokens."""
+    """What a stage gives for N images → float32 (N, C): the mean over places, or over tokens."""
     if output.ndim == 4:
         return output.float().mean((1, 2) if stage_features.is_channels_last(output) else (2, 3))
     return output.float().mean(1) if output.ndim == 3 else output.float().flatten(1)

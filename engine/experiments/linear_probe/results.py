@@ -11,9 +11,9 @@ HEAD_INPUT = "head's input"
 class Stage(msgspec.Struct):
     """A linear probe on the pooled output of one stage.
 
-    ``paths``: of the layers that it holds, none for the head's input; ``features``: numbers a picture; ``accuracy``: on
-    validation pictures; ``adds``: what it is above that of the stage before, of the first above always the same answer;
-    ``lead``: what it is above that of the head's input, with its standard error over the same pictures; ``logme``: see
+    ``paths``: of the layers that it holds, none for the head's input; ``features``: numbers an image; ``accuracy``: on
+    validation images; ``adds``: what it is above that of the stage before, of the first above always the same answer;
+    ``lead``: what it is above that of the head's input, with its standard error over the same images; ``logme``: see
     ``engine.experiments.linear_probe.logme``.
     """
 
@@ -28,10 +28,10 @@ class Stage(msgspec.Struct):
 
 
 class SourceAnswers(msgspec.Struct):
-    """What the pretrained classifier says of the pictures, over its own ``classes``.
+    """What the pretrained classifier says of the images, over its own ``classes``.
 
-    ``confidence``: mean of its highest probability; ``answers``: how many of its classes the pictures are spread over,
-    the exponential of the mutual information of picture and answer, 1 where it says the same of all.
+    ``confidence``: mean of its highest probability; ``answers``: how many of its classes the images are spread over,
+    the exponential of the mutual information of image and answer, 1 where it says the same of all.
     """
 
     classes: int
@@ -41,7 +41,7 @@ class SourceAnswers(msgspec.Struct):
 
 class Backbone(msgspec.Struct):
     """A network's probes. ``stages``: from the input on, the head's input last; ``mirrored``: accuracy of the probe at
-    the head's input on mirrored pictures; ``source``: None where there is no pretrained classifier to ask."""
+    the head's input on mirrored images; ``source``: None where there is no pretrained classifier to ask."""
 
     model: str
     pretrained: bool
@@ -56,7 +56,7 @@ class Backbone(msgspec.Struct):
         return self.stages[-1]
 
 
-class Pictures(msgspec.Struct):
+class ImageCounts(msgspec.Struct):
     """``train`` and ``val``: how many there are; ``used_train`` and ``used_val``: how many of them the probes saw."""
 
     classes: int
@@ -81,6 +81,6 @@ class Recommendation(msgspec.Struct):
 class Probed(msgspec.Struct):
     """``backbones``: the one with the highest LogME at the head's input first."""
 
-    pictures: Pictures
+    images: ImageCounts
     backbones: list[Backbone]
     recommendation: Recommendation

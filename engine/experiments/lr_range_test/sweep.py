@@ -23,7 +23,7 @@ def sweep(session: Session, criterion: Criterion, rates: Sequence[Rates], order:
     """The loss of the batch at each pair of ``rates``, before the step with them; it ends early where the smoothed loss
     explodes or is not finite.
 
-    ``order``: pictures come in another one for each. Weights move; see ``lr_trial``.
+    ``order``: images come in another one for each. Weights move; see ``lr_trial``.
     """
     smoothed, losses = Smoothed(), []
     for (head, backbone), batch in zip(rates, _batches(session, order), strict=False):

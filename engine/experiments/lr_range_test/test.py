@@ -15,7 +15,7 @@ from engine.training.loop import make_criterion
 from engine.training.session import Session
 from engine.warning_codes import Warn
 
-SWEEPS = 3  # in as many orders of the pictures, since one alone says as much of its batches as of the rates
+SWEEPS = 3  # in as many orders of the images, since one alone says as much of its batches as of the rates
 
 Listen = Callable[[Tried], None]
 

@@ -35,7 +35,7 @@ from engine.runs.lock import is_locked
 _LOOK = 0.05  # seconds between looks at the trials
 _ASK_AGAIN = 1.0  # seconds until a storage that had no trial is asked again while others are under way
 _MOST_LOSSES = 1  # engines of one trial that may die before it is given up
-_WHAT_PICTURES_GO_THROUGH = ("data.", "model.", "freeze.")  # sections that decide what frozen layers compute
+_WHAT_IMAGES_GO_THROUGH = ("data.", "model.", "freeze.")  # sections that decide what frozen layers compute
 
 
 class Worker:
@@ -228,4 +228,4 @@ class Worker:
 def _share_prefix(space: list[Dimension]) -> bool:
     """Whether all trials find in the cache what the first of them has computed, so that it had better go ahead."""
     keys = [key for one in space for key in (one.keys if isinstance(one, Choices) else (one.key,))]
-    return not any(key.startswith(_WHAT_PICTURES_GO_THROUGH) for key in keys)
+    return not any(key.startswith(_WHAT_IMAGES_GO_THROUGH) for key in keys)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from engine.system import devices
-from tests.benchmarks.speed import machine, pictures, report
+from tests.benchmarks.speed import images, machine, report
 from tests.benchmarks.speed.flops import share_of_peak
 from tests.benchmarks.speed.measure import Measurement, Setting, run_ours, run_reference, why_not
 from tests.benchmarks.speed.scenarios import DEFAULT, NETWORKS, Scenario, first_weights, parse_scenario
@@ -24,10 +24,8 @@ def main() -> None:
     device = devices.choose_device(asked.device)
     described = machine.describe(device)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    setting = Setting(
-        asked.folder.resolve(), pictures.write_pictures(asked.folder, asked.pictures).resolve(), str(device)
-    )
-    counts = {split: pictures.count(setting.pictures, split) for split in ("train", "val")}
+    setting = Setting(asked.folder.resolve(), images.write_images(asked.folder, asked.images).resolve(), str(device))
+    counts = {split: images.count(setting.images, split) for split in ("train", "val")}
     for who in asked.who:
         if reason := why_not(who):
             console.print(reason)
@@ -44,12 +42,12 @@ def main() -> None:
             measurements,
             {
                 "machine": described,
-                "pictures": counts,
+                "images": counts,
                 "first_weights": {model: NETWORKS[model].weights for model in asked.model},
                 "bf16_peak_shares": shares,
             },
         )
-    console.print(f"\n{counts['train']} training and {counts['val']} validation pictures; {described['device']}\n")
+    console.print(f"\n{counts['train']} training and {counts['val']} validation images; {described['device']}\n")
     console.print(report.table(measurements, counts["train"], shares))
     console.print(f"\nwrote {asked.output}")
 
@@ -105,9 +103,9 @@ def _arguments() -> argparse.Namespace:
         help="epochs that the references really run, 2 or more; further ones are extrapolated  [default: 3]",
     )
     add("--full", action="store_true", help="the references run all their epochs")
-    add("--pictures", type=int, default=0, metavar="N", help="only N of the 2,624 pictures, to try the benchmark")
+    add("--images", type=int, default=0, metavar="N", help="only N of the 2,624 images, to try the benchmark")
     add("--device", default="auto", help="auto, cpu, cuda …")
-    add("--folder", type=Path, default=Path("build/speed"), help="for pictures, weights, caches and runs")
+    add("--folder", type=Path, default=Path("build/speed"), help="for images, weights, caches and runs")
     add("--output", type=Path, default=Path("build/speed.json"))
     asked = parser.parse_args()
     if asked.reference_epochs < 2:

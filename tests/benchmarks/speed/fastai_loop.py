@@ -46,7 +46,7 @@ def main(spec: dict):
     set_seed(spec["seed"])
     resample = Image.Resampling[spec["interpolation"].upper()]
     loaders = ImageDataLoaders.from_folder(
-        spec["pictures"],
+        spec["images"],
         train="train",
         valid="val",
         item_tfms=[Resize(spec["resize"], ResizeMethod.Squish, resamples=(resample, resample)), CropPad(spec["size"])],

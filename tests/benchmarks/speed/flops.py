@@ -35,7 +35,7 @@ def share_of_peak(
 
 
 def forward_flops(model: str) -> float:
-    """Matrix products and convolutions of one picture's forward pass."""
+    """Matrix products and convolutions of one image's forward pass."""
     classifier = registry.build(NETWORKS[model].ours, 2, HeadConfig(), on_meta=True)
     side = classifier.preprocessing.image_size
     with FlopCounterMode(display=False) as counter:

@@ -80,7 +80,7 @@ class Setting:
     """What all trainings of one call share."""
 
     folder: Path
-    pictures: Path
+    images: Path
     device: str
 
 
@@ -134,7 +134,7 @@ def run_reference(
     """The script of ``who`` for ``epochs`` epochs."""
     preprocessing = asdict(registry.architecture(network.ours).preprocessing)
     spec: dict[str, Any] = {
-        "pictures": str(setting.pictures),
+        "images": str(setting.images),
         "library": network.library,
         "name": network.theirs,
         "weights": str(weights),
@@ -175,7 +175,7 @@ def _our_config(setting: Setting, scenario: Scenario, network: Network, weights:
     trained = network.trained(scenario)
     rules = ["freeze *", *(f"train {path}" for path in trained)] if trained else ["train *"]
     sections = {
-        "data": {"path": str(setting.pictures)},
+        "data": {"path": str(setting.images)},
         "model": {"name": network.ours, "weights": str(weights)},
         "freeze": {"rules": rules},
         "optimizer": {"lr": LEARNING_RATE, "backbone_lr_factor": 0.1},

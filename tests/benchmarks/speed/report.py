@@ -14,7 +14,7 @@ from rich.table import Table
 from tests.benchmarks.speed.measure import Measurement
 
 
-def table(measurements: Sequence[Measurement], training_pictures: int, peak_shares: dict[str, float]) -> Table:
+def table(measurements: Sequence[Measurement], training_images: int, peak_shares: dict[str, float]) -> Table:
     """A row for each training, means over the seeds, beside how many times the tutorial's loop takes as long."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in (
@@ -25,7 +25,7 @@ def table(measurements: Sequence[Measurement], training_pictures: int, peak_shar
         "faster",
         "start-up",
         "epoch",
-        "pictures/s",
+        "images/s",
         "best val",
         "epochs run",
     ):
@@ -42,7 +42,7 @@ def table(measurements: Sequence[Measurement], training_pictures: int, peak_shar
         shown.add_row(
             scenario, model, who, f"{seconds:,.1f}", f"{faster:.1f}×" if faster else "",
             f"{statistics.fmean(one.startup for one in group):.1f}", f"{epoch:.3f}",
-            f"{training_pictures / epoch:,.0f}" + (f" ({share:.1%} of bf16 peak)" if share else ""),
+            f"{training_images / epoch:,.0f}" + (f" ({share:.1%} of bf16 peak)" if share else ""),
             f"{statistics.fmean(one.val_accuracy for one in group):.3f}", _epochs(group),
         )  # fmt: skip
     return shown

@@ -35,10 +35,10 @@ def main(spec: dict):
             transforms.Normalize(spec["mean"], spec["std"]),
         ]
     )
-    pictures = {x: datasets.ImageFolder(Path(spec["pictures"], x), transform) for x in ["train", "val"]}
+    images = {x: datasets.ImageFolder(Path(spec["images"], x), transform) for x in ["train", "val"]}
     loaders = {
         x: torch.utils.data.DataLoader(
-            pictures[x], batch_size=spec["batch_size"], shuffle=x == "train", num_workers=WORKERS
+            images[x], batch_size=spec["batch_size"], shuffle=x == "train", num_workers=WORKERS
         )
         for x in ["train", "val"]
     }
@@ -52,7 +52,7 @@ def main(spec: dict):
         for name, param in model.named_parameters():
             param.requires_grad = any(name.startswith(path + ".") for path in spec["trains"])
     old_head = model.get_submodule(spec["head"])
-    head = nn.Linear(old_head.in_features, len(pictures["train"].classes))
+    head = nn.Linear(old_head.in_features, len(images["train"].classes))
     setattr(model, spec["head"], head)
     model = model.to(device)
 

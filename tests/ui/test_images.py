@@ -1,4 +1,4 @@
-"""Pictures in the terminal, from a real run by a real process."""
+"""Images in the terminal, from a real run by a real process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.runs.folder import RunFolder
 from tests.conftest import COLOURS, Engine
 from tltui.app.app import TltuiApp
 from tltui.engine_client.queries import EngineQueries
-from tltui.runs.predictions import mistakes, pictures_in, pictures_of
+from tltui.runs.predictions import images_in, images_of, mistakes
 from tltui.widgets.image_view import kind_of
 
 CLASSES = sorted(COLOURS)
@@ -42,10 +42,10 @@ def drive(run: RunFolder, size: tuple[int, int], test: Test) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-def test_the_pictures_of_a_class_are_looked_through(size: tuple[int, int], run: RunFolder):
+def test_the_images_of_a_class_are_looked_through(size: tuple[int, int], run: RunFolder):
     async def test(pilot: Pilot[int]) -> None:
         await pilot.press("b")
-        await until(pilot, lambda: "Pictures of which class?" in text_of(pilot.app))
+        await until(pilot, lambda: "Images of which class?" in text_of(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: "▀▀▀" in text_of(pilot.app))
         assert f"{CLASSES[0]}: " in text_of(pilot.app)
@@ -62,8 +62,8 @@ def test_the_pictures_of_a_class_are_looked_through(size: tuple[int, int], run: 
 
 def test_tables_give_what_was_asked_for(run: RunFolder):
     label = CLASSES[0]
-    assert {one.true for one in pictures_in(run.splits, label)} == {label}
-    by_cell = [pictures_of(run.predictions, true, predicted) for true in CLASSES for predicted in CLASSES]
+    assert {one.true for one in images_in(run.splits, label)} == {label}
+    by_cell = [images_of(run.predictions, true, predicted) for true in CLASSES for predicted in CLASSES]
     assert sum(map(len, by_cell)) == len(run.predictions.read_text().splitlines()) - 1
     wrong = [one for cell in by_cell for one in cell if one.true != one.predicted]
     found = mistakes(run.predictions, CLASSES)
@@ -91,12 +91,12 @@ def test_graphics_are_sent_only_to_terminals_that_are_known_for_them(environment
 
 @pytest.mark.parametrize(("kind", "begins"), [("sixel", b"\x1bP"), ("kitty", b"\x1b_G")])
 def test_graphics_are_sent_where_the_user_says_so(kind: str, begins: bytes, run: RunFolder, tmp_path: Path):
-    command = [sys.executable, "-m", "tltui", "attach", str(run.path), "--pictures", kind, "--no-mouse"]
+    command = [sys.executable, "-m", "tltui", "attach", str(run.path), "--images", kind, "--no-mouse"]
     terminal = Terminal(command, 80, 24, XDG_CONFIG_HOME=str(tmp_path / "config"))
     terminal.wait_for("completed")
     assert begins not in terminal.seen
     terminal.press("b")
-    terminal.wait_for("Pictures of which class?")
+    terminal.wait_for("Images of which class?")
     terminal.press("\r")
     terminal.wait_for(lambda: begins in terminal.seen)
     terminal.kill()

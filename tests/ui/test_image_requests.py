@@ -1,4 +1,4 @@
-"""Under a key that repeats only the newest picture is computed, and nothing for a screen that was left."""
+"""Under a key that repeats only the newest image is computed, and nothing for a screen that was left."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 from engine.errors import InputError
 from tltui.app.app import TltuiApp
 from tltui.engine_client.images import Looking
-from tltui.runs.predictions import Pictured
-from tltui.screens.images import Pictures
+from tltui.runs.predictions import PredictedImage
+from tltui.screens.images import Images
 from tltui.text.glyphs import UNICODE
 
 # Computes a question once there is a file called "go", and keeps a list of those it began with.
@@ -25,10 +25,10 @@ folder = pathlib.Path(sys.argv[1])
 for line in sys.stdin:
     ask = json.loads(line)
     with open(folder / "computed", "a") as file:
-        file.write(ask["picture"] + (" heat" if ask["label"] else "") + "\\n")
+        file.write(ask["image"] + (" heat" if ask["label"] else "") + "\\n")
     while not (folder / "go").exists():
         time.sleep(0.01)
-    print(json.dumps({"id": ask["id"], "error": "seen " + ask["picture"]}), flush=True)
+    print(json.dumps({"id": ask["id"], "error": "seen " + ask["image"]}), flush=True)
 """
 Test = Callable[[Pilot[int], TltuiApp, Looking], Awaitable[None]]
 
@@ -37,9 +37,9 @@ def computed(folder: Path) -> list[str]:
     return (folder / "computed").read_text().splitlines() if (folder / "computed").exists() else []
 
 
-def pictures(looking: Looking, name: str) -> Pictures:
-    listed = [Pictured(f"{name}{number}", "daisy", "rose", 0.5) for number in range(30)]
-    return Pictures(name, listed, looking, "", UNICODE, "blocks")
+def images(looking: Looking, name: str) -> Images:
+    listed = [PredictedImage(f"{name}{number}", "daisy", "rose", 0.5) for number in range(30)]
+    return Images(name, listed, looking, "", UNICODE, "blocks")
 
 
 def drive(tmp_path: Path, test: Test) -> None:
@@ -55,7 +55,7 @@ def drive(tmp_path: Path, test: Test) -> None:
 
 def test_of_many_requests_the_first_and_the_newest_are_computed(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp, looking: Looking) -> None:
-        app.push_screen(pictures(looking, "p"))
+        app.push_screen(images(looking, "p"))
         await until(pilot, lambda: computed(tmp_path) == ["p0"])
         await pilot.press("g", *["down"] * 20)
         (tmp_path / "go").touch()
@@ -67,10 +67,10 @@ def test_of_many_requests_the_first_and_the_newest_are_computed(tmp_path: Path):
 
 def test_nothing_is_computed_for_a_screen_that_was_left(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp, looking: Looking) -> None:
-        app.push_screen(pictures(looking, "p"))
+        app.push_screen(images(looking, "p"))
         await until(pilot, lambda: computed(tmp_path) == ["p0"])
         await pilot.press("g", *["down"] * 5, "escape")
-        app.push_screen(pictures(looking, "q"))
+        app.push_screen(images(looking, "q"))
         await until(pilot, lambda: "q29" in text_of(app) or "q0" in text_of(app))
         (tmp_path / "go").touch()
         await until(pilot, lambda: "seen q0" in text_of(app))
