@@ -50,7 +50,7 @@ class TreeApp(App[None]):
     def on_layer_tree_highlighted(self, message: LayerTree.Highlighted) -> None:
         self.highlighted.append((message.path, message.why))
 
-    def on_layer_tree_figure_shown(self, message: LayerTree.FigureShown) -> None:
+    def on_layer_tree_activity_shown(self, message: LayerTree.ActivityShown) -> None:
         self.figures.append(message.title)
 
     def lines(self) -> list[str]:
@@ -167,11 +167,11 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
 
 def test_the_foot_says_what_the_layer_does_and_by_which_rule():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        assert app.foot() == "resnet18 · partly trains · freeze *, train head"
+        assert app.foot() == "resnet18 · partly trainable · freeze *, train head"
         await pilot.press("down")
         assert app.foot() == "conv1 · frozen · freeze *"
         await pilot.press("space")
-        assert app.foot() == "conv1 · trains · train conv1"
+        assert app.foot() == "conv1 · trainable · train conv1"
         await pilot.press("down", "down")
         assert app.foot() == "relu · no parameters"
 
@@ -242,7 +242,7 @@ def test_search_goes_to_what_has_the_words_and_on_to_the_next():
         await pilot.press("space")
         assert app.plans == [["freeze *", "train layer4.0.downsample", "train head"]]
         await pilot.press("escape")
-        assert app.foot().startswith("layer4.0.downsample · trains")
+        assert app.foot().startswith("layer4.0.downsample · trainable")
         assert app.layers.path == "layer4.0.downsample"
 
     drive(test, size=(70, 20))
@@ -365,7 +365,7 @@ def test_a_key_says_what_layers_do_in_the_last_column(width: int):
         parameters = app.lines()
         await pilot.press("v")
         assert app.lines() == parameters, "before a run's first figures there is nothing else to say"
-        app.layers.show_at_work(at_work())
+        app.layers.show_activity(at_work())
         columns = []
         for _ in range(4):
             await pilot.press("v")
@@ -393,10 +393,10 @@ def test_a_key_says_what_layers_do_in_the_last_column(width: int):
 
 def test_what_is_frozen_shows_zero_only_where_it_is_proven():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        app.layers.show_at_work(at_work(unchanged=False))
+        app.layers.show_activity(at_work(unchanged=False))
         await pilot.press("v")
         assert not app.lines()[1].endswith(" 0")
-        app.layers.show_at_work(at_work())
+        app.layers.show_activity(at_work())
         assert app.lines()[1].endswith(" 0")
         app.layers.show(app.editor, {"conv1"})
         assert " 0 " not in app.lines()[1], "the engine has not frozen it yet"
@@ -413,9 +413,9 @@ def test_an_activation_has_dead_units_and_nothing_else():
 
 def test_figures_follow_the_run_while_they_are_shown():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        app.layers.show_at_work(at_work())
+        app.layers.show_activity(at_work())
         await pilot.press("v")
-        app.layers.show_at_work(at_work(size=2.0))
+        app.layers.show_activity(at_work(size=2.0))
         assert app.lines()[-1].endswith("50%")
 
     drive(test, rules=LAST_STAGE, size=(60, 14))

@@ -143,7 +143,7 @@ def test_words_that_no_page_has_are_said_so_and_escape_leads_back_to_the_page(tm
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await open_manual(pilot)
         await pilot.press("slash", *"xyzzy")
-        await until(pilot, lambda: "none found" in text_of(app))
+        await until(pilot, lambda: "no match" in text_of(app))
         await pilot.press("enter", "escape")
         await until(pilot, lambda: isinstance(app.screen, Manual) and "Quick start" in text_of(app))
         assert app.screen.query_one(ManualPage).has_focus

@@ -1,4 +1,4 @@
-"""How a row of the layer tree is laid out in columns, for any width. Knows no Textual."""
+"""Lays out rows of the layer tree in columns, for any width. Imports no Textual."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEWEST_DETAIL = 6
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The texts of one row; with its indentation together exactly as wide as the tree."""
+    """The texts of one row; with the indentation exactly as wide as the tree."""
 
     icon: str
     state: str
@@ -31,10 +31,10 @@ class Cells:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the columns end in a tree of one ``width``.
+    """Widths of the columns in a tree of ``width`` cells.
 
-    ``name`` includes indentation, icon and state; a name that is longer takes from the detail beside it. The detail
-    is the type, and at its right end the output shape where there is room for both.
+    ``name`` includes indentation, icon and state; a longer name shortens the detail beside it. The detail is the
+    type and, where there is room, the output shape at its right end.
     """
 
     width: int
@@ -45,10 +45,9 @@ class Columns:
 
     @classmethod
     def fit(cls, rows: Iterable[Row], width: int, glyphs: Glyphs, count: int) -> Columns:
-        """Columns for all ``rows``, open or not, so that nothing moves when a layer is opened; ``count``: the width of
-        the last.
+        """Fit columns to all ``rows``, expanded or not, so that expanding moves nothing.
 
-        The network's own name does not count: it may be long, and stands alone in its column.
+        ``count``: width of the last column. The network's name is ignored: its row has no other text.
         """
         rows = list(rows)
         mark = cell_len(glyphs.pending)
@@ -86,7 +85,7 @@ class Columns:
 
 
 def _start(row: Row, mark: int) -> int:
-    """Where the name begins."""
+    """Column where the name starts."""
     return INDENT * row.depth + _ICON + mark + 1
 
 
