@@ -179,7 +179,7 @@ def test_a_link_is_followed_by_the_mouse(tmp_path: Path):
 def test_the_pages_are_in_the_palette(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("ctrl+p", *"Manual: Freezing")
-        await until(pilot, lambda: "choose what trains" in text_of(app))
+        await until(pilot, lambda: "choose trainable layers" in text_of(app))
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, Manual) and page_of(app) == "freezing")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tltui.screens.workbench import Workbench
     from tltui.widgets.image_view import Kind
 
+_FUNCTION_KEY = re.compile(r"f\d+")
 _SPOKEN_KEYS = frozenset({"enter", "up", "down", "left", "right"})
 
 
@@ -223,8 +225,11 @@ class TltuiApp(App[int]):
     # Keys and colours
 
     def get_key_display(self, binding: Binding) -> str:
-        """Names of keys, where Textual shows symbols."""
-        return binding.key if binding.key in _SPOKEN_KEYS else super().get_key_display(binding)
+        """Names of keys where Textual shows symbols, and F1 for f1."""
+        if binding.key in _SPOKEN_KEYS:
+            return binding.key
+        display = super().get_key_display(binding)
+        return display.upper() if _FUNCTION_KEY.fullmatch(display) else display
 
     def action_help(self) -> None:
         """Show the keys of this screen."""
@@ -246,11 +251,11 @@ class TltuiApp(App[int]):
             self.screen.dismiss()
 
     def _load_keymap(self) -> list[str]:
-        wanted, problems = keymap.load_keymap(self._config_dir / "keymap.toml", lambda: known_actions(type(self)))
-        self.set_keymap(wanted)
+        keys, problems = keymap.load_keymap(self._config_dir / "keymap.toml", lambda: known_actions(type(self)))
+        self.set_keymap(keys)
         return problems
 
-    def _load_themes(self, wanted: str | None) -> list[str]:
+    def _load_themes(self, requested: str | None) -> list[str]:
         themes, problems = load_themes(self._config_dir / "themes")
         for theme in themes:
             self.register_theme(theme)
@@ -258,11 +263,11 @@ class TltuiApp(App[int]):
             for name in [name for name, theme in self.available_themes.items() if theme.ansi]:
                 self.unregister_theme(name)
         known = self.available_themes
-        if wanted is not None and wanted not in known:
-            problems.append(f"theme {safe(wanted)} not found; choose one of {', '.join(sorted(known))}")
+        if requested is not None and requested not in known:
+            problems.append(f"theme {safe(requested)} not found; choose one of {', '.join(sorted(known))}")
         few_colours = self.console.color_system == "standard"
         fitting = DEFAULT if not few_colours else HIGH_CONTRAST if self.no_color else SIXTEEN_COLOURS
-        self.theme = wanted if wanted in known else fitting
+        self.theme = requested if requested in known else fitting
         return problems
 
 

@@ -60,6 +60,11 @@ class Panes(Container):
         self.add_class("-work")
         self.call_after_refresh(self._tabs[tab].focus)
 
+    def show_if_narrow(self, tab: str) -> None:
+        """Show and focus a tab on a screen with room for one pane."""
+        if self.screen.has_class("-narrow"):
+            self.show_tab(tab)
+
     def show_form(self, focus: Callable[[], None]) -> None:
         """Show the settings, then call ``focus``."""
         self.switch_to("setup")

@@ -18,6 +18,7 @@ from tltui.widgets.config_form import ConfigForm
 from tltui.widgets.finding_line import FindingLine
 from tltui.widgets.progress_line import ProgressLine
 
+_POLLS = 4  # a second; nothing is drawn where nothing is new
 _SLICE_PAUSE = 0.001  # seconds between two slices of a long log, in which keys are handled
 
 
@@ -46,6 +47,7 @@ class RunDisplay:
         self._changed = changed
         self._slice_is_due = False
         self._bind()
+        screen.set_interval(1 / _POLLS, self.poll)
 
     def _bind(self) -> None:
         """Bind the widgets to the state; a log that was replaced has a new state."""

@@ -37,8 +37,6 @@ from tltui.widgets.parameter_counter import ParameterCounter
 from tltui.widgets.progress_line import ProgressLine
 from tltui.widgets.title_line import TitleLine
 
-_POLLS = 4  # a second; nothing is drawn where nothing is new
-
 
 class Workbench(Screen[None]):
     """Shows a draft until it runs, or a run that is followed."""
@@ -115,7 +113,6 @@ class Workbench(Screen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self.set_interval(1 / _POLLS, self._poll)
         if self.following:
             self.follow(self.following)
         self._show_title()
@@ -200,16 +197,7 @@ class Workbench(Screen[None]):
             self._display.draw()
         self._show_title()
         self.refresh_bindings()
-        self.call_after_refresh(self._turn_to_curves)
-
-    def _turn_to_curves(self) -> None:
-        """On a narrow screen, which has room for one pane, show the curves."""
-        if self.has_class("-narrow"):
-            self.action_show_tab("train")
-
-    def _poll(self) -> None:
-        if self._display is not None:
-            self._display.poll()
+        self.call_after_refresh(self._panes.show_if_narrow, "train")
 
     def _run_changed(self) -> None:
         self._update_costs()

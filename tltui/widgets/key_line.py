@@ -61,9 +61,10 @@ WORDS: dict[str, str] = {
     "manual.list": "pages",
     "manual.page": "page",
     "manual.back": "back",
+    "app.manual": "manual",
     "app.quit": "quit",
 }
-_ALWAYS = {"app.manual": "manual", "app.palette": "commands", "app.help": "keys"}
+_ALWAYS = {"app.palette": "commands", "app.help": "keys"}
 
 
 class KeyLine(Widget):

@@ -53,11 +53,11 @@ class Columns:
         mark = cell_len(glyphs.pending)
         ends = {row.path: _start(row, mark) + cell_len(safe(row.name)) for row in rows if row.parent is not None}
         first = max((ends[row.path] for row in rows if row.depth == 1), default=0)
-        wanted = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
+        longest_detail = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
         free = max(0, width - _GAP - count - 1 - mark)
         longest = max(ends.values(), default=0)
-        name = min(longest + _GAP, max(min(first, _LONGEST_FIRST) + 1, free - wanted))
-        return cls(width, name, min(max(0, free - name), wanted), count, glyphs)
+        name = min(longest + _GAP, max(min(first, _LONGEST_FIRST) + 1, free - longest_detail))
+        return cls(width, name, min(max(0, free - name), longest_detail), count, glyphs)
 
     def cells(self, row: Row, icon: str, state: str, count: str, pending: str) -> Cells:
         """The texts of one row."""
