@@ -55,8 +55,8 @@ async def running(pilot: Pilot[int], app: TltuiApp, engine: ScriptedEngine) -> S
 
 def test_home_without_runs_offers_the_demo_and_a_folder(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
-        await until(pilot, lambda: "try the demo" in text_of(app))
-        assert "choose a folder of images" in text_of(app)
+        await until(pilot, lambda: "demo: handwritten digits" in text_of(app))
+        assert "folder of images: one subfolder" in text_of(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         assert "digits" in text_of(app)
@@ -102,7 +102,7 @@ def test_what_runs_is_said_at_once_and_shown_where_there_is_room_for_one_pane(tm
         await until(pilot, lambda: engine.started)
         await until(pilot, lambda: "● starting" in text_of(app) and "r run" not in text_of(app))
         assert "layer4" not in text_of(app)
-        assert "Curves appear here" in text_of(app)
+        assert "Curves appear with the first" in text_of(app)
 
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test, (80, 24))
 
@@ -449,7 +449,7 @@ def test_help_shows_the_keys_in_force(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, Help))
-        line = next(line for line in text_of(app).splitlines() if "choose a folder of images" in line)
+        line = next(line for line in text_of(app).splitlines() if "folder of images: one subfolder" in line)
         assert " g " in line
         await pilot.press("escape", "g")
         await until(pilot, lambda: "Choose a folder" in text_of(app))
