@@ -449,7 +449,7 @@ def test_help_shows_the_keys_in_force(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, Help))
-        line = next(line for line in text_of(app).splitlines() if "folder of images: one subfolder" in line)
+        line = next(line for line in text_of(app).splitlines() if "new run from a folder of images" in line)
         assert " g " in line
         await pilot.press("escape", "g")
         await until(pilot, lambda: "Choose a folder" in text_of(app))

@@ -15,7 +15,7 @@ from engine.errors import InputError
 from tltui.app.app import TltuiApp
 from tltui.engine_client.images import Looking
 from tltui.runs.predictions import PredictedImage
-from tltui.screens.images import Images
+from tltui.screens.images import ImageBrowser
 from tltui.text.glyphs import UNICODE
 
 # Computes a question once there is a file called "go", and keeps a list of those it began with.
@@ -37,9 +37,9 @@ def computed(folder: Path) -> list[str]:
     return (folder / "computed").read_text().splitlines() if (folder / "computed").exists() else []
 
 
-def images(looking: Looking, name: str) -> Images:
+def images(looking: Looking, name: str) -> ImageBrowser:
     listed = [PredictedImage(f"{name}{number}", "daisy", "rose", 0.5) for number in range(30)]
-    return Images(name, listed, looking, "", UNICODE, "blocks")
+    return ImageBrowser(name, listed, looking, "", UNICODE, "blocks")
 
 
 def drive(tmp_path: Path, test: Test) -> None:
