@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from engine.config.layer_tree import LayerTree
 from engine.costs.estimate import Profile
 from engine.errors import InputError
 from engine.system.interpreter import environment, python_module
@@ -56,13 +57,17 @@ class EngineQueries:
     ) -> None:
         self._inspect = tuple(inspect)
         self._models = tuple(models)
-        self._trees: dict[TreeOf, dict[str, Any]] = {}
+        self._trees: dict[TreeOf, LayerTree] = {}
         self._networks: dict[str, list[Network]] = {}
 
-    async def layer_tree(self, wanted: TreeOf) -> dict[str, Any]:
-        """The content of model.json. Raises InputError with what the engine said."""
+    async def layer_tree(self, wanted: TreeOf) -> LayerTree:
+        """The layer tree of a network. Raises InputError with what the engine said."""
         if wanted not in self._trees:
-            self._trees[wanted] = await _ask([*self._inspect, *_network(wanted), "--json"])
+            answer = await _ask([*self._inspect, *_network(wanted), "--json"])
+            try:
+                self._trees[wanted] = msgspec.convert(answer, LayerTree)
+            except msgspec.ValidationError as error:
+                raise InputError(f"the engine's layer tree can't be read ({error})") from None
         return self._trees[wanted]
 
     async def profile(self, wanted: ProfileOf) -> Profile:
