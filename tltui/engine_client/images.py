@@ -16,7 +16,7 @@ _SERVER = python_module("engine.process.image_server")
 _LINE = 2**24  # bytes that an answer may have
 
 
-class Looking:
+class ImageClient:
     """Starts the process with the first question; ``close`` ends it.
 
     The process has one question at a time. While it computes, those who ask wait here, where their question costs
@@ -30,7 +30,7 @@ class Looking:
         self._turn = asyncio.Lock()
         self._asked = self._answered = 0
 
-    async def look(self, image: str, size: tuple[int, int], label: str | None = None, layer: str = "") -> bytes:
+    async def image(self, image: str, size: tuple[int, int], label: str | None = None, layer: str = "") -> bytes:
         """A PNG of at most ``size`` pixels; see ``image_server.Ask``. Raises InputError with the engine's reason.
 
         A question that is cancelled before its turn is never computed. The answer to one that is cancelled while it is

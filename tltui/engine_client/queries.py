@@ -17,7 +17,7 @@ from engine.system.interpreter import environment, python_module
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkEntry:
     """A network that can be trained, by name. ``weights``: "here", "download" or "none"."""
 
     name: str
@@ -27,7 +27,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class TreeOf:
+class TreeKey:
     """Which layer tree is meant: all that its shape depends on."""
 
     model: str
@@ -37,10 +37,10 @@ class TreeOf:
 
 
 @dataclass(frozen=True)
-class ProfileOf:
+class ProfileKey:
     """Which measurements are meant: all that they depend on, this machine aside."""
 
-    tree: TreeOf
+    tree: TreeKey
     device: str
     precision: str
     batch_size: int
@@ -56,16 +56,16 @@ class EngineQueries:
     ) -> None:
         self._inspect = tuple(inspect)
         self._models = tuple(models)
-        self._trees: dict[TreeOf, dict[str, Any]] = {}
-        self._networks: dict[str, list[Network]] = {}
+        self._trees: dict[TreeKey, dict[str, Any]] = {}
+        self._networks: dict[str, list[NetworkEntry]] = {}
 
-    async def layer_tree(self, wanted: TreeOf) -> dict[str, Any]:
+    async def layer_tree(self, wanted: TreeKey) -> dict[str, Any]:
         """The content of model.json. Raises InputError with what the engine said."""
         if wanted not in self._trees:
             self._trees[wanted] = await _ask([*self._inspect, *_network(wanted), "--json"])
         return self._trees[wanted]
 
-    async def profile(self, wanted: ProfileOf) -> Profile:
+    async def profile(self, wanted: ProfileKey) -> Profile:
         """What a network's operations cost on this machine, measured now unless it is known.
 
         Raises InputError with what the engine said.
@@ -77,7 +77,7 @@ class EngineQueries:
         except msgspec.ValidationError as error:
             raise InputError(f"the engine's measurements can't be read ({error})") from None
 
-    async def networks(self, family: str = "") -> list[Network]:
+    async def networks(self, family: str = "") -> list[NetworkEntry]:
         """The networks that can be used by name: torchvision's, or those of "timm/", which take longer to list.
 
         Raises InputError with what the engine said.
@@ -85,12 +85,13 @@ class EngineQueries:
         if family not in self._networks:
             answer = await _ask([*self._models, *filter(None, [family]), "--json"])
             self._networks[family] = [
-                Network(entry["name"], entry["parameters"], entry["accuracy"], entry["weights"]) for entry in answer
+                NetworkEntry(entry["name"], entry["parameters"], entry["accuracy"], entry["weights"])
+                for entry in answer
             ]
         return self._networks[family]
 
 
-def _network(wanted: TreeOf) -> list[str]:
+def _network(wanted: TreeKey) -> list[str]:
     arguments = [wanted.model, "--classes", str(wanted.classes), "--image-size", str(wanted.image_size)]
     for width in wanted.hidden:
         arguments += ["--hidden", str(width)]

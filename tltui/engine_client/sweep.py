@@ -38,14 +38,14 @@ class SweepWorker:
             raise InputError(f"{self._log}: can't be written ({error.strerror}); make room there") from None
 
     @property
-    def works(self) -> bool:
+    def is_running(self) -> bool:
         """Whether it is still there."""
         return self._process.poll() is None
 
     @property
-    def refusal(self) -> str:
+    def error(self) -> str:
         """Why it came to no result; "" while it works and where it did."""
-        if self.works or self._process.returncode in (0, 130):
+        if self.is_running or self._process.returncode in (0, 130):
             return ""
         with self._log.open("rb") as log:
             log.seek(self._said_from)
@@ -58,7 +58,7 @@ def watch(runs_dir: Path, sweep: str) -> AsyncGenerator[SweepResults]:
     return answers((*_COMMAND, "--watch", "--json", "--runs-dir", str(runs_dir), "--", sweep), SweepResults)
 
 
-async def listed(runs_dir: Path) -> list[SweepListed]:
+async def list_sweeps(runs_dir: Path) -> list[SweepListed]:
     """The sweeps there are. Raises InputError."""
     async for sweeps in answers((*_COMMAND, "--json", "--runs-dir", str(runs_dir)), list[SweepListed]):
         return sweeps

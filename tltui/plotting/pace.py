@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-class Pace:
+class ProgressRate:
     """Watches one activity after the other."""
 
     def __init__(self) -> None:

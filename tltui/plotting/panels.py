@@ -14,9 +14,9 @@ from engine.runs.time_series import Series
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
 from tltui.plotting.eta import planned_steps, steps_per_epoch
-from tltui.plotting.phase_bands import Band
+from tltui.plotting.phase_bands import PhaseBand
 from tltui.plotting.plot import BEST, LINE, POINT, SCATTER, Chart, Curve, Label
-from tltui.plotting.series_feed import Feed, T, smoothed
+from tltui.plotting.series_feed import EventSeries, T, smoothed
 from tltui.text.glyphs import safe
 
 # More lines than this are not told apart in a few rows; the highest and the lowest say where the others lie.
@@ -64,19 +64,19 @@ FORGETTING = Panel("forgetting", ((LINE, "train", "CKA"), (POINT, "val", "same a
 PANELS = (LOSS, ACCURACY, RATE, GRADIENT, CHANGE, FORGETTING)
 
 
-class History:
+class RunSeries:
     """The series of one run. A series is only read from the events once a panel shows it."""
 
     def __init__(self, state: RunState) -> None:
         self.state = state
-        self._epochs: dict[str, Feed[p.Epoch]] = {}
-        self._changes = Lines[StageChanges](attrgetter("stages"))
-        self._similarities = Lines[p.Forgetting](attrgetter("cka"))
-        self._agreement = Feed[p.Forgetting](attrgetter("agreement"))
+        self._epochs: dict[str, EventSeries[p.Epoch]] = {}
+        self._changes = NamedSeries[StageChanges](attrgetter("stages"))
+        self._similarities = NamedSeries[p.Forgetting](attrgetter("cka"))
+        self._agreement = EventSeries[p.Forgetting](attrgetter("agreement"))
 
     def epochs(self, name: str) -> Series:
         """A field of the epochs."""
-        return self._epochs.setdefault(name, Feed(attrgetter(name))).follow(self.state.epochs)
+        return self._epochs.setdefault(name, EventSeries(attrgetter(name))).follow(self.state.epochs)
 
     def rates(self) -> dict[str, Series]:
         """The learning rate of each parameter group."""
@@ -96,18 +96,18 @@ class History:
         return self._agreement.follow(self.state.forgetting)
 
 
-class Lines(Generic[T]):
+class NamedSeries(Generic[T]):
     """Series by name that follow a growing list of events, each with a value for some of the names."""
 
     def __init__(self, values: Callable[[T], Mapping[str, float]]) -> None:
         self._values = values
-        self._feeds: dict[str, Feed[T]] = {}
+        self._feeds: dict[str, EventSeries[T]] = {}
         self._seen = 0
 
     def follow(self, events: Sequence[T]) -> dict[str, Series]:
         """The one with the highest value now first; at most ``LINES_SHOWN`` of them."""
         for name in set().union(*map(self._values, events[self._seen :])) - self._feeds.keys():
-            self._feeds[name] = Feed(self._value_of(name))
+            self._feeds[name] = EventSeries(self._value_of(name))
         self._seen = len(events)
         latest = self._values(events[-1]) if events else {}
         return {name: self._feeds[name].follow(events) for name in _highest(self._feeds, latest)}
@@ -123,7 +123,7 @@ def _highest(names: Iterable[str], latest: Mapping[str, float]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Mark:
+class PlanChange:
     """After ``step`` another freeze plan is in force, which has these ``rules`` more; ``phase``: of the recipe, 0 where
     a command changed it."""
 
@@ -132,30 +132,30 @@ class Mark:
     phase: int = 0
 
 
-def phases(state: RunState) -> list[Mark]:
+def plan_changes(state: RunState) -> list[PlanChange]:
     """Where the freeze plan changed and where phases of the recipe began, in order."""
-    found: list[Mark] = []
+    found: list[PlanChange] = []
     before = ["freeze *"] if state.phases else state.model.rules if state.model else []
     for event in changes_of_settings(state):
         rules = event.rules if isinstance(event, p.Phase) else rules_set(event)
         if rules is not None:
             added = [rule for rule in rules if rule not in before] or rules[-1:] or ["train *"]
-            found.append(Mark(event.step, ", ".join(added), event.number if isinstance(event, p.Phase) else 0))
+            found.append(PlanChange(event.step, ", ".join(added), event.number if isinstance(event, p.Phase) else 0))
             before = rules
     return found
 
 
-def bands(state: RunState, marks: Iterable[Mark]) -> Iterator[Band]:
+def phase_bands(state: RunState, marks: Iterable[PlanChange]) -> Iterator[PhaseBand]:
     """The steps that each phase of the recipe took, or will have taken."""
     begun = [mark for mark in marks if mark.phase]
     per_epoch = steps_per_epoch(state)
     for at, (mark, event) in enumerate(zip(begun, state.phases, strict=True)):
         planned = math.inf if mark.phase == event.phases else mark.step + event.epochs * per_epoch
         end = begun[at + 1].step if at + 1 < len(begun) else planned
-        yield Band(mark.step, end, mark.phase, mark.rules)
+        yield PhaseBand(mark.step, end, mark.phase, mark.rules)
 
 
-def window(state: RunState, view: View) -> tuple[float, float]:
+def visible_steps(state: RunState, view: View) -> tuple[float, float]:
     """The first and last step to be seen: ends of epochs, so that the axis stands still within one."""
     done = state.steps.last.step if state.steps.last else 0
     per_epoch = steps_per_epoch(state)
@@ -165,15 +165,15 @@ def window(state: RunState, view: View) -> tuple[float, float]:
     return 0.0, max(planned_steps(state), 1)
 
 
-def image(
-    panel: Panel, history: History, view: View, width: int, height: int, *, x_labels: bool = True
+def panel_chart(
+    panel: Panel, history: RunSeries, view: View, width: int, height: int, *, x_labels: bool = True
 ) -> Chart | None:
     """What ``panel`` shows in ``width`` by ``height`` cells; None while there is nothing to show."""
     columns, rows = plot.columns(width), plot.rows(height, x_labels)
-    left, right = window(history.state, view)
+    left, right = visible_steps(history.state, view)
     curves = _curves(panel, history, view, (left, right), columns)
-    marks = phases(history.state)
-    seen = tuple(bands(history.state, marks)) if height >= _FEWEST_ROWS_WITH_BANDS else ()
+    marks = plan_changes(history.state)
+    seen = tuple(phase_bands(history.state, marks)) if height >= _FEWEST_ROWS_WITH_BANDS else ()
     rows -= len(seen) > 0
     values = [y for curve in curves for _, y in curve.points]
     if not values:
@@ -193,7 +193,7 @@ def image(
     )
 
 
-def _curves(panel: Panel, history: History, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
+def _curves(panel: Panel, history: RunSeries, view: View, span: tuple[float, float], columns: int) -> list[Curve]:
     if panel is LOSS:
         found = _noisy(history.state.steps.series("loss"), view, span, columns)
         found.append(Curve(POINT, "val", tuple(_extremes(history.epochs("val_loss"), span, columns))))
@@ -231,7 +231,7 @@ def _noisy(series: Series, view: View, span: tuple[float, float], columns: int) 
     left, right = span
     count = 2 * columns  # braille has two dots beside each other in a cell
     part = (right - left) / count
-    # what lies just before the window counts too, or the average would start anew at each zoom
+    # what lies just before the visible steps counts too, or the average would start anew at each zoom
     before = min(int(left / part), math.ceil(3 * view.smoothing * count))
     buckets = series.buckets(left - before * part, right, count + before)
     averages = smoothed(buckets, max(view.smoothing * count, 1.0))
@@ -264,12 +264,12 @@ def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axi
 
 
 def _settled(curve: Curve, y: Axis, rows: int) -> Curve:
-    """The curve in half dots of the plot: what moves less than one can see leaves the image as it was."""
+    """The curve in half dots of the plot: what moves less than one can see leaves the chart as it was."""
     unit = (y.high - y.low) / (8 * rows)
     return replace(curve, points=tuple((x, y.low + round((value - y.low) / unit) * unit) for x, value in curve.points))
 
 
-def _labels(panel: Panel, marks: list[Mark], curves: Iterable[Curve], y: Axis, cell: float) -> Iterable[Label]:
+def _labels(panel: Panel, marks: list[PlanChange], curves: Iterable[Curve], y: Axis, cell: float) -> Iterable[Label]:
     """What stands in the plot itself: names at the ends of lines, plans that commands set at the top of their marks."""
     for curve in curves:
         if curve.name and curve.points:

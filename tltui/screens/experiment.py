@@ -18,7 +18,7 @@ from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.server.json_lines import Line
 from tltui.engine_client.json_lines import SomeLine, ask
-from tltui.plotting.pace import Pace
+from tltui.plotting.pace import ProgressRate
 from tltui.settings.draft import to_text
 from tltui.tables.activities import ACTIVITIES
 from tltui.text.glyphs import Glyphs, safe
@@ -76,7 +76,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self._config = config
         self._glyphs = glyphs
         self._over = False
-        self._pace = Pace()
+        self._pace = ProgressRate()
         self._now = Content("starting")
         self._changed = True
 
