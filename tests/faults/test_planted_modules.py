@@ -20,8 +20,8 @@ from engine.runs.folder import RunFolder
 from engine.runs.state import fold_all
 from engine.system.interpreter import environment, python_module
 from tests.conftest import TINY, Engine, make_images
+from tltui.engine_client.experiments import run_experiment
 from tltui.engine_client.images import ImageClient
-from tltui.engine_client.json_lines import ask
 from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.runs.engine_pool import EnginePool
 
@@ -136,7 +136,7 @@ def test_the_apps_processes_execute_no_modules_of_the_current_folder(
         looking = ImageClient(run.path)
         await looking.image(run.predictions.read_text().splitlines()[1].split(",")[0], (8, 8))
         await looking.close()
-        async with aclosing(ask("lr-find", RatesLine, place.config())) as said:
+        async with aclosing(run_experiment("lr-find", RatesLine, place.config())) as said:
             async for _ in said:
                 break
 

@@ -17,7 +17,7 @@ from textual.widgets import Static
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.server.json_lines import Line
-from tltui.engine_client.json_lines import SomeLine, ask
+from tltui.engine_client.experiments import SomeLine, run_experiment
 from tltui.plotting.pace import ProgressRate
 from tltui.settings.draft import to_text
 from tltui.tables.activities import ACTIVITIES
@@ -34,7 +34,7 @@ _BAR = 24  # cells
 
 
 class Experiment(Protocol[SomeLine]):
-    """What differs from one experiment to another. ``name`` and ``lines``: as ``ask`` takes them."""
+    """What differs from one experiment to another. ``name`` and ``lines``: as ``run_experiment`` takes them."""
 
     title: ClassVar[str]
     name: ClassVar[str]
@@ -112,7 +112,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
     @work(exclusive=True, group="experiment", exit_on_error=False)
     async def _run(self) -> None:
         try:
-            async with aclosing(ask(self._experiment.name, self._experiment.lines, self._config)) as lines:
+            async with aclosing(run_experiment(self._experiment.name, self._experiment.lines, self._config)) as lines:
                 async for line in lines:
                     self._take_in(line)
         except InputError as error:
