@@ -16,18 +16,10 @@ from engine.runs import events as p
 from engine.runs.state import RunState, fold, fold_all
 from engine.runs.time_series import GROUPS, RECENT, Bucket, Series
 from tltui.plotting import axes
-from tltui.plotting.panels import (
-    ACCURACY,
-    LOSS,
-    RATE,
-    PlanChange,
-    RunSeries,
-    View,
-    panel_chart,
-    plan_changes,
-    visible_steps,
-)
+from tltui.plotting.panels import ACCURACY, LOSS, RATE, View, panel_chart, visible_steps
+from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.plotting.plot import POINT, SCATTER
+from tltui.plotting.run_series import RunSeries
 from tltui.plotting.series_feed import smoothed
 from tltui.text.glyphs import ASCII, UNICODE
 from tltui.widgets.curves import Curves
@@ -318,7 +310,7 @@ def test_names_of_groups_and_rules_are_shown_as_text():
 def test_many_rates_are_shown_by_the_fastest_and_the_slowest():
     groups = ("head", "layer4", "layer3", "layer2", "stem")
     state = fold_all([*beginning(2, 40), *training(range(1, 60), 40, groups=groups)])
-    assert list(RunSeries(state).rates()) == ["head", "layer4", "stem"]
+    assert list(RunSeries(state).learning_rates()) == ["head", "layer4", "stem"]
     made = panel_chart(RATE, RunSeries(state), View(log=True), 80, 12)
     assert made is not None
     assert [label.text for label in made.labels] == ["head", "layer4", "stem"]
@@ -366,7 +358,7 @@ def test_a_panel_that_is_asked_for_is_shown_even_where_another_has_to_go():
 def test_the_change_of_weights_is_a_line_for_each_stage():
     looks = [a_look(step, step // 40, step / 200) for step in (40, 80, 120, 160, 200)]
     state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *looks])
-    assert next(series.ys for series in RunSeries(state).changes().values()) == pytest.approx(
+    assert next(series.ys for series in RunSeries(state).weight_changes().values()) == pytest.approx(
         [0.05, 0.1, 0.15, 0.2, 0.25]
     )
     screen = shown(state, "5", "1", "2")
@@ -385,7 +377,7 @@ def test_forgetting_is_a_line_for_each_stage_and_a_point_for_each_share_of_answe
     state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *told])
     assert RunSeries(state).similarities()["layer4"].ys == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
     screen = shown(state, "6", "1", "2")
-    assert screen[0].startswith("forgetting  ⠒⠒ CKA  ● same answers")
+    assert screen[0].startswith("forgetting  ⠒⠒ CKA  ● same top-1")
     assert all(any(stage in line for line in screen) for stage in ("layer3", "layer4"))
     assert sum(line.count("●") for line in screen[1:]) == 5
 

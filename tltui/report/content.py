@@ -15,7 +15,7 @@ from engine.runs.events import Evaluated, restore
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState
 from tltui.engine_client.images import ImageClient
-from tltui.plotting.panels import PlanChange, plan_changes
+from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import PredictedImage, misclassified_images
 from tltui.tables.confusion import most_confused

@@ -18,7 +18,7 @@ from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.server.json_lines import Line
 from tltui.engine_client.experiments import SomeLine, run_experiment
-from tltui.plotting.pace import ProgressRate
+from tltui.plotting.eta import ActivityClock
 from tltui.settings.draft import to_text
 from tltui.tables.activities import ACTIVITIES
 from tltui.text.glyphs import Glyphs, safe
@@ -76,7 +76,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self._config = config
         self._glyphs = glyphs
         self._over = False
-        self._pace = ProgressRate()
+        self._clock = ActivityClock()
         self._now = Content("starting")
         self._changed = True
 
@@ -133,7 +133,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
 
     def _progress(self, line: Line[Any]) -> Content:
         words = ACTIVITIES.get(line.activity, safe(line.activity, 24))
-        left = self._pace.left(line.activity, line.done, line.total)
+        left = self._clock.seconds_left(line.activity, line.done, line.total)
         if not line.total:
             return Content(words)
         full, empty = self._glyphs.bar(line.done / line.total, _BAR)

@@ -19,7 +19,7 @@ from engine.errors import InputError
 from engine.experiments.sweep.events import SweepResults
 from engine.runs.folder import RunFolder
 from tltui.engine_client.sweep import SweepWorker, stop, watch
-from tltui.plotting.pace import ProgressRate
+from tltui.plotting.eta import ActivityClock
 from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import DraftWanted, RunChosen
 from tltui.screens.notify_errors import refusals_told
@@ -61,7 +61,7 @@ class SweepScreen(Screen[None]):
         self._worker = worker
         self._glyphs = glyphs
         self._results: SweepResults | None = None
-        self._pace = ProgressRate()
+        self._clock = ActivityClock()
         self._title = TitleLine()
         self._found = Static()
         self._table = TrialsTable()
@@ -169,7 +169,7 @@ class SweepScreen(Screen[None]):
             return
         left = None
         if self._at_work and results.wanted:
-            left = self._pace.left("trials", results.ended, results.wanted)
+            left = self._clock.seconds_left("trials", results.ended, results.wanted)
         self._show_title(trial_counts(results) + (f"  {duration(left)} left" if left is not None else ""))
         self._found.update(styled_rows(result_rows(results, self._found.size.width, self._glyphs)))
         self._table.show(results)

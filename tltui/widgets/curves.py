@@ -16,9 +16,10 @@ from textual.widget import Widget
 
 from engine.runs.state import RunState
 from tltui.plotting import plot
-from tltui.plotting.panels import ACCURACY, LOSS, PANELS, Panel, RunSeries, View, panel_chart
+from tltui.plotting.panels import ACCURACY, LOSS, PANELS, Panel, View, panel_chart
 from tltui.plotting.phase_bands import SHADED
 from tltui.plotting.plot import Chart
+from tltui.plotting.run_series import RunSeries
 from tltui.plotting.summary import summary_parts
 from tltui.plotting.text_rows import GAP, Row, beside, changes, fitted, width_of
 from tltui.text.glyphs import UNICODE, Glyphs
