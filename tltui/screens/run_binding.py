@@ -60,7 +60,7 @@ class RunView:
         """Show what is new."""
         self._show_tree()
         self._show_layers()
-        for answer in self._following.answers():
+        for answer in self._following.take_replies():
             self._show_answer(answer)
         state = self._following.state
         if (heard := (len(state.answers), len(state.phases))) != self._heard:
