@@ -9,7 +9,7 @@ from engine.config.freeze_rules import Decision, Rule, RuleMatcher, State, parse
 from engine.config.layer_tree import LayerTree
 from engine.errors import InputError
 from engine.runs.events import ParameterCounts
-from tltui.freeze_plan.layer_index import Network
+from tltui.freeze_plan.layer_index import LayerIndex
 from tltui.freeze_plan.rule_writer import extend_rules, write_rules
 
 _FLOAT = 4  # bytes: parameters, gradients and the optimizer's moments are single precision whatever the arithmetic
@@ -38,7 +38,7 @@ class PlanEditor:
 
     def __init__(self, tree: LayerTree, rules: Sequence[str]) -> None:
         self.tree = tree
-        self.network = Network(tree)
+        self.network = LayerIndex(tree)
         self._matcher = RuleMatcher.of(tree)
         self._states: dict[str, State] = {}
         self._wordings: dict[int, list[str]] = {}
