@@ -6,15 +6,15 @@ import functools
 
 from textual.app import App
 
-from tltui.keys.keymap import Bound, bindings_of
+from tltui.keys.keymap import ActionKeys, declared_actions
 
 
 @functools.cache
-def known_actions(app_class: type[App[int]]) -> dict[str, Bound]:
+def known_actions(app_class: type[App[int]]) -> dict[str, ActionKeys]:
     """Every action of ``app_class``, of all screens and of all widgets, by id."""
     from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (defines their widgets)
 
-    return bindings_of([app_class, *_widget_classes()])
+    return declared_actions([app_class, *_widget_classes()])
 
 
 def _widget_classes() -> list[type]:

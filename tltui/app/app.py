@@ -22,9 +22,9 @@ from tltui.app.run_requests import RunRequests
 from tltui.app.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 from tltui.engine_client.queries import EngineQueries
 from tltui.keys import keymap
-from tltui.runs.engine_pool import Engines
+from tltui.runs.engine_pool import EnginePool
 from tltui.runs.registry import RunSummary
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 from tltui.screens.help import Help
 from tltui.screens.home import Home
 from tltui.screens.manual_palette import ManualPages
@@ -80,7 +80,7 @@ class TltuiApp(App[int]):
         theme: str | None = None,
         config_dir: Path | None = None,
         queries: EngineQueries | None = None,
-        engines: Engines | None = None,
+        engines: EnginePool | None = None,
     ) -> None:
         """``config_dir`` holds the user's keymap.toml and themes/; ``engines`` start runs."""
         super().__init__()
@@ -92,7 +92,7 @@ class TltuiApp(App[int]):
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft
         self._runs_dir = runs_dir
-        self._engines = engines or Engines()
+        self._engines = engines or EnginePool()
         self._requests = RunRequests(self, runs_dir, self._engines)
         self._home = Home(runs_dir, self._requests.queue, self.glyphs)
         self._problems = [*self._load_themes(theme), *self._load_keymap()]
@@ -115,7 +115,7 @@ class TltuiApp(App[int]):
     @work(thread=True, exclusive=True, group="runs", exit_on_error=False)
     def _poll_runs(self) -> None:
         worker = get_current_worker()
-        summaries = self._requests.table.look()
+        summaries = self._requests.table.refresh()
         if not worker.is_cancelled:
             self.call_from_thread(self._show_runs, summaries)
 
@@ -129,16 +129,16 @@ class TltuiApp(App[int]):
 
     def _open(self, folder: RunFolder) -> None:
         with notify_errors(self, "Run can't be opened"):
-            following = Following(folder)
+            following = RunFollower(folder)
             self._open_workbench(following.config.model_dump(), following)
 
     def _open_draft(self, tables: Tables, focus: str = "") -> None:
         workbench = self._open_workbench(tables, None)
-        self.call_after_refresh(self._engines.get_ready)
+        self.call_after_refresh(self._engines.prewarm)
         if focus:
             self.call_after_refresh(workbench.focus_setting, focus)
 
-    def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
+    def _open_workbench(self, tables: Tables, following: RunFollower | None) -> Workbench:
         from tltui.screens.workbench import Workbench  # not needed before the first screen
 
         workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker, self._images)
@@ -155,7 +155,7 @@ class TltuiApp(App[int]):
 
     def _return_home(self) -> None:
         self.pop_screen()
-        self._engines.stand_down()
+        self._engines.release()
         self._home.show(self._requests.summaries)
 
     # Requests of screens
@@ -236,7 +236,7 @@ class TltuiApp(App[int]):
         if isinstance(self.screen, Help):
             return
         here = {bound.id: bound for _, bound in bound_nodes([self, self.screen, *self.screen.query("*")])}
-        self.push_screen(Help(keymap.in_force(here, self._keymap), str(self._config_dir / "keymap.toml")))
+        self.push_screen(Help(keymap.effective_keys(here, self._keymap), str(self._config_dir / "keymap.toml")))
 
     def action_manual(self, topic: str = "") -> None:
         """Open the manual at a topic, or at what is in focus; on the manual without a topic, close it."""

@@ -10,11 +10,11 @@ from textual.app import App
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
-from tltui.runs.engine_pool import Engines
+from tltui.runs.engine_pool import EnginePool
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
-from tltui.runs.run_follower import Following
-from tltui.runs.run_list import RunTable
+from tltui.runs.run_follower import RunFollower
+from tltui.runs.run_list import RunList
 from tltui.runs.status import is_alive
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.messages import CopySettings, StartRun, StartSweep
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class RunRequests:
     """Knows the runs and the queue of one app."""
 
-    def __init__(self, app: App[int], runs_dir: Path, engines: Engines) -> None:
+    def __init__(self, app: App[int], runs_dir: Path, engines: EnginePool) -> None:
         self.queue = RunQueue(runs_dir, engines.start)
-        self.table = RunTable(runs_dir)
+        self.table = RunList(runs_dir)
         self.summaries: list[RunSummary] = []
         """The runs at the last poll."""
         self._app = app
@@ -49,7 +49,7 @@ class RunRequests:
         seen = [run for run in self.summaries if is_alive(run.status)]
         return [run for run in seen if run.status == "starting" or is_locked(RunFolder(Path(run.path)))]
 
-    async def start(self, request: StartRun) -> Following | None:
+    async def start(self, request: StartRun) -> RunFollower | None:
         """Start a run; where another trains, ask whether to queue it. None: it is queued, or nothing was done."""
         if alive := self.alive():
             question = Confirm(
@@ -63,7 +63,7 @@ class RunRequests:
             if answer != "now":
                 return None
         with notify_errors(self._app, "Run not started"):
-            return Following(self.queue.start(request.config))
+            return RunFollower(self.queue.start(request.config))
         return None
 
     async def copy_settings(self, request: CopySettings) -> None:
@@ -88,14 +88,14 @@ class RunRequests:
 
     async def choose_sweep(self) -> str | None:
         """Ask for one of the existing sweeps; returns its name."""
-        from tltui.engine_client.sweep import listed
-        from tltui.tables.trial_columns import in_short
+        from tltui.engine_client.sweep import list_sweeps
+        from tltui.tables.trial_columns import sweep_line
 
         with notify_errors(self._app, "Sweeps can't be read"):
-            sweeps = await listed(self._runs_dir)
+            sweeps = await list_sweeps(self._runs_dir)
             if sweeps:
                 return await self._app.push_screen_wait(
-                    Choose("Sweeps", [(one.sweep, in_short(one)) for one in sweeps])
+                    Choose("Sweeps", [(one.sweep, sweep_line(one)) for one in sweeps])
                 )
             self._app.notify("No sweeps yet. v in a draft: start one", title="Sweeps", timeout=4)
         return None
@@ -112,5 +112,5 @@ class RunRequests:
         if answer == "stop":
             with notify_errors(self._app):
                 for run in alive:
-                    Following(RunFolder(Path(run.path))).stop()
+                    RunFollower(RunFolder(Path(run.path))).stop()
         return answer in ("leave", "stop")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -13,9 +12,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from engine.config import layer_tree
 from engine.config.schema import FreezeConfig
 from engine.errors import InputError
-from tltui.engine_client.queries import EngineQueries, TreeOf
+from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import LayersAtWork
 from tltui.text.glyphs import Glyphs, safe
@@ -51,7 +51,7 @@ class LayersPane(Vertical):
         self.editor: PlanEditor | None = None
         self._queries = queries
         self._glyphs = glyphs
-        self._shown: TreeOf | None = None
+        self._shown: TreeKey | None = None
         self._tree = LayerTree(glyphs)
         self._placeholder = Static(id="placeholder")
 
@@ -59,7 +59,7 @@ class LayersPane(Vertical):
         yield self._tree
         yield self._placeholder
 
-    def load(self, key: TreeOf, rules: list[str]) -> None:
+    def load(self, key: TreeKey, rules: list[str]) -> None:
         """Show the tree of a network once the engine has sent it."""
         if key == self._shown:
             return
@@ -72,14 +72,14 @@ class LayersPane(Vertical):
         if self.editor is None:
             self._replace_tree(text)
 
-    def show_model(self, model: Mapping[str, Any], rules: list[str]) -> None:
-        """Show a layer tree, as in model.json."""
+    def show_model(self, tree: layer_tree.LayerTree, rules: list[str]) -> None:
+        """Show a layer tree."""
         refused = ""
         try:
-            self.editor = PlanEditor(model, rules)
+            self.editor = PlanEditor(tree, rules)
         except InputError as error:
             refused = str(error)
-            self.editor = PlanEditor(model, FreezeConfig().rules)
+            self.editor = PlanEditor(tree, FreezeConfig().rules)
         self.add_class("-loaded")
         self._tree.show(self.editor)
         self.post_message(self.Loaded(refused))
@@ -110,15 +110,15 @@ class LayersPane(Vertical):
         return self
 
     @work(exclusive=True, exit_on_error=False)
-    async def _fetch(self, key: TreeOf, rules: list[str]) -> None:
+    async def _fetch(self, key: TreeKey, rules: list[str]) -> None:
         try:
-            model = await self._queries.layer_tree(key)
+            tree = await self._queries.layer_tree(key)
         except InputError as error:
             self._shown = None
             self._replace_tree(f"Layers can't be loaded: {safe(str(error))}")
             return
         self._shown = key
-        self.show_model(model, rules if self.editor is None else self.editor.rules)
+        self.show_model(tree, rules if self.editor is None else self.editor.rules)
 
     def _replace_tree(self, text: str) -> None:
         self.remove_class("-loaded")

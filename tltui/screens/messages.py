@@ -12,8 +12,8 @@ from engine.config.schema import RunConfig
 from engine.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tltui.runs.run_follower import Following
-    from tltui.settings.sweep_fields import Filled
+    from tltui.runs.run_follower import RunFollower
+    from tltui.settings.sweep_fields import SweepFields
 
 Tables = Mapping[str, Mapping[str, Any]]
 """Settings as TOML tables, valid or not."""
@@ -22,7 +22,7 @@ Tables = Mapping[str, Mapping[str, Any]]
 class DraftScreen(Protocol):
     """The screen of a draft, as the app uses it to answer a request."""
 
-    def follow(self, following: Following) -> None:
+    def follow(self, following: RunFollower) -> None:
         """Show a run in place of the draft."""
         ...
 
@@ -65,7 +65,7 @@ class StartRun(Message):
 class StartSweep(Message):
     """Start a sweep around the settings ``base``."""
 
-    filled: Filled
+    filled: SweepFields
     base: RunConfig
 
 

@@ -11,7 +11,7 @@ from textual.worker import get_current_worker
 from engine.costs.estimate import Profile, estimate
 from engine.errors import InputError
 from engine.runs.state import RunState
-from tltui.engine_client.queries import EngineQueries, ProfileOf
+from tltui.engine_client.queries import EngineQueries, ProfileKey
 from tltui.screens.layers_pane import LayersPane
 from tltui.screens.setup_pane import SetupPane
 from tltui.widgets.image_folder import expected_splits
@@ -36,7 +36,7 @@ class PlanCosts:
         self._layers = layers
         self._setup = setup
         self._counter = counter
-        self._profile: tuple[ProfileOf, Profile] | None = None
+        self._profile: tuple[ProfileKey, Profile] | None = None
 
     def update(self, state: RunState | None) -> None:
         """Show the costs of the plan of a run, or of a draft (None)."""
@@ -64,7 +64,7 @@ class PlanCosts:
         """Stop profiling."""
         self._screen.workers.cancel_group(self._screen, "profile")
 
-    async def _measure(self, key: ProfileOf) -> None:
+    async def _measure(self, key: ProfileKey) -> None:
         await asyncio.sleep(_IDLE)
         try:
             self._profile = key, await self._queries.profile(key)
@@ -77,7 +77,7 @@ class PlanCosts:
         try:
             config = self._setup.form.config()
             images = state.data.counts if state and state.data else found and expected_splits(found, config.data)
-            cost = estimate(profile, editor.model, config, images) if editor and images else None
+            cost = estimate(profile, editor.tree, config, images) if editor and images else None
         except InputError:  # the form shows what is invalid
             cost = None
         if not worker.is_cancelled:

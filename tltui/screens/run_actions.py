@@ -28,7 +28,7 @@ class RunActions:
         """Whether the run's state allows an action."""
         following = self._following
         if action in ("pause", "stop", "checkpoint"):
-            return not following.reading and is_alive(following.status)
+            return not following.has_backlog and is_alive(following.status)
         if action == "browse":
             return following.state.data is not None
         if action == "recommendation":
@@ -40,7 +40,7 @@ class RunActions:
     def resume(self) -> None:
         """Start a worker that resumes the run."""
         with notify_errors(self._screen):
-            self._following.go_on()
+            self._following.resume()
             self._screen.notify("Run resumes from its last checkpoint", timeout=3)
 
     def pause_or_resume(self) -> None:
@@ -74,7 +74,7 @@ class RunActions:
             return
         question, changes = diagnosis.question, diagnosis.changes
         if not changes:
-            self.copy(diagnosis.draft(self._following.chosen.model_dump()), next(iter(remedy.settings)))
+            self.copy(diagnosis.draft(self._following.config_for_new_run.model_dump()), next(iter(remedy.settings)))
             self._screen.notify(remedy.assignments, title="New run from these settings, with", markup=False)
         elif question is None or await self._screen.app.push_screen_wait(question) == "yes":
             for key, value in changes.items():
@@ -83,4 +83,4 @@ class RunActions:
 
     def copy(self, tables: dict[str, dict[str, object]] | None = None, focus: str = "") -> None:
         """Open a draft with ``tables``, or the run's chosen settings: a phase's are temporary."""
-        self._screen.post_message(OpenDraft(tables or self._following.chosen.model_dump(), focus))
+        self._screen.post_message(OpenDraft(tables or self._following.config_for_new_run.model_dump(), focus))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from textual.screen import Screen
 
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 from tltui.screens.diagnosis import Diagnosis
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.layers_pane import LayersPane
@@ -38,7 +38,7 @@ class RunDisplay:
     """Polls the log of one run and draws what is new. Reads a long log in slices."""
 
     def __init__(
-        self, screen: Screen[None], following: Following, widgets: RunWidgets, changed: Callable[[], None]
+        self, screen: Screen[None], following: RunFollower, widgets: RunWidgets, changed: Callable[[], None]
     ) -> None:
         """``changed`` is called after new events are drawn."""
         self.following = following
@@ -59,10 +59,10 @@ class RunDisplay:
         if self._slice_is_due or self._screen.app.screen is not self._screen:
             return
         before = self.following.state
-        has_news = self.following.poll_some()
+        has_news = self.following.poll_batch()
         if self.following.state is not before:
             self._bind()
-        if self.following.reading:
+        if self.following.has_backlog:
             self._widgets.progress.show_reading(self.following.state.seq)
             self._slice_is_due = True
             self._screen.set_timer(_SLICE_PAUSE, self._read_next_slice)

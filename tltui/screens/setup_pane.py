@@ -18,7 +18,7 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
-from tltui.engine_client.queries import EngineQueries, ProfileOf, TreeOf
+from tltui.engine_client.queries import EngineQueries, ProfileKey, TreeKey
 from tltui.screens.dialogs import AskPath, Choose, Confirm
 from tltui.settings.draft import default, to_text
 from tltui.text.glyphs import Glyphs
@@ -47,7 +47,7 @@ class SetupPane(Vertical):
     class TreeChanged(Message):
         """The settings name another layer tree."""
 
-        tree: TreeOf
+        tree: TreeKey
 
     @dataclass
     class RulesEdited(Message):
@@ -78,20 +78,20 @@ class SetupPane(Vertical):
             self._data_changed()
 
     @property
-    def tree_key(self) -> TreeOf:
+    def tree_key(self) -> TreeKey:
         """The layer tree of the settings; invalid ones count as defaults."""
         draft = self.form.draft
         hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
         size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
-        return TreeOf(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
+        return TreeKey(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
 
     @property
-    def profile_key(self) -> ProfileOf:
+    def profile_key(self) -> ProfileKey:
         """The profile of the settings; invalid ones count as defaults."""
         draft = self.form.draft
         device = draft["train.device"] if not draft.problem("train.device") else "auto"
         batch_size = draft["train.batch_size"] if not draft.problem("train.batch_size") else 32
-        return ProfileOf(self.tree_key, device, draft["train.precision"], batch_size)
+        return ProfileKey(self.tree_key, device, draft["train.precision"], batch_size)
 
     def replace_all(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace all settings."""

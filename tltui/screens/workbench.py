@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 from tltui.screens.draft_actions import DraftActions
 from tltui.screens.evaluate_pane import EvaluatePane
 from tltui.screens.layers_pane import LayersPane
@@ -75,7 +75,7 @@ class Workbench(Screen[None]):
     def __init__(
         self,
         tables: Mapping[str, Mapping[str, Any]],
-        following: Following | None,
+        following: RunFollower | None,
         queries: EngineQueries,
         glyphs: Glyphs,
         marker: str,
@@ -182,7 +182,7 @@ class Workbench(Screen[None]):
 
     # The run
 
-    def follow(self, following: Following) -> None:
+    def follow(self, following: RunFollower) -> None:
         """Show a run in place of the draft."""
         self.following = following
         self._costs.cancel()  # profiling would slow training down
@@ -193,7 +193,7 @@ class Workbench(Screen[None]):
         self._run = RunActions(self, self._display)
         self._panes.switch_to("train")
         self._display.poll()
-        if not following.reading:
+        if not following.has_backlog:
             self._display.draw()
         self._show_title()
         self.refresh_bindings()
@@ -271,7 +271,7 @@ class Workbench(Screen[None]):
         self.post_message(LeaveWorkbench(None if self.following else self._setup.form.draft.tables))
 
     def action_save(self) -> None:
-        self._setup.save(self.following.chosen if self.following else None)
+        self._setup.save(self.following.config_for_new_run if self.following else None)
 
     def action_load(self) -> None:
         self._setup.load_file()
