@@ -161,7 +161,7 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
         assert [reason.split(";")[0] for reason in app.refusals] == [
             "this would leave nothing to train",
             "there is nothing to undo",
-            "only the head trains already",
+            "Only the head is trainable already",
         ]
 
     drive(test)
@@ -254,7 +254,7 @@ def test_letters_typed_into_the_search_are_no_commands_and_nothing_found_is_said
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
         await pilot.press("slash", *"aha 123")
         assert app.plans == []
-        assert app.foot().split() == ["/aha", "123", "none", "found"]
+        assert app.foot().split() == ["/aha", "123", "no", "match"]
         assert app.layers.path == ""
         await pilot.press("enter")
         assert isinstance(app.focused, LayerRows)

@@ -46,7 +46,7 @@ def test_on_a_wide_screen_all_numbers_stand_on_three_lines():
     assert shown(80) == [
         "trainable 15.2 M of 23.7 M  ▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▱▱▱▱▱▱▱▱▱  64%",
         "frozen     8.5 M  memory 277 MB: weights 94.8 MB, grads 60.8 MB, opt 122 MB",
-        "features computed once after layer3, cached 402 MB",
+        "features cached after layer3 (402 MB)",
     ]
 
 
