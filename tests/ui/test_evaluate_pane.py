@@ -71,4 +71,4 @@ def test_bars_end_where_the_answers_are_right_and_fit(width: int, glyphs: object
     assert all(len(line) <= max(width, 46) for line in lines[:-1])
     low, *_, high = lines[1:5]
     assert low.count(glyphs.bar_full) < high.count(glyphs.bar_full)  # type: ignore[attr-defined]
-    assert lines[-1] == "expected calibration error 3.1%, on the whole underconfident by 1.0%"
+    assert lines[-1] == "expected calibration error 3.1%, underconfident by 1.0% on average"
