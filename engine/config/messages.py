@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
+from engine.config.choices import choices_of
 from engine.config.schema import PHASE_SETTINGS, Phase, RunConfig, is_list_of_tables, list_item, settings
 
 
 def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
-    if get_origin(field.annotation) is Literal:
-        return " | ".join(str(choice).lower() for choice in get_args(field.annotation))
+    if (choices := choices_of(field)) is not None:
+        return " | ".join(str(choice).lower() for choice in choices)
     if is_list_of_tables(field):
         return "tables"
     if get_origin(field.annotation) is list:
