@@ -11,6 +11,7 @@ from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.errors import InputError
+from engine.evaluation.metrics import formatted_metrics
 from engine.runs.events import Evaluated, restore
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState
@@ -19,7 +20,7 @@ from tltui.plotting.panels import Mark, phases
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import PredictedImage, mistakes
 from tltui.tables.confusion import worst_pairs
-from tltui.tables.evaluation import frozen_line, more_figures
+from tltui.tables.evaluation import frozen_line
 from tltui.text.numbers import number
 
 _MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
@@ -76,8 +77,8 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     low, high = evaluated.accuracy_interval
     yield Heading(f"{evaluated.split} accuracy {evaluated.accuracy:.1%}")
     yield Paragraph(
-        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, balanced accuracy "
-        f"{evaluated.balanced_accuracy:.1%}, macro F1 {evaluated.macro_f1:.3f}, {', '.join(more_figures(evaluated))}."
+        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, "
+        f"{', '.join(f'{label} {value}' for label, value in formatted_metrics(evaluated).items())}."
     )
     yield Table(
         ("class", "precision", "recall", "F1", "ROC-AUC", "images"),
