@@ -76,7 +76,7 @@ def logistic_regression_on_pixels(data: Data, split: str) -> Baseline:
     from sklearn.preprocessing import StandardScaler
 
     pixels, labels = load_digits(return_X_y=True)
-    rows = {name: [int(data.images[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits}
+    rows = {name: [int(data.samples[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits}
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(pixels[rows["train"]], labels[rows["train"]])
     accuracy = float(np.mean(model.predict(pixels[rows[split]]) == labels[rows[split]]))

@@ -10,10 +10,11 @@ from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting
-from engine.data.folder_source import SPLIT_FOLDERS
-from engine.data.prepare import Data, prepare_data, read_images
+from engine.data.folder_layout import SPLIT_FOLDERS
+from engine.data.folder_source import folder_source
+from engine.data.prepare import Data, decode_images, load_data
 from engine.data.source import Sample, Source
-from engine.data.sources import folder_source, open_source
+from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.evaluation.evaluate import LabelledLogits, evaluate
 from engine.evaluation.load_run import TrainedRun
@@ -53,12 +54,12 @@ def re_evaluate(
         if source.classes != trained.classes:
             raise InputError(f"{config.data.path or config.data.name}: its classes are no longer those of the run")
         preprocessing = trained.classifier.preprocessing
-        data, _ = prepare_data(source, config, preprocessing, trained.folder, report, warn)
+        data, _ = load_data(source, config, preprocessing, trained.folder, report, warn)
     name = split_name or next(split for split in ("test", "val", _ALL) if split in data.splits)
     if name not in data.splits:
         raise InputError(f'these images have no split "{name}"; choose from {", ".join(data.splits)}')
     batches = _logits(trained, data, name, config, precision, frozen_precision, report, warn)
-    paths = (data.images[i].key for i in data.splits[name])
+    paths = (data.samples[i].key for i in data.splits[name])
     return evaluate(trained.classes, name, batches, paths)
 
 
@@ -69,21 +70,21 @@ def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, rep
         if name not in label_of:
             known = ", ".join(trained.classes[:5]) + (" …" if len(trained.classes) > 5 else "")
             raise InputError(f'{config.data.path}: "{printable(name)}" is not a class of the run ({printable(known)})')
-    has_splits = any(image.split for image in source.images)
+    has_splits = any(image.split for image in source.samples)
     split_name = wanted_split or ("test" if has_splits else _ALL)
-    chosen = [at for at, image in enumerate(source.images) if not has_splits or image.split == split_name]
+    chosen = [at for at, image in enumerate(source.samples) if not has_splits or image.split == split_name]
     if not chosen:
         folders = " or ".join(name for name, means in SPLIT_FOLDERS.items() if means == split_name)
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
-    images = [source.images[at] for at in chosen]
+    images = [source.samples[at] for at in chosen]
     relabelled = [Sample(one.key, label_of[source.classes[one.label]], one.split) for one in images]
     file = source.file
     selected = Source(
         trained.classes, relabelled, lambda at: source.open(chosen[at]), file and (lambda at: file(chosen[at]))
     )
-    data, _, fingerprints = read_images(selected, config, trained.classifier.preprocessing, report, warn)
+    data, _, fingerprints = decode_images(selected, config, trained.classifier.preprocessing, report, warn)
     fingerprints.close()
-    data.splits[split_name] = list(range(len(data.images)))
+    data.splits[split_name] = list(range(len(data.samples)))
     return data
 
 

@@ -11,7 +11,7 @@ import pytest
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.source import Sample
 from engine.data.sources import open_source
-from engine.data.splits import keep_splits
+from engine.data.splits import restore_splits
 from engine.errors import InputError
 from engine.files.csv_cells import text_cell
 from engine.runs.folder import RunFolder
@@ -51,13 +51,13 @@ def test_a_table_of_images_is_read_however_it_is_written(way: str, tmp_path: Pat
     (tmp_path / "table.csv").write_bytes(WRITTEN[way](text))
     source = open_source(DataConfig(source="csv", path=str(tmp_path / "table.csv")))
     assert source.classes == ["blue", "red"]
-    assert source.images == [Sample("a.png", 1, "train"), Sample("b.png", 0, "train"), Sample("c.png", 1, "val")]
+    assert source.samples == [Sample("a.png", 1, "train"), Sample("b.png", 0, "train"), Sample("c.png", 1, "val")]
 
 
 def keep(path: Path) -> dict[str, list[int]]:
     """What comes of the splits of three images where the run has this splits.csv already."""
     images = [Sample(f"{number}.png", 0, "") for number in range(3)]
-    return keep_splits(path, {"train": [0, 1], "val": [2]}, images, ["cat"], lambda _code, _message: None)
+    return restore_splits(path, {"train": [0, 1], "val": [2]}, images, ["cat"], lambda _code, _message: None)
 
 
 @pytest.mark.parametrize("way", WRITTEN)

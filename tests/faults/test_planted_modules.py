@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import RunConfig
-from engine.config.toml_io import from_tables, to_toml
+from engine.config.toml_io import from_tables, to_toml, with_setting
 from engine.experiments.server.json_lines import RatesLine
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
@@ -55,6 +55,8 @@ class Place:
         plant(self.runs, self.marker)
         plant(self.images, self.marker, packages=False)  # a folder would be a class
         (self.here / "run.toml").write_text(to_toml(self.config()))
+        head_alone = with_setting(self.config(), "freeze.rules", ["freeze *", "train head"])
+        (self.here / "head.toml").write_text(to_toml(with_setting(head_alone, "data.augment", "none")))
         (self.here / "sweep.toml").write_text(SWEEP)
 
     def config(self, processes: int = 1) -> RunConfig:
@@ -100,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         ["inspect", TINY["name"]],
         ["inspect", TINY["name"], "--profile", "--batch-size", "2"],
         ["probe", "run.toml"],
-        ["lr-find", "run.toml"],
+        ["lr-find", "head.toml"],
         ["sweep", "sweep.toml"],
         ["train", "run.toml", "--headless", "--set", "train.processes=2"],
     ],

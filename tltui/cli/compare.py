@@ -1,4 +1,4 @@
-"""``tltui compare``."""
+"""``tltui compare``: prints the comparison of runs."""
 
 from __future__ import annotations
 
