@@ -140,7 +140,11 @@ def compute_metrics(of: MetricAccumulator) -> dict[str, float | None]:
     return {name: metric.compute(of) for name, metric in METRICS.items()}
 
 
-def formatted_metrics(evaluated: Evaluated) -> dict[str, str]:
-    """The metrics besides accuracy that an evaluation has: values as people read them, by label."""
+def formatted_metrics(evaluated: Evaluated, *, short: bool = False) -> dict[str, str]:
+    """The metrics of an evaluation besides accuracy, as text, by label or ``short`` heading."""
     values = {metric: metric.value(evaluated) for name, metric in METRICS.items() if name != "accuracy"}
-    return {metric.label: metric.format(value) for metric, value in values.items() if value is not None}
+    return {
+        metric.heading if short else metric.label: metric.format(value)
+        for metric, value in values.items()
+        if value is not None
+    }

@@ -172,10 +172,14 @@ class EvaluatePane(Vertical, can_focus=True):
             self._fill_classes(self._shown)
 
 
+_METRICS_BESIDE_COUNT = 3  # as many as fit beside the number of images in 80 columns
+
+
 def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Content]:
     low, high = evaluated.accuracy_interval
     dot = f" {glyphs.separator} "
     simple = [of for of in state.baselines if of.split == evaluated.split]
+    metrics = [f"{label} {value}" for label, value in formatted_metrics(evaluated, short=True).items()]
     compared = "".join(f"{dot}{safe(of.name)} {of.accuracy:.1%}" for of in simple)
     return [
         Content.assemble(
@@ -183,8 +187,8 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
             (f"{evaluated.accuracy:.1%}", "bold $text-success"),
             f"  95% interval {low:.1%} to {high:.1%}",
         ),
-        Content(f"{evaluated.count:,} images{compared}"),
-        Content(dot.join(f"{label} {value}" for label, value in formatted_metrics(evaluated).items())),
+        Content(dot.join([f"{evaluated.count:,} images", *metrics[:_METRICS_BESIDE_COUNT]]) + compared),
+        Content(dot.join(metrics[_METRICS_BESIDE_COUNT:])),
     ]
 
 
