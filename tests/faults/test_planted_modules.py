@@ -20,10 +20,10 @@ from engine.runs.folder import RunFolder
 from engine.runs.state import fold_all
 from engine.system.interpreter import environment, python_module
 from tests.conftest import TINY, Engine, make_images
-from tltui.engine_client.images import Looking
-from tltui.engine_client.json_lines import ask
-from tltui.engine_client.queries import EngineQueries, TreeOf
-from tltui.runs.engine_pool import Engines
+from tltui.engine_client.experiments import run_experiment
+from tltui.engine_client.images import ImageClient
+from tltui.engine_client.queries import EngineQueries, TreeKey
+from tltui.runs.engine_pool import EnginePool
 
 PACKAGES = ("engine", "tltui")
 MODULES = ("torch", "msgspec", "numpy", "click", "sitecustomize", "usercustomize", "random", "runpy")
@@ -130,21 +130,21 @@ def test_the_apps_processes_execute_no_modules_of_the_current_folder(
     for folder in place.runs.iterdir():
         if (folder / "run.toml").exists():
             run = RunFolder(folder)
-    engines = Engines()
-    engines.get_ready()
+    engines = EnginePool()
+    engines.prewarm()
 
     async def asked() -> None:
-        await EngineQueries().layer_tree(TreeOf(TINY["name"], 3, 32, ()))
-        looking = Looking(run.path)
-        await looking.look(run.predictions.read_text().splitlines()[1].split(",")[0], (8, 8))
+        await EngineQueries().layer_tree(TreeKey(TINY["name"], 3, 32, ()))
+        looking = ImageClient(run.path)
+        await looking.image(run.predictions.read_text().splitlines()[1].split(",")[0], (8, 8))
         await looking.close()
-        async with aclosing(ask("lr-find", RatesLine, place.config())) as said:
+        async with aclosing(run_experiment("lr-find", RatesLine, place.config())) as said:
             async for _ in said:
                 break
 
     asyncio.run(asked())
     folder, process = engines.start(tmp_path / "runs", place.config())
-    engines.stand_down()
+    engines.release()
     assert process.wait(60) == 0, folder.log.read_text()
     assert fold_all(EventTail(folder).poll()).status == "completed"
     assert executed(place.marker) == []

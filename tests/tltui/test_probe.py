@@ -22,8 +22,8 @@ from engine.experiments.linear_probe.results import (
 )
 from tests.tltui.test_command_line import CommandLine
 from tltui.cli.options import overrides
-from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
-from tltui.tables.probe import Layout, probed_page
+from tltui.settings.probe_recommendation import as_options, as_toml, recommended_changes
+from tltui.tables.probe import Layout, probe_page
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
@@ -74,7 +74,7 @@ def probed(models: int) -> Probed:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_the_page_fits_into_the_width_and_draws_a_bar_for_each_stage(width: int, glyphs: Glyphs):
-    text = ["".join(part for part, _ in row) for row in probed_page(probed(2), Layout(width, glyphs))]
+    text = ["".join(part for part, _ in row) for row in probe_page(probed(2), Layout(width, glyphs))]
     assert all(len(line) <= width for line in text)
     bars = [line for line in text if glyphs.bar_full * 2 in line]
     assert len(bars) == 8
@@ -84,7 +84,7 @@ def test_the_page_fits_into_the_width_and_draws_a_bar_for_each_stage(width: int,
 
 
 def test_the_settings_to_take_over_are_those_that_differ():
-    changes = advised_changes(probed(1).recommendation, from_tables({"data": {"source": "digits"}}))
+    changes = recommended_changes(probed(1).recommendation, from_tables({"data": {"source": "digits"}}))
     assert set(changes) == {"model.name", "optimizer.lr"}
     changes = {**changes, "freeze.rules": ["freeze *", "train head"]}
     assert shlex.split(as_options(changes))[-1] == 'freeze.rules=["freeze *", "train head"]'

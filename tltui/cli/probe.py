@@ -13,8 +13,8 @@ from engine.warning_codes import WarningCode
 from tltui.cli import json_output
 from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working
-from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
-from tltui.tables.probe import Layout, probed_page
+from tltui.settings.probe_recommendation import as_options, as_toml, recommended_changes
+from tltui.tables.probe import Layout, probe_page
 from tltui.tables.styles import PAGE_STYLES
 from tltui.text.glyphs import ASCII, UNICODE
 
@@ -46,8 +46,8 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
         click.echo(json_output.as_json(probed))
         return
     layout = Layout(min(console.width, _WIDEST), UNICODE if speaks_unicode() else ASCII)
-    print_rows(console, probed_page(probed, layout), PAGE_STYLES)
-    changes = advised_changes(probed.recommendation, config)
+    print_rows(console, probe_page(probed, layout), PAGE_STYLES)
+    changes = recommended_changes(probed.recommendation, config)
     if not changes:
         click.echo("the settings already match the recommendation")
         return

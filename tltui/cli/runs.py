@@ -160,9 +160,9 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     Example:  tltui runs --json
     """
     from tltui.runs import registry
-    from tltui.runs.run_list import RunTable
+    from tltui.runs.run_list import RunList
 
-    rows = RunTable(registry.runs_folder(runs_dir)).look()
+    rows = RunList(registry.runs_folder(runs_dir)).refresh()
     for row in rows:
         if row.problem:
             click.echo(printable(f"tltui: the settings of run {row.run} can't be read: {row.problem}"), err=True)
@@ -190,7 +190,7 @@ def stop(run: str, runs_dir: str | None) -> None:
     from tltui.runs import launch, registry
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
-    launch.ask(folder, Stop(id=new_command_id()))
+    launch.send_and_wait(folder, Stop(id=new_command_id()))
     for _ in launch.follow(folder):
         pass
     click.echo(printable(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}"))
@@ -213,7 +213,7 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
     for command, text in [(parse_action(action), action) for action in actions]:
-        answer = launch.ask(folder, command)
+        answer = launch.send_and_wait(folder, command)
         if isinstance(answer, CommandRejected):
             raise InputError(f"{text}: {answer.reason}")
         click.echo(f"{printable(text)}: applied after step {answer.step}")

@@ -27,8 +27,8 @@ from engine.experiments.sweep.events import (
 )
 from tltui.cli.console import console, speaks_unicode
 from tltui.cli.json_output import as_json as as_json_line
-from tltui.tables.sweep import found_rows, page, trials_table
-from tltui.tables.trial_columns import in_order, percent, settings_line
+from tltui.tables.sweep import page, result_rows, trials_table
+from tltui.tables.trial_columns import percent, ranked, settings_line
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.text.numbers import duration
 
@@ -114,7 +114,7 @@ class LiveTable:
 
     def render(self) -> RenderableType:
         room = max(self._out.height - _ROWS_AROUND, 3)
-        order = in_order(self._trials.values())
+        order = ranked(self._trials.values())
         keys = [dimension.name for dimension in self._sweep.space]
         table = trials_table(order[:room], keys, self._out.width)
         return Group(self._header(), table, self._footer(len(order) - room))
@@ -151,7 +151,7 @@ def print_live(changes: Iterator[SweepResults], *, as_json: bool) -> None:
     last: SweepResults | None = None
     with Live(console=out, auto_refresh=False, transient=True) as live:
         for last in changes:
-            room = max(out.height - len(found_rows(last, out.width, _glyphs())) - _ROWS_AROUND, 3)
+            room = max(out.height - len(result_rows(last, out.width, _glyphs())) - _ROWS_AROUND, 3)
             live.update(Group(*page(last, out.width, _glyphs(), room)), refresh=True)
     if last is not None:
         print_results(last, as_json=False)

@@ -43,7 +43,7 @@ def resume(runs_dir: Path, name: str, changes: Mapping[str, str], *, detach: boo
 
     def lead(ranks: Ranks) -> int:
         folder = RunFolder(ranks.run) if ranks.run else registry.find(runs_dir, name)
-        if not launch.get_ready(folder, {} if ranks.run else changes):
+        if not launch.prepare_resume(folder, {} if ranks.run else changes):
             say(f"run {folder.id} is completed")
             return 0
         ranks.run = folder.path

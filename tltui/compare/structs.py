@@ -32,7 +32,7 @@ class Difference(msgspec.Struct):
     explains: float | None
 
 
-class Figures(msgspec.Struct):
+class Metrics(msgspec.Struct):
     """The best checkpoint on a split, from the ``evaluated`` event. ``metrics``: all of them by name."""
 
     split: str
@@ -45,7 +45,7 @@ class Figures(msgspec.Struct):
     metrics: dict[str, float | None]
 
 
-class EpochFigures(msgspec.Struct):
+class EpochMetrics(msgspec.Struct):
     """One point of the curves; ``val_loss`` is null where it is not finite."""
 
     epoch: int
@@ -75,11 +75,11 @@ class ComparedRun(msgspec.Struct):
     best_val_accuracy: float | None
     trainable: int | None
     total: int | None
-    evaluated: Figures | None
+    evaluated: Metrics | None
     epoch_seconds: float | None
     seconds: float | None
     cached_bytes: int | None
-    curve: list[EpochFigures]
+    curve: list[EpochMetrics]
 
 
 class Test(msgspec.Struct):
