@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.schema import DataConfig, RunConfig
+from engine.evaluation.metrics import METRICS
 from engine.runs import events as p
 from engine.runs.folder import data_label
 from engine.runs.progress import Report, quiet
@@ -136,4 +137,5 @@ def _figures(state: RunState) -> Metrics | None:
         balanced_accuracy=of.balanced_accuracy,
         macro_f1=of.macro_f1,
         log_loss=of.log_loss,
+        metrics={name: metric.value(of) for name, metric in METRICS.items()},
     )
