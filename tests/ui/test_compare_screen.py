@@ -77,7 +77,7 @@ def test_without_marks_all_runs_on_the_same_data_are_compared_however_many(tmp_p
         last = app.screen.query_one("ComparedTable")
         assert last.has_focus
         await pilot.press(*["right"] * 20)
-        await until(pilot, lambda: "an epoch" in text_of(app))
+        await until(pilot, lambda: "per epoch" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         await pilot.press("d")

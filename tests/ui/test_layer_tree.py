@@ -159,7 +159,7 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
         await pilot.press("end", "space", "u", "h")
         assert app.plans == []
         assert [reason.split(";")[0] for reason in app.refusals] == [
-            "this would leave nothing to train",
+            "this would freeze every layer",
             "there is nothing to undo",
             "only the head trains already",
         ]

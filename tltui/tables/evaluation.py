@@ -1,4 +1,4 @@
-"""What the command line prints as tables and trees."""
+"""Tables and trees of the command line: runs, evaluations, layers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
 
 
 def runs_table(rows: list[RunSummary]) -> Table:
-    """All runs, one a row."""
-    table = _table("run", "state", "data", "model", "trains", "best val", "epoch", "started")
+    """One row for each run."""
+    table = _table("run", "status", "dataset", "model", "trainable", "best val", "epoch", "started")
     for row in rows:
         trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
         best = f"{row.best_val_accuracy:.1%}" if row.best_val_accuracy is not None else ""
@@ -37,7 +37,7 @@ def runs_table(rows: list[RunSummary]) -> Table:
 
 
 def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableType:
-    """Figures of one split: a line, the classes' table, the confusion matrix where it fits."""
+    """The metrics of one split: a summary, a row for each class, the confusion matrix where it fits."""
     low, high = evaluated.accuracy_interval
     line = Text.assemble(
         (f"{safe(evaluated.split, 20)} accuracy {evaluated.accuracy:.1%}", "bold"),
@@ -57,7 +57,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
 
 
 def further_metrics(evaluated: Evaluated) -> list[str]:
-    """The figures besides accuracy that there are."""
+    """The metrics besides accuracy that the evaluation has."""
     of = evaluated
     shares = [("top-5", of.top5), ("weighted F1", of.weighted_f1), ("ROC-AUC", of.roc_auc)]
     shares += [("average precision", of.average_precision), ("log loss", of.log_loss), ("calibration error", of.ece)]
@@ -84,10 +84,10 @@ def _confusion_table(evaluated: Evaluated) -> Table:
 
 
 def frozen_line(proof: FrozenProof | None) -> str:
-    """What the run can prove of its frozen layers, in one line."""
+    """Whether the bits of the frozen layers are unchanged, in one line."""
     if proof is None or not proof.tensors:
         return "frozen: nothing was frozen when the run ended"
-    verdict = "never changed" if proof.unchanged else "CHANGED, which is a bug: please report it"
+    verdict = "never changed" if proof.unchanged else "CHANGED, which is a bug; please report it"
     return (
         f"frozen: {proof.tensors} tensors of {number(proof.values)} values {verdict}; "
         f"SHA-256 {proof.digest[:12]} compared {proof.checks} times"
@@ -95,7 +95,7 @@ def frozen_line(proof: FrozenProof | None) -> str:
 
 
 def layer_tree(model: dict[str, Any], depth: int, decisions: dict[str, Decision] | None) -> Tree:
-    """model.json as a tree down to ``depth``, with what the freeze plan decides if there is one."""
+    """model.json as a tree down to ``depth``, with trainable and frozen marks where there is a freeze plan."""
     name, total = safe(model["name"]), model["parameters"]
     root = Tree(Text.assemble((name, "bold"), f"  {number(total)} parameters, input {_shape(model['input'])}"))
     nodes = {"": root}
@@ -115,7 +115,7 @@ def layer_tree(model: dict[str, Any], depth: int, decisions: dict[str, Decision]
 
 
 def plan_line(model: dict[str, Any], decisions: dict[str, Decision]) -> str:
-    """How many parameters a freeze plan trains."""
+    """The number and share of parameters that a freeze plan trains."""
     trains = sum(
         _size(shape)
         for layer in model["layers"]
@@ -126,7 +126,7 @@ def plan_line(model: dict[str, Any], decisions: dict[str, Decision]) -> str:
 
 
 def sections(found: dict[str, dict[str, str]]) -> Table:
-    """Facts under headings."""
+    """Names and values under headings."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for heading, facts in found.items():
         table.add_row(Text(heading, style="bold"))
