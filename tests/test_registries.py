@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.color import Color
 
+from engine.config.layer_tree import read_layer_tree
 from engine.runs.events import LayerFigures, Layers
 from engine.runs.state import RunState
 from tltui.app.app import TltuiApp
@@ -35,7 +35,7 @@ class TreeApp(App[None]):
         self.titles: list[str] = []
 
     def compose(self) -> ComposeResult:
-        self.layers.show(PlanEditor(json.loads(RESNET18.read_text()), ["freeze *", "train head"]))
+        self.layers.show(PlanEditor(read_layer_tree(RESNET18), ["freeze *", "train head"]))
         yield self.layers
 
     def on_mount(self) -> None:

@@ -150,10 +150,10 @@ def prepare(
     if past.classes not in (None, source.classes):
         raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
     classes = len(source.classes)
-    model = describe(config.model.name, classes, config.data.image_size, config.head)
+    tree = describe(config.model.name, classes, config.data.image_size, config.head)
     config = config if checkpoint else phases.begun(config)
-    phases.check_plans(config, model)
-    write_or_warn(folder.model, msgspec.json.encode(model), warn)
+    phases.check_plans(config, tree)
+    write_or_warn(folder.model, msgspec.json.encode(tree), warn)
 
     classifier = registry.build(config.model.name, classes, config.head, config.data.image_size)
     data, data_ready = load_data(source, config, classifier.preprocessing, folder, report, warn)
