@@ -11,6 +11,7 @@ from tltui.manual_reference.commands import commands
 from tltui.manual_reference.keys import keys
 from tltui.manual_reference.layer_columns import layer_columns
 from tltui.manual_reference.protocol import engine_commands, events
+from tltui.manual_reference.results import export_formats, metrics
 from tltui.manual_reference.settings import settings, sweep_settings
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -23,6 +24,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "engine-commands": engine_commands,
     "warning-codes": warning_codes,
     "exit-codes": exit_codes,
+    "metrics": metrics,
+    "export-formats": export_formats,
 }
 
 _BLOCK = re.compile(rf"^{BLOCK_BEGINS.pattern}$.*?^{BLOCK_ENDS}$", re.MULTILINE | re.DOTALL)
