@@ -17,7 +17,7 @@ from engine.config.schema import FreezeConfig
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.freeze_plan.editor import PlanEditor
-from tltui.freeze_plan.layer_columns import LayersAtWork
+from tltui.freeze_plan.layer_columns import LayerStats
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.layer_tree import LayerTree
 
@@ -100,9 +100,9 @@ class LayersPane(Vertical):
         """Path of the layer under the cursor; "" is the network."""
         return self._tree.path
 
-    def show_activity(self, activity: LayersAtWork) -> None:
-        """Show layer activity of a run."""
-        self._tree.show_activity(activity)
+    def show_stats(self, stats: LayerStats) -> None:
+        """Show the layers' statistics in a run."""
+        self._tree.show_stats(stats)
 
     def focus(self, scroll_visible: bool = True) -> Self:
         """Focus the tree."""
@@ -129,8 +129,8 @@ class LayersPane(Vertical):
         event.stop()
         self.post_message(self.PlanEdited(event.rules))
 
-    @on(LayerTree.ActivityShown)
-    def _activity_shown(self, event: LayerTree.ActivityShown) -> None:
+    @on(LayerTree.ColumnShown)
+    def _column_shown(self, event: LayerTree.ColumnShown) -> None:
         event.stop()
         if str(self.border_subtitle or "") != event.title:  # setting it redraws the whole pane
             self.border_subtitle = Content(event.title)

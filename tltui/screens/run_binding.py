@@ -9,7 +9,7 @@ from engine.config.layer_tree import read_layer_tree
 from engine.config.schema import is_live
 from engine.errors import InputError
 from engine.runs.folder import data_label
-from tltui.freeze_plan.layer_columns import LayersAtWork
+from tltui.freeze_plan.layer_columns import LayerStats
 from tltui.runs.run_follower import RunFollower, SettingReply
 from tltui.runs.status import status_mark
 from tltui.screens.layers_pane import LayersPane
@@ -30,7 +30,7 @@ class RunBinding:
         self._layers = layers
         self._form = form
         self._has_tree = False
-        self._shown_activity: tuple[int, int] | None = None
+        self._shown_stats: tuple[int, int] | None = None
         self._shown_changes = (0, 0)
         form.load(following.config.model_dump())
         form.set_mode("live")
@@ -81,9 +81,9 @@ class RunBinding:
 
     def _show_layers(self) -> None:
         state = self._following.state
-        if state.layers is not None and (newest := (state.layers.seq, len(state.epochs))) != self._shown_activity:
-            self._shown_activity = newest
-            self._layers.show_activity(LayersAtWork(state, state.layers))
+        if state.layers is not None and (newest := (state.layers.seq, len(state.epochs))) != self._shown_stats:
+            self._shown_stats = newest
+            self._layers.show_stats(LayerStats(state, state.layers))
 
     def _show_answer(self, answer: SettingReply) -> None:
         if answer.refused:

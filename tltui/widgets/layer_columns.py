@@ -1,4 +1,4 @@
-"""Lays out rows of the layer tree in columns, for any width. Imports no Textual."""
+"""The layout of a row of the layer tree in columns, for any width. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tltui.text.glyphs import Glyphs, safe
 INDENT = 2
 _ICON = 2
 _GAP = 2
-_LONGEST_FIRST = 20
-_FEWEST_DETAIL = 6
+_MAX_FIRST = 20
+_MIN_DETAIL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Columns:
-    """Widths of the columns in a tree of ``width`` cells.
+    """The columns of a tree of ``width`` cells.
 
     ``name`` includes indentation, icon and state; a longer name shortens the detail beside it. The detail is the
     type and, where there is room, the output shape at its right end.
@@ -45,7 +45,9 @@ class Columns:
 
     @classmethod
     def fit(cls, rows: Iterable[LayerRow], width: int, glyphs: Glyphs, count: int) -> Columns:
-        """Fit columns to all ``rows``, expanded or not, so that expanding moves nothing.
+        """Columns that fit all ``rows``, visible or not, so that nothing moves when a layer is expanded.
+
+        ``count`` is the width of the last column.
 
         ``count``: width of the last column. The network's name is ignored: its row has no other text.
         """
@@ -53,11 +55,11 @@ class Columns:
         mark = cell_len(glyphs.pending)
         ends = {row.path: _start(row, mark) + cell_len(safe(row.name)) for row in rows if row.parent is not None}
         first = max((ends[row.path] for row in rows if row.depth == 1), default=0)
-        longest_detail = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
+        detail_width = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
         free = max(0, width - _GAP - count - 1 - mark)
         longest = max(ends.values(), default=0)
-        name = min(longest + _GAP, max(min(first, _LONGEST_FIRST) + 1, free - longest_detail))
-        return cls(width, name, min(max(0, free - name), longest_detail), count, glyphs)
+        name = min(longest + _GAP, max(min(first, _MAX_FIRST) + 1, free - detail_width))
+        return cls(width, name, min(max(0, free - name), detail_width), count, glyphs)
 
     def cells(self, row: LayerRow, icon: str, state: str, count: str, pending: str) -> Cells:
         """The texts of one row."""
@@ -77,7 +79,7 @@ class Columns:
 
     def _detail(self, row: LayerRow, width: int) -> str:
         kind, shape = _kind(row, self.glyphs), _shape(row, self.glyphs)
-        if width < _FEWEST_DETAIL:
+        if width < _MIN_DETAIL:
             return " " * width
         if cell_len(kind) + 1 + cell_len(shape) > width:
             return set_cell_size(safe(kind, width, self.glyphs.ellipsis), width)
@@ -85,7 +87,7 @@ class Columns:
 
 
 def _start(row: LayerRow, mark: int) -> int:
-    """Column where the name starts."""
+    """The column where the name begins."""
     return INDENT * row.depth + _ICON + mark + 1
 
 
