@@ -38,7 +38,7 @@ def load_trained(folder: RunFolder) -> Trained:
     classes = state.data.classes
     checkpoint, best = _sound_checkpoint(folder)
     try:
-        config = checkpoints.settings(checkpoint)
+        config = checkpoints.load_config(checkpoint)
         classifier = registry.build(config.model.name, len(classes), config.head, config.data.image_size)
         checkpoints.load_weights(checkpoint, classifier.module)
     except InputError:
@@ -60,7 +60,7 @@ def _sound_checkpoint(folder: RunFolder) -> tuple[Path, bool]:
         if folder.checkpoints.is_symlink() or path.is_symlink() or not path.is_dir():
             continue
         odd = any(file.is_symlink() or not file.is_file() for file in path.iterdir())
-        problem = "it holds more than plain files" if odd else checkpoints.damage(path)
+        problem = "it holds more than plain files" if odd else checkpoints.find_damage(path)
         if not problem:
             return path, link == checkpoints.BEST
     raise InputError(f"run {folder.id} has no checkpoint that can be used: {problem}")

@@ -23,8 +23,8 @@ from engine.models.split import split
 from engine.runs.events import Evaluated
 from engine.runs.progress import Report
 from engine.system import devices
-from engine.training.feature_loader import Feed
-from engine.training.predict_logits import answers
+from engine.training.feature_loader import FeatureLoader
+from engine.training.predict_logits import predict_logits
 from engine.warning_codes import Warn
 
 _ALL = "all"  # the split of images that have none
@@ -101,15 +101,15 @@ def _answers(
     network = classifier.name, classifier.preprocessing.image_size
     fits = Fits(Place(*network, precision.name, frozen_precision.name, precision.device), tell)
     fits.use(config.freeze.rules)
-    feed = Feed(data, classifier, config, precision, frozen_precision, tell, lambda: None, fits)
+    loader = FeatureLoader(data, classifier, config, precision, frozen_precision, tell, lambda: None, fits)
     parts = split(classifier, freezing)
-    feed.use(parts, freezing.digests)
+    loader.set_split(parts, freezing.digests)
     classifier.module.eval()
 
     def batches(done: int, total: int) -> None:
         report("evaluate", done, total, "batches")
 
     try:
-        yield from answers(parts, feed, data.splits[name], config.train.batch_size, precision, fits, batches)
+        yield from predict_logits(parts, loader, data.splits[name], config.train.batch_size, precision, fits, batches)
     finally:
-        feed.close()
+        loader.close()

@@ -18,14 +18,14 @@ from engine.export.plain_network import plain_network
 from engine.export.predictor import Answer, Opened, answer_with
 from engine.models import registry
 from engine.system.devices import choose_device
-from engine.training.checkpoints import plain
+from engine.training.checkpoints import to_plain_tensor
 
 FILE = "model.safetensors"
 
 
 def write(path: Path, trained: Trained, about: About) -> None:
     """Write the network's whole state dict. Raises OSError and what safetensors raises."""
-    state = {key: plain(tensor) for key, tensor in trained.classifier.module.state_dict().items()}
+    state = {key: to_plain_tensor(tensor) for key, tensor in trained.classifier.module.state_dict().items()}
     save_file(state, path, {"format": "pt", abouts.KEY: abouts.encode(about)})
 
 

@@ -83,7 +83,7 @@ def _train_and_evaluate(session: Session) -> RunFinished:
         evaluate_best(session)
     except Stopped as stopped:
         if stopped.command:
-            session.run.log.write(CommandApplied(command=stopped.command, step=session.step))
+            session.context.log.write(CommandApplied(command=stopped.command, step=session.step))
         if proof is None:  # else the network holds the best epoch's weights
             save_checkpoint(session, best=False)
             finish_checkpoints(session)
@@ -108,7 +108,7 @@ def _choose_precisions(run: RunContext, config: RunConfig, device: torch.device)
 
 def evaluate_best(session: Session) -> None:
     """Evaluate the best checkpoint on validation and test images. The network then holds its weights."""
-    run, data = session.run, session.data
+    run, data = session.context, session.data
     if run.ranks.first:
         _load_best_weights(session)
     run.ranks.broadcast(state_tensors(session.classifier.module))
@@ -133,17 +133,17 @@ def evaluate_best(session: Session) -> None:
 
 
 def _load_best_weights(session: Session) -> None:
-    folder = session.run.folder.checkpoints
+    folder = session.context.folder.checkpoints
     best = (folder / checkpoints.BEST).resolve().name
     problem = checkpoints.find_damage(folder / best)
     if not problem:
         checkpoints.load_weights(folder / best, session.classifier.module)
         return
-    last = checkpoints.newest_intact(folder, session.run.warn)
+    last = checkpoints.newest_intact(folder, session.context.warn)
     if last:
         checkpoints.load_weights(last, session.classifier.module)
     instead = "those of the last checkpoint" if last else "those after the last step"
-    session.run.warn("best_lost", f"the best epoch's weights are gone ({problem}); {instead} are evaluated")
+    session.context.warn("best_lost", f"the best epoch's weights are gone ({problem}); {instead} are evaluated")
 
 
 def _finished(

@@ -34,7 +34,11 @@ from engine.warning_codes import WarningCode
 
 
 def set_up_session(
-    run: RunContext, config: RunConfig, precision: Precision, frozen_precision: Precision, checkpoint: Path | None = None
+    run: RunContext,
+    config: RunConfig,
+    precision: Precision,
+    frozen_precision: Precision,
+    checkpoint: Path | None = None,
 ) -> Session:
     """Build the session of a run. Raises InputError and Stopped. Quick checks come before slow work.
 
@@ -73,7 +77,7 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
 
 
 def build_model(run: RunContext, config: RunConfig, classes: list[str]) -> Classifier:
-    """Build the network with a new head, and write model.json. Raises InputError for a freeze plan that does not fit."""
+    """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
     name, size = config.model.name, config.data.image_size
     model = describe(name, len(classes), size, config.head)
     phases.check_plans(config, model)
@@ -132,7 +136,7 @@ def _reload_pretrained(run: RunContext, config: RunConfig, classifier: Classifie
 def emit_model(session: Session, weights: WeightsReport) -> None:
     """Emit the model, and warnings about its weights."""
     classifier = session.classifier
-    session.run.log.write(
+    session.context.log.write(
         ModelReady(
             name=classifier.name,
             parameters=session.freezing.counts(),
@@ -146,7 +150,7 @@ def emit_model(session: Session, weights: WeightsReport) -> None:
         )
     )
     for code, message in _weight_warnings(session, weights):
-        session.run.warn(code, message)
+        session.context.warn(code, message)
 
 
 def _weight_warnings(session: Session, weights: WeightsReport) -> Iterator[tuple[WarningCode, str]]:
@@ -170,7 +174,7 @@ def _weight_warnings(session: Session, weights: WeightsReport) -> Iterator[tuple
 
 def restore(session: Session, checkpoint: Path | None) -> None:
     """Restore a checkpoint, if there is one, and emit from where the run is resumed."""
-    run = session.run
+    run = session.context
     if checkpoint:
         restore_checkpoint(session, checkpoint)
     if run.past.begun and run.ranks.first:

@@ -25,13 +25,13 @@ def is_checkpoint_due(session: Session) -> bool:
 def save_checkpoint(session: Session, *, best: bool) -> None:
     """Have the first process write a checkpoint in the background; ``emit_checkpoints`` emits it when written."""
     session.saved_at = time.monotonic()
-    if not session.run.ranks.first:
+    if not session.context.ranks.first:
         return
     frozen = session.freezing.memory
     trainer = checkpoints.TrainerState(
         epoch=session.epoch,
         step=session.step,
-        seq=session.run.log.seq,
+        seq=session.context.log.seq,
         settings=session.config.model_dump(),
         totals=msgspec.structs.replace(session.totals),
         epochs=list(session.epochs),
@@ -53,11 +53,11 @@ def save_checkpoint(session: Session, *, best: bool) -> None:
 
 def restore_checkpoint(session: Session, checkpoint: Path) -> None:
     """Restore position, optimizer and random numbers; the session already has the checkpoint's weights and config."""
-    trainer = session.run.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint))
+    trainer = session.context.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint))
     session.epoch, session.step, session.totals = trainer.epoch, trainer.step, trainer.totals
     session.epochs, session.phase = trainer.epochs, trainer.phase
     session.rollbacks, session.skipped = trainer.rollbacks, trainer.skips
-    session.pending_changes = deque(session.run.past.changes_after(trainer.step, trainer.seq))
+    session.pending_changes = deque(session.context.past.changes_after(trainer.step, trainer.seq))
     session.freezing.remember(trainer.frozen)
     if trainer.scaler:
         session.scaler.load_state_dict(trainer.scaler)
@@ -68,7 +68,7 @@ def restore_checkpoint(session: Session, checkpoint: Path) -> None:
 def roll_back(session: Session) -> bool:
     """Restore weights and optimizer of the last checkpoint, if there is one; position and schedule stay."""
     finish_checkpoints(session)
-    run = session.run
+    run = session.context
     last = run.ranks.from_first(lambda: checkpoints.newest_intact(run.folder.checkpoints, run.warn))
     if last is None:
         return False
@@ -81,7 +81,7 @@ def roll_back(session: Session) -> bool:
 
 
 def _restore_optimizer(session: Session, checkpoint: Path) -> None:
-    session.rebuild_optimizer(session.run.ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint)))
+    session.rebuild_optimizer(session.context.ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint)))
 
 
 def finish_checkpoints(session: Session) -> None:
@@ -92,7 +92,7 @@ def finish_checkpoints(session: Session) -> None:
 
 def emit_checkpoints(session: Session) -> None:
     """Emit the checkpoints written since the last call."""
-    run = session.run
+    run = session.context
     for written in session.writer.written():
         if written.problem:
             run.warn(

@@ -18,8 +18,8 @@ _PAUSE_POLL = 0.05  # seconds between polls for commands while the run is paused
 
 def has_pending_work(session: Session) -> bool:
     """Whether ``apply_commands`` has anything to do, in any of the processes."""
-    due = _is_change_due(session) or is_checkpoint_due(session) or session.step < session.run.past.settled
-    return session.run.ranks.any(due or session.run.control.has_pending() or _has_unreported_refusal(session))
+    due = _is_change_due(session) or is_checkpoint_due(session) or session.step < session.context.past.settled
+    return session.context.ranks.any(due or session.context.control.has_pending() or _has_unreported_refusal(session))
 
 
 def apply_commands(session: Session) -> None:
@@ -31,7 +31,7 @@ def apply_commands(session: Session) -> None:
         _apply(session, session.pending_changes.popleft().command)
     if is_checkpoint_due(session):
         save_checkpoint(session, best=False)
-    run = session.run
+    run = session.context
     if session.step < run.past.settled:
         run.report("catch_up", session.step, run.past.settled, "steps")
         return
@@ -52,12 +52,12 @@ def _is_change_due(session: Session) -> bool:
 
 
 def _has_unreported_refusal(session: Session) -> bool:
-    return bool(session.run.control.refused) and not session.commands_refused
+    return bool(session.context.control.refused) and not session.commands_refused
 
 
 def _answer(session: Session, command: AnyCommand | str) -> None:
     """Apply a command and emit that it is applied or rejected. A string is a line that is no command."""
-    log = session.run.log
+    log = session.context.log
     if isinstance(command, str):
         reason = "this line is no command; see the type, key and value of the others"
         log.write(CommandRejected(command=command, reason=reason, step=session.step))

@@ -42,7 +42,7 @@ def fit(session: Session) -> str:
             if session.totals.sound:
                 session.rollbacks = 0
             validation = validate(session, criterion)
-            if session.run.ranks.first:
+            if session.context.ranks.first:
                 forgetting.emit()
             session.epoch += 1
             emit_epoch(session, session.totals, validation, time.monotonic() - started)
@@ -167,9 +167,9 @@ def handle_nonfinite_step(session: Session, result: StepResult) -> None:
     if on_nan == "skip" and session.skipped >= _MAX_SKIPPED:
         raise TrainingFailed(f"{session.skipped} consecutive steps were skipped: {what} {at}; {advice}")
     if on_nan == "skip":
-        session.run.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
+        session.context.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
     elif on_nan == "rollback" and session.rollbacks < _MAX_ROLLBACKS and roll_back(session):
-        session.run.warn("rolled_back", f"{what} {at}; rolled back to the last checkpoint; {advice}")
+        session.context.warn("rolled_back", f"{what} {at}; rolled back to the last checkpoint; {advice}")
     else:
         raise TrainingFailed(f"{what} {at}; the weights before it are kept; {advice}")
 
@@ -189,7 +189,7 @@ def validate(session: Session, criterion: Criterion) -> ValidationMetrics:
     validation = ValidationMetrics(len(session.data.classes), session.device)
     for logits, labels in session.predict_logits("val", "validate"):
         validation.add(criterion(logits, labels), criterion.weight(labels), logits, labels)
-    validation.broadcast(session.run.ranks)
+    validation.broadcast(session.context.ranks)
     return validation
 
 
@@ -205,7 +205,7 @@ def build_criterion(session: Session) -> Criterion:
 def emit_step(session: Session, result: StepResult, images_per_second: float) -> None:
     """Emit a step, and its layer statistics if the step has any."""
     loss, nonfinite = finite(result.loss)
-    session.run.log.write(
+    session.context.log.write(
         Step(
             step=result.step,
             epoch=session.epoch + 1,
@@ -217,7 +217,7 @@ def emit_step(session: Session, result: StepResult, images_per_second: float) ->
         )
     )
     if result.layers:
-        session.run.log.write(result.layers)
+        session.context.log.write(result.layers)
 
 
 def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationMetrics, seconds: float) -> None:
@@ -241,4 +241,4 @@ def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationMetr
         batch_norms=len(session.freezing.moving),
     )
     session.epochs.append(epoch)
-    session.run.log.write(epoch)
+    session.context.log.write(epoch)

@@ -43,7 +43,7 @@ class Session:
     - ``saved_at`` is the time of the last checkpoint, in seconds of time.monotonic.
     """
 
-    run: RunContext
+    context: RunContext
     config: RunConfig
     classifier: Classifier
     freezing: Freezing
@@ -74,22 +74,22 @@ class Session:
     def __post_init__(self) -> None:
         self.depths = optimizers.parameter_depths(self.classifier)
         self.scaler = self.precision.scaler()
-        self.writer = CheckpointWriter(self.run.folder, self.run.log.sync)
+        self.writer = CheckpointWriter(self.context.folder, self.context.log.sync)
         network = self.classifier.name, self.classifier.preprocessing.image_size
         place = Place(*network, self.precision.name, self.frozen_precision.name, self.device)
-        self.fits = Fits(place, self.run.warn)
+        self.fits = Fits(place, self.context.warn)
         self.loader = FeatureLoader(
             self.data,
             self.classifier,
             self.config,
             self.precision,
             self.frozen_precision,
-            self.run.warn,
-            self.run.control.check,
+            self.context.warn,
+            self.context.control.check,
             self.fits,
-            self.run.ranks,
+            self.context.ranks,
         )
-        self.pending_changes.extend(self.run.past.changes_after(0, 0))
+        self.pending_changes.extend(self.context.past.changes_after(0, 0))
         self.apply_freeze_plan(self.config.freeze.rules)
 
     def apply_freeze_plan(self, rules: list[str]) -> None:
@@ -107,7 +107,7 @@ class Session:
         self.split_network()
         if not any(self.depths[name].group == HEAD for name in self.freezing.trainable):
             message = 'the new classifier is frozen and stays random; add "train head" to freeze.rules'
-            self.run.warn("head_frozen", message)
+            self.context.warn("head_frozen", message)
 
     def rebuild_optimizer(self, state: NamedState) -> None:
         """Build the optimizer over the trainable parameters and restore their ``state``; the rest is parked."""
@@ -121,7 +121,7 @@ class Session:
         self.split = split(self.classifier, self.freezing)
         self.loader.set_split(self.split, self.freezing.digests)
         if self.split.why:
-            self.run.warn("not_cut", f"frozen layers are computed again in each epoch: {self.split.why}")
+            self.context.warn("not_cut", f"frozen layers are computed again in each epoch: {self.split.why}")
 
     def enter_phase(self) -> None:
         """Apply the settings of the recipe's phase that the next epoch belongs to, and emit it, if it changes."""
@@ -132,7 +132,7 @@ class Session:
         freeze, optimizer = self.config.freeze, self.config.optimizer
         if freeze.rules != before.freeze.rules or optimizer.layer_decay != before.optimizer.layer_decay:
             self.apply_freeze_plan(freeze.rules)
-        self.run.log.write(
+        self.context.log.write(
             Phase(
                 number=part.number,
                 phases=len(self.config.recipe.phases),
@@ -151,7 +151,7 @@ class Session:
 
     def emit_boundary(self) -> None:
         """Emit the boundary of the frozen prefix and the size of its cached features."""
-        self.run.log.write(Boundary(boundary=self.boundary, cached=self.loader.cached_bytes))
+        self.context.log.write(Boundary(boundary=self.boundary, cached=self.loader.cached_bytes))
 
     def predict_logits(self, name: str, activity: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Logits (N, classes) in fp32 and labels (N,) of each batch of a split, on the device, in evaluation mode.
@@ -162,10 +162,10 @@ class Session:
         members, size = self.data.splits[name], self.config.train.batch_size
 
         def report_batches(done: int, total: int) -> None:
-            self.run.report(activity, done, total, "batches")
+            self.context.report(activity, done, total, "batches")
 
         return predict_logits(
-            self.split, self.loader, members, size, self.precision, self.fits, report_batches, self.run.ranks
+            self.split, self.loader, members, size, self.precision, self.fits, report_batches, self.context.ranks
         )
 
     @property

@@ -193,7 +193,7 @@ def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_resu
     assert ranks.wait() == [1, -signal.SIGKILL]
     finished = events(folder, RunFinished)[-1]
     assert (finished.status, finished.exit_code) == ("failed", 1)
-    assert "a process of the run is gone" in finished.reason
+    assert "a process of the run is lost" in finished.reason
     assert not is_locked(folder)
     assert Together(folder).wait() == [0, 0], folder.log.read_text()
     assert Outcome.of(folder).difference(Outcome.of(undisturbed)) == ["answers"]  # to the pause

@@ -17,14 +17,14 @@ from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.split import split
 from engine.models.stage_features import HEAD_INPUT, Suffix, of_whole
-from engine.process.run import prepare
+from engine.process.session_setup import set_up_session
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Forgetting, Warning
-from engine.runs.progress import quiet
 from engine.runs.replay import Past
 from engine.training.cka import gram, linear_cka
 from engine.training.control import Control
-from engine.training.loop import train
+from engine.training.loop import fit
+from engine.training.run_context import RunContext
 from engine.training.session import Session
 from tests.conftest import TINY, Sessions, make_weights
 
@@ -34,7 +34,7 @@ ROUGH = {"name": "sgd", "lr": 0.1, "backbone_lr_factor": 100.0, "clip_norm": 0.0
 
 
 def events(session: Session, kind: type) -> list:
-    return [event for event in EventTail(session.folder).poll() if isinstance(event, kind)]
+    return [event for event in EventTail(session.context.folder).poll() if isinstance(event, kind)]
 
 
 def numbers(*shape: int) -> torch.Tensor:
@@ -131,7 +131,7 @@ def pretrained(config: Callable[..., RunConfig], tmp_path: Path) -> Callable[...
 
 def test_a_network_that_hardly_moves_forgets_nothing(session: Sessions, pretrained: Callable[..., RunConfig]):
     run = session(pretrained(optimizer=GENTLE, freeze={"rules": LAST_STAGE, "norm_stats": "frozen"}))
-    train(run, quiet)
+    fit(run)
     told = events(run, Forgetting)
     assert [one.epoch for one in told] == [1, 2]
     for one in told:
@@ -157,7 +157,7 @@ def test_a_network_that_is_torn_away_forgets_and_a_warning_says_what_to_do(
     session: Sessions, pretrained: Callable[..., RunConfig], noise: Path
 ):
     run = session(pretrained(data={"path": str(noise)}, optimizer=ROUGH, freeze={"rules": []}))
-    train(run, quiet)
+    fit(run)
     first = events(run, Forgetting)[0]
     assert min(first.cka.values()) < 0.5
     assert first.agreement < 0.5
@@ -171,21 +171,23 @@ def test_where_there_is_nothing_to_forget_nothing_is_told(
 ):
     for wanted in (pretrained(freeze={"rules": ["freeze *", "train head"]}), config(freeze={"rules": LAST_STAGE})):
         run = session(wanted)
-        train(run, quiet)
+        fit(run)
         assert events(run, Forgetting) == []
 
 
 def test_a_run_that_goes_on_compares_with_the_same_network(session: Sessions, pretrained: Callable[..., RunConfig]):
     wanted = pretrained(optimizer={"lr": 0.01}, train={"epochs": 3})
     whole = session(wanted)
-    train(whole, quiet)
+    fit(whole)
     first = session(with_setting(wanted, "train.epochs", 2))
-    train(first, quiet)
-    past = Past.of(EventTail(first.folder).poll())
-    last = (first.folder.checkpoints / "last").resolve()
-    log, precision = EventLog(first.folder, past.told), Precision("fp32", torch.device("cpu"))
+    fit(first)
+    past = Past.of(EventTail(first.context.folder).poll())
+    last = (first.context.folder.checkpoints / "last").resolve()
+    log, precision = EventLog(first.context.folder, past.told), Precision("fp32", torch.device("cpu"))
     torch.manual_seed(wanted.train.seed)
-    again = prepare(first.folder, log, Control(first.folder), wanted, precision, precision, quiet, past, last)
-    train(again, quiet)
+    folder = first.context.folder
+    context = RunContext(folder, log, Control(folder), past=past)
+    again = set_up_session(context, wanted, precision, precision, last)
+    fit(again)
     expected = [(one.epoch, one.cka, one.agreement) for one in events(whole, Forgetting)]
     assert [(one.epoch, one.cka, one.agreement) for one in events(again, Forgetting)] == expected

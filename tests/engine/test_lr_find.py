@@ -21,10 +21,9 @@ from engine.experiments.lr_range_test.rollback import trial
 from engine.experiments.lr_range_test.test import SWEEPS, find
 from engine.experiments.server.json_lines import RatesLine
 from engine.rng import random_state
-from engine.runs.progress import quiet
 from engine.runs.stopped import Stopped
 from engine.training import optimizers
-from engine.training.loop import make_criterion, train, train_batches
+from engine.training.loop import build_criterion, fit, train_batches
 from engine.training.session import Session
 from tests.conftest import Sessions
 
@@ -35,12 +34,12 @@ def everything(session: Session) -> dict[str, object]:
     """All that a step of training may move, as it is now."""
     return {
         "weights": {name: t.clone() for name, t in session.classifier.module.state_dict().items()},
-        "optimizer": (id(session.optimizer), optimizers.copied(optimizers.named_state(session.optimizer))),
+        "optimizer": (id(session.optimizer), optimizers.cloned(optimizers.named_state(session.optimizer))),
         "scaler": session.scaler.state_dict(),
         "random": msgspec.json.encode(random_state(session.device)),
         "steps": (session.step, session.epoch, session.config),
         "modes": [layer.training for layer in session.classifier.module.modules()],
-        "rates": optimizers.rates(session.optimizer),
+        "rates": optimizers.learning_rates(session.optimizer),
     }
 
 
@@ -64,7 +63,7 @@ def test_a_test_leaves_the_session_as_it_was_and_the_run_is_the_same_with_and_wi
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
-    train(without, quiet)
+    fit(without)
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -84,7 +83,7 @@ def test_a_test_leaves_the_session_as_it_was_and_the_run_is_the_same_with_and_wi
     assert told[-1].done <= told[-1].total == 3 * SWEEPS * len(RATES)
     assert found.head
     assert found.backbone
-    train(tested, quiet)
+    fit(tested)
     assert same(everything(tested)["weights"], everything(without)["weights"])
     assert [(e.train_loss, e.val_loss) for e in tested.epochs] == [(e.train_loss, e.val_loss) for e in without.epochs]
 
@@ -96,7 +95,7 @@ def test_a_test_in_the_middle_of_training_or_that_is_cancelled_leaves_no_trace_e
     one = session(config(freeze=ALL_TRAIN))
     one.freezing.train_mode()
     members = one.data.splits["train"]
-    list(train_batches(one, [members[:8], members[8:16]], make_criterion(one)))
+    list(train_batches(one, [members[:8], members[8:16]], build_criterion(one)))
     before = everything(one)
 
     def cancel(tried: Tried) -> None:
@@ -107,7 +106,7 @@ def test_a_test_in_the_middle_of_training_or_that_is_cancelled_leaves_no_trace_e
         find(one, cancel)
     assert same(everything(one), before)
     with trial(one):
-        list(train_batches(one, [members[:8]], make_criterion(one)))
+        list(train_batches(one, [members[:8]], build_criterion(one)))
         assert not same(everything(one), before)
     assert same(everything(one), before)
 

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 from engine.training.distributed import Ranks
-from engine.training.sync_layers import WholeBatch
+from engine.training.sync_layers import GlobalBatchMode
 
 SHAPES = {"features": (6, 5), "maps": (6, 5, 4, 3), "tokens": (6, 7, 5)}
 
@@ -28,8 +28,8 @@ def given(shape: tuple[int, ...]) -> torch.Tensor:
     return images.requires_grad_()
 
 
-def whole(count: int = 6) -> WholeBatch:
-    return WholeBatch(Ranks(), torch.arange(count), count)
+def whole(count: int = 6) -> GlobalBatchMode:
+    return GlobalBatchMode(Ranks(), torch.arange(count), count)
 
 
 @pytest.mark.parametrize("shape", ["features", "maps"])
@@ -65,7 +65,7 @@ def test_random_masks_are_those_of_the_whole_batch(shape: str, drop: Callable[[t
     alone, after = drop(images), torch.rand(())
     for rows in (torch.arange(6), torch.tensor([1, 4]), torch.tensor([0, 2, 3, 5])):
         torch.manual_seed(7)
-        with WholeBatch(Ranks(), rows, 6):
+        with GlobalBatchMode(Ranks(), rows, 6):
             part = drop(images[rows])
         assert torch.equal(part, alone[rows])
         assert torch.rand(()) == after

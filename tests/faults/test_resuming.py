@@ -34,7 +34,7 @@ from engine.runs.folder import RunFolder, create
 from engine.runs.state import fold_all
 from engine.training.feature_loader import Batch
 from engine.training.session import Session
-from engine.training.step import Launched, StepResult
+from engine.training.step import LaunchedStep, StepResult
 from tests.faults.kills import kill_again_and_again, uninterrupted
 from tests.faults.lives import Life, Script
 from tests.faults.short_run import STEPS, Outcome, log_problems, script, short_config
@@ -158,9 +158,9 @@ def test_a_long_epoch_is_not_lost_with_its_engine(folder: RunFolder, expected: O
 
 def checkpoints_without_delay(_folder: RunFolder) -> None:
     """As if five minutes had passed after each step."""
-    from engine.training import session
+    from engine.training import checkpointing
 
-    session._BETWEEN_CHECKPOINTS = 0.0
+    checkpointing._INTERVAL = 0.0
 
 
 def test_images_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, expected: Outcome):
@@ -173,14 +173,14 @@ def test_images_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, 
 def images_vanish(folder: RunFolder) -> None:
     from engine.training import loop
 
-    write_step = loop.write_step
+    emit_step = loop.emit_step
 
     def vanish(session: Session, result: StepResult, images_per_second: float) -> None:
-        write_step(session, result, images_per_second)
+        emit_step(session, result, images_per_second)
         if result.step == 1:
             shutil.rmtree(folder.load_config().data.path)
 
-    loop.write_step = vanish
+    loop.emit_step = vanish
 
 
 def test_images_that_vanish_or_change_before_they_are_read_are_passed_over_by_name(tmp_path: Path):
@@ -194,17 +194,17 @@ def test_images_that_vanish_or_change_before_they_are_read_are_passed_over_by_na
 
 def some_vanish(folder: RunFolder) -> None:
     """Between the look into the folders and the reading."""
-    from engine.process import run
+    from engine.process import session_setup
 
     one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
-    prepare = run.prepare_data
+    prepare = session_setup.prepare_data
 
     def later(*arguments: Any) -> Any:  # noqa: ANN401
         one.unlink()
         another.write_text("no image any more")
         return prepare(*arguments)
 
-    run.prepare_data = later
+    session_setup.prepare_data = later
 
 
 def test_a_process_that_is_stuck_leaves_ten_seconds_after_a_signal(folder: RunFolder, expected: Outcome):
@@ -224,15 +224,15 @@ def stuck_at_step_4(_folder: RunFolder) -> None:
     """As a kernel or a network drive would: the main thread does not come back."""
     from engine.training import loop
 
-    launch = loop.launch
+    launch_step = loop.launch_step
 
-    def stuck(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+    def stuck(session: Session, batch: Batch, criterion: Criterion) -> LaunchedStep:
         if session.step == 5:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
             time.sleep(3600)
-        return launch(session, batch, criterion)
+        return launch_step(session, batch, criterion)
 
-    loop.launch = stuck
+    loop.launch_step = stuck
 
 
 def test_a_run_that_is_killed_while_it_catches_up_still_ends_the_same(folder: RunFolder, expected: Outcome):
@@ -290,13 +290,13 @@ def overflow_at_high_rates(_folder: RunFolder) -> None:
     """As weights do that have become too large."""
     from engine.training import loop
 
-    launch = loop.launch
+    launch_step = loop.launch_step
 
-    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> LaunchedStep:
         scale = math.inf if session.config.optimizer.lr > 1 else 1.0
-        return launch(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
+        return launch_step(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
 
-    loop.launch = overflowing
+    loop.launch_step = overflowing
 
 
 def test_a_run_whose_numbers_exploded_goes_on_from_its_checkpoint_with_another_rate(folder: RunFolder, root: Path):

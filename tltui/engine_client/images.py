@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import InputError
-from engine.process.image_protocol import Ask, Look
+from engine.process.image_protocol import ImageReply, ImageRequest
 from engine.system.interpreter import environment, python_module
 
 _SERVER = python_module("engine.process.image_server")
@@ -40,7 +40,7 @@ class Looking:
             process = await self._started()
             await self._answer(process)
             self._asked += 1
-            ask = Ask(self._asked, image, *size, label=label, layer=layer)
+            ask = ImageRequest(self._asked, image, *size, label=label, layer=layer)
             answer = await self._answer(process, ask)
         assert answer is not None
         if answer.error:
@@ -61,11 +61,11 @@ class Looking:
             )
         return self._process
 
-    async def _answer(self, process: asyncio.subprocess.Process, ask: Ask | None = None) -> Look | None:
+    async def _answer(self, process: asyncio.subprocess.Process, ask: ImageRequest | None = None) -> ImageReply | None:
         """The answer to ``ask``; without one, wait for that to a question whose asker is gone."""
         assert process.stdin
         assert process.stdout
-        answer: Look | None = None
+        answer: ImageReply | None = None
         try:
             if ask is not None:
                 process.stdin.write(msgspec.json.encode(ask) + b"\n")
@@ -73,7 +73,7 @@ class Looking:
             while self._answered < self._asked:
                 if not (line := await process.stdout.readline()):
                     break
-                answer = msgspec.json.decode(line, type=Look)
+                answer = msgspec.json.decode(line, type=ImageReply)
                 self._answered = answer.id
             if self._answered == self._asked:
                 return answer

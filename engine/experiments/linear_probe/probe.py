@@ -25,7 +25,7 @@ from engine.experiments.linear_probe.recommendation import advise
 from engine.experiments.linear_probe.results import HEAD_INPUT, Backbone, ImageCounts, Probed, Stage
 from engine.models import registry, stage_features
 from engine.models.layer_tree import stages
-from engine.process.dry_run import rehearsal
+from engine.process.dry_run import dry_run
 from engine.runs.progress import Report
 from engine.training.session import Session
 from engine.warning_codes import Warn
@@ -53,7 +53,7 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Wa
     for name in names:
         # The plans of the config name layers of its own network, and do not matter here: nothing trains.
         changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
-        with rehearsal(changed, report, tell) as session:
+        with dry_run(changed, report, tell) as session:
             data, seed = session.data, config.train.seed
             chosen = {
                 part: choose(data.splits[part], data.labels, most, seed)
@@ -94,7 +94,7 @@ def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
     probes: dict[str, Pipeline] = {}
     fitting: dict[str, float] = {}
     for done, name in enumerate(known):
-        session.report("probe", done, len(known), "stages")
+        session.context.report("probe", done, len(known), "stages")
         probes[name], fitting[name] = fit(known[name], train), logme(known[name], train)
     right = {name: probes[name].predict(asked[name]) == val for name in known}
     sizes = {name: values.shape[1] for name, values in known.items()}
@@ -163,7 +163,7 @@ class _Pass:
         session = self._session
         session.classifier.module.eval()
         parts: dict[str, list[Features]] = defaultdict(list)
-        for images in session.feed.images(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
+        for images in session.loader.eval_images(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
             with session.precision.autocast():
                 outputs = stage_features.of_whole(session.classifier, {}, images.flip(-1) if mirror else images)
             given = outputs.pop(stage_features.HEAD_INPUT)
@@ -172,7 +172,7 @@ class _Pass:
             for name, output in [*outputs.items(), (HEAD_INPUT, given)]:
                 parts[name].append(pooled(output).cpu().numpy())
             self._done += len(images)
-            session.report("features", self._done, self._total, "images")
+            session.context.report("features", self._done, self._total, "images")
         found = {name: np.concatenate(some) for name, some in parts.items()}
         for name, values in found.items():
             if not np.isfinite(values).all():

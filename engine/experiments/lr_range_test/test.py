@@ -9,9 +9,9 @@ from engine.config.schema import RunConfig
 from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried, read_off
 from engine.experiments.lr_range_test.rollback import trial
 from engine.experiments.lr_range_test.sweep import Rates, sweep
-from engine.process.dry_run import rehearsal
+from engine.process.dry_run import dry_run
 from engine.runs.progress import Report
-from engine.training.loop import make_criterion
+from engine.training.loop import build_criterion
 from engine.training.session import Session
 from engine.warning_codes import Warn
 
@@ -39,7 +39,7 @@ class _Test:
 
     def __init__(self, session: Session, listen: Listen, total: int) -> None:
         self._session = session
-        self._criterion = make_criterion(session)
+        self._criterion = build_criterion(session)
         self._listen = listen
         self._total = total
         self._done = 0
@@ -75,10 +75,10 @@ def find_for(config: RunConfig, report: Report, listen: Listen, tell: Warn) -> F
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or
     SIGINT, and TrainingFailed where memory is too small.
     """
-    with rehearsal(config, report, tell) as session:
+    with dry_run(config, report, tell) as session:
 
         def checked(tried: Tried) -> None:
-            session.control.check()
+            session.context.control.check()
             listen(tried)
 
         return find(session, checked)

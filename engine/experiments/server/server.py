@@ -20,7 +20,7 @@ from engine.config.toml_io import from_tables
 from engine.errors import InputError, TrainingFailed, first_line
 from engine.experiments.lr_range_test.curve import Tried
 from engine.experiments.server.json_lines import Line, ProbeLine, RatesLine
-from engine.process.worker import give_way
+from engine.process.worker import lower_priority
 from engine.runs.progress import Report, Throttled
 from engine.runs.stopped import Stopped
 from engine.system.devices import check_libraries
@@ -80,5 +80,5 @@ def main(experiment: str) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    give_way()
+    lower_priority()
     sys.exit(main(sys.argv[1]))

@@ -27,7 +27,7 @@ from engine.experiments.sweep.search_space import Choices, Dimension
 from engine.experiments.sweep.study import Study
 from engine.experiments.sweep.trial import UnderWay
 from engine.experiments.sweep.trial_engines import TrialEngines
-from engine.process.fork_server import Report
+from engine.process.fork_server import ForkReport
 from engine.runs.events import RunFinished
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
@@ -156,12 +156,12 @@ class Worker:
         one = UnderWay(trial, folder, settings)
         one.catch_up(self._study.epochs_of(trial))
         if not folder.config.is_file():
-            self._end(one, Report(), TrialState.FAIL, "its run is not on this machine any more")
+            self._end(one, ForkReport(), TrialState.FAIL, "its run is not on this machine any more")
         elif is_locked(folder):
             self._engines.watch(folder)
             self._add(one, resumed=True)
         elif one.finished and one.finished.status == "completed":
-            self._judge(one, Report(), stopping=False)
+            self._judge(one, ForkReport(), stopping=False)
         else:
             one.finished = None
             self._engines.start(folder)
@@ -195,7 +195,7 @@ class Worker:
         result = TrialResult(one.trial.number, str(one.folder.path), status, one.settings, reason=reason)
         self._tell(TrialFinished(result))
 
-    def _judge(self, one: UnderWay, report: Report, stopping: bool) -> None:
+    def _judge(self, one: UnderWay, report: ForkReport, stopping: bool) -> None:
         """What an engine that ended means for its trial."""
         match one.finished:
             case RunFinished(status="completed"):
@@ -219,7 +219,7 @@ class Worker:
             case _:
                 self._end(one, report, TrialState.FAIL, f"its engine died twice; {one.folder.log} may tell why")
 
-    def _end(self, one: UnderWay, report: Report, state: TrialState, reason: str = "") -> None:
+    def _end(self, one: UnderWay, report: ForkReport, state: TrialState, reason: str = "") -> None:
         result = one.result(STATUS[state], report.memory, reason)
         self._study.tell(one.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
         self._tell(TrialFinished(result))
