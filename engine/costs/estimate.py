@@ -16,8 +16,8 @@ import msgspec
 from engine.config.freeze_rules import Decision, decide_model
 from engine.config.schema import RunConfig
 from engine.data.augmented_views import Views
+from engine.models.boundary import Node, choose_boundary
 
-_TOO_MUCH = 2**60
 # How many times the largest output frozen layers take to compute: input and output, copies of them in the layouts that
 # the libraries' kernels want, and what the allocator keeps. Found with resnet18 (6.3) and efficientnet_lite0 (8.7).
 _ROOM_TO_COMPUTE = 7
@@ -31,7 +31,8 @@ class Operation(msgspec.Struct, frozen=True):
 
     ``layer``: path of the layer that it is or runs in; ``parameters``: names of those that it reads itself.
     ``statistics``: it keeps batch statistics; ``random``: it draws random numbers in training; ``repeatable``: doing it
-    again in every epoch is safe and cheap; ``view``: it only looks at its input in another shape. ``output``: scalars
+    again in every epoch is safe and cheap; ``view``: its output shares the memory of its inputs; ``returned``: the
+    network returns its output. ``output``: scalars
     that it gives for an image, 0 where they do not follow the images, None where it gives several tensors; ``row``:
     their bytes in a cache.
 
@@ -48,6 +49,7 @@ class Operation(msgspec.Struct, frozen=True):
     random: bool
     repeatable: bool
     view: bool
+    returned: bool
     output: int | None
     row: int
     once: float
@@ -205,10 +207,15 @@ def read_plan(operations: Sequence[Operation], model: Mapping[str, Any], config:
         varies = modes[does.layer] and (does.statistics or does.random)
         if not varies and at not in trains and once.issuperset(does.inputs):
             once.add(at)
-    once, stored = _boundary(operations, once)
+    once, cached = choose_boundary([_boundary_node(does) for does in operations], once)
+    stored = set(cached)
     if not any(operations[at].parameters and operations[at].output != 0 for at in once):
         once, stored = set(), set()  # what is left is the image itself
     return Plan(decisions, modes, trains, follows, once, stored)
+
+
+def _boundary_node(does: Operation) -> Node:
+    return Node(does.inputs, does.output, does.repeatable, does.view, does.returned)
 
 
 def _training_modes(model: Mapping[str, Any], decisions: Mapping[str, Decision], norm_stats: str) -> dict[str, bool]:
@@ -232,32 +239,3 @@ def _training_modes(model: Mapping[str, Any], decisions: Mapping[str, Decision],
             trains = modes[path] if layer["parameters"] else decisions[path].trains
             modes[path] = trains and norm_stats == "follow"
     return modes
-
-
-def _boundary(operations: Sequence[Operation], once: set[int]) -> tuple[set[int], set[int]]:
-    """(computed once, cached) as ``engine.models.cut.boundary`` chooses: it is cheaper to repeat operations that
-    only enlarge what is stored, or only look at it in another shape."""
-    users: list[list[int]] = [[] for _ in operations]
-    for at, does in enumerate(operations):
-        for given in does.inputs:
-            users[given].append(at)
-
-    def stored(once: set[int]) -> set[int]:
-        return {at for at in once if operations[at].output != 0 and not once.issuperset(users[at])}
-
-    def size(positions: set[int]) -> int:
-        return sum(_TOO_MUCH if (output := operations[at].output) is None else output for at in positions)
-
-    kept = stored(once)
-    for at in range(len(operations) - 1, 0, -1):
-        if at not in kept or not operations[at].repeatable:
-            continue
-        fewer, inputs = once - {at}, set(operations[at].inputs)
-        while containers := {given for given in inputs if operations[given].output is None}:
-            fewer -= containers
-            inputs = (inputs - containers) | {given for several in containers for given in operations[several].inputs}
-        then = stored(fewer)
-        growth = size(then) - size(kept)
-        if growth < 0 or (growth == 0 and operations[at].view):
-            once, kept = fewer, then
-    return once, kept

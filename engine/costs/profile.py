@@ -21,11 +21,11 @@ from engine.costs.loop_timing import measure_loop
 from engine.costs.operation_timing import Costs, measure, now
 from engine.data.loaders import Normalize
 from engine.models import registry
-from engine.models.cut import state_read
+from engine.models.cut import boundary_nodes, state_read
 from engine.models.frozen_prefix import Prefix
 from engine.models.layer_tree import keeps_batch_statistics
 from engine.models.registry import Classifier
-from engine.models.trace import FEW, observe, operation, trace
+from engine.models.trace import observe, operation, trace
 from engine.runs.progress import quiet
 from engine.system import cpu, devices
 from engine.training import optimizers
@@ -135,20 +135,16 @@ def _operations(
 ) -> list[Operation]:
     names = {id(parameter): name for name, parameter in classifier.module.named_parameters()}
     layers = dict(classifier.module.named_modules())
-    order = {node: number for number, node in enumerate(traced.graph.nodes)}
-    last_write = {memory: order[node] for node in traced.graph.nodes for memory in operation(node).writes}
     place: dict[fx.Node, int] = {}
     found: list[Operation] = []
-    for node in traced.graph.nodes:
+    for node, cut_node in zip(traced.graph.nodes, boundary_nodes(traced.graph), strict=True):
         does = operation(node)
         if not does.holds_tensors or node.op == "output":
             continue
         layer = str(node.target) if node.op == "call_module" else _innermost(does.name, layers)
         inputs = [given for given in node.all_input_nodes if given in place]
-        given_memory = frozenset[int]().union(*(operation(given).memory for given in inputs))
         place[node] = len(found)
         through = frozen.backward.get(does.name, 0.0)
-        output = does.few.numel() // FEW if does.is_tensor else None
         found.append(
             Operation(
                 name=does.name,
@@ -157,9 +153,10 @@ def _operations(
                 inputs=[place[given] for given in inputs],
                 statistics=node.op == "call_module" and keeps_batch_statistics(layers[layer]),
                 random=does.random,
-                repeatable=does.cheap and all(last_write.get(memory, -1) < order[node] for memory in given_memory),
-                view=does.memory <= given_memory,
-                output=output if does.follows_images else 0,
+                repeatable=cut_node.repeatable,
+                view=cut_node.view,
+                returned=cut_node.returned,
+                output=cut_node.output_size,
                 row=once.output.get(does.name, 0) // count,
                 once=once.forward.get(does.name, 0.0) / count,
                 evaluate=frozen.forward.get(does.name, 0.0) / count,

@@ -17,7 +17,7 @@ from engine.config.schema import HeadConfig, TrainConfig
 from engine.system.cpu import processor_name
 from engine.system.devices import versions
 
-_VERSION = 1  # of what is measured and how it is kept
+_VERSION = 2  # of what is measured and how it is kept
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 

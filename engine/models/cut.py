@@ -12,9 +12,8 @@ from torch import fx
 from torch.fx.node import Argument
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from engine.models.boundary import Node, choose_boundary
 from engine.models.trace import FEW, MORE, operation
-
-_TOO_MUCH = 2**60
 
 
 class CannotCut(Exception):
@@ -102,45 +101,35 @@ def _memory(nodes: Iterable[fx.Node]) -> frozenset[int]:
 
 
 def boundary(graph: fx.Graph, once: set[fx.Node]) -> list[fx.Node]:
-    """The tensors that have to be kept of each image, in the order in which they arise.
+    """The tensors that are cached for each image, in the order of execution; see ``choose_boundary``."""
+    order = list(graph.nodes)
+    _, stored = choose_boundary(boundary_nodes(graph), {at for at, node in enumerate(order) if node in once})
+    return [order[at] for at in stored]
 
-    Operations at the end of ``once`` that only enlarge what is stored, or look at it in another shape, are left to be
-    repeated behind the boundary.
+
+def boundary_nodes(graph: fx.Graph) -> list[Node]:
+    """What ``choose_boundary`` needs to know of each operation of a graph.
+
+    An operation whose input is overwritten, by itself or later, is not repeatable.
     """
-    stored = _stored(graph, once)
-    order = {node: number for number, node in enumerate(graph.nodes)}
-    last_write = {memory: order[node] for node in graph.nodes for memory in operation(node).writes}
-    for node in reversed(graph.nodes):
-        inputs = set(node.all_input_nodes)
-        rewritten = any(last_write.get(memory, -1) >= order[node] for memory in _memory(inputs))
-        if node not in stored or node.op == "placeholder" or not operation(node).cheap or rewritten:
-            continue
-        fewer = once - {node}
-        while containers := {given for given in inputs if _holds_several(given)}:
-            fewer -= containers
-            inputs = (inputs - containers) | {given for node in containers for given in node.all_input_nodes}
-        then = _stored(graph, fewer)
-        growth = _size(then) - _size(stored)
-        if growth < 0 or (growth == 0 and operation(node).memory <= _memory(inputs)):
-            once, stored = fewer, then
-    return [node for node in graph.nodes if node in stored]
-
-
-def _holds_several(node: fx.Node) -> bool:
-    return operation(node).holds_tensors and not operation(node).is_tensor
-
-
-def _stored(graph: fx.Graph, once: set[fx.Node]) -> set[fx.Node]:
-    return {
-        node
-        for node in graph.nodes
-        if node in once and operation(node).follows_images and not once.issuperset(node.users)
-    }
-
-
-def _size(nodes: Iterable[fx.Node]) -> int:
-    """Scalars per image, as far as it can be told: a container of tensors can't be stored at all."""
-    return sum(operation(node).few.numel() if operation(node).is_tensor else _TOO_MUCH for node in nodes)
+    position = {node: number for number, node in enumerate(graph.nodes)}
+    last_write = {memory: position[node] for node in graph.nodes for memory in operation(node).writes}
+    nodes = []
+    for node in graph.nodes:
+        does = operation(node)
+        input_memory = _memory(node.all_input_nodes)
+        overwritten = any(last_write.get(memory, -1) >= position[node] for memory in input_memory)
+        output_size = None if not does.is_tensor else does.few.numel() // FEW
+        nodes.append(
+            Node(
+                inputs=[position[given] for given in node.all_input_nodes],
+                output_size=output_size if does.follows_images and node.op != "output" else 0,
+                repeatable=does.cheap and not overwritten,
+                view=does.memory <= input_memory,
+                returned=any(user.op == "output" for user in node.users),
+            )
+        )
+    return nodes
 
 
 def part(

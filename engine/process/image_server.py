@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from engine.data.decode import decode, open_one, read_file
+from engine.data.decode import decode, open_sample, read_file
 from engine.data.image import to_rgb, upright, why_unreadable
 from engine.data.sources import open_source
 from engine.errors import InputError, first_line
@@ -31,14 +31,14 @@ class ImageServer:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._source = open_source(folder.load_config().data)
-        self._indices = {path_cell(image.key): at for at, image in enumerate(self._source.images)}
+        self._indices = {path_cell(image.key): at for at, image in enumerate(self._source.samples)}
 
     def reply(self, request: ImageRequest) -> ImageReply:
         at = self._indices.get(request.image)
         if at is None:
             return ImageReply(request.id, error="this image is not in the dataset any more")
         try:
-            _, image = open_one(self._source, at, read_file)
+            _, image = open_sample(self._source, at, read_file)
             shown = (
                 to_rgb(upright(image)) if request.label is None else self._heat_map(image, request.layer, request.label)
             )
@@ -61,14 +61,16 @@ class ImageServer:
         import numpy as np
         import torch
 
-        from engine.data.loaders import Normalize, middle
+        from engine.data.loaders import Normalize, centre_view
         from engine.evaluation.gradcam import grad_cam
 
         classes, classifier = self._trained.classes, self._trained.classifier
         if label not in classes:
             raise InputError("the run has no such class")
         preprocessing = classifier.preprocessing
-        pixels = middle(decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size)
+        pixels = centre_view(
+            decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size
+        )
         inputs = Normalize(preprocessing, torch.device("cpu"))(pixels[None])
         heat = grad_cam(classifier.module, layer, inputs, classes.index(label)).numpy()[..., None]
         rgb = pixels.permute(1, 2, 0).numpy()

@@ -122,7 +122,7 @@ def evaluate_best(session: Session) -> None:
             continue
         is_last = split == splits[-1]
         with PredictionsFile(run.folder.predictions, data.classes) if is_last else nullcontext() as predictions:
-            paths = (data.images[i].key for i in data.splits[split])
+            paths = (data.samples[i].key for i in data.splits[split])
             evaluated = evaluate(data.classes, split, logits, paths, predictions)
         if predictions and predictions.problem:
             run.warn("not_written", predictions.problem)

@@ -11,7 +11,7 @@ import torch
 from engine.compute.precision import Precision
 from engine.config import phases
 from engine.config.schema import RunConfig
-from engine.data.prepare import Data, prepare_data
+from engine.data.prepare import Data, load_data
 from engine.data.source import Source
 from engine.data.sources import open_source
 from engine.errors import InputError
@@ -51,7 +51,7 @@ def set_up_session(
     source = open_dataset(run, config)
     config = config if checkpoint else phases.begun(config)
     classifier = build_model(run, config, source.classes)
-    data = load_data(run, config, source, classifier)
+    data = load_images(run, config, source, classifier)
     initial_weights, report = load_model_weights(run, config, classifier, checkpoint, precision.device)
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     session = Session(run, config, classifier, freezing, data, precision, frozen_precision, initial_weights)
@@ -85,9 +85,9 @@ def build_model(run: RunContext, config: RunConfig, classes: list[str]) -> Class
     return registry.build(name, len(classes), config.head, size)
 
 
-def load_data(run: RunContext, config: RunConfig, source: Source, classifier: Classifier) -> Data:
+def load_images(run: RunContext, config: RunConfig, source: Source, classifier: Classifier) -> Data:
     """Decode the images and split them. All processes have the same splits."""
-    data, data_ready = prepare_data(source, config, classifier.preprocessing, run.folder, run.report, run.warn)
+    data, data_ready = load_data(source, config, classifier.preprocessing, run.folder, run.report, run.warn)
     if run.ranks.first:
         share_splits(run.folder, run.ranks)
     check_same_data(config, data, run.ranks)

@@ -16,7 +16,7 @@ from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image_cache import memory_budget
-from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, share_of
+from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, rank_share
 from engine.data.prepare import Data
 from engine.models.frozen_prefix import Prefix, Rows, identity
 from engine.models.registry import Classifier
@@ -103,7 +103,7 @@ class FeatureLoader:
         self._fits = fits
         self._ranks = ranks
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
-        self._dataset = ImageDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
+        self._dataset = ImageDataset(data.image_cache, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
         self._labels = torch.tensor(data.labels, device=precision.device)
         self._workers = choose_workers(config.data.workers, config.data.augment)
@@ -156,7 +156,7 @@ class FeatureLoader:
         if self._ranks.count == 1:
             yield from self._batches(self._augmented(batches, epoch))
             return
-        positions = [share_of(batch, self._ranks.rank, self._ranks.count) for batch in batches]
+        positions = [rank_share(batch, self._ranks.rank, self._ranks.count) for batch in batches]
         local = [[batch[at] for at in own] for batch, own in zip(batches, positions, strict=True)]
         device = self._labels.device
         for batch, own, part in zip(batches, positions, self._batches(self._augmented(local, epoch)), strict=True):
@@ -164,8 +164,8 @@ class FeatureLoader:
             yield replace(part, global_batch=GlobalBatch(labels, on_device(own, device)))
 
     def _augmented(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
-        kept = self._source is not None and self._source.store is not None
-        return [[self._views.shown(epoch, i, self._keys[i], kept=kept) for i in batch] for batch in batches]
+        cached = self._source is not None and self._source.store is not None
+        return [[self._views.in_epoch(epoch, i, self._keys[i], cached=cached) for i in batch] for batch in batches]
 
     def eval_batches(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
         """Images by index, in order, without augmentation; only the batches in ``part``."""
@@ -243,7 +243,7 @@ class FeatureLoader:
         return iter(image_loader(self._dataset, batches, self._workers)) if batches else iter(())
 
     def _names(self, views: Sequence[View]) -> list[bytes]:
-        return [self._views.name(self._keys[image], number) for image, number in views]
+        return [self._views.cache_key(self._keys[image], number) for image, number in views]
 
     def _batch(self, features: Rows, views: list[View]) -> Batch:
         if self._precision.name == "fp32":  # in other precisions autocast converts the inputs
@@ -253,7 +253,7 @@ class FeatureLoader:
     def _open_store(self, split: Split, prefix: Prefix, key: str) -> FeatureStore | None:
         """The store of the features at a boundary; None, with a warning, if they fit neither memory nor disk."""
         trained = len(self._data.splits.get("train", []))
-        expected = trained * self._views.count + len(self._data.images) - trained
+        expected = trained * self._views.count + len(self._data.samples) - trained
         device = self._precision.device
         if device.type == "cuda":
             budget = torch.cuda.mem_get_info(device)[0] // 4

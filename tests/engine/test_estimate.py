@@ -68,6 +68,26 @@ def test_the_estimate_cuts_a_network_where_the_engine_does(name: str, late: str,
         assert names == ([] if made.kind == "none" else [tensor.name for tensor in made.boundary]), rules
 
 
+# Cuts inside a block: behind attention, which returns several tensors; beside a classifier that stays frozen.
+UNUSUAL_CUTS = [
+    pytest.param("vit_b_32", "encoder.layers.encoder_layer_11.mlp", marks=pytest.mark.slow),
+    ("timm/test_vit", "blocks.3.mlp"),
+    pytest.param("densenet121", "features.denseblock3.denselayer5", marks=pytest.mark.slow),
+    pytest.param("googlenet", "aux2.fc1", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "trained"), UNUSUAL_CUTS)
+def test_the_estimate_cuts_inside_blocks_where_the_engine_does(name: str, trained: str, config: Configs):
+    classifier, known, tree = measured(name)
+    rules = ["freeze *", f"train {trained}"]
+    freezing = Freezing(classifier.module, classifier.head, "follow")
+    freezing.apply(rules)
+    plan = read_plan(known.operations, tree, config(freeze={"rules": rules}))
+    names = [known.operations[at].name for at in sorted(plan.stored)]
+    assert names == [tensor.name for tensor in split(classifier, freezing).boundary]
+
+
 def test_frozen_batch_statistics_move_the_cut(config: Configs):
     _, known, tree = measured("timm/test_resnet")
     rules = ["freeze *", "train layer4", "train head"]

@@ -279,6 +279,6 @@ def test_looking_for_the_origin_changes_nothing_of_the_run(session: Sessions, co
     launched = launch_step(run, first_batch(run), build_criterion(run))
     before = {name: tensor.clone() for name, tensor in run.classifier.module.state_dict().items()}
     random = torch.get_rng_state()
-    assert launched.origin() == ""
+    assert launched.locate_nonfinite() == ""
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in run.classifier.module.state_dict().items())

@@ -33,10 +33,10 @@ class ScriptedEngine:
 
     started: list[ScriptedRun] = field(default_factory=list)
 
-    def get_ready(self) -> None:
+    def prewarm(self) -> None:
         """Nothing to import here."""
 
-    def stand_down(self) -> None:
+    def release(self) -> None:
         """Nothing waits."""
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:

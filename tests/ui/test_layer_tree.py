@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 from engine.runs.state import RunState, fold_all
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import FIGURES, LayersAtWork, percent, short
-from tltui.plotting.panels import CHANGE, History, View, image
+from tltui.plotting.panels import CHANGE, View, panel_chart
+from tltui.plotting.run_series import RunSeries
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_tree import LayerTree
@@ -439,5 +440,5 @@ def test_a_log_from_elsewhere_may_hold_any_number_and_any_path():
     huge = fold_all(through_a_log([a_look(40, 1, 1e305)]))
     assert huge.layers
     assert [LayersAtWork(huge, huge.layers).text(figure, "", frozen=False) for figure in FIGURES[:2]]
-    assert History(huge).changes()
-    assert image(CHANGE, History(huge), View(), 80, 12) is None
+    assert RunSeries(huge).weight_changes()
+    assert panel_chart(CHANGE, RunSeries(huge), View(), 80, 12) is None

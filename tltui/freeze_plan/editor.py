@@ -9,7 +9,7 @@ from typing import Any, Literal
 from engine.config.freeze_rules import Decision, Rule, decide, parse_rules
 from engine.errors import InputError
 from engine.runs.events import ParameterCounts
-from tltui.freeze_plan.layer_index import Network
+from tltui.freeze_plan.layer_index import LayerIndex
 from tltui.freeze_plan.rule_writer import extend_rules, write_rules
 
 State = Literal["trainable", "frozen", "mixed", "none"]
@@ -41,7 +41,7 @@ class PlanEditor:
 
     def __init__(self, model: Mapping[str, Any], rules: Sequence[str]) -> None:
         self.model = model
-        self.network = Network(model)
+        self.network = LayerIndex(model)
         self._coverage: dict[str, int] = {}
         self._wordings: dict[int, list[str]] = {}
         self._history: list[list[str]] = []

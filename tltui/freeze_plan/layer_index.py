@@ -16,7 +16,7 @@ _SEQUENCES = ("Sequential", "ModuleList")
 
 
 @dataclass(slots=True)
-class Row:
+class LayerRow:
     """A line of the layer tree: a layer, or a parameter that a layer with further layers holds itself.
 
     ``kind`` is the type, or like "3 × Bottleneck" for a sequence of equals; ``shape`` is that of the output for one
@@ -39,7 +39,7 @@ class Row:
         return "×".join(map(str, self.shape))
 
 
-class Network:
+class LayerIndex:
     """The content of model.json, prepared for editing and showing a freeze plan."""
 
     def __init__(self, model: Mapping[str, Any]) -> None:
@@ -106,18 +106,18 @@ class Network:
                 below[path] |= below[child]
         return below
 
-    def _rows(self, layers: list[dict[str, Any]]) -> dict[str, Row]:
-        rows: dict[str, Row] = {}
+    def _rows(self, layers: list[dict[str, Any]]) -> dict[str, LayerRow]:
+        rows: dict[str, LayerRow] = {}
         types = {layer["path"]: layer["type"] for layer in layers}
 
         def add(path: str, kind: str, shape: list[int], parameters: int) -> None:
             parent, _, name = path.rpartition(".")
             in_head = any(path == head or path.startswith(f"{head}.") for head in self.head)
             if not path:
-                rows[path] = Row("", self.name, None, 0, kind, tuple(shape), parameters, in_head)
+                rows[path] = LayerRow("", self.name, None, 0, kind, tuple(shape), parameters, in_head)
                 return
             depth = rows[parent].depth + 1
-            rows[path] = Row(path, name, parent, depth, kind, tuple(shape), parameters, in_head)
+            rows[path] = LayerRow(path, name, parent, depth, kind, tuple(shape), parameters, in_head)
             rows[parent].children.append(path)
 
         for layer in layers:
@@ -176,7 +176,7 @@ def _plain(text: str) -> str:
     return text.lower().replace("×", "x")
 
 
-def _mentions(row: Row, word: str) -> bool:
+def _mentions(row: LayerRow, word: str) -> bool:
     path = (row.path or row.name).lower()
     in_name = word in path and path.rfind(word) + len(word) > len(path) - len(row.name)
     return in_name or word in _plain(row.kind) or word in _plain(row.shape_text)

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from engine.config.schema import FreezeConfig
 from engine.errors import InputError
-from tltui.engine_client.queries import EngineQueries, TreeOf
+from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import LayersAtWork
 from tltui.text.glyphs import Glyphs, safe
@@ -51,7 +51,7 @@ class LayersPane(Vertical):
         self.editor: PlanEditor | None = None
         self._queries = queries
         self._glyphs = glyphs
-        self._shown: TreeOf | None = None
+        self._shown: TreeKey | None = None
         self._tree = LayerTree(glyphs)
         self._instead = Static(id="in-place-of-tree")
 
@@ -59,7 +59,7 @@ class LayersPane(Vertical):
         yield self._tree
         yield self._instead
 
-    def want(self, wanted: TreeOf, rules: list[str]) -> None:
+    def want(self, wanted: TreeKey, rules: list[str]) -> None:
         """Show the tree of a network as soon as the engine has told it."""
         if wanted == self._shown:
             return
@@ -109,7 +109,7 @@ class LayersPane(Vertical):
         self._tree.focus()
 
     @work(exclusive=True, exit_on_error=False)
-    async def _load(self, wanted: TreeOf, rules: list[str]) -> None:
+    async def _load(self, wanted: TreeKey, rules: list[str]) -> None:
         try:
             model = await self._queries.layer_tree(wanted)
         except InputError as error:

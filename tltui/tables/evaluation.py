@@ -44,7 +44,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
         f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
         f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} images",
     )
-    parts: list[RenderableType] = [line, Text("  ".join(more_figures(evaluated)))]
+    parts: list[RenderableType] = [line, Text("  ".join(further_metrics(evaluated)))]
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
@@ -56,7 +56,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     return Group(*parts)
 
 
-def more_figures(evaluated: Evaluated) -> list[str]:
+def further_metrics(evaluated: Evaluated) -> list[str]:
     """The figures besides accuracy that there are."""
     of = evaluated
     shares = [("top-5", of.top5), ("weighted F1", of.weighted_f1), ("ROC-AUC", of.roc_auc)]
