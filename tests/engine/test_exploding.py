@@ -83,7 +83,7 @@ WHOLE = {"freeze": {"rules": [], "norm_stats": "frozen"}, "head": {"dropout": 0.
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:30])
-def test_every_devices_way_to_say_that_memory_is_too_small_halves_the_batch(
+def test_every_out_of_memory_error_halves_the_batch(
     error: Exception, session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(**WHOLE))
@@ -99,7 +99,7 @@ def test_every_devices_way_to_say_that_memory_is_too_small_halves_the_batch(
     assert "in parts of 2" in told[-1]
 
 
-def test_other_errors_are_not_taken_for_it():
+def test_other_errors_are_not_out_of_memory():
     assert not any(
         is_out_of_memory(error) for error in (RuntimeError("mat1 and mat2 shapes can't be multiplied"), OSError(28))
     )
@@ -111,7 +111,7 @@ def test_other_errors_are_not_taken_for_it():
     ids=["plain", "weighted", "weighted and smoothed"],
 )
 @pytest.mark.parametrize("parts", [(4, 8), (3, 6, 8), (1, 2, 3, 4, 5, 6, 7, 8)])
-def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
+def test_a_batch_in_parts_has_the_gradients_of_one_pass(
     parts: tuple[int, ...], loss: dict[str, object], session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(**WHOLE, train=loss))
@@ -152,7 +152,7 @@ def test_a_repeated_step_moves_batch_statistics_as_far_as_one(session: Sessions,
     assert torch.allclose(norm.running_mean, started * 0.9 + mean * 0.1, atol=1e-5)
 
 
-def test_a_run_goes_on_in_parts_and_the_next_one_begins_with_them(
+def test_a_run_continues_in_parts_and_the_next_run_begins_with_them(
     session: Sessions, config: Callable[..., RunConfig], own_cache: Path
 ):
     first = session(config(**WHOLE))
@@ -183,9 +183,7 @@ def test_frozen_layers_are_computed_in_smaller_chunks(session: Sessions, config:
     assert "batches of frozen layers now go through in parts of 8" in warnings(run, "out_of_memory")[-1]
 
 
-def test_where_not_one_image_fits_the_run_fails_with_what_to_change(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_a_run_fails_with_advice_if_no_single_image_fits(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(**WHOLE))
     with (
         room_for(0, run.classifier.module.get_submodule("layer2")),
@@ -214,7 +212,7 @@ sys.exit("it fitted")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_processor_without_memory_is_recognised():
+def test_out_of_memory_on_the_cpu_is_recognised():
     assert resource.getrlimit(resource.RLIMIT_AS)
     done = subprocess.run([sys.executable, "-c", LIMITED], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -241,7 +239,7 @@ def spoiled(layer: nn.Module, at: int) -> Iterator[None]:
         handle.remove()
 
 
-def test_the_layer_is_named_in_which_a_number_first_was_not_finite(session: Sessions, config: Callable[..., RunConfig]):
+def test_the_layer_of_the_first_nonfinite_value_is_named(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": []}, optimizer={"clip_norm": 0.0}))
     with spoiled(run.classifier.module.get_submodule("layer2.0.conv1"), at=3), pytest.raises(TrainingFailed) as failed:
         fit(run)
@@ -250,7 +248,7 @@ def test_the_layer_is_named_in_which_a_number_first_was_not_finite(session: Sess
     assert all(torch.isfinite(tensor).all() for tensor in run.classifier.module.state_dict().values())
 
 
-def test_a_gradient_that_explodes_is_traced_to_its_layer(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_nonfinite_gradient_is_traced_to_its_layer(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": []}))
     layer = run.classifier.module.get_submodule("layer3.0.conv2")
     layer.register_full_backward_hook(lambda _layer, inputs, _outputs: tuple(g * math.inf for g in inputs))
@@ -273,7 +271,9 @@ def test_skipping_a_step_leaves_batch_statistics_finite_and_where_they_were(
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def test_looking_for_the_origin_changes_nothing_of_the_run(session: Sessions, config: Callable[..., RunConfig]):
+def test_locating_the_first_nonfinite_value_does_not_change_the_run(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     run = session(config(freeze={"rules": []}))
     run.step += 1
     launched = launch_step(run, first_batch(run), build_criterion(run))

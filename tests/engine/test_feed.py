@@ -67,7 +67,7 @@ def losses(run: Session) -> list[float]:
 
 @pytest.mark.parametrize("rules", [HEAD_ONLY, LAST_STAGE, MIDDLE])
 @pytest.mark.parametrize("augment", ["none", "flip", "standard"])
-def test_training_on_kept_rows_takes_the_steps_of_training_on_the_images(
+def test_training_on_cached_features_equals_training_on_images(
     rules: list[str], augment: str, session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     wanted = config(freeze={"rules": rules}, data={"augment": augment}, train={"epochs": 3})
@@ -119,7 +119,7 @@ def test_a_second_run_with_other_settings_computes_nothing_again(session: Sessio
     assert counted.images == 0
 
 
-def test_rows_of_other_weights_are_not_taken_for_ours(session: Sessions, config: Callable[..., RunConfig]):
+def test_features_of_other_weights_are_not_used(session: Sessions, config: Callable[..., RunConfig]):
     fit(session(config()))
     other = session(config(train={"seed": 43}))  # the backbone is random, too
     assert told(other, ModelReady)[0].cached == 0
@@ -133,7 +133,7 @@ def test_augmented_views_are_computed_once_each(session: Sessions, config: Calla
     assert 2 * trained + val < counted.images < 4 * trained + val
 
 
-def test_freezing_deeper_computes_from_what_is_kept_and_says_where_it_is(
+def test_freezing_deeper_computes_from_cached_features_and_reports_the_boundary(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(freeze={"rules": LAST_STAGE}, train={"epochs": 3}))
@@ -151,7 +151,9 @@ def test_freezing_deeper_computes_from_what_is_kept_and_says_where_it_is(
     assert told(run, Boundary)[-1].cached > 0
 
 
-def test_unfreezing_on_the_way_goes_on_with_the_right_inputs(session: Sessions, config: Callable[..., RunConfig]):
+def test_unfreezing_during_training_continues_with_the_correct_inputs(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     run = session(config(train={"epochs": 4}))
     send(run.context.folder, Set(id=new_command_id(), key="freeze.rules", value=LAST_STAGE))
     fit(run)
@@ -161,7 +163,7 @@ def test_unfreezing_on_the_way_goes_on_with_the_right_inputs(session: Sessions, 
     assert run.freezing.verify().unchanged
 
 
-def test_rows_that_would_not_fit_are_computed_anew_and_that_is_said(
+def test_features_that_do_not_fit_are_computed_again_with_a_warning(
     session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("engine.training.feature_loader._disk_limit", lambda: 0)
@@ -197,7 +199,7 @@ def test_a_cache_that_is_damaged_while_training_costs_time_and_nothing_else(
     assert "cache_unusable" in {warning.code for warning in told(damaged, Warning)}
 
 
-def test_where_neither_disk_nor_memory_has_room_rows_are_computed_again(
+def test_without_disk_or_memory_features_are_computed_again(
     session: Sessions, config: Callable[..., RunConfig], own_cache: Path
 ):
     whole = session(config(train={"epochs": 2}))

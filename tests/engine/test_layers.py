@@ -46,7 +46,7 @@ def norm_below(path: str, tensors: Mapping[str, torch.Tensor]) -> float:
     return math.sqrt(sum(float(tensor.square().sum()) for tensor in own))
 
 
-def test_change_is_that_of_the_weights_since_the_start(session: Sessions, config: Callable[..., RunConfig]):
+def test_weight_change_is_measured_from_the_initial_weights(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": LAST_STAGE}))
     before = weights(run.classifier.module)
     fit(run)
@@ -68,7 +68,7 @@ def test_change_is_that_of_the_weights_since_the_start(session: Sessions, config
     assert last.stages.keys() == {"layer4", "head"}
 
 
-def test_what_is_frozen_again_has_no_gradient_and_no_update(session: Sessions, config: Callable[..., RunConfig]):
+def test_layers_frozen_again_have_no_gradient_and_no_update(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": LAST_STAGE}, train={"epochs": 1}))
     fit(run)
     send(run.context.folder, Set(id=new_command_id(), key="freeze.rules", value=["freeze *", "train head"]))
@@ -82,9 +82,7 @@ def test_what_is_frozen_again_has_no_gradient_and_no_update(session: Sessions, c
     assert frozen.moved == thawed.moved > 0
 
 
-def test_gradients_are_those_before_clipping_and_updates_those_that_were_made(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_gradients_are_before_clipping_and_updates_after_it(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(optimizer=PLAIN_SGD, schedule={"name": "constant"}, freeze={"rules": LAST_STAGE}))
     fit(run)
     steps = {step.step: step for step in events(run, Step)}
@@ -100,7 +98,7 @@ def test_gradients_are_those_before_clipping_and_updates_those_that_were_made(
 
 
 @pytest.mark.parametrize("parts", [None, 4])
-def test_units_that_gave_nothing_are_counted_at_every_place_of_a_shared_activation(
+def test_dead_units_are_counted_at_every_call_of_a_shared_activation(
     parts: int | None, session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(model={"name": "resnet18"}, freeze={"rules": LAST_STAGE}))
@@ -126,7 +124,9 @@ def look_at(run: Session, step: int = 0) -> Layers:
     return result.layers
 
 
-def test_looking_changes_neither_weights_nor_random_numbers(session: Sessions, config: Callable[..., RunConfig]):
+def test_layer_statistics_change_neither_weights_nor_random_numbers(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     wanted = config(freeze={"rules": LAST_STAGE}, head={"dropout": 0.5, "hidden": [8]})
     ends = []
     for step in (1, 0):
@@ -140,7 +140,7 @@ def test_looking_changes_neither_weights_nor_random_numbers(session: Sessions, c
     assert drawn == drawn_too
 
 
-def test_a_run_that_goes_on_measures_from_the_same_start(
+def test_a_resumed_run_measures_from_the_same_initial_weights(
     session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
 ):
     run = session(config(freeze={"rules": LAST_STAGE}))
@@ -163,7 +163,7 @@ def go_on(run: Session) -> Session:
     return set_up_session(context, run.config, precision, precision, last.resolve())
 
 
-def test_without_the_weights_it_began_with_a_run_goes_on_and_says_what_it_can_not_tell(
+def test_a_resumed_run_warns_if_its_initial_weights_are_lost(
     session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
 ):
     file = tmp_path / "weights.pt"
@@ -186,5 +186,5 @@ def test_without_the_weights_it_began_with_a_run_goes_on_and_says_what_it_can_no
     ("steps_per_epoch", "due"),
     [(1, [1, 2, 3]), (5, [5, 10, 15]), (60, [60, 120]), (80, [40, 80, 120]), (1000, [250, 500, 750, 1000])],
 )
-def test_layers_are_looked_at_when_an_epoch_ends_and_some_times_in_a_long_one(steps_per_epoch: int, due: list[int]):
+def test_layer_statistics_are_due_at_the_end_of_an_epoch_and_within_a_long_one(steps_per_epoch: int, due: list[int]):
     assert [step for step in range(1, due[-1] + 1) if is_due(step, steps_per_epoch)] == due

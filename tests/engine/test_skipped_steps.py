@@ -42,7 +42,7 @@ def explode_at(steps: set[int], run: Session) -> None:
     run.classifier.module.get_submodule("layer4").register_forward_hook(spoil)
 
 
-def test_a_run_that_only_skips_steps_fails_with_what_to_do(engine: Engine, config: Callable[..., RunConfig]):
+def test_a_run_that_only_skips_steps_fails_with_advice(engine: Engine, config: Callable[..., RunConfig]):
     wanted = config(
         optimizer={"name": "sgd", "lr": 100.0, "clip_norm": 0.0, "backbone_lr_factor": 100.0},
         freeze={"rules": []},
@@ -68,7 +68,7 @@ def test_ten_consecutive_skipped_steps_end_a_run(session: Sessions, config: Call
     assert all(torch.isfinite(tensor).all() for tensor in run.classifier.module.state_dict().values())
 
 
-def test_a_finite_step_between_them_lets_a_run_go_on(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_finite_step_resets_the_count_of_skipped_steps(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": [], "norm_stats": "frozen"}, train={**SKIP, "batch_size": 1, "epochs": 1}))
     explode_at(set(range(1, 25)) - {9, 18}, run)
     fit(run)
@@ -116,9 +116,7 @@ def test_gradients_that_overflow_at_every_scale_of_the_loss_end_a_run(
     assert run.step < 24 * 2
 
 
-def test_gradients_that_overflow_while_the_scale_is_sought_are_no_fault(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_gradients_may_overflow_while_the_loss_scale_is_searched(session: Sessions, config: Callable[..., RunConfig]):
     run = session(
         config(freeze={"rules": [], "norm_stats": "frozen"}, train={"on_nan": "stop", "batch_size": 1, "epochs": 1})
     )

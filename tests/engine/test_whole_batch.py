@@ -34,7 +34,7 @@ def whole(count: int = 6) -> GlobalBatchMode:
 
 @pytest.mark.parametrize("shape", ["features", "maps"])
 @pytest.mark.parametrize("lower", [False, True])
-def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
+def test_batch_norm_over_local_batches_equals_batch_norm_over_the_global_batch(shape: str, lower: bool):
     def through(*, together: bool) -> list[torch.Tensor]:
         layer = nn.BatchNorm1d(5) if shape == "features" else nn.BatchNorm2d(5)
         images = given(SHAPES[shape])
@@ -59,7 +59,7 @@ def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
     ],
     ids=["dropout", "timm", "torchvision"],
 )
-def test_random_masks_are_those_of_the_whole_batch(shape: str, drop: Callable[[torch.Tensor], torch.Tensor]):
+def test_random_masks_are_those_of_the_global_batch(shape: str, drop: Callable[[torch.Tensor], torch.Tensor]):
     images = given(SHAPES[shape]).detach()
     torch.manual_seed(7)
     alone, after = drop(images), torch.rand(())
@@ -71,7 +71,7 @@ def test_random_masks_are_those_of_the_whole_batch(shape: str, drop: Callable[[t
         assert torch.rand(()) == after
 
 
-def test_layers_in_evaluation_mode_are_left_alone():
+def test_layers_in_evaluation_mode_are_not_synchronized():
     network = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5)).eval()
     images = given(SHAPES["features"])
     with whole():
