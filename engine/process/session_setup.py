@@ -79,9 +79,9 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
 def build_model(run: RunContext, config: RunConfig, classes: list[str]) -> Classifier:
     """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
     name, size = config.model.name, config.data.image_size
-    model = describe(name, len(classes), size, config.head)
-    phases.check_plans(config, model)
-    write_or_warn(run.folder.model, msgspec.json.encode(model), run.warn)
+    tree = describe(name, len(classes), size, config.head)
+    phases.check_plans(config, tree)
+    write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
     return registry.build(name, len(classes), config.head, size)
 
 

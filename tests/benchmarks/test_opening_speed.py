@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import time
 from itertools import count, pairwise
@@ -19,7 +18,7 @@ from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder, create
 from tests.ui.folded_runs import beginning
-from tests.ui.networks import resnet18
+from tests.ui.networks import as_json, resnet18
 from tltui.app.app import TltuiApp
 from tltui.runs.run_follower import BATCH, RunFollower
 from tltui.screens import workbench  # noqa: F401 (not to be imported while the app is opened)
@@ -32,7 +31,7 @@ STEPS = 500_000
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     config = RunConfig.model_validate({"data": {"source": "digits"}, "model": {"name": "resnet18"}})
     made = create(tmp_path_factory.mktemp("long") / "runs", config)
-    made.model.write_text(json.dumps(resnet18()))
+    made.model.write_bytes(as_json(resnet18()))
     number = count(1)
     with made.events.open("wb") as file:
         for event in beginning(100, STEPS // 100):

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from folded_runs import a_look, an_epoch, through_a_log
-from networks import Model, network, resnet18
+from networks import network, resnet18
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from engine.config import layer_tree
 from engine.runs.state import RunState, fold_all
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import FIGURES, LayersAtWork, percent, short
@@ -26,7 +27,7 @@ HEAD_ONLY = ["freeze *", "train head"]
 class TreeApp(App[None]):
     """One layer tree, and what it said."""
 
-    def __init__(self, model: Model, rules: list[str], glyphs: Glyphs = UNICODE) -> None:
+    def __init__(self, model: layer_tree.LayerTree, rules: list[str], glyphs: Glyphs = UNICODE) -> None:
         super().__init__()
         self.editor = PlanEditor(model, rules)
         self.layers = LayerTree(glyphs)
@@ -68,7 +69,7 @@ class TreeApp(App[None]):
 
 def drive(
     test: Callable[[TreeApp, Pilot[None]], Awaitable[None]],
-    model: Model | None = None,
+    model: layer_tree.LayerTree | None = None,
     rules: list[str] = HEAD_ONLY,
     size: tuple[int, int] = (60, 24),
     glyphs: Glyphs = UNICODE,

@@ -40,7 +40,7 @@ def inspect(
     Example:  tltui inspect resnet50 --classes 10 --rule "freeze *" --rule "train layer4" --rule "train head"
               tltui inspect resnet50 --profile
     """
-    from engine.config.freeze_rules import decide_model
+    from engine.config.freeze_rules import decide
     from engine.config.schema import HeadConfig
     from tltui.freeze_plan import known_network
     from tltui.tables.evaluation import layer_tree, plan_line
@@ -52,7 +52,7 @@ def inspect(
 
         print_profile(console(), tree, head, training, as_json=as_json)
         return
-    decisions = decide_model(rules, tree) if rules else None
+    decisions = decide(rules, tree) if rules else None
     if as_json:
         click.echo(json_output.as_json(tree))
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from engine.config.layer_tree import LayerTree
 from engine.costs.estimate import Profile
 from engine.system.interpreter import python_module
 from tltui.engine_client.json_lines import request
@@ -53,13 +53,13 @@ class EngineQueries:
     ) -> None:
         self._inspect = tuple(inspect)
         self._models = tuple(models)
-        self._trees: dict[TreeKey, dict[str, Any]] = {}
+        self._trees: dict[TreeKey, LayerTree] = {}
         self._networks: dict[str, list[NetworkEntry]] = {}
 
-    async def layer_tree(self, key: TreeKey) -> dict[str, Any]:
-        """The content of model.json. Raises InputError with the engine's reason."""
+    async def layer_tree(self, key: TreeKey) -> LayerTree:
+        """The layer tree of a network. Raises InputError with the engine's reason."""
         if key not in self._trees:
-            self._trees[key] = await request([*self._inspect, *_network(key), "--json"], _ENGINE, dict[str, Any])
+            self._trees[key] = await request([*self._inspect, *_network(key), "--json"], _ENGINE, LayerTree)
         return self._trees[key]
 
     async def profile(self, key: ProfileKey) -> Profile:

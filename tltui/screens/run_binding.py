@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from textual.content import Content
 
+from engine.config.layer_tree import read_layer_tree
 from engine.config.schema import is_live
 from engine.errors import InputError
 from engine.runs.folder import data_label
@@ -38,7 +37,7 @@ class RunView:
         form.set_mode("live")
         layers.show_placeholder("The layers appear when the engine has built the network.")
 
-    def send(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
+    def send(self, key: str, value: object) -> None:
         """Ask the engine for a change, and show that it is not in force yet."""
         with refusals_told(self._form):
             self._following.set(key, value)
@@ -71,10 +70,15 @@ class RunView:
     def _show_tree(self) -> None:
         if self._has_tree or not self._following.state.model:
             return
-        model = _read_model(self._following.folder.model)
-        if model is not None:
-            self._has_tree = True
-            self._layers.show_model(model, self._following.state.rules)
+        try:
+            tree = read_layer_tree(self._following.folder.model)
+        except FileNotFoundError:  # not written yet
+            return
+        except InputError as error:
+            self._layers.show_placeholder(f"The layers can't be shown: {safe(str(error))}")
+        else:
+            self._layers.show_model(tree, self._following.state.rules)
+        self._has_tree = True
 
     def _show_layers(self) -> None:
         state = self._following.state
@@ -119,10 +123,3 @@ def title_of(draft: SettingsDraft, following: RunFollower | None, glyphs: Glyphs
         epoch = min(len(state.epochs) + 1, state.epochs_planned)
         right = Content.assemble(right, f"  epoch {epoch}/{state.epochs_planned}")
     return dot.join(map(safe, parts)), right
-
-
-def _read_model(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):  # not written yet
-        return None

@@ -211,7 +211,7 @@ class Workbench(Screen[None]):
         try:
             config = self._setup.form.config()
             images = state.data.counts if state and state.data else found and expected_splits(found, config.data)
-            cost = estimate(profile, editor.model, config, images) if editor and images else None
+            cost = estimate(profile, editor.tree, config, images) if editor and images else None
         except InputError:  # a draft that can't be run yet costs nothing yet
             cost = None
         if not worker.is_cancelled:
