@@ -56,7 +56,8 @@ def main(path: Path) -> int:
 def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event], None] | None = None) -> int:
     """Train the run in ``folder`` in this process, the only one or the first of ``ranks``. Returns the exit status.
 
-    The status of a failed run is 0 where torchrun would restart the processes in vain. ``show`` receives each event.
+    The status is 0 after any graceful end that torchrun would answer with a restart in vain. ``show`` receives each
+    event.
     """
     start = time.monotonic()
     try:
@@ -77,7 +78,7 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
         if not ending.acquire(blocking=False):
             return
         threading.Timer(1.0, os._exit, (130,)).start()  # even if the disk does not respond
-        reason = f"signal {signal_name}; the last checkpoint is older, later steps are computed again"
+        reason = f"signal {signal_name}; steps after the last checkpoint are computed again"
         log.write(
             RunFinished(status="stopped", reason=reason, seconds=round(time.monotonic() - start, 3), exit_code=130)
         )
@@ -86,10 +87,7 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
     control.exit_after_grace_period(leave)
     finished, may_recover = _execute(folder, log, control, past, ranks)
     ending.acquire()
-    for command in control.take_unanswered():
-        if finished.status == "stopped" and isinstance(command, Set):
-            continue  # the worker that resumes the run applies it
-        log.write(CommandRejected(command=command, reason="the run ended before it could take this command", step=0))
+    _reject_unanswered(control, log, finished)
     finished.seconds = round(time.monotonic() - start, 3)
     log.write(finished)
     try:
@@ -99,6 +97,13 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
         return 1
     lock.release()
     return 0 if rank_env.may_restart() and not may_recover else finished.exit_code
+
+
+def _reject_unanswered(control: Control, log: EventLog, finished: RunFinished) -> None:
+    for command in control.take_unanswered():
+        if finished.status == "stopped" and isinstance(command, Set):
+            continue  # the worker that resumes the run applies it
+        log.write(CommandRejected(command=command, reason="the run ended before it could apply this command", step=0))
 
 
 def _processes(folder: RunFolder) -> int:
