@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.errors import InputError, RankLost, TrainingFailed
 from engine.runs.event_log import EventLog
 from engine.runs.folder import RunFolder
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.stopped import Stopped
 from engine.system.devices import check_libraries
 from engine.system.process_signals import leave_with_parent
@@ -64,7 +64,9 @@ def _train_other(ranks: Ranks) -> int:
         ranks.exit_with_first(folder.path)
         failed: BaseException | None = None
         try:
-            finished = execute_run(folder, EventLog(folder, told=lambda _event: True), control, Past(), ranks)
+            finished = execute_run(
+                folder, EventLog(folder, is_logged=lambda _event: True), control, ReplayedLog(), ranks
+            )
             if finished.status == "failed":  # in this process, or in all
                 failed = TrainingFailed(finished.reason)
         except Stopped:

@@ -23,7 +23,7 @@ from engine.runs.event_log import EventLog
 from engine.runs.events import CommandApplied, FrozenProof, Progress, RunFinished, RunStarted
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, Throttled
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.stopped import Stopped
 from engine.system import cpu, devices
 from engine.training import checkpoints, tensorboard
@@ -36,7 +36,9 @@ from engine.training.run_context import RunContext
 from engine.training.session import Session
 
 
-def execute_run(folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks = ALONE) -> RunFinished:
+def execute_run(
+    folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks = ALONE
+) -> RunFinished:
     """Set up, train and evaluate the run in ``folder``, or resume it from its last intact checkpoint.
 
     With several processes the first reads and writes the run's folder; the others get a scratch folder.

@@ -20,7 +20,7 @@ from engine.models.freezing import Freezing
 from engine.models.layer_tree import describe
 from engine.models.registry import Classifier
 from engine.models.weights import load_weights
-from engine.rng import put_back, random_state
+from engine.rng import random_state, restore_rng_state
 from engine.runs.events import ModelReady, Resumed, WeightsReport
 from engine.runs.folder import write_or_warn
 from engine.training import checkpoints
@@ -47,7 +47,7 @@ def set_up_session(
     first_step = run.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint).step if checkpoint else 0)
     is_retry = run.past.failed
     if is_retry:
-        run.past.try_again_from(first_step)
+        run.past.retry_from(first_step)
     source = open_dataset(run, config)
     config = config if checkpoint else phases.begun(config)
     classifier = build_model(run, config, source.classes)
@@ -184,4 +184,4 @@ def restore(session: Session, checkpoint: Path | None) -> None:
 
 def share_random_state(run: RunContext, device: torch.device) -> None:
     """Let all processes continue with the random numbers of the first."""
-    put_back(run.ranks.from_first(lambda: random_state(device)), device)
+    restore_rng_state(run.ranks.from_first(lambda: random_state(device)), device)

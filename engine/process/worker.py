@@ -28,7 +28,7 @@ from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import CommandApplied, CommandRejected, Event, RunFinished
 from engine.runs.folder import RunFolder
 from engine.runs.lock import Lock
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.stopped import Stopped
 from engine.system import rank_env
 from engine.system.devices import check_libraries
@@ -63,10 +63,10 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
     try:
         folder.refuse_links()
         lock = Lock(folder)
-        past = Past.of(EventTail(folder).poll())
+        past = ReplayedLog.of(EventTail(folder).poll())
         if past.completed:
             raise InputError(f"run {folder.id} is completed; there is nothing to resume")
-        log = EventLog(folder, past.told)
+        log = EventLog(folder, past.contains)
         log.listeners.extend([show] if show else [])
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 (another worker owns the log)
@@ -114,7 +114,7 @@ def _processes(folder: RunFolder) -> int:
 
 
 def _execute(
-    folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks | None
+    folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks | None
 ) -> tuple[RunFinished, bool]:
     """How the run ended, and whether a restart with the same settings may end differently."""
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.rng import put_back, random_state
+from engine.rng import random_state, restore_rng_state
 from engine.runs.events import Checkpoint
 from engine.training import checkpoints, optimizers
 from engine.training.distributed import state_tensors
@@ -62,7 +62,7 @@ def restore_checkpoint(session: Session, checkpoint: Path) -> None:
     if trainer.scaler:
         session.scaler.load_state_dict(trainer.scaler)
     _restore_optimizer(session, checkpoint)
-    put_back(trainer.random, session.device)
+    restore_rng_state(trainer.random, session.device)
 
 
 def roll_back(session: Session) -> bool:

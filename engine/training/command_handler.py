@@ -35,7 +35,7 @@ def apply_commands(session: Session) -> None:
     if session.step < run.past.settled:
         run.report("catch_up", session.step, run.past.settled, "steps")
         return
-    run.past.caught_up()
+    run.past.finish_replay()
     while True:
         for command in run.control.take_commands():
             _answer(session, command)

@@ -9,7 +9,7 @@ import torch
 
 from engine.compute.loss import Criterion, main_logits
 from engine.models.freezing import Freezing
-from engine.rng import put_torch_back, torch_state
+from engine.rng import restore_torch_rng_state, torch_state
 from engine.training.feature_loader import Batch
 from engine.training.session import Session
 from engine.training.sync_layers import GlobalBatchMode
@@ -27,7 +27,7 @@ class PreStepState:
     def restore(self) -> None:
         """Restore batch statistics and random state."""
         self.restore_statistics()
-        put_torch_back(self._random, self._device)
+        restore_torch_rng_state(self._random, self._device)
 
     def restore_statistics(self) -> None:
         """Restore the batch statistics that were finite; an earlier non-finite step may have changed the others."""

@@ -8,7 +8,7 @@ from engine.runs.event_log import EventLog
 from engine.runs.events import Warning
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, quiet
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.training.control import Control
 from engine.training.distributed import ALONE, Ranks
 from engine.training.rank_control import RankControl
@@ -26,7 +26,7 @@ class RunContext:
     log: EventLog
     control: Control | RankControl
     report: Report = quiet
-    past: Past = field(default_factory=Past)
+    past: ReplayedLog = field(default_factory=ReplayedLog)
     ranks: Ranks = ALONE
 
     def warn(self, code: WarningCode, message: str) -> None:

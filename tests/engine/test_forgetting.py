@@ -20,7 +20,7 @@ from engine.models.stage_features import HEAD_INPUT, Suffix, of_whole
 from engine.process.session_setup import set_up_session
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Forgetting, Warning
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.training.cka import gram, linear_cka
 from engine.training.control import Control
 from engine.training.loop import fit
@@ -179,9 +179,9 @@ def test_a_resumed_run_compares_with_the_same_initial_network(session: Sessions,
     fit(whole)
     first = session(with_setting(wanted, "train.epochs", 2))
     fit(first)
-    past = Past.of(EventTail(first.context.folder).poll())
+    past = ReplayedLog.of(EventTail(first.context.folder).poll())
     last = (first.context.folder.checkpoints / "last").resolve()
-    log, precision = EventLog(first.context.folder, past.told), Precision("fp32", torch.device("cpu"))
+    log, precision = EventLog(first.context.folder, past.contains), Precision("fp32", torch.device("cpu"))
     torch.manual_seed(wanted.train.seed)
     folder = first.context.folder
     context = RunContext(folder, log, Control(folder), past=past)

@@ -18,7 +18,7 @@ from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Set
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Layers, Step, Warning
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.training.command_handler import apply_commands
 from engine.training.control import Control
 from engine.training.layer_stats import is_due
@@ -155,11 +155,11 @@ def test_a_resumed_run_measures_from_the_same_initial_weights(
 
 def go_on(run: Session) -> Session:
     """Another engine's session on the same run, from its last checkpoint."""
-    past = Past.of(EventTail(run.context.folder).poll())
+    past = ReplayedLog.of(EventTail(run.context.folder).poll())
     precision = Precision("fp32", torch.device("cpu"))
     torch.manual_seed(run.config.train.seed)
     folder, last = run.context.folder, run.context.folder.checkpoints / "last"
-    context = RunContext(folder, EventLog(folder, past.told), Control(folder), past=past)
+    context = RunContext(folder, EventLog(folder, past.contains), Control(folder), past=past)
     return set_up_session(context, run.config, precision, precision, last.resolve())
 
 
