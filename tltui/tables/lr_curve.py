@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried
+from engine.experiments.lr_range_test.curve import RATES, Curve, RangeTestResult, RangeTestStep
 from tltui.plotting import axes, plot
 from tltui.plotting.plot import BEST, LINE, POINT, Chart, Label
 from tltui.plotting.text_rows import GAP, Row, beside
@@ -26,9 +26,9 @@ class PartialCurves:
     """A test under way: the rates and losses of the last sweep of each part."""
 
     sweeps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    last: Tried | None = None
+    last: RangeTestStep | None = None
 
-    def add(self, tried: Tried) -> None:
+    def add(self, tried: RangeTestStep) -> None:
         """Another step."""
         if self.last is None or (tried.part, tried.sweep) != (self.last.part, self.last.sweep):
             self.sweeps[tried.part] = []
@@ -52,7 +52,7 @@ def chart_rows(width: int, height: int, parts: int) -> int:
     return min(max(height // above_each_other - _WORDS, _LOWEST), _HIGHEST)
 
 
-def result_page(found: Found, layout: Layout) -> list[Row]:
+def result_page(found: RangeTestResult, layout: Layout) -> list[Row]:
     """What was found."""
     curves = {name: curve for name in PARTS if (curve := getattr(found, name))}
     side_by_side = len(curves) > 1 and layout.width >= _WIDE
