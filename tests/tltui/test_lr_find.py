@@ -34,7 +34,7 @@ def test_rates_are_found_as_text_and_as_json_and_no_run_is_made(tltui: CommandLi
     assert len(found["head"]["rates"]) == len(found["head"]["losses"]) > 10
     text = tltui("lr-find", "run.toml")
     assert text.returncode == 0, text.stderr
-    assert all(words in text.stdout for words in ("Head", "steepest", "minimum / 10", "Taken: "))
+    assert all(words in text.stdout for words in ("Head", "steepest", "minimum / 10", "Suggested: "))
     assert "Backbone" not in text.stdout
     rate = text.stdout.split("--set optimizer.lr=")[1].strip()
     assert tltui("train", "run.toml", "--set", f"optimizer.lr={rate}", "--set", "train.epochs=1").returncode == 0

@@ -57,7 +57,15 @@ def test_a_report_holds_what_there_is_to_say_and_nothing_that_is_obeyed(tltui: C
     assert tltui("report", "last", "-o", "report.html").returncode == 0
     source = (tltui.folder / "report.html").read_text()
     page = Page(source)
-    for expected in (folder.id, "test accuracy", "F1", "epoch", "What trained", "never changed", "run.toml"):
+    for expected in (
+        folder.id,
+        "test accuracy",
+        "F1",
+        "epoch",
+        "Trainable and frozen layers",
+        "never changed",
+        "run.toml",
+    ):
         assert expected in page.text
     assert "<b onclick=x>`|[a](b)\\x1b[31m" in page.text
     assert "b" not in page.tags
@@ -97,6 +105,6 @@ def test_what_stands_out_comes_with_what_helps(session: Sessions, tmp_path: Path
     for name in ("report.html", "report.md"):
         write_report(slow.folder, tmp_path / name)
         text = (tmp_path / name).read_text()
-        assert "What stands out" in text
+        assert "Diagnosis" in text
         assert "rate too low: head moved" in text
         assert "optimizer.lr = 1e-06" in text

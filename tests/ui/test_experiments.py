@@ -45,11 +45,11 @@ def test_a_test_shows_its_curve_and_one_key_takes_what_it_suggests(tmp_path: Pat
         await pilot.press("l")
         await until(pilot, lambda: "esc cancel" in text_of(app))
         await pilot.press("enter")  # nothing to take yet: the process still imports what it needs
-        await until(pilot, lambda: "trying learning rates" in text_of(app), 60)
+        await until(pilot, lambda: "learning-rate range test" in text_of(app), 60)
         await until(pilot, lambda: "enter take them" in text_of(app), 200)
         for size in ((80, 24), (120, 40)):
             await pilot.resize_terminal(*size)
-            await until(pilot, lambda: "Taken: " in text_of(app))
+            await until(pilot, lambda: "Suggested: " in text_of(app))
             shown = text_of(app)
             assert all(words in shown for words in ("Head", "steepest", "minimum / 10", "optimizer.lr = "))
         await pilot.press("enter")
@@ -96,12 +96,14 @@ def test_probes_show_their_chart_and_advice_and_one_key_takes_what_is_advised(
         await until(pilot, lambda: any("1 missing" in notice.message for notice in app._notifications), 200)
         await until(pilot, lambda: "esc leave them" in text_of(app), 200)
         await pilot.press("end")
-        await until(pilot, lambda: "Advice: train the last stages carefully" in text_of(app))
+        await until(pilot, lambda: "Recommendation: train the last stages carefully" in text_of(app))
         await pilot.resize_terminal(120, 40)
         await until(pilot, lambda: "24 of 24 training images" in text_of(app))
         shown = text_of(app)
         rules = ["freeze *", "train layer3", "train layer4", "train head"]
-        assert all(words in shown for words in ("layer4", "LogME", "Advice", f"freeze.rules = {', '.join(rules)}"))
+        assert all(
+            words in shown for words in ("layer4", "LogME", "Recommendation", f"freeze.rules = {', '.join(rules)}")
+        )
         await pilot.press("enter")
         await until(pilot, lambda: "○ layer1" in text_of(app) and "● layer3" in text_of(app))
         assert setting(app, "freeze.rules") == rules

@@ -34,10 +34,10 @@ def test_two_actions_can_swap_their_keys(tmp_path: Path):
     [
         ('"workbench.fly" = "g"', "is no action"),
         ('"workbench.run" = "ctrl+nonsense"', "is no key"),
-        ('"workbench.run" = 3', "takes keys in quotes"),
-        ('"workbench.run" = "p"', 'is that of "workbench.pause"'),
-        ('"workbench.run" = "q"', 'is that of "app.quit"'),
-        ('"layers.toggle" = "r"', 'is that of "workbench.run"'),
+        ('"workbench.run" = 3', "needs keys in quotes"),
+        ('"workbench.run" = "p"', 'belongs to "workbench.pause"'),
+        ('"workbench.run" = "q"', 'belongs to "app.quit"'),
+        ('"layers.toggle" = "r"', 'belongs to "workbench.run"'),
         ("not toml", "can't be read"),
     ],
 )

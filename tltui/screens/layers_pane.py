@@ -16,7 +16,7 @@ from engine.config.schema import FreezeConfig
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.freeze_plan.editor import PlanEditor
-from tltui.freeze_plan.layer_columns import LayersAtWork
+from tltui.freeze_plan.layer_columns import LayerStats
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.layer_tree import LayerTree
 
@@ -99,9 +99,9 @@ class LayersPane(Vertical):
         """The layer under the cursor; "" is the network itself."""
         return self._tree.path
 
-    def show_at_work(self, at_work: LayersAtWork) -> None:
-        """Show what layers do in a run."""
-        self._tree.show_at_work(at_work)
+    def show_stats(self, stats: LayerStats) -> None:
+        """Show the layers' statistics in a run."""
+        self._tree.show_stats(stats)
 
     def focus_tree(self) -> None:
         """Put the cursor on the layers."""
@@ -127,8 +127,8 @@ class LayersPane(Vertical):
         event.stop()
         self.post_message(self.PlanEdited(event.rules))
 
-    @on(LayerTree.FigureShown)
-    def _figure_shown(self, event: LayerTree.FigureShown) -> None:
+    @on(LayerTree.ColumnShown)
+    def _column_shown(self, event: LayerTree.ColumnShown) -> None:
         event.stop()
         if str(self.border_subtitle or "") != event.title:  # set anew it would have the whole pane sent
             self.border_subtitle = Content(event.title)

@@ -9,7 +9,7 @@ from engine.config.layer_tree import read_layer_tree
 from engine.config.schema import is_live
 from engine.errors import InputError
 from engine.runs.folder import data_label
-from tltui.freeze_plan.layer_columns import LayersAtWork
+from tltui.freeze_plan.layer_columns import LayerStats
 from tltui.runs.run_follower import RunFollower, SettingReply
 from tltui.runs.status import status_mark
 from tltui.screens.layers_pane import LayersPane
@@ -83,7 +83,7 @@ class RunView:
         state = self._following.state
         if state.layers is not None and (newest := (state.layers.seq, len(state.epochs))) != self._looked_at:
             self._looked_at = newest
-            self._layers.show_at_work(LayersAtWork(state, state.layers))
+            self._layers.show_stats(LayerStats(state, state.layers))
 
     def _show_answer(self, answer: SettingReply) -> None:
         if answer.refused:

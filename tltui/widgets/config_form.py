@@ -227,7 +227,7 @@ class ConfigForm(Vertical):
         problems = self.draft.problems()
         shown = set()
         for key, row in self._rows.items():
-            row.display = self.draft.matters(key) or key in problems
+            row.display = self.draft.has_effect(key) or key in problems
             if row.display:
                 shown.add(key.split(".")[0])
             row.show_standing(

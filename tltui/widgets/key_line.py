@@ -12,7 +12,7 @@ from textual.widget import Widget
 WORDS: dict[str, str] = {
     "workbench.run": "run",
     "layers.toggle": "freeze",
-    "layers.figure": "figures",
+    "layers.figure": "column",
     "layers.up_to_here": "up to here",
     "layers.head_only": "head only",
     "layers.all": "all",

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -18,10 +17,9 @@ from textual.strip import Strip
 
 from tltui.freeze_plan.editor import PlanEditor, State
 from tltui.freeze_plan.expanded_layers import ExpandedLayers
-from tltui.freeze_plan.layer_columns import WIDTH, Figure, LayersAtWork
+from tltui.freeze_plan.layer_columns import PARAMETERS, LayerColumn, LayerStats, column_text
 from tltui.freeze_plan.layer_index import LayerRow
 from tltui.text.glyphs import Glyphs
-from tltui.text.numbers import number
 from tltui.widgets.layer_columns import INDENT, Columns
 
 # Textual's own Tree makes an object and a message of every row that opens; here only rows in view cost anything.
@@ -105,7 +103,8 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         self._found: Collection[str] = frozenset()
         self._opened_in_passing: list[str] = []
         self._columns: Columns | None = None
-        self._at_work: tuple[LayersAtWork, Figure] | None = None
+        self._column = PARAMETERS
+        self._stats: LayerStats | None = None
         self._drawn: dict[str, _Look] = {}
         self._styles: dict[str, Style] = {}
         self._unfitted = False
@@ -121,12 +120,12 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             self._fit_depth()
         self.repaint()
 
-    def show_at_work(self, at_work: tuple[LayersAtWork, Figure] | None) -> None:
-        """Say in the last column what layers do; None: how many parameters they have."""
-        if (at_work is None) != (self._at_work is None):
+    def show_column(self, column: LayerColumn, stats: LayerStats | None) -> None:
+        """Show ``column`` as the last one; ``stats`` are those of the run, None in a draft."""
+        if column.width != self._column.width:
             self._columns = None
             self.refresh()
-        self._at_work = at_work
+        self._column, self._stats = column, stats
         self.repaint()
 
     def mark_found(self, paths: Collection[str]) -> None:
@@ -292,17 +291,14 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
     def _count(self, path: str, state: State) -> str:
         """The last column."""
         assert self._editor is not None
-        if self._at_work is not None:
-            layers, figure = self._at_work
-            return layers.text(figure, path, frozen=state == "frozen" and path not in self._pending)
-        parameters = self._editor.network.rows[path].parameters
-        return number(parameters) if parameters else ""
+        row = self._editor.network.rows[path]
+        return column_text(self._column, row, self._stats, frozen=state == "frozen" and path not in self._pending)
 
     def _fitted_columns(self) -> Columns:
         if self._columns is None:
             rows = self._editor.network.rows.values() if self._editor else ()
-            count = WIDTH if self._at_work else max(cell_len(number(row.parameters)) for row in rows)
-            self._columns = Columns.fit(rows, self.scrollable_content_region.width, self._glyphs, count)
+            width = self.scrollable_content_region.width
+            self._columns = Columns.fit(rows, width, self._glyphs, self._column.width)
         return self._columns
 
     def _fit_depth(self) -> None:

@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from engine.errors import InputError
 from tltui.freeze_plan.editor import PlanEditor
-from tltui.freeze_plan.layer_columns import FIGURES, Figure, LayersAtWork
+from tltui.freeze_plan.layer_columns import PARAMETERS, LayerStats, available_columns, column_title
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
@@ -38,7 +38,7 @@ class LayerTree(Vertical):
         Binding("1", "last_stages(1)", "train the last stage", show=False, id="layers.last_stage"),
         Binding("2", "last_stages(2)", "train the last two stages", show=False, id="layers.last_two_stages"),
         Binding("3", "last_stages(3)", "train the last three stages", show=False, id="layers.last_three_stages"),
-        Binding("v", "next_figure", "parameters, or what layers do", id="layers.figure"),
+        Binding("v", "next_column", "next column: parameters, or statistics", id="layers.figure"),
         Binding("u", "undo", "undo", id="layers.undo"),
         Binding("U", "redo", "redo", show=False, id="layers.redo"),
         Binding("slash", "search", "find a layer", key_display="/", id="layers.find"),
@@ -79,8 +79,8 @@ class LayerTree(Vertical):
         why: str
 
     @dataclass
-    class FigureShown(Message):
-        """What the last column says now; "" for parameters."""
+    class ColumnShown(Message):
+        """The title of the last column; "" for parameters."""
 
         title: str
 
@@ -90,8 +90,8 @@ class LayerTree(Vertical):
         self._editor: PlanEditor | None = None
         self._pending: Collection[str] = frozenset()
         self._found: list[str] = []
-        self._at_work: LayersAtWork | None = None
-        self._figure: Figure | None = None
+        self._stats: LayerStats | None = None
+        self._column = PARAMETERS
         self._explained: tuple[str, str] | None = None
         self._rows = LayerRows(glyphs)
         self._why = Static(classes="why")
@@ -113,12 +113,12 @@ class LayerTree(Vertical):
         self._rows.show(editor, self._pending)
         self._explain()
 
-    def show_at_work(self, at_work: LayersAtWork) -> None:
-        """Show what layers do in a run; a key chooses what of it."""
-        is_first, self._at_work = self._at_work is None, at_work
+    def show_stats(self, stats: LayerStats) -> None:
+        """Show the layers' statistics in a run; a key switches the column."""
+        is_first, self._stats = self._stats is None, stats
         if is_first:
             self.refresh_bindings()
-        self._show_figure()
+        self._show_column()
 
     def focus(self, scroll_visible: bool = True) -> Self:
         """Put the focus on the rows."""
@@ -131,9 +131,9 @@ class LayerTree(Vertical):
         return self._rows.path
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape is left to others unless there is a search to end; before a run's first figures there are none."""
-        if action == "next_figure":
-            return self._at_work is not None
+        """Escape belongs to others unless a search is open; a draft has one column and nothing to switch."""
+        if action == "next_column":
+            return len(available_columns(self._stats)) > 1
         if action in ("end_search", "next_found", "previous_found"):
             return self.has_class("-searching")
         return self._editor is not None
@@ -158,11 +158,11 @@ class LayerTree(Vertical):
         """Train the last stages and the head."""
         self._edit(lambda editor: editor.last_stages(count), "exactly these stages train already")
 
-    def action_next_figure(self) -> None:
-        """Say the next thing about layers in the last column, after the last one their parameters again."""
-        choices = [None, *FIGURES]
-        self._figure = choices[(choices.index(self._figure) + 1) % len(choices)]
-        self._show_figure()
+    def action_next_column(self) -> None:
+        """Show the next column, after the last one the first again."""
+        columns = available_columns(self._stats)
+        self._column = columns[(columns.index(self._column) + 1) % len(columns)]
+        self._show_column()
 
     def action_undo(self) -> None:
         """Take the last edit back."""
@@ -258,10 +258,9 @@ class LayerTree(Vertical):
         self._explain()
         self.post_message(self.PlanChanged(editor.rules))
 
-    def _show_figure(self) -> None:
-        shown = (self._at_work, self._figure) if self._at_work and self._figure else None
-        self._rows.show_at_work(shown)
-        self.post_message(self.FigureShown(shown[0].title(shown[1]) if shown else ""))
+    def _show_column(self) -> None:
+        self._rows.show_column(self._column, self._stats)
+        self.post_message(self.ColumnShown(column_title(self._column, self._stats)))
 
     def _explain(self) -> None:
         """Say what the layer under the cursor does, and by which rule."""
