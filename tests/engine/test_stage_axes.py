@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from engine.config.schema import HeadConfig, RunConfig
-from engine.experiments.linear_probe.probe import pooled, probe_for
+from engine.experiments.linear_probe.probe import pooled, run_linear_probe
 from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.layer_tree import stages
@@ -176,7 +176,7 @@ def test_forgetting_compares_channels_of_networks_that_have_them_last(
 
 def test_probes_see_as_many_features_as_a_stage_has_channels(config: Callable[..., RunConfig]):
     wanted = config(data={"image_size": 96})
-    backbone = probe_for(wanted, ["timm/test_mambaout"], quiet, lambda _code, _message: None).backbones[0]
+    backbone = run_linear_probe(wanted, ["timm/test_mambaout"], quiet, lambda _code, _message: None).backbones[0]
     found = {stage.name: stage.features for stage in backbone.stages}
     assert {name: found[name] for name in ("stem", "stages.1", "stages.3")} == {
         "stem": 16,
