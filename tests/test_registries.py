@@ -25,7 +25,7 @@ from engine.config.toml_io import from_tables, load, to_toml
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.errors import InputError
-from engine.experiments.sweep.presets import READY
+from engine.experiments.sweep.presets import PRESETS
 from engine.runs.events import LayerFigures, Layers
 from engine.runs.folder import data_label
 from engine.runs.state import RunState
@@ -132,7 +132,7 @@ def test_an_optimizer_is_built_with_its_settings(monkeypatch: pytest.MonkeyPatch
     draft = SettingsDraft({**DIGITS, "optimizer": {"name": "lion"}})
     assert draft.has_effect("optimizer.momentum")
     base = RunConfig(data=DataConfig(source="digits"))
-    assert ["lion", 0.0] in READY["optimizers"].space(base)["optimizer.name, optimizer.momentum"]
+    assert ["lion", 0.0] in PRESETS["optimizers"].space(base)["optimizer.name, optimizer.momentum"]
 
 
 def test_a_schedule_moves_the_rate(monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from engine.config.schema import RunConfig
-from engine.process.prewarmed import as_line, code_state
+from engine.process.prewarmed import encode_run, source_state
 from engine.runs.folder import RunFolder, create
 from engine.system.interpreter import environment
 from tltui.runs import launch
@@ -27,7 +27,7 @@ class EnginePool:
     def prewarm(self) -> None:
         """Start a worker that imports its libraries and waits for a run."""
         if self._waiting is None or self._waiting.poll() is not None:
-            self._code = code_state()
+            self._code = source_state()
             self._waiting = subprocess.Popen(
                 [*launch.ENGINE, "--warm"],
                 stdin=subprocess.PIPE,
@@ -49,9 +49,9 @@ class EnginePool:
         engine = self._waiting
         if engine is None or engine.stdin is None or engine.poll() is not None:
             return None
-        if self._code == code_state():
+        if self._code == source_state():
             try:
-                engine.stdin.write(as_line(folder))
+                engine.stdin.write(encode_run(folder))
             except OSError:  # it has just died
                 engine = None
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from engine.config.schema import RunConfig
-from engine.experiments.linear_probe.results import Probed
+from engine.experiments.linear_probe.results import ProbeResults
 from engine.experiments.server.json_lines import ProbeLine
 from tltui.plotting.text_rows import Row
 from tltui.settings.probe_recommendation import Changes, recommended_changes
@@ -23,7 +23,7 @@ class Probe:
     def __init__(self, config: RunConfig, glyphs: Glyphs) -> None:
         self._config = config
         self._glyphs = glyphs
-        self._found: Probed | None = None
+        self._found: ProbeResults | None = None
 
     def handle(self, line: ProbeLine) -> None:
         """Keep the result; lines before it are progress."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from engine.experiments.lr_range_test.curve import Found
+from engine.experiments.lr_range_test.curve import RangeTestResult
 from engine.experiments.server.json_lines import RatesLine
 from tltui.plotting.text_rows import Row
 from tltui.settings.lr_suggestion import suggested_settings
@@ -24,7 +24,7 @@ class RangeTest:
         self._lr = lr
         self._marker = marker
         self._under = PartialCurves()
-        self._found: Found | None = None
+        self._found: RangeTestResult | None = None
 
     def handle(self, line: RatesLine) -> None:
         """Add a step, or the result."""

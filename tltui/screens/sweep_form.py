@@ -17,7 +17,7 @@ from textual.widgets import Input, Static, TextArea
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep, SweepFile
-from engine.experiments.sweep.presets import READY
+from engine.experiments.sweep.presets import PRESETS
 from engine.experiments.sweep.samplers import PRUNERS, SAMPLERS
 from tltui.settings.sweep_fields import OWN, SweepFields, budget_text, filled
 from tltui.text.glyphs import Glyphs, safe
@@ -59,8 +59,8 @@ class SweepForm(ModalScreen[SweepFields | None]):
         """``base``: the settings of the draft."""
         super().__init__()
         self._base = base
-        preset = filled(next(iter(READY)), base)
-        kinds = [(kind, kind) for kind in (*READY, OWN)]
+        preset = filled(next(iter(PRESETS)), base)
+        kinds = [(kind, kind) for kind in (*PRESETS, OWN)]
         self._kind = Choice(kinds, preset.kind, glyphs)
         self._sampler = Choice([(one, one) for one in SAMPLERS], preset.sampler, glyphs)
         self._pruner = Choice([(one, one) for one in PRUNERS], preset.pruner, glyphs)

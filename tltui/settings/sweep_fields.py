@@ -72,7 +72,7 @@ class SweepFields:
 
 def filled(kind: str, base: RunConfig) -> SweepFields:
     """The form with a ready-made sweep in it that suits ``base``."""
-    of = presets.READY[kind]
+    of = presets.PRESETS[kind]
     settings = SweepFile(base=BASE, space=of.space(base), **of.settings)
     return SweepFields(
         kind=kind,

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried
+from engine.experiments.lr_range_test.curve import RATES, Curve, RangeTestResult, RangeTestStep
 from tltui.plotting import axes, plot
 from tltui.plotting.plot import BEST, LINE, POINT, Chart, Label
 from tltui.plotting.text_rows import GAP, Row, beside
@@ -26,9 +26,9 @@ class PartialCurves:
     """A test that is running: rates and losses of each part's last sweep."""
 
     sweeps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    last: Tried | None = None
+    last: RangeTestStep | None = None
 
-    def add(self, tried: Tried) -> None:
+    def add(self, tried: RangeTestStep) -> None:
         """Add a step."""
         if self.last is None or (tried.part, tried.sweep) != (self.last.part, self.last.sweep):
             self.sweeps[tried.part] = []
@@ -52,7 +52,7 @@ def chart_rows(width: int, height: int, parts: int) -> int:
     return min(max(height // above_each_other - _CAPTION, _LOWEST), _HIGHEST)
 
 
-def result_page(found: Found, layout: Layout) -> list[Row]:
+def result_page(found: RangeTestResult, layout: Layout) -> list[Row]:
     """The curves and the suggested learning rates."""
     curves = {name: curve for name in PARTS if (curve := getattr(found, name))}
     side_by_side = len(curves) > 1 and layout.width >= _WIDE

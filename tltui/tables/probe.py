@@ -7,7 +7,13 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.experiments.linear_probe.results import Backbone, ImageCounts, Probed, Recommendation, Stage
+from engine.experiments.linear_probe.results import (
+    Backbone,
+    ImageCounts,
+    ProbeResults,
+    Recommendation,
+    Stage,
+)
 from tltui.plotting.text_rows import Row
 from tltui.text.glyphs import Glyphs, safe
 from tltui.text.numbers import number
@@ -34,7 +40,7 @@ class Layout:
     glyphs: Glyphs
 
 
-def probe_page(probed: Probed, layout: Layout) -> list[Row]:
+def probe_page(probed: ProbeResults, layout: Layout) -> list[Row]:
     """The probes' results and the recommendation, without the settings."""
     rows = _wrapped(_summary(probed.images), layout, "note")
     for backbone in probed.backbones:

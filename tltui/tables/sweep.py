@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.experiments.sweep.events import Bar, Margin, SweepResults, TrialResult
+from engine.experiments.sweep.events import Bar, Marginal, SweepResults, TrialResult
 from tltui.plotting.text_rows import Row
 from tltui.tables.styles import PAGE_STYLES
 from tltui.tables.trial_columns import WIDE, columns, percent, ranked, settings_line
@@ -71,7 +71,7 @@ def trial_counts(results: SweepResults) -> str:
     return f"{len(results.trials)}{of} trials" + (f": {words}" if words else "")
 
 
-def _margins(margins: list[Margin], width: int, glyphs: Glyphs) -> Iterator[Row]:
+def _margins(margins: list[Marginal], width: int, glyphs: Glyphs) -> Iterator[Row]:
     bars = [bar for margin in margins for bar in margin.bars]
     low, high = min(bar.mean for bar in bars), max(bar.mean for bar in bars)
     for margin in margins:
