@@ -38,7 +38,7 @@ def test_a_folder_with_splits_of_its_own_is_counted_over_all_of_them(tmp_path: P
     assert found.splits == ("train", "val")
 
 
-@pytest.mark.parametrize(("counts", "reason"), [({}, "No subfolders"), ({"a": 0, "b": 0}, "none with images"),
+@pytest.mark.parametrize(("counts", "reason"), [({}, "no class folders"), ({"a": 0, "b": 0}, "no images found in a/"),
                                                 ({"a": 2}, "One class only")])  # fmt: skip
 def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: dict[str, int], reason: str):
     with pytest.raises(InputError, match=reason):
