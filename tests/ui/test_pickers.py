@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from app_runs import images, refusing, until
 from textual.app import App
+from textual.widgets import Input
 
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries
@@ -86,8 +87,9 @@ def test_folders_can_be_walked_without_typing(tmp_path: Path):
         async with app.run_test(size=(80, 24)) as pilot:
             app.push_screen(FolderPicker(tmp_path), chosen.append)
             await until(pilot, lambda: "flowers/" in text_of(app))
-            await until(pilot, lambda: "One class only" in text_of(app) or "none with images" in text_of(app))
-            await pilot.press("down", "down", "enter")
+            await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
+            await pilot.press("down", "down", "down", "enter")
+            await until(pilot, lambda: app.screen.query_one("#path", Input).value == f"{tmp_path}/flowers/")
             await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
             await pilot.press("enter")
             await pilot.pause()
