@@ -1,7 +1,4 @@
-"""Layer trees that were described before: describing one takes seconds and the libraries, reading it neither.
-
-Imports no torch.
-"""
+"""Caches layer trees, since building one takes seconds and imports torch. Imports no torch itself."""
 
 from __future__ import annotations
 
@@ -12,16 +9,16 @@ from engine.cache.eviction import TREES
 from engine.config.schema import HeadConfig
 from engine.system.devices import installed_version
 
-_VERSION = 1  # of what a tree holds
+_VERSION = 1  # raise it when the content of a tree changes
 
 
 def look(name: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any] | None:
-    """The content of model.json for a network, if these libraries described it before."""
+    """The cached layer tree of a network for the installed versions of the libraries, or None."""
     return memo.look(TREES, _identity(name, classes, image_size, head), dict[str, Any])
 
 
 def remember(tree: dict[str, Any], name: str, classes: int, image_size: int, head: HeadConfig) -> None:
-    """Keep a tree for next time."""
+    """Cache a tree."""
     memo.remember(TREES, _identity(name, classes, image_size, head), tree)
 
 
