@@ -1,8 +1,8 @@
-"""The freeze plan: an ordered list of rules over layer paths, and what it decides. Imports no torch.
+"""Freeze rules, and what they decide: trainable parameters and modules in training mode. Imports no torch.
 
 A rule is ``freeze PATTERN`` or ``train PATTERN``. A pattern is a path as the layer tree shows it, with
-``*`` and ``?`` as in a shell (``*`` crosses dots), and covers everything below what it matches. The last rule that
-covers a name decides; what no rule covers trains. ``head`` stands for the new classifier's layers.
+``*`` and ``?`` as in a shell (``*`` crosses dots). It covers everything below what it matches. The last rule that
+covers a name decides. A name that no rule covers is trainable. ``head`` stands for the new classifier's layers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
+from engine.config.layer_tree import Layer, LayerTree
 from engine.errors import InputError
 
 HEAD = "head"
+
+State = Literal["trainable", "frozen", "mixed", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a module or parameter trains, and the rule that decided (None: no rule covers it)."""
+    """Whether a module or parameter is trainable, and the rule that decided (None: no rule covers it)."""
 
-    trains: bool
+    trainable: bool
     rule: Rule | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """What decides about a module's mode: its path, the names of its own parameters, and its batch statistics."""
+
+    path: str
+    parameters: Sequence[str]
+    batch_statistics: bool
 
 
 def parse_rules(rules: Iterable[str]) -> list[Rule]:
@@ -49,35 +61,109 @@ def parse_rules(rules: Iterable[str]) -> list[Rule]:
     return parsed
 
 
-def decide(
-    rules: Sequence[str], modules: Iterable[str], parameters: Iterable[str], head: Sequence[str]
-) -> dict[str, Decision]:
-    """What the rules decide for each module path ("" is the model itself) and each parameter name.
+class RuleMatcher:
+    """Matches freeze rules against the modules ("" is the model itself) and parameters of one network.
 
-    ``head`` lists the paths that the word ``head`` stands for. Raises InputError for a rule that matches
-    nothing, with the nearest names, and where no parameter is left to train.
+    ``head`` lists the paths that the word ``head`` stands for. What a pattern covers is cached, because an editor
+    decides again on every key press.
     """
-    parameters = list(parameters)
-    names = list(dict.fromkeys(["", *modules, *parameters]))
-    decisions = dict.fromkeys(names, Decision(True, None))
-    for rule in parse_rules(rules):
-        covered = _covered(rule.pattern, names, head)
-        if not covered:
-            raise InputError(f'the rule "{rule}" matches no layer; {nearest(rule.pattern, [HEAD, *names])}')
-        decisions.update(dict.fromkeys(covered, Decision(rule.verb == "train", rule)))
-    if not any(decisions[name].trains for name in parameters):
-        raise InputError(
-            'the freeze plan leaves nothing to train; end freeze.rules with "train head" '
-            f"(the head is {', '.join(head)}) or another layer; {nearest('', names)}"
-        )
-    return decisions
+
+    def __init__(self, modules: Iterable[str], parameters: Iterable[str], head: Sequence[str]) -> None:
+        self._parameters = list(parameters)
+        self._names = list(dict.fromkeys(["", *modules, *self._parameters]))
+        self._head = head
+        self._covered: dict[str, list[str]] = {}
+
+    @classmethod
+    def of(cls, tree: LayerTree) -> RuleMatcher:
+        """For all that a layer tree holds."""
+        return cls([layer.path for layer in tree.layers], tree.parameter_sizes, tree.head)
+
+    def covered(self, rule: Rule) -> list[str]:
+        """The names that a rule covers. Raises InputError with the nearest names for a rule that matches none."""
+        if rule.pattern not in self._covered:
+            covered = _covered(rule.pattern, self._names, self._head)
+            if not covered:
+                raise InputError(f'the rule "{rule}" matches no layer; {nearest(rule.pattern, [HEAD, *self._names])}')
+            self._covered[rule.pattern] = covered
+        return self._covered[rule.pattern]
+
+    def match(self, rules: Iterable[str]) -> dict[str, Decision]:
+        """The decision for every name, also where nothing is left to train. Raises InputError as ``covered``."""
+        decisions = dict.fromkeys(self._names, Decision(True, None))
+        for rule in parse_rules(rules):
+            decisions.update(dict.fromkeys(self.covered(rule), Decision(rule.verb == "train", rule)))
+        return decisions
+
+    def decide(self, rules: Iterable[str]) -> dict[str, Decision]:
+        """``match`` for a plan to train with. Raises InputError, too, where no parameter is left to train."""
+        decisions = self.match(rules)
+        if not any(decisions[name].trainable for name in self._parameters):
+            raise InputError(
+                'the freeze plan leaves nothing to train; end freeze.rules with "train head" '
+                f"(the head is {', '.join(self._head)}) or another layer; {nearest('', self._names)}"
+            )
+        return decisions
 
 
-def decide_model(rules: Sequence[str], model: Mapping[str, Any]) -> dict[str, Decision]:
-    """``decide`` for all that the layer tree ``model`` (the content of model.json) holds."""
-    layers = model["layers"]
-    parameters = [f"{layer['path']}.{name}".removeprefix(".") for layer in layers for name in layer["parameters"]]
-    return decide(rules, [layer["path"] for layer in layers], parameters, model["head"])
+def decide(rules: Iterable[str], tree: LayerTree) -> dict[str, Decision]:
+    """The decision for each module and parameter of a layer tree. Raises InputError as ``RuleMatcher.decide``."""
+    return RuleMatcher.of(tree).decide(rules)
+
+
+def training_modes(
+    modules: Sequence[ModuleFacts], decisions: Mapping[str, Decision], norm_stats: str
+) -> dict[str, bool]:
+    """Whether each module runs in training mode, by path; ``modules`` lists parents before their children.
+
+    A module runs in training mode where a parameter in it or below it is trainable. One without parameters (dropout,
+    an activation) does as the module that holds it. Batch statistics move with their layer, never under
+    ``norm_stats`` = "frozen"; in a layer without parameters of its own the rules decide about them.
+    """
+    trainable_below: dict[str, bool] = {}
+    for module in modules:
+        if module.parameters:
+            trainable = any(decisions[name].trainable for name in module.parameters)
+            for path in dict.fromkeys(["", *ancestors(module.path), module.path]):
+                trainable_below[path] = trainable_below.get(path, False) or trainable
+    modes: dict[str, bool] = {}
+    for module in modules:
+        parent = modes[module.path.rpartition(".")[0]] if module.path else True
+        modes[module.path] = trainable_below.get(module.path, parent)
+    for module in modules:
+        if module.batch_statistics:
+            follows = modes[module.path] if module.parameters else decisions[module.path].trainable
+            modes[module.path] = follows and norm_stats == "follow"
+    return modes
+
+
+def module_facts(tree: LayerTree) -> list[ModuleFacts]:
+    """The modules of a layer tree, for ``training_modes``."""
+    return [ModuleFacts(layer.path, list(layer.parameter_sizes), layer.batch_statistics) for layer in tree.layers]
+
+
+def freeze_targets(layer: Layer) -> list[str]:
+    """The names in a layer on which freezing acts: its own parameters, or itself for batch statistics alone."""
+    return list(layer.parameter_sizes) or ([layer.path] if layer.batch_statistics else [])
+
+
+def subtree_states(tree: LayerTree, decisions: Mapping[str, Decision]) -> dict[str, State]:
+    """Whether all that a module or parameter holds is trainable, none of it ("frozen") or some ("mixed").
+
+    "none": it holds nothing on which freezing acts.
+    """
+    found: dict[str, set[bool]] = {layer.path: set() for layer in tree.layers}
+    for layer in tree.layers:
+        for target in freeze_targets(layer):
+            for path in dict.fromkeys(["", *ancestors(target), target]):
+                found.setdefault(path, set()).add(decisions[target].trainable)
+    return {path: _state(trainable) for path, trainable in found.items()}
+
+
+def _state(trainable: set[bool]) -> State:
+    if not trainable:
+        return "none"
+    return "mixed" if len(trainable) == 2 else "trainable" if True in trainable else "frozen"
 
 
 def ancestors(name: str) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from engine.config.freeze_rules import decide_model
+from engine.config.freeze_rules import decide
+from engine.config.layer_tree import LayerTree
 from engine.config.schema import PHASE_SETTINGS, Phase, RunConfig
 from engine.errors import InputError
 
@@ -62,18 +61,18 @@ def in_force(config: RunConfig, number: int) -> RunConfig:
     return config.model_copy(update=sections)
 
 
-def check_plans(config: RunConfig, model: Mapping[str, Any]) -> None:
+def check_plans(config: RunConfig, tree: LayerTree) -> None:
     """Raises InputError for a freeze plan, of the run or of one of its phases, that does not fit the layer tree."""
     for number, phase in enumerate(config.recipe.phases, 1):
         try:
-            decide_model(phase.rules, model)
+            decide(phase.rules, tree)
         except InputError as error:
             raise InputError(
-                f"phase {number} of recipe.phases: {error}; change its rules to those of {model['name']}, or train "
+                f"phase {number} of recipe.phases: {error}; change its rules to those of {tree.name}, or train "
                 "without phases by recipe.phases = []"
             ) from None
     # Those of the first phase, too, until a command changes them.
-    decide_model(config.freeze.rules, model)
+    decide(config.freeze.rules, tree)
 
 
 def in_words(phase: Phase) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.config.layer_tree import LayerTree, Stage
 from engine.errors import InputError
 
-# A [[recipe.phases]] table, and a stage as model.json has it.
+# A [[recipe.phases]] table.
 Phase = dict[str, Any]
-Stage = Mapping[str, Any]
 
 _HEAD_ALONE = ["freeze *", "train head"]
 _ALL = ["train *"]
@@ -22,13 +22,13 @@ _ULMFIT_FACTOR = 2.6
 _ULMFIT_STEPS = 4
 
 
-def ready_made(name: str, model: Mapping[str, Any], epochs: int, lr: float) -> list[Phase]:
-    """The [[recipe.phases]] of a recipe by its name, for a network by its layer tree (the content of model.json).
+def ready_made(name: str, tree: LayerTree, epochs: int, lr: float) -> list[Phase]:
+    """The [[recipe.phases]] of a recipe by its name, for a network by its layer tree.
 
-    ``epochs``: of the whole run; ``lr``: the head's rate outside the recipe. Raises InputError where there are too few
-    epochs for it.
+    ``epochs``: of the whole run; ``lr``: the head's learning rate outside the recipe. Raises InputError for too few
+    epochs.
     """
-    return READY_MADE[name].phases(model["stages"], epochs, lr)
+    return READY_MADE[name].phases(tree.stages, epochs, lr)
 
 
 def _lp_ft(_stages: Sequence[Stage], epochs: int, lr: float) -> list[Phase]:
@@ -51,7 +51,7 @@ def _gradual(stages: Sequence[Stage], epochs: int, _lr: float) -> list[Phase]:
     steps = max(1, min(len(stages), epochs // 2))
     thawed = [stages[len(stages) - len(stages) * step // steps :] for step in range(1, steps)]
     plans = [
-        ["freeze *", *(f"train {path}" for stage in part for path in stage["paths"]), "train head"] for part in thawed
+        ["freeze *", *(f"train {path}" for stage in part for path in stage.paths), "train head"] for part in thawed
     ]
     return [
         *({"epochs": 1, "rules": rules} for rules in (_HEAD_ALONE, *plans)),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
-from typing import Any
+from math import ceil
 
 import msgspec
 
-from engine.config.freeze_rules import Decision, decide_model
+from engine.config.freeze_rules import Decision, decide, module_facts, training_modes
+from engine.config.layer_tree import LayerTree
 from engine.config.schema import RunConfig
 from engine.data.augmented_views import Views
 from engine.models.boundary import Node, choose_boundary
@@ -109,19 +109,14 @@ class Estimate:
     cached_bytes: int
 
 
-def estimate(profile: Profile, model: Mapping[str, Any], config: RunConfig, images: Mapping[str, int]) -> Estimate:
+def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mapping[str, int]) -> Estimate:
     """Reckon what training as ``config`` says will cost.
 
-    ``model``: the content of model.json; ``images``: how many there are in "train" and "val". Raises InputError for a
-    plan that can't be used.
+    ``images``: how many there are in "train" and "val". Raises InputError for a plan that can't be used.
     """
-    plan = read_plan(profile.operations, model, config)
-    sizes = {
-        f"{layer['path']}.{name}".removeprefix("."): prod(shape)
-        for layer in model["layers"]
-        for name, shape in layer["parameters"].items()
-    }
-    trained = [size for name, size in sizes.items() if plan.decisions[name].trains]
+    plan = read_plan(profile.operations, tree, config)
+    sizes = tree.parameter_sizes
+    trained = [size for name, size in sizes.items() if plan.decisions[name].trainable]
     frozen_bytes = 4 * (sum(sizes.values()) - sum(trained))
     train, val, batch = images["train"], images["val"], config.train.batch_size
     row = sum(profile.operations[at].row for at in plan.stored)
@@ -194,13 +189,13 @@ class Plan:
     stored: set[int]
 
 
-def read_plan(operations: Sequence[Operation], model: Mapping[str, Any], config: RunConfig) -> Plan:
+def read_plan(operations: Sequence[Operation], tree: LayerTree, config: RunConfig) -> Plan:
     """What the plan in ``config`` makes of a network. Raises InputError for a plan that can't be used."""
-    decisions = decide_model(config.freeze.rules, model)
-    modes = _training_modes(model, decisions, config.freeze.norm_stats)
+    decisions = decide(config.freeze.rules, tree)
+    modes = training_modes(module_facts(tree), decisions, config.freeze.norm_stats)
     trains, follows, once = set[int](), set[int](), set[int]()
     for at, does in enumerate(operations):
-        if any(decisions[name].trains for name in does.parameters):
+        if any(decisions[name].trainable for name in does.parameters):
             trains.add(at)
         if at in trains or follows.intersection(does.inputs):
             follows.add(at)
@@ -216,26 +211,3 @@ def read_plan(operations: Sequence[Operation], model: Mapping[str, Any], config:
 
 def _boundary_node(does: Operation) -> Node:
     return Node(does.inputs, does.output, does.repeatable, does.view, does.returned)
-
-
-def _training_modes(model: Mapping[str, Any], decisions: Mapping[str, Decision], norm_stats: str) -> dict[str, bool]:
-    """Which layers run in training mode, by the rules of ``engine.models.freezing.Freezing``."""
-    trains_below: dict[str, bool] = {}
-    for layer in model["layers"]:
-        path = layer["path"]
-        own = [decisions[f"{path}.{name}".removeprefix(".")].trains for name in layer["parameters"]]
-        while own:
-            trains_below[path] = trains_below.get(path, False) or any(own)
-            if not path:
-                break
-            path = path.rpartition(".")[0]
-    modes: dict[str, bool] = {}
-    for layer in model["layers"]:
-        path = layer["path"]
-        modes[path] = trains_below.get(path, modes[path.rpartition(".")[0]] if path else True)
-    for layer in model["layers"]:
-        if layer["batch_statistics"]:
-            path = layer["path"]
-            trains = modes[path] if layer["parameters"] else decisions[path].trains
-            modes[path] = trains and norm_stats == "follow"
-    return modes

@@ -1,3 +1,3 @@
-"""Images to batches: sources, decoding, image cache, augmented views, splits and loaders.
+"""From images to batches: sources, decoding, image cache, augmented views, splits and loaders.
 
-It must not know networks or training."""
+It imports neither networks nor training."""

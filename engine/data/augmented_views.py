@@ -1,4 +1,4 @@
-"""Which view of an image an epoch shows, and the name under which what is computed from it is kept."""
+"""Chooses the augmented view of an image that an epoch trains on, and the cache key of its features."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-CENTRE = 0  # the view without any change: the image's centre
+CENTRE = 0  # the unaugmented view: the centre crop
 _FLIPPED = 1
-_VIEWS = {"none": 1, "flip": 2}  # all there are; the others are drawn
-_DRAWN_VIEWS = 8
+_FIXED_VIEWS = {"none": 1, "flip": 2}  # augmentations with a fixed set of views; the others are random
+_RANDOM_VIEWS = 8
 
 
 class View(NamedTuple):
-    """One view of an image, named by its position: ``CENTRE``, its mirror image, or the ``number``-th random draw."""
+    """A view of the image at position ``image``: ``CENTRE``, its mirror image, or the ``number``-th random draw."""
 
     image: int
     number: int
@@ -21,11 +21,11 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """How many views of an image there are for ``augment``, and which one an epoch shows.
+    """The ``count`` cached views of each image for ``augment``, and which of them an epoch uses.
 
-    Draws depend on the seed, the image's content and their number alone: neither on how many workers draw them nor
-    on what was drawn before. Up to epoch ``count`` each epoch shows a new draw. From then on the last ``count`` are
-    shown again in turn, and in each epoch one image in ``count`` gets a new draw in place of its oldest.
+    A random draw depends only on the seed, the image's content and the draw's number. The number of workers and
+    earlier draws have no influence. Up to epoch ``count`` each epoch uses a new draw. Later epochs cycle through the
+    last ``count`` draws, and in each epoch one image in ``count`` gets a new draw in place of its oldest.
     """
 
     augment: str
@@ -34,33 +34,32 @@ class Views:
 
     @classmethod
     def of(cls, augment: str, count: int, seed: int) -> Views:
-        """``count`` 0: 1 for "none", 2 for "flip", which are all there are, else 8."""
-        everything = _VIEWS.get(augment)
-        return cls(augment, everything or count or _DRAWN_VIEWS, seed)
+        """Views for data.augment and data.views; "none" always has 1, "flip" 2, and ``count`` 0 means 8."""
+        return cls(augment, _FIXED_VIEWS.get(augment) or count or _RANDOM_VIEWS, seed)
 
-    def shown(self, epoch: int, image: int, key: bytes, *, kept: bool) -> View:
-        """The view of an image with the content key ``key`` in an epoch (from 1).
+    def in_epoch(self, epoch: int, image: int, key: bytes, *, cached: bool) -> View:
+        """The view of the image with content key ``key`` in ``epoch`` (from 1).
 
-        Without ``kept``, where nothing that was computed is used again, each epoch has a draw of its own.
+        Without ``cached`` features there is nothing to reuse, so each epoch gets its own draw.
         """
         match self.augment:
             case "none":
                 return View(image, CENTRE)
             case "flip":
                 return View(image, _FLIPPED if self._hash(key, epoch) & 1 else CENTRE)
-        return View(image, self._draw_of(epoch, self._hash(key)) if kept else epoch)
+        return View(image, self._draw_in(epoch, self._hash(key)) if cached else epoch)
 
-    def _draw_of(self, epoch: int, turn: int) -> int:
+    def _draw_in(self, epoch: int, turn: int) -> int:
         while epoch > self.count and (epoch // self.count + turn) % self.count:
             epoch -= self.count
         return epoch
 
     def random_seed(self, key: bytes, number: int) -> int:
-        """What the ``number``-th draw of an image is seeded with, below 2⁶³."""
+        """The seed of the ``number``-th draw of an image, below 2⁶³."""
         return self._hash(key, number) >> 1
 
-    def name(self, key: bytes, number: int) -> bytes:
-        """16 bytes that name a view's content: the same for every run that shows the same."""
+    def cache_key(self, key: bytes, number: int) -> bytes:
+        """16 bytes that identify a view's content, equal in every run with the same view."""
         if number == CENTRE:
             return key
         kind = self.augment if self.augment == "flip" else f"{self.augment} {self.seed}"

@@ -1,4 +1,4 @@
-"""The list of data sets that can be used by name."""
+"""Lists the datasets that can be used by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.data.torchvision_source import DATASETS, is_here
 
 
 class DatasetEntry(msgspec.Struct):
-    """``source`` and ``name`` are the settings that choose it; ``here``: no download is needed."""
+    """``source`` and ``name`` are the settings that select it; ``here``: it needs no download."""
 
     source: str
     name: str
@@ -17,7 +17,7 @@ class DatasetEntry(msgspec.Struct):
 
 
 def known_datasets(path: str) -> list[DatasetEntry]:
-    """scikit-learn's digits and torchvision's classification data sets, looked for in the data root ``path``."""
+    """scikit-learn's digits and torchvision's classification datasets; ``path`` is the data root to check."""
     digits = DatasetEntry(source="digits", name="", splits=[], here=True)
     return [
         digits,

@@ -1,4 +1,4 @@
-"""Images from files to pixels, on all cores."""
+"""Reads and decodes images on all cores."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from engine.system.cpu import usable_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LARGEST_FILE = 2 * 2**30  # bytes; what Pillow decodes at all fits, also uncompressed
-_AHEAD = 256  # images in the hands of the threads, so that they have work while rows are written
-# Pixels from which on images are decoded one at a time, so that not all cores need such memory at once.
+LARGEST_FILE = 2 * 2**30  # bytes; every image within Pillow's pixel limit fits, even uncompressed
+_AHEAD = 256  # images queued for the threads, so that they stay busy while rows are written
+# Larger images (in pixels) are decoded one at a time to bound peak memory.
 _LARGE = 2**25
-_large_ones_alone = threading.Lock()
+_one_large_image = threading.Lock()
 
 
-def open_one(source: Source, index: int, read: Callable[[Path, int], tuple[bytes, bytes]]) -> tuple[bytes, Image.Image]:
-    """An image's content key and the image, from the same bytes, which ``read(path, most)`` gives.
+def open_sample(
+    source: Source, index: int, read: Callable[[Path, int], tuple[bytes, bytes]]
+) -> tuple[bytes, Image.Image]:
+    """The content key and the image of one sample, both from the bytes that ``read(path, most)`` returns.
 
-    Raises OSError and whatever PIL raises.
+    Raises OSError and whatever Pillow raises.
     """
     if source.file is None:
         image = upright(source.open(index))
@@ -48,13 +50,13 @@ def read_file(path: Path, most: int = LARGEST_FILE) -> tuple[bytes, bytes]:
 
 
 def decode(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:
-    """``prepare``, from several threads at once; those that are very large wait for each other."""
-    with _large_ones_alone if image.width * image.height > _LARGE else nullcontext():
+    """Thread-safe ``prepare`` that decodes very large images one at a time."""
+    with _one_large_image if image.width * image.height > _LARGE else nullcontext():
         return prepare(image, shorter_side, interpolation)
 
 
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
-    """Results in order. PIL decodes and resizes outside the interpreter's lock, so threads are enough."""
+def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    """Yields each item with its result, in order. Pillow releases the GIL, so threads suffice."""
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(usable_cores()) as pool:
         try:

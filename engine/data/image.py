@@ -1,4 +1,4 @@
-"""One image: from however it is stored to RGB pixels of the right size."""
+"""Decodes one image of any format and mode to RGB pixels of the required size."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from PIL import Image, ImageOps
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# To be raised with every change that makes other pixels: what was prepared before is then prepared anew.
+# Increase with every change of the resulting pixels: it invalidates the image cache.
 VERSION = 2
-# Panoramas are cut to this: no crop that a network sees is wider, and one image can't fill the cache.
+# Width : height of the widest image that is kept. No crop is wider, and a panorama must not fill the cache.
 _WIDEST = 2
-# Told by the content, whatever the name says. Of all that Pillow knows these only decode: for others it starts
-# programs (EPS) or opens what no camera and no web page makes. A JPEG of several frames (MPO) opens as JPEG.
+# The content decides the format, not the suffix. Other formats of Pillow start programs (EPS) or never come from
+# cameras and web pages. A JPEG of several frames (MPO) opens as JPEG.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
 
 
 def open_image(content: bytes) -> Image.Image:
-    """An image from a file's bytes, its first frame, not yet decoded. Raises OSError and what PIL raises."""
+    """The first frame of an image file's bytes, not yet decoded. Raises OSError and whatever Pillow raises."""
     if not content:
         raise OSError("the file is empty")
     Image.init()
@@ -31,33 +31,33 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def why_unreadable(error: Exception) -> str:
-    """What is wrong with an image, in words for those who look at the file; ``error`` as opening it raised it."""
+    """The reason that an image can't be opened, in plain words, from the ``error`` that Pillow raised."""
     match error:
         case Image.UnidentifiedImageError():
-            return "it is no image in a known format, or damaged at its beginning"
+            return "not an image in a supported format, or damaged at its beginning"
         case Image.DecompressionBombError():
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
             return f"it has more than {most} million pixels; make it smaller"
         case MemoryError():
-            return "memory is too small for it"
+            return "there is not enough memory to decode it"
         case OSError() if error.strerror:
             return error.strerror[0].lower() + error.strerror[1:]
     said = str(error) or type(error).__name__
     if "truncated" in said.lower():
-        return "it is cut short, as after a copy that broke off"
+        return "it is truncated, as after an interrupted copy"
     return "its data are damaged" if "broken data stream" in said else said
 
 
 def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:
     """Decode an image, upright, as RGB with its shorter side resized to ``shorter_side`` pixels.
 
-    Raises whatever PIL raises for a file that is damaged or no image (OSError, SyntaxError, ValueError …).
+    Raises whatever Pillow raises for a damaged file (OSError, SyntaxError, ValueError …).
     """
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8; twice what is needed leaves the resampling enough to work with.
+    # A JPEG decodes faster at 1/2, 1/4 or 1/8; twice the final size leaves enough detail to resample.
     scale = 2 * shorter_side / min(image.size)
     image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
     image = upright(image)
-    # The middle of what is too wide, before it is enlarged: a line of 1 × 5000 would become a gigabyte.
+    # Crop before resizing: an image of 1 × 5000 pixels would become a gigabyte.
     limit = _WIDEST * min(image.size)
     kept = min(image.width, limit), min(image.height, limit)
     left, top = (image.width - kept[0]) / 2, (image.height - kept[1]) / 2
@@ -69,9 +69,9 @@ def prepare(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """An image as it looks, whatever its mode and orientation: RGB, or L, which resizes in a third of the time."""
+    """The image in its EXIF orientation, as RGB or as L, which resizes in a third of the time."""
     image.load()
-    with suppress(Exception):  # what can't be read of its data tells nothing about how it was held
+    with suppress(Exception):  # damaged EXIF data say nothing about the orientation
         ImageOps.exif_transpose(image, in_place=True)
     return image if image.mode == "L" and "transparency" not in image.info else to_rgb(image)
 
@@ -90,7 +90,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, or of floats, to 8 bits: the range of the type, not of the image, sets the scale.
 
-    Floats that are no number become black.
+    NaN becomes black.
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float32), copy=False, nan=0.0, posinf=np.inf, neginf=0.0)
     highest = values.max(initial=0.0, where=np.isfinite(values))
@@ -102,6 +102,6 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 
 def centre_crop(pixels: Pixels, side: int) -> Pixels:
-    """The square of ``side`` pixels in the middle of an image that is at least as large."""
+    """The centre square of ``side`` pixels; the image must be at least as large."""
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     return pixels[top : top + side, left : left + side]

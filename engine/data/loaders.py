@@ -1,4 +1,4 @@
-"""Batches for training and evaluation."""
+"""Augmentation, batches, and data loaders for training and evaluation."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ from engine.system.process_signals import blocked, leave_with_parent
 
 
 class ImageDataset(Dataset[torch.Tensor]):
-    """Images of ``store`` as a network sees them, in the views asked for, a whole batch at a time."""
+    """Network inputs made from the image cache, in any views, one batch at a time."""
 
-    def __init__(self, store: ImageCache, keys: Sequence[bytes], side: int, views: Views) -> None:
-        """``keys``: the content key of each image; ``side``: in pixels."""
-        self._store = store
+    def __init__(self, images: ImageCache, keys: Sequence[bytes], side: int, views: Views) -> None:
+        """``keys``: the content key of each image; ``side``: the input size in pixels."""
+        self._images = images
         self._keys = keys
         self._side = side
         self._views = views
         self._augment = augmentation(views.augment, side)
 
     def __getitems__(self, views: list[View]) -> torch.Tensor:
-        """uint8 (N, 3, side, side). Called by DataLoader with all views of a batch."""
+        """uint8 (N, 3, side, side). DataLoader calls it with all views of a batch."""
         return torch.stack([self._image(*view) for view in views])
 
     def _image(self, index: int, number: int) -> torch.Tensor:
-        pixels = self._store[index]
+        pixels = self._images[index]
         if self._augment is None or number == CENTRE:
-            return middle(pixels, self._side)
+            return centre_view(pixels, self._side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._views.random_seed(self._keys[index], number))
             return self._augment(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
-def middle(pixels: Pixels, side: int) -> torch.Tensor:
-    """What a network sees of a prepared image where nothing is augmented: uint8 (3, side, side)."""
+def centre_view(pixels: Pixels, side: int) -> torch.Tensor:
+    """The unaugmented network input of a decoded image: uint8 (3, side, side)."""
     return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, side))).permute(2, 0, 1)
 
 
 def augmentation(name: str, side: int) -> v2.Transform | None:
-    """Random changes to a uint8 image (3, H, W) that end at ``side`` pixels; None for "none".
+    """Random transforms of a uint8 image (3, H, W) to (3, side, side); None for "none".
 
     "trivial": TrivialAugmentWide (Müller and Hutter 2021, 2103.10158).
     """
     crop = v2.RandomResizedCrop(side, scale=(0.35, 1.0), antialias=True)
     flip = v2.RandomHorizontalFlip()
     match name:
-        case "flip":  # its only view beside the centre
+        case "flip":  # its only view besides the centre
             return v2.Compose([v2.CenterCrop(side), v2.RandomHorizontalFlip(1.0)])
         case "standard":
             return v2.Compose([crop, flip, v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)])
@@ -71,24 +71,24 @@ def augmentation(name: str, side: int) -> v2.Transform | None:
 
 
 def batch_count(images: int, batch_size: int) -> int:
-    """Steps that an epoch takes."""
+    """Steps per epoch."""
     return math.ceil(images / batch_size)
 
 
 def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Training batches in an order that depends on the seed and the epoch alone.
+    """Training batches in an order that depends only on seed and epoch.
 
-    Batches differ in size by one at most, so that none is left too small for batch statistics.
+    Batch sizes differ by at most one, so that no last batch is too small for batch statistics.
     """
     order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
     return [part.tolist() for part in np.array_split(order, batch_count(len(indices), batch_size))]
 
 
-def share_of(batch: Sequence[int], rank: int, count: int) -> list[int]:
-    """The positions in ``batch`` of the images that fall to process ``rank`` of ``count``, in order.
+def rank_share(batch: Sequence[int], rank: int, count: int) -> list[int]:
+    """The positions in the global ``batch`` that belong to ``rank``'s local batch, in order; ``count``: world size.
 
-    Parts differ in size by one at most. As far as that allows, an image falls to the same process in each epoch, so
-    that each computes and keeps what frozen layers give for its own part of the images, and little else.
+    Local batches differ in size by at most one. An image mostly goes to the same rank in each epoch, so that each
+    rank caches the features of its own images only.
     """
     ends = [len(batch) * part // count for part in range(count + 1)]
     sizes = [end - start for start, end in pairwise(ends)]
@@ -104,7 +104,7 @@ def share_of(batch: Sequence[int], rank: int, count: int) -> list[int]:
 
 
 def image_loader(dataset: ImageDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:
-    """uint8 images (N, 3, S, S) of one batch after another; ``workers``: processes that prepare them ahead."""
+    """Loads batches of uint8 images (N, 3, S, S); ``workers``: processes that prefetch them."""
     workers = min(workers, len(batches))
     return _ImageLoader(
         dataset,
@@ -114,12 +114,12 @@ def image_loader(dataset: ImageDataset, batches: Sequence[list[View]], workers: 
         worker_init_fn=partial(_begin_worker, os.getpid()),
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else it draws from what dropout draws from, more or less often by what is cached
+        generator=torch.Generator(),  # the global generator would shift dropout's random numbers with the cache's state
     )
 
 
 class Normalize:
-    """Moves uint8 images (N, 3, S, S) to the device, as floats in the range that the network expects."""
+    """Moves uint8 images (N, 3, S, S) to the device and normalizes them by the pretrained mean and std."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._device = device
@@ -133,7 +133,7 @@ class Normalize:
 
 
 def choose_workers(wanted: int, augment: str) -> int:
-    """Processes that augment; 0 where batches only have to be copied together or processes can't share memory."""
+    """The number of worker processes; 0 without random augmentation, or where processes can't fork."""
     if wanted >= 0:
         return wanted
     if augment in ("none", "flip") or "fork" not in multiprocessing.get_all_start_methods():
@@ -142,7 +142,7 @@ def choose_workers(wanted: int, augment: str) -> int:
 
 
 class _ImageLoader(DataLoader[torch.Tensor]):
-    """Its workers never see the signals that stop a run: the engine stops, and lets them go."""
+    """A DataLoader whose workers ignore the signals that stop a run: the engine ends them."""
 
     def __iter__(self) -> Any:  # noqa: ANN401 (PyTorch's own iterator has no public type)
         with blocked():
@@ -150,9 +150,9 @@ class _ImageLoader(DataLoader[torch.Tensor]):
 
 
 def _begin_worker(engine: int, _worker: int) -> None:
-    """Let a worker go with its engine, however that ends, also from the middle of a batch."""
+    """Ends this worker when the engine process ends, even in the middle of a batch."""
     leave_with_parent(engine, lambda: os._exit(1))
 
 
-def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (DataLoader knows no datasets that give whole batches)
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (DataLoader has no type for datasets that return batches)
     return batch

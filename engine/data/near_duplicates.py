@@ -1,8 +1,8 @@
-"""The same image in training and in another split, as a copy or nearly so: figures would look better than they are.
+"""Finds leakage: copies and near duplicates of training images in other splits, which inflate the metrics.
 
-Each image has a fingerprint: 64 bits that say where it gets brighter from left to right (dHash: Krawetz, "Kind of
-like that", 2013), and its greys at 18 × 16. A copy that was resized or compressed again differs in few bits and in
-hardly any grey. Bits alone would take images of one simple shape for each other.
+Each image has a fingerprint: a 64-bit difference hash (dHash: Krawetz, "Kind of like that", 2013) and its grey values
+at 18 × 16. A resized or recompressed copy differs in few bits and little in grey. The hash alone would confuse images
+of simple shapes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from engine.cache.feature_files import Keys
 from engine.data.image import Pixels
 from engine.data.source import Sample
 
-VERSION = 1  # of what follows, to be raised with every change that makes other fingerprints
-_BITS = 3  # in which near duplicates may differ; below 4, so that one of four parts of 16 bits is the same
-_GREYS = 3.0  # of 255, the mean difference of the greys that near duplicates may have
-_FLAT = 4.0  # images whose greys deviate less say too little to be compared
-# What bounds the work: neighbours in the order of a hash that are compared, and pairs whose greys are.
+VERSION = 1  # increase with every change of the fingerprints
+_BITS = 3  # by which near duplicates may differ; below 4, so that one of four 16-bit parts is equal
+_GREYS = 3.0  # of 255; the largest mean grey difference of near duplicates
+_FLAT = 4.0  # grey standard deviation below which images are too uniform to compare
+# Bounds on the work: neighbours compared in hash order, and pairs compared in grey.
 _WINDOW = 64
 _MOST = 1_000_000
 
@@ -31,9 +31,9 @@ Fingerprint = npt.NDArray[np.uint8]  # (296,): the hash, then the greys
 
 @dataclass
 class Leak:
-    """Images of ``split`` that are in training, too: positions, those with the same bytes and those nearly so.
+    """Positions of images in ``split`` that are exact ``copies`` or ``near`` duplicates of training images.
 
-    ``example``: one of them, and the training image that it equals.
+    ``example``: one of them and its training image.
     """
 
     split: str
@@ -43,17 +43,17 @@ class Leak:
 
 
 def fingerprint(pixels: Pixels) -> Fingerprint:
-    """What a prepared image is recognised by."""
+    """The fingerprint of a decoded image."""
     greys = np.asarray(Image.fromarray(pixels).convert("L").resize((2 * 9, 2 * 8), Image.Resampling.BOX))
     coarse = greys.reshape(8, 2, 9, 2).astype(np.int16).sum((1, 3))
     return np.concatenate([np.packbits(coarse[:, 1:] > coarse[:, :-1]), greys.reshape(-1)])
 
 
 def find_leaks(splits: dict[str, list[int]], keys: Keys, fingerprints: npt.NDArray[np.uint8]) -> list[Leak]:
-    """What validation and test share with training; ``fingerprints`` (n, 296) go with ``keys``.
+    """The leakage from training into each other split; ``fingerprints`` (n, 296) match ``keys``.
 
-    Of near duplicates those are found whose hashes lie close in order, which are all but for rows of very many that
-    are alike; the work grows as n log n.
+    Near duplicates are found among neighbours in hash order, in n log n steps. Some are missed among very many
+    similar images.
     """
     leaks = {name: Leak(name) for name in splits if name != "train"}
     for name, leak in leaks.items():
@@ -62,7 +62,7 @@ def find_leaks(splits: dict[str, list[int]], keys: Keys, fingerprints: npt.NDArr
     for number, members in enumerate(splits.values()):
         numbers[members] = number
     trains = list(splits).index("train")
-    for a, b in _alike(fingerprints, numbers, trains):
+    for a, b in _near_pairs(fingerprints, numbers, trains):
         trained, other = (a, b) if numbers[a] == trains else (b, a)
         leak = leaks[list(splits)[numbers[other]]]
         if other not in leak.copies:
@@ -72,19 +72,19 @@ def find_leaks(splits: dict[str, list[int]], keys: Keys, fingerprints: npt.NDArr
     return [leak for leak in leaks.values() if leak.copies or leak.near]
 
 
-def sentence(leaks: Sequence[Leak], splits: dict[str, list[int]], images: Sequence[Sample]) -> str:
-    """What to tell of ``leaks``."""
+def describe_leaks(leaks: Sequence[Leak], splits: dict[str, list[int]], samples: Sequence[Sample]) -> str:
+    """The warning's message about ``leaks``."""
     parts = []
     for leak in leaks:
         kinds = [f"{len(leak.copies):,} as exact copies"] if leak.copies else []
         kinds += [f"{len(leak.near):,} nearly the same"] if leak.near else []
-        other, trained = (images[i].key for i in leak.example)
+        other, trained = (samples[i].key for i in leak.example)
         count = len(leak.copies) + len(leak.near)
         parts.append(
-            f"{count:,} of {len(splits[leak.split]):,} {leak.split} images are in train, too "
+            f"{count:,} of {len(splits[leak.split]):,} {leak.split} images are also in train "
             f"({' and '.join(kinds)}; e.g. {other} is {trained})"
         )
-    return f"{'; '.join(parts)}: figures will look better than they are; remove the copies, or keep them in one split"
+    return f"{'; '.join(parts)}: the metrics will be too good; remove the copies, or keep them in one split"
 
 
 def _find_copies(leak: Leak, trained: list[int], members: list[int], keys: Keys) -> None:
@@ -96,19 +96,23 @@ def _find_copies(leak: Leak, trained: list[int], members: list[int], keys: Keys)
             leak.copies.add(i)
 
 
-def _alike(fingerprints: npt.NDArray[np.uint8], numbers: npt.NDArray[np.int8], trains: int) -> list[tuple[int, int]]:
-    """Pairs of images, one of training and one of another split, that are nearly the same."""
+def _near_pairs(
+    fingerprints: npt.NDArray[np.uint8], numbers: npt.NDArray[np.int8], trains: int
+) -> list[tuple[int, int]]:
+    """Near-duplicate pairs of a training image and an image of another split."""
     hashes = np.ascontiguousarray(fingerprints[:, :8]).view(np.uint64).reshape(-1)
     greys = fingerprints[:, 8:]
-    telling = np.random.default_rng(0).permutation(np.flatnonzero(greys.std(1) >= _FLAT))  # equals in any order
+    textured = np.random.default_rng(0).permutation(
+        np.flatnonzero(greys.std(1) >= _FLAT)
+    )  # a random order of equal hashes
     found: dict[tuple[int, int], None] = {}
     budget = _MOST
-    for turn in range(0, 64, 16):
-        turned = (hashes << np.uint64(turn)) | (hashes >> np.uint64((64 - turn) % 64))
-        order = telling[np.argsort(turned[telling], kind="stable")]
+    for shift in range(0, 64, 16):
+        rotated = (hashes << np.uint64(shift)) | (hashes >> np.uint64((64 - shift) % 64))
+        order = textured[np.argsort(rotated[textured], kind="stable")]
         for ahead in range(1, min(_WINDOW, len(order) - 1) + 1):
             a, b = order[:-ahead], order[ahead:]
-            if not budget or not ((turned[a] ^ turned[b]) >> np.uint64(48) == 0).any():
+            if not budget or not ((rotated[a] ^ rotated[b]) >> np.uint64(48) == 0).any():
                 break
             mixed = (numbers[a] == trains) != (numbers[b] == trains)
             close = np.flatnonzero(mixed & (np.bitwise_count(hashes[a] ^ hashes[b]) <= _BITS))[:budget]

@@ -1,4 +1,4 @@
-"""All data of a run: read, checked, decoded, split."""
+"""Loads a run's dataset: decodes, checks and splits it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import (
     ImageCache,
-    Spaces,
-    decode_again,
-    decode_all,
+    ImageSpaces,
+    fill_cache,
     fingerprints_space,
     images_space,
     memory_budget,
+    redecode,
 )
 from engine.data.source import Sample, Source
-from engine.data.splits import check_classes, classes_missing, keep_splits, split
+from engine.data.splits import assign_splits, check_classes, missing_classes, restore_splits
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.runs.events import DataReady, SkippedFile
@@ -33,51 +33,52 @@ from engine.runs.folder import RunFolder, data_label
 from engine.runs.progress import Report
 from engine.warning_codes import Warn
 
-_MOST_SKIPPED = 0.2  # beyond this share of unreadable files the data are not what the user thinks they are
+_MOST_SKIPPED = 0.2  # with more unreadable files than this share, the path or the format is wrong
 
 
 @dataclass(frozen=True)
 class Data:
-    """``images``, ``keys`` (of their content) and ``store`` go together; ``splits`` holds positions in them."""
+    """A loaded dataset. ``samples``, content ``keys`` and ``image_cache`` are parallel; ``splits`` holds indices."""
 
     classes: list[str]
-    images: list[Sample]
+    samples: list[Sample]
     keys: Keys
-    store: ImageCache
+    image_cache: ImageCache
     splits: dict[str, list[int]]
 
     @property
     def labels(self) -> list[int]:
-        """The class of each image."""
-        return [image.label for image in self.images]
+        """The class of each sample."""
+        return [sample.label for sample in self.samples]
 
     def class_counts(self, name: str) -> list[int]:
-        """Images of each class in a split."""
-        count = Counter(self.images[i].label for i in self.splits[name])
+        """The number of images per class in a split."""
+        count = Counter(self.samples[i].label for i in self.splits[name])
         return [count[label] for label in range(len(self.classes))]
 
 
-def prepare_data(
+def load_data(
     source: Source,
     config: RunConfig,
     preprocessing: Preprocessing,
     folder: RunFolder,
     report: Report,
-    on_problem: Warn,
+    warn: Warn,
 ) -> tuple[Data, DataReady]:
-    """Decode all of ``source`` that the cache does not have, split it, and write splits.csv. Raises InputError.
+    """Decodes what the cache lacks of ``source``, splits it, and writes splits.csv. Raises InputError.
 
-    ``on_problem`` is given a code and a sentence where the cache or splits.csv can't be used, where the images are
-    no longer those that the run began with ("data_changed"), where some are in two splits ("leakage"), and where a
-    split lacks a class ("class_missing").
+    Warns of the source's findings, of an unusable cache or splits.csv, of images added or removed since the run began
+    ("data_changed"), of images in two splits ("leakage"), and of a split without a class ("class_missing").
     """
     start = time.monotonic()
-    data, skipped, fingerprints = read_images(source, config, preprocessing, report, on_problem)
-    splits = split(data.images, config.data, config.train.seed)
-    data.splits.update(keep_splits(folder.splits, splits, data.images, source.classes, on_problem))
-    check_classes(data.splits, data.images, source.classes)
-    _look_for_leaks(data, fingerprints, on_problem)
-    _look_for_classes(data, on_problem)
+    for finding in source.findings:
+        warn(*finding)
+    data, skipped, fingerprints = decode_images(source, config, preprocessing, report, warn)
+    splits = assign_splits(data.samples, config.data, config.train.seed)
+    data.splits.update(restore_splits(folder.splits, splits, data.samples, source.classes, warn))
+    check_classes(data.splits, data.samples, source.classes)
+    _warn_of_leakage(data, fingerprints, warn)
+    _warn_of_missing_classes(data, warn)
     return data, DataReady(
         classes=data.classes,
         counts={name: len(members) for name, members in data.splits.items()},
@@ -87,54 +88,54 @@ def prepare_data(
     )
 
 
-def read_images(
+def decode_images(
     source: Source,
     config: RunConfig,
     preprocessing: Preprocessing,
     report: Report,
-    on_problem: Warn,
+    warn: Warn,
 ) -> tuple[Data, list[SkippedFile], Space]:
-    """Decode all of ``source`` that the cache does not have: the data, not yet split; what was skipped; fingerprints.
+    """Decodes what the cache lacks of ``source``; returns unsplit data, skipped files and the fingerprints.
 
-    Raises InputError where too much can't be read.
+    Raises InputError where too many files are unreadable.
     """
     side, interpolation = preprocessing.resize_size, preprocessing.interpolation
     root = cache_root()
     label = data_label(config)
     memory = memory_budget(config.data.cache_gb)
-    prepared = images_space(root, side, interpolation, label, on_problem, memory)
-    spaces = Spaces(prepared, fingerprints_space(root, label))
-    readable, keys, skipped = decode_all(source, side, interpolation, spaces, FileDigests(root), report)
-    _check_skipped(skipped, len(source.images))
+    images = images_space(root, side, interpolation, label, warn, memory)
+    spaces = ImageSpaces(images, fingerprints_space(root, label))
+    readable, keys, skipped = fill_cache(source, side, interpolation, spaces, FileDigests(root), report)
+    _check_skipped(skipped, len(source.samples))
 
-    def again(index: int) -> Pixels:
-        return decode_again(source, readable[index], keys[index].item(), side, interpolation)
+    def redecode_at(index: int) -> Pixels:
+        return redecode(source, readable[index], keys[index].item(), side, interpolation)
 
-    images = [source.images[index] for index in readable]
-    data = Data(source.classes, images, keys, ImageCache(spaces.images, keys, again), {})
+    samples = [source.samples[index] for index in readable]
+    data = Data(source.classes, samples, keys, ImageCache(spaces.images, keys, redecode_at), {})
     return data, skipped, spaces.fingerprints
 
 
-def _look_for_leaks(data: Data, fingerprints: Space, on_problem: Warn) -> None:
+def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:
     try:
         rows = np.stack(fingerprints.read(data.keys))
-    except KeyError:  # damaged underneath; the next run makes them anew
+    except KeyError:  # damaged during the run; the next run computes them again
         return
     fingerprints.close()
     if leaks := near_duplicates.find_leaks(data.splits, data.keys, rows):
-        on_problem("leakage", near_duplicates.sentence(leaks, data.splits, data.images))
+        warn("leakage", near_duplicates.describe_leaks(leaks, data.splits, data.samples))
 
 
-def _look_for_classes(data: Data, on_problem: Warn) -> None:
-    missing = classes_missing(data.splits, data.images, data.classes)
+def _warn_of_missing_classes(data: Data, warn: Warn) -> None:
+    missing = missing_classes(data.splits, data.samples, data.classes)
     if missing:
-        per_class = Counter(data.classes[image.label] for image in data.images)
+        per_class = Counter(data.classes[sample.label] for sample in data.samples)
         parts = [
             f"{name} has no image of {len(absent)} of {len(data.classes)} classes, e.g. of "
             f'"{absent[0]}" ({per_class[absent[0]]} in all)'
             for name, absent in missing.items()
         ]
-        on_problem("class_missing", f"{'; '.join(parts)}: how well they are recognised is not measured; add images")
+        warn("class_missing", f"{'; '.join(parts)}: the metrics leave these classes out; add images")
 
 
 def _check_skipped(skipped: list[SkippedFile], total: int) -> None:

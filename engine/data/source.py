@@ -1,42 +1,50 @@
-"""What every source of images gives."""
+"""The interface that every data source returns: labelled samples and how to open each image."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from engine.data.finding import Finding
+
 
 class Sample(NamedTuple):
-    """``key`` names it: a path, relative to the source, with what can't be printed written out.
+    """One labelled image.
 
-    ``split`` is "train", "val", "test" or, undecided, "".
+    ``key`` is its printable path relative to the source. ``label`` is a position in the source's classes.
+    ``split`` is "train", "val", "test", or "" while it is undecided.
+    ``group`` names what stays in one split, such as a patient; "" where there are no groups.
     """
 
     key: str
     label: int
     split: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled images. ``open(index)`` gives one as PIL does, in whatever mode and orientation it is stored.
+    """Labelled images of one dataset.
 
-    ``file(index)`` is the file that holds this image and nothing else, where there is one.
+    ``open(index)`` returns an image in the mode and orientation that it is stored in.
+    ``file(index)`` is the path of the file that holds this image alone; None where images are not files.
+    ``findings`` are warnings about the dataset.
     """
 
     classes: list[str]
-    images: list[Sample]
+    samples: list[Sample]
     open: Callable[[int], Image.Image]
     file: Callable[[int], Path] | None = None
+    findings: list[Finding] = field(default_factory=list)
 
 
-def distinct(classes: Sequence[str]) -> list[str]:
-    """Class names, numbered where several are written alike: ``crane``, ``crane (2)``."""
+def unique_names(classes: Sequence[str]) -> list[str]:
+    """Class names, numbered where several are spelled alike: ``crane``, ``crane (2)``."""
     names: dict[str, None] = {}
     for name in classes:
         numbered = (f"{name} ({number})" for number in itertools.count(2))
@@ -45,6 +53,8 @@ def distinct(classes: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def from_files(classes: list[str], images: list[Sample], file: Callable[[int], Path]) -> Source:
+def from_files(
+    classes: list[str], samples: list[Sample], file: Callable[[int], Path], findings: Sequence[Finding] = ()
+) -> Source:
     """A source whose images are files."""
-    return Source(distinct(classes), images, lambda index: Image.open(file(index)), file)
+    return Source(unique_names(classes), samples, lambda index: Image.open(file(index)), file, list(findings))

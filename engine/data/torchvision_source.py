@@ -1,4 +1,4 @@
-"""torchvision's datasets, by class name."""
+"""torchvision's datasets as a data source, by class name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import platformdirs
 from PIL import Image
 
 from engine.config.schema import DataConfig
-from engine.data.source import Sample, Source, distinct
+from engine.data.source import Sample, Source, unique_names
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
 
@@ -20,10 +20,10 @@ _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"tr
 
 
 def _splits(**names: str) -> dict[str, dict[str, Any]]:
-    return {ours: {"split": theirs} for ours, theirs in names.items()}
+    return {split: {"split": torchvision_name} for split, torchvision_name in names.items()}
 
 
-# Our splits → the arguments with which torchvision gives them; {"": {}}: the dataset has no split of its own.
+# Split → the arguments that select it in torchvision; {"": {}}: the dataset has no split of its own.
 DATASETS: dict[str, dict[str, dict[str, Any]]] = {
     "CIFAR10": _TRAIN_TEST,
     "CIFAR100": _TRAIN_TEST,
@@ -58,39 +58,39 @@ OFFLINE = "TLTUI_OFFLINE"
 
 
 def data_root(path: str) -> Path:
-    """Where torchvision's datasets lie: ``path``, or this machine's cache folder."""
+    """The folder of torchvision's datasets: ``path``, or the platform's cache folder."""
     return Path(path) if path else Path(platformdirs.user_cache_dir("tltui")) / "datasets"
 
 
 def torchvision_source(config: DataConfig) -> Source:
-    """All splits of ``DATASETS[config.name]``: what lies in the root, else a download unless $TLTUI_OFFLINE is set."""
+    """All splits of ``DATASETS[config.name]`` from the data root; downloads them unless $TLTUI_OFFLINE is set."""
     if config.name not in DATASETS:
         near = difflib.get_close_matches(config.name, DATASETS, n=3, cutoff=0.3)
         raise InputError(
             f'data.name = "{config.name}" is not known; nearest: {", ".join(near) or "none"} (see `tltui datasets`)'
         )
     root = data_root(config.path)
-    parts = {split: _open(config.name, root, options) for split, options in DATASETS[config.name].items()}
-    images = [
+    datasets = {split: _open(config.name, root, options) for split, options in DATASETS[config.name].items()}
+    samples = [
         Sample(f"{split or 'all'}-{index:06}", label, split)
-        for split, dataset in parts.items()
+        for split, dataset in datasets.items()
         for index, label in enumerate(_labels(config.name, dataset))
     ]
-    places = [(dataset, index) for dataset in parts.values() for index in range(len(dataset))]
+    locations = [(dataset, index) for dataset in datasets.values() for index in range(len(dataset))]
 
     def open_image(index: int) -> Image.Image:
-        dataset, at = places[index]
+        dataset, at = locations[index]
         return dataset[at][0]
 
-    return Source(distinct(_classes(next(iter(parts.values())), images)), images, open_image)
+    return Source(unique_names(_classes(next(iter(datasets.values())), samples)), samples, open_image)
 
 
 def is_here(name: str, path: str) -> bool:
-    """Whether all splits of a dataset can be opened without a download."""
+    """Whether all splits of a dataset open without a download."""
     try:
         for options in DATASETS[name].values():
             _construct(name, data_root(path), options, download=False)
-    except Exception:  # each dataset has its own way to say that its files are not there
+    except Exception:  # each dataset raises its own error for missing files
         return False
     return True
 
@@ -115,19 +115,19 @@ def _construct(name: str, root: Path, options: dict[str, Any], *, download: bool
     from torchvision import datasets
 
     kind = getattr(datasets, name)
-    takes = _parameters(kind)
-    given: dict[str, Any] = dict(options)
-    if "root" in takes:
-        given["root"] = str(root)
-    if "download" in takes:
-        given["download"] = download
+    parameters = _parameters(kind)
+    arguments: dict[str, Any] = dict(options)
+    if "root" in parameters:
+        arguments["root"] = str(root)
+    if "download" in parameters:
+        arguments["download"] = download
     elif download:
         raise RuntimeError("torchvision can't download it")
-    return kind(**given)
+    return kind(**arguments)
 
 
 def _parameters(kind: type) -> set[str]:
-    """The names of what a dataset is made with, also of those that it hands on to its base class."""
+    """The constructor's parameter names, including those that it passes on to its base class."""
     names: set[str] = set()
     for base in kind.__mro__[:-1]:
         takes = inspect.signature(base.__init__).parameters
@@ -138,9 +138,9 @@ def _parameters(kind: type) -> set[str]:
 
 
 def _labels(name: str, dataset: Any) -> list[int]:  # noqa: ANN401
-    """All labels, where possible without decoding an image: datasets keep them under different names.
+    """All labels, without decoding an image where possible. Datasets keep them under different names.
 
-    Raises InputError where a label is not one whole number.
+    Raises InputError where a label is not one integer.
     """
     attributes = ("targets", "labels", "_labels", "y")
     values: Any = next((found for key in attributes if (found := getattr(dataset, key, None)) is not None), None)
@@ -150,7 +150,7 @@ def _labels(name: str, dataset: Any) -> list[int]:  # noqa: ANN401
     if values is None:
         values = [dataset[index][1] for index in range(len(dataset))]
     elif getattr(values, "ndim", 1) == 2 and values.shape[0] and _label(name, dataset[0][1]) == values[0][0]:
-        values = values[:, 0]  # QMNIST keeps writers and sources beside the class, and gives the class alone
+        values = values[:, 0]  # QMNIST stores writer and source besides the class
     return [_label(name, value) for value in values]
 
 
@@ -166,9 +166,9 @@ def _label(name: str, value: Any) -> int:  # noqa: ANN401
     )
 
 
-def _classes(dataset: Any, images: list[Sample]) -> list[str]:  # noqa: ANN401
+def _classes(dataset: Any, samples: list[Sample]) -> list[str]:  # noqa: ANN401
     for attribute in ("classes", "categories"):
         names = getattr(dataset, attribute, None)
         if names:
             return [str(name[0]) if isinstance(name, tuple) else str(name) for name in names]
-    return [str(label) for label in range(max(image.label for image in images) + 1)]
+    return [str(label) for label in range(max(sample.label for sample in samples) + 1)]

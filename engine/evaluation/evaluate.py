@@ -82,7 +82,7 @@ def logistic_regression_on_pixels(data: Data, split: str) -> Baseline:
     from sklearn.preprocessing import StandardScaler
 
     pixels, labels = load_digits(return_X_y=True)
-    place = {name: [int(data.images[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits}
+    place = {name: [int(data.samples[i].key.removeprefix("digit-")) for i in data.splits[name]] for name in data.splits}
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(pixels[place["train"]], labels[place["train"]])
     accuracy = float(np.mean(model.predict(pixels[place[split]]) == labels[place[split]]))

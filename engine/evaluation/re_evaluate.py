@@ -10,10 +10,11 @@ from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting
-from engine.data.folder_source import SPLIT_FOLDERS
-from engine.data.prepare import Data, prepare_data, read_images
+from engine.data.folder_layout import SPLIT_FOLDERS
+from engine.data.folder_source import folder_source
+from engine.data.prepare import Data, decode_images, load_data
 from engine.data.source import Sample, Source
-from engine.data.sources import folder_source, open_source
+from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.evaluation.evaluate import Answers, evaluate
 from engine.evaluation.load_run import Trained
@@ -50,12 +51,12 @@ def evaluate_again(
         if source.classes != trained.classes:
             raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of the run")
         preprocessing = trained.classifier.preprocessing
-        data, _ = prepare_data(source, config, preprocessing, trained.folder, report, tell)
+        data, _ = load_data(source, config, preprocessing, trained.folder, report, tell)
     name = wanted or next(split for split in ("test", "val", _ALL) if split in data.splits)
     if name not in data.splits:
         raise InputError(f'there is no split "{name}" in these images; they have {", ".join(data.splits)}')
     with_answers = _answers(trained, data, name, config, precision, frozen_precision, report, tell)
-    paths = (data.images[i].key for i in data.splits[name])
+    paths = (data.samples[i].key for i in data.splits[name])
     return evaluate(trained.classes, name, with_answers, paths)
 
 
@@ -66,21 +67,21 @@ def _other_images(trained: Trained, config: RunConfig, wanted: str, report: Repo
         if name not in number:
             known = ", ".join(trained.classes[:5]) + (" …" if len(trained.classes) > 5 else "")
             raise InputError(f'{config.data.path}: "{printable(name)}" is no class of the run ({printable(known)})')
-    has_splits = any(image.split for image in source.images)
+    has_splits = any(image.split for image in source.samples)
     split_name = wanted or ("test" if has_splits else _ALL)
-    taken = [at for at, image in enumerate(source.images) if not has_splits or image.split == split_name]
+    taken = [at for at, image in enumerate(source.samples) if not has_splits or image.split == split_name]
     if not taken:
         folders = " or ".join(name for name, means in SPLIT_FOLDERS.items() if means == split_name)
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
-    images = [source.images[at] for at in taken]
+    images = [source.samples[at] for at in taken]
     relabelled = [Sample(one.key, number[source.classes[one.label]], one.split) for one in images]
     file = source.file
     chosen = Source(
         trained.classes, relabelled, lambda at: source.open(taken[at]), file and (lambda at: file(taken[at]))
     )
-    data, _, fingerprints = read_images(chosen, config, trained.classifier.preprocessing, report, tell)
+    data, _, fingerprints = decode_images(chosen, config, trained.classifier.preprocessing, report, tell)
     fingerprints.close()
-    data.splits[split_name] = list(range(len(data.images)))
+    data.splits[split_name] = list(range(len(data.samples)))
     return data
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.data.decode import decode, in_threads, read_file
-from engine.data.folder_source import image_files
+from engine.data.decode import decode, map_in_threads, read_file
+from engine.data.folder_layout import image_files
 from engine.data.image import open_image, why_unreadable
-from engine.data.loaders import middle
+from engine.data.loaders import centre_view
 from engine.errors import InputError
 from engine.export.predictor import Opened
 from engine.files.escapes import name_of, printable
@@ -51,11 +51,11 @@ def predict(network: Opened, paths: Sequence[Path], report: Report) -> Iterator[
     def seen(path: Path) -> torch.Tensor | str:
         try:
             _, content = read_file(path)
-            return middle(decode(open_image(content), how.resize_size, how.interpolation), how.image_size)
+            return centre_view(decode(open_image(content), how.resize_size, how.interpolation), how.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
-    images = in_threads(seen, paths)
+    images = map_in_threads(seen, paths)
     done = 0
     while batch := list(islice(images, _BATCH)):
         yield from _answers(network, batch)

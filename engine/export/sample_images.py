@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.data.decode import decode, open_one, read_file
-from engine.data.loaders import middle
+from engine.data.decode import decode, open_sample, read_file
+from engine.data.loaders import centre_view
 from engine.data.source import Source
 from engine.data.sources import open_source
-from engine.data.splits import members_of, read_splits
+from engine.data.splits import read_splits, split_indices
 from engine.data.torchvision_source import is_here
 from engine.errors import InputError
 from engine.evaluation.load_run import Trained
@@ -47,8 +47,8 @@ def sample_images(trained: Trained, report: Report) -> Samples:
     found: list[torch.Tensor] = []
     for done, index in enumerate(wanted, 1):
         with suppress(Exception):  # PIL's plugins raise nearly anything; what training skipped is skipped here, too
-            _, image = open_one(source, index, read_file)
-            found.append(middle(decode(image, how.resize_size, how.interpolation), how.image_size))
+            _, image = open_sample(source, index, read_file)
+            found.append(centre_view(decode(image, how.resize_size, how.interpolation), how.image_size))
         report("data", done, len(wanted), "images")
     if not found:
         return _noise(how)
@@ -64,8 +64,8 @@ def _noise(preprocessing: Preprocessing) -> Samples:
 def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:
     """A split's name and the positions of its images in ``source``; all of them where splits.csv tells nothing."""
     with suppress(OSError, TableError), open_regular(folder.splits, follow=False) as file:
-        members = members_of(read_splits(file.read()), source.images)
+        members = split_indices(read_splits(file.read()), source.samples)
         for split in ("test", "val"):
             if members[split]:
                 return split, members[split]
-    return "all", list(range(len(source.images)))
+    return "all", list(range(len(source.samples)))

@@ -10,7 +10,7 @@ import msgspec
 import torch
 from torch import nn
 
-from engine.config.freeze_rules import decide
+from engine.config.freeze_rules import ModuleFacts, RuleMatcher, training_modes
 from engine.models.layer_tree import keeps_batch_statistics
 from engine.runs.events import FrozenProof, ParameterCounts
 
@@ -49,12 +49,12 @@ class Freezing:
         """Apply a freeze plan. Raises InputError, and changes nothing, for an invalid one."""
         modules = dict(self.module.named_modules())
         parameters = dict(self.module.named_parameters())
-        decisions = decide(rules, modules, parameters, self._head)
+        decisions = RuleMatcher(modules, parameters, self._head).decide(rules)
         for name, parameter in parameters.items():
-            parameter.requires_grad_(decisions[name].trains)
-            if not decisions[name].trains:
+            parameter.requires_grad_(decisions[name].trainable)
+            if not decisions[name].trainable:
                 parameter.grad = None  # an optimizer would still step on it
-        self._modes = self._training_modes(modules, {path: decisions[path].trains for path in modules})
+        self._modes = training_modes(self._module_facts(), decisions, self._norm_stats)
         self.moving = [layer for path, layer in modules.items() if keeps_batch_statistics(layer) and self._modes[path]]
         frozen = self.frozen()
         self.digests = {name: self.digests.get(name) or sha256(tensor) for name, tensor in frozen.items()}
@@ -65,17 +65,13 @@ class Freezing:
         self.digests = {name: sha256(tensor) for name, tensor in self.frozen().items()}
         return self.digests != before
 
-    def _training_modes(self, modules: dict[str, nn.Module], decided: dict[str, bool]) -> dict[str, bool]:
-        modes: dict[str, bool] = {}
-        for path, layer in modules.items():  # parents come before their children
-            parameters = list(layer.parameters())
-            parent = modes[path.rpartition(".")[0]] if path else True
-            modes[path] = any(p.requires_grad for p in parameters) if parameters else parent
-        for path, layer in modules.items():
-            if keeps_batch_statistics(layer):
-                trains = modes[path] if list(layer.parameters(recurse=False)) else decided[path]
-                modes[path] = trains and self._norm_stats == "follow"
-        return modes
+    def _module_facts(self) -> list[ModuleFacts]:
+        """A parameter that several modules share has one name, and counts in each of them."""
+        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        return [
+            ModuleFacts(path, [names[id(p)] for p in layer.parameters(recurse=False)], keeps_batch_statistics(layer))
+            for path, layer in self.module.named_modules()
+        ]
 
     def train_mode(self) -> None:
         """Put every layer in its mode for training. Call it before training and after each evaluation."""

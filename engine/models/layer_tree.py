@@ -1,12 +1,11 @@
-"""Describes a network as a layer tree, the content of model.json."""
+"""Builds the layer tree of a network, the content of model.json."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import nn
 
+from engine.config.layer_tree import Layer, LayerTree, Stage
 from engine.config.schema import HeadConfig
 from engine.models import layer_tree_cache, registry
 from engine.models.registry import Classifier
@@ -17,8 +16,8 @@ _CONTAINER_SHARE = 0.9
 _FEWEST_STAGES = 4
 
 
-def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any]:
-    """The layer tree of a network by name, without its weights. Raises InputError where it can't be built."""
+def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree:
+    """The layer tree of a network by name, without its weights. Raises InputError for what can't be built."""
     tree = layer_tree_cache.look(name, classes, image_size, head)
     if tree is None:
         classifier = registry.build(name, classes, head, image_size, on_meta=True)
@@ -28,21 +27,8 @@ def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> dict
     return tree
 
 
-def layer_tree(classifier: Classifier, classes: int) -> dict[str, Any]:
-    """The content of model.json for a network on the meta device.
-
-    ``layers`` lists every module in the order of definition:
-
-    - ``path`` and ``type``
-    - ``parameters``: name → shape of its own tensors; a shared tensor is listed once
-    - ``own`` and ``total``: numbers of scalars, without and with its submodules
-    - ``buffers``: name → shape of its own
-    - ``output``: shape for a batch of one; null if the module does not run in evaluation mode
-    - ``order``: position of its first run; null likewise
-    - ``batch_statistics``: whether it keeps running statistics
-
-    ``stages`` lists the stages of the backbone from the input to the head, each with its module paths.
-    """
+def layer_tree(classifier: Classifier, classes: int) -> LayerTree:
+    """The layer tree of a network on the meta device."""
     module = classifier.module
     runs = _run_once(module, classifier.preprocessing.image_size)
     seen: set[int] = set()
@@ -52,27 +38,27 @@ def layer_tree(classifier: Classifier, classes: int) -> dict[str, Any]:
         seen.update(id(p) for p in own.values())
         order, output = runs.get(path, (None, None))
         layers.append(
-            {
-                "path": path,
-                "type": _type_name(layer),
-                "parameters": {name: list(p.shape) for name, p in own.items()},
-                "own": sum(p.numel() for p in own.values()),
-                "total": sum(p.numel() for p in layer.parameters()),
-                "buffers": {name: list(b.shape) for name, b in layer.named_buffers(recurse=False)},
-                "output": output,
-                "order": order,
-                "batch_statistics": keeps_batch_statistics(layer),
-            }
+            Layer(
+                path=path,
+                type=_type_name(layer),
+                parameters={name: list(p.shape) for name, p in own.items()},
+                own=sum(p.numel() for p in own.values()),
+                total=sum(p.numel() for p in layer.parameters()),
+                buffers={name: list(b.shape) for name, b in layer.named_buffers(recurse=False)},
+                output=output,
+                order=order,
+                batch_statistics=keeps_batch_statistics(layer),
+            )
         )
-    return {
-        "name": classifier.name,
-        "classes": classes,
-        "input": [3, classifier.preprocessing.image_size, classifier.preprocessing.image_size],
-        "head": classifier.head,
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "stages": [{"name": name, "paths": paths} for name, paths in stages(module, classifier.head)],
-        "layers": layers,
-    }
+    return LayerTree(
+        name=classifier.name,
+        classes=classes,
+        input=[3, classifier.preprocessing.image_size, classifier.preprocessing.image_size],
+        head=classifier.head,
+        parameters=sum(p.numel() for p in module.parameters()),
+        stages=[Stage(name, paths) for name, paths in stages(module, classifier.head)],
+        layers=layers,
+    )
 
 
 def keeps_batch_statistics(layer: nn.Module) -> bool:

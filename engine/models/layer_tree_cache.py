@@ -1,24 +1,23 @@
-"""Caches layer trees, since building one takes seconds and imports torch. Imports no torch itself."""
+"""Cache of layer trees: building one takes seconds and torch, reading it neither. Imports no torch."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.cache import memo
 from engine.cache.eviction import TREES
+from engine.config.layer_tree import LayerTree
 from engine.config.schema import HeadConfig
 from engine.system.devices import installed_version
 
 _VERSION = 1  # raise it when the content of a tree changes
 
 
-def look(name: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any] | None:
-    """The cached layer tree of a network for the installed versions of the libraries, or None."""
-    return memo.look(TREES, _identity(name, classes, image_size, head), dict[str, Any])
+def look(name: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree | None:
+    """The layer tree of a network, if these library versions described it before."""
+    return memo.look(TREES, _identity(name, classes, image_size, head), LayerTree)
 
 
-def remember(tree: dict[str, Any], name: str, classes: int, image_size: int, head: HeadConfig) -> None:
-    """Cache a tree."""
+def remember(tree: LayerTree, name: str, classes: int, image_size: int, head: HeadConfig) -> None:
+    """Keep a tree for next time."""
     memo.remember(TREES, _identity(name, classes, image_size, head), tree)
 
 

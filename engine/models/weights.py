@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from engine.config.freeze_rules import decide
+from engine.config.freeze_rules import RuleMatcher
 from engine.errors import InputError
 from engine.models import registry
 from engine.models.state_dict_choice import choose_state_dict, nothing_fits
@@ -53,9 +53,9 @@ def check_frozen_layers(classifier: registry.Classifier, report: WeightsReport, 
         return
     module = classifier.module
     modules, parameters = dict(module.named_modules()), dict(module.named_parameters())
-    decisions = decide(rules, modules, parameters, classifier.head)
+    decisions = RuleMatcher(modules, parameters, classifier.head).decide(rules)
     random = _layers(
-        name for name in report.missing if not decisions[name if name in parameters else _layer(name)].trains
+        name for name in report.missing if not decisions[name if name in parameters else _layer(name)].trainable
     )
     if random:
         raise InputError(
@@ -63,7 +63,7 @@ def check_frozen_layers(classifier: registry.Classifier, report: WeightsReport, 
             'belong to, train the layers ("train PATH" in freeze.rules), or set model.weights = "none"'
         )
     deeper = _layers(name for name in report.unexpected if _continues_a_stack(modules, name))
-    if deeper and any(not decisions[name].trains for name in parameters if not _in_head(name, classifier.head)):
+    if deeper and any(not decisions[name].trainable for name in parameters if not _in_head(name, classifier.head)):
         raise InputError(
             f"{report.source}: belongs to a deeper network than {classifier.name}, with the layers {_listed(deeper)}; "
             "choose the model that these weights belong to"

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from engine.data.decode import decode, open_one, read_file
+from engine.data.decode import decode, open_sample, read_file
 from engine.data.image import to_rgb, upright, why_unreadable
 from engine.data.sources import open_source
 from engine.errors import InputError, first_line
@@ -31,14 +31,14 @@ class Looking:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._source = open_source(folder.load_config().data)
-        self._places = {path_cell(image.key): at for at, image in enumerate(self._source.images)}
+        self._places = {path_cell(image.key): at for at, image in enumerate(self._source.samples)}
 
     def __call__(self, ask: Ask) -> Look:
         at = self._places.get(ask.image)
         if at is None:
             return Look(ask.id, error="this image is not in the data any more")
         try:
-            _, image = open_one(self._source, at, read_file)
+            _, image = open_sample(self._source, at, read_file)
             shown = to_rgb(upright(image)) if ask.label is None else self._with_heat(image, ask.layer, ask.label)
         except InputError as error:
             return Look(ask.id, error=str(error))
@@ -59,14 +59,14 @@ class Looking:
         import numpy as np
         import torch
 
-        from engine.data.loaders import Normalize, middle
+        from engine.data.loaders import Normalize, centre_view
         from engine.evaluation.gradcam import grad_cam
 
         classes, classifier = self._trained.classes, self._trained.classifier
         if label not in classes:
             raise InputError("this class is none of the run's")
         seen = classifier.preprocessing
-        pixels = middle(decode(image, seen.resize_size, seen.interpolation), seen.image_size)
+        pixels = centre_view(decode(image, seen.resize_size, seen.interpolation), seen.image_size)
         given = Normalize(seen, torch.device("cpu"))(pixels[None])
         heat = grad_cam(classifier.module, layer, given, classes.index(label)).numpy()[..., None]
         rgb = pixels.permute(1, 2, 0).numpy()

@@ -17,7 +17,7 @@ from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.config import phases
 from engine.config.schema import RunConfig
-from engine.data.prepare import prepare_data
+from engine.data.prepare import load_data
 from engine.data.sources import open_source
 from engine.errors import InputError, TrainingFailed
 from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
@@ -150,13 +150,13 @@ def prepare(
     if past.classes not in (None, source.classes):
         raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of run {folder.id}")
     classes = len(source.classes)
-    model = describe(config.model.name, classes, config.data.image_size, config.head)
+    tree = describe(config.model.name, classes, config.data.image_size, config.head)
     config = config if checkpoint else phases.begun(config)
-    phases.check_plans(config, model)
-    write_or_warn(folder.model, msgspec.json.encode(model), warn)
+    phases.check_plans(config, tree)
+    write_or_warn(folder.model, msgspec.json.encode(tree), warn)
 
     classifier = registry.build(config.model.name, classes, config.head, config.data.image_size)
-    data, data_ready = prepare_data(source, config, classifier.preprocessing, folder, report, warn)
+    data, data_ready = load_data(source, config, classifier.preprocessing, folder, report, warn)
     if ranks.first:
         keep_to_splits(folder, ranks)
     check_same_data(config, data, ranks)
@@ -263,7 +263,7 @@ def evaluate_best(session: Session, report: Report) -> None:
             continue
         last = split == splits[-1]
         with PredictionsFile(session.folder.predictions, data.classes) if last else nullcontext() as predictions:
-            paths = (data.images[i].key for i in data.splits[split])
+            paths = (data.samples[i].key for i in data.splits[split])
             answers = session.answers(split, report, "evaluate")
             evaluated = evaluate(data.classes, split, answers, paths, predictions)
         if predictions and predictions.problem:

@@ -16,7 +16,7 @@ from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image_cache import memory_budget
-from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, share_of
+from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, rank_share
 from engine.data.prepare import Data
 from engine.models.frozen_prefix import Prefix, Rows, identity
 from engine.models.registry import Classifier
@@ -104,7 +104,7 @@ class Feed:
         self._fits = fits
         self._ranks = ranks
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
-        self._dataset = ImageDataset(data.store, self._keys, self._preprocessing.image_size, self._views)
+        self._dataset = ImageDataset(data.image_cache, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
         self._labels = torch.tensor(data.labels, device=precision.device)
         self._workers = choose_workers(config.data.workers, config.data.augment)
@@ -157,7 +157,7 @@ class Feed:
         if self._ranks.count == 1:
             yield from self._batches(self._shown(batches, epoch))
             return
-        rows = [share_of(batch, self._ranks.rank, self._ranks.count) for batch in batches]
+        rows = [rank_share(batch, self._ranks.rank, self._ranks.count) for batch in batches]
         parts = [[batch[at] for at in own] for batch, own in zip(batches, rows, strict=True)]
         device = self._labels.device
         for batch, own, part in zip(batches, rows, self._batches(self._shown(parts, epoch)), strict=True):
@@ -166,7 +166,7 @@ class Feed:
 
     def _shown(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
         kept = self._source is not None and self._source.rows is not None
-        return [[self._views.shown(epoch, i, self._keys[i], kept=kept) for i in batch] for batch in batches]
+        return [[self._views.in_epoch(epoch, i, self._keys[i], cached=kept) for i in batch] for batch in batches]
 
     def centres(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
         """Images by their positions, in order, without augmentation; of the batches those in ``part``."""
@@ -241,7 +241,7 @@ class Feed:
         return iter(image_loader(self._dataset, draws, self._workers)) if draws else iter(())
 
     def _names(self, views: Sequence[View]) -> list[bytes]:
-        return [self._views.name(self._keys[image], number) for image, number in views]
+        return [self._views.cache_key(self._keys[image], number) for image, number in views]
 
     def _batch(self, rows: Rows, views: list[View]) -> Batch:
         if self._precision.name == "fp32":  # elsewhere autocast brings types together
@@ -250,7 +250,7 @@ class Feed:
 
     def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
         trained = len(self._data.splits.get("train", []))
-        expected = trained * self._views.count + len(self._data.images) - trained
+        expected = trained * self._views.count + len(self._data.samples) - trained
         device = self._precision.device
         if device.type == "cuda":
             budget = torch.cuda.mem_get_info(device)[0] // 4

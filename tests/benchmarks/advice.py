@@ -112,7 +112,7 @@ def every_plan(folder: Path, table: Path) -> SweepResults:
 
 def plans(config: RunConfig) -> list[list[Any]]:
     """Rules, rate of the head and factor for the backbone: the head alone, some last stages, everything."""
-    stages = [stage["paths"] for stage in describe(config.model.name, 2, config.data.image_size, config.head)["stages"]]
+    stages = [stage.paths for stage in describe(config.model.name, 2, config.data.image_size, config.head).stages]
     head = ["freeze *", "train head"]
     last = [[*head, *(f"train {path}" for paths in stages[-k:] for path in paths)] for k in LAST]
     alone = [[head, rate, config.optimizer.backbone_lr_factor] for rate in (config.optimizer.lr, HEAD_RATE)]

@@ -33,7 +33,7 @@ from engine.runs.lock import Lock
 from engine.runs.state import RunState, fold
 from tests.benchmarks.test_interface_speed import curves_of
 from tests.ui.folded_runs import beginning, training
-from tests.ui.networks import resnet18
+from tests.ui.networks import as_json, resnet18
 from tests.ui.pseudo_terminal import Terminal
 from tltui.runs import launch
 from tltui.settings.demo import demo_config
@@ -79,7 +79,7 @@ def a_run(folder: Path, real_engine: bool) -> Iterator[RunFolder]:
         run = RunFolder(folder / "ab12-flowers")
         run.path.mkdir(parents=True)
         run.config.write_text('[data]\npath = "/data/flowers"\n[model]\nname = "resnet18"\n[train]\nepochs = 100\n')
-        run.model.write_text(json.dumps(resnet18()))
+        run.model.write_bytes(as_json(resnet18()))
         process = subprocess.Popen([sys.executable, "-m", __spec__.name, "--write", str(run.path)])
     tail, state = EventTail(run), RunState()
     while not state.steps:

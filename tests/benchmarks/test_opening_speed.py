@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import time
 from itertools import count, pairwise
@@ -19,9 +18,9 @@ from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder, create
 from tests.ui.folded_runs import beginning
-from tests.ui.networks import resnet18
+from tests.ui.networks import as_json, resnet18
 from tltui.app.app import TltuiApp
-from tltui.runs.run_follower import SLICE, Following
+from tltui.runs.run_follower import BATCH, RunFollower
 from tltui.screens import workbench  # noqa: F401 (not to be imported while the app is opened)
 from tltui.widgets.progress_line import ProgressLine
 
@@ -32,7 +31,7 @@ STEPS = 500_000
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     config = RunConfig.model_validate({"data": {"source": "digits"}, "model": {"name": "resnet18"}})
     made = create(tmp_path_factory.mktemp("long") / "runs", config)
-    made.model.write_text(json.dumps(resnet18()))
+    made.model.write_bytes(as_json(resnet18()))
     number = count(1)
     with made.events.open("wb") as file:
         for event in beginning(100, STEPS // 100):
@@ -81,7 +80,7 @@ def text_of(app: TltuiApp) -> str:
 
 def test_while_half_a_million_steps_are_read_the_loop_goes_round_and_says_so(folder: RunFolder, tmp_path: Path):
     began = time.thread_time()
-    Following(folder).poll()
+    RunFollower(folder).poll()
     at_once = time.thread_time() - began
     app = TltuiApp(folder.path.parent, open_run=folder, config_dir=tmp_path)
     gaps, while_reading, said = asyncio.run(opened(app))
@@ -97,11 +96,11 @@ def test_while_half_a_million_steps_are_read_the_loop_goes_round_and_says_so(fol
 
 
 def test_a_part_of_a_log_is_small_however_long_the_log_is(folder: RunFolder):
-    following = Following(folder)
+    following = RunFollower(folder)
     parts = [following.state.seq]
-    while following.reading or not following.state.seq:
-        following.poll_some()
+    while following.has_backlog or not following.state.seq:
+        following.poll_batch()
         parts.append(following.state.seq)
     assert following.status == "completed"
     assert len(following.state.steps) == STEPS
-    assert max(after - before for before, after in pairwise(parts)) <= SLICE < STEPS / 100
+    assert max(after - before for before, after in pairwise(parts)) <= BATCH < STEPS / 100

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.config.schema import RunConfig
-from engine.data.prepare import Data, prepare_data
+from engine.data.prepare import Data, load_data
 from engine.data.sources import open_source
 from engine.models.architecture import Preprocessing
 from engine.runs.events import DataReady
@@ -26,5 +26,5 @@ def prepared(
     config: RunConfig, tmp_path: Path, tell: Callable[[str, str], None] = no_problem
 ) -> tuple[Data, DataReady, Path]:
     folder = create(tmp_path / "runs", config)
-    data, ready = prepare_data(open_source(config.data), config, PREPROCESSING, folder, quiet, tell)
+    data, ready = load_data(open_source(config.data), config, PREPROCESSING, folder, quiet, tell)
     return data, ready, folder.splits

@@ -11,13 +11,13 @@ import pytest
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.source import Sample
 from engine.data.sources import open_source
-from engine.data.splits import keep_splits
+from engine.data.splits import restore_splits
 from engine.errors import InputError
 from engine.files.csv_cells import text_cell
 from engine.runs.folder import RunFolder
 from tests.conftest import Engine
-from tltui.compare.mcnemar import Answer, read_answers
-from tltui.runs.predictions import images_in, mistakes
+from tltui.compare.mcnemar import Prediction, read_predictions
+from tltui.runs.predictions import images_of_class, misclassified_images
 
 UTF_16 = codecs.BOM_UTF16_LE
 # How programs write a table, from its lines with commas.
@@ -51,13 +51,13 @@ def test_a_table_of_images_is_read_however_it_is_written(way: str, tmp_path: Pat
     (tmp_path / "table.csv").write_bytes(WRITTEN[way](text))
     source = open_source(DataConfig(source="csv", path=str(tmp_path / "table.csv")))
     assert source.classes == ["blue", "red"]
-    assert source.images == [Sample("a.png", 1, "train"), Sample("b.png", 0, "train"), Sample("c.png", 1, "val")]
+    assert source.samples == [Sample("a.png", 1, "train"), Sample("b.png", 0, "train"), Sample("c.png", 1, "val")]
 
 
 def keep(path: Path) -> dict[str, list[int]]:
     """What comes of the splits of three images where the run has this splits.csv already."""
     images = [Sample(f"{number}.png", 0, "") for number in range(3)]
-    return keep_splits(path, {"train": [0, 1], "val": [2]}, images, ["cat"], lambda _code, _message: None)
+    return restore_splits(path, {"train": [0, 1], "val": [2]}, images, ["cat"], lambda _code, _message: None)
 
 
 @pytest.mark.parametrize("way", WRITTEN)
@@ -65,7 +65,7 @@ def test_splits_are_kept_however_a_spreadsheet_saved_them(way: str, tmp_path: Pa
     path = tmp_path / "splits.csv"
     path.write_bytes(WRITTEN[way]("path,label,split\n0.png,cat,val\n1.png,cat,train\n2.png,cat,train\n"))
     assert keep(path) == {"val": [0], "train": [1, 2]}
-    assert [one.path for one in images_in(path, "cat")] == ["0.png", "1.png", "2.png"]
+    assert [one.path for one in images_of_class(path, "cat")] == ["0.png", "1.png", "2.png"]
 
 
 @pytest.mark.parametrize("what", MALFORMED)
@@ -80,7 +80,7 @@ def test_malformed_tables_are_refused_and_stay_as_they_are(what: str, tmp_path: 
     assert path.read_bytes() == content
     with pytest.raises(InputError, match=says):
         open_source(DataConfig(source="csv", path=str(path)))
-    assert mistakes(path, ["red", "blue"]) == []
+    assert misclassified_images(path, ["red", "blue"]) == []
 
 
 def test_a_run_with_malformed_splits_ends_with_status_2(engine: Engine, config: Callable[..., RunConfig]):
@@ -94,10 +94,10 @@ def test_a_run_with_malformed_splits_ends_with_status_2(engine: Engine, config: 
 def test_predictions_are_read_however_a_spreadsheet_saved_them(way: str, tmp_path: Path):
     path = tmp_path / "predictions.csv"
     path.write_bytes(WRITTEN[way]("path,true,predicted,cat,dog\na.png,cat,dog,0.25,0.75\nb.png,dog,dog,0.1,0.9\n"))
-    assert list(read_answers(path)) == [Answer("a.png", "cat", False), Answer("b.png", "dog", True)]
-    assert [(one.path, one.true, one.predicted, one.probability) for one in mistakes(path, ["cat", "dog"])] == [
-        ("a.png", "cat", "dog", 0.75)
-    ]
+    assert list(read_predictions(path)) == [Prediction("a.png", "cat", False), Prediction("b.png", "dog", True)]
+    assert [
+        (one.path, one.true, one.predicted, one.probability) for one in misclassified_images(path, ["cat", "dog"])
+    ] == [("a.png", "cat", "dog", 0.75)]
 
 
 def test_different_names_stay_different_cells():

@@ -13,7 +13,7 @@ import pytest
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.source import Sample
 from engine.data.sources import open_source
-from engine.data.splits import keep_splits, split
+from engine.data.splits import assign_splits, restore_splits
 from engine.errors import InputError
 from engine.files.csv_cells import text_cell
 from tests.conftest import COLOURS, make_images
@@ -30,8 +30,8 @@ def test_class_folders_are_found_whatever_lies_beside_the_images(tmp_path: Path)
     (root / "red" / "loop").symlink_to(root)
     source = open_source(DataConfig(path=str(root)))
     assert source.classes == sorted(COLOURS)
-    assert len(source.images) == 9
-    assert {image.key for image in source.images if image.label == 2} == {
+    assert len(source.samples) == 9
+    assert {image.key for image in source.samples if image.label == 2} == {
         "red/01.png", "red/02.png", "red/deep/00.PNG",
     }  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_a_folders_own_splits_are_kept(tmp_path: Path, config: Callable[..., Run
         make_images(tmp_path / "data" / name, count)
     data, ready, _ = prepared(config(data={"path": str(tmp_path / "data")}), tmp_path)
     assert ready.counts == {"train": 18, "val": 6, "test": 9}
-    assert all(data.images[i].key.startswith("valid/") for i in data.splits["val"])
+    assert all(data.samples[i].key.startswith("valid/") for i in data.splits["val"])
 
 
 def test_only_a_missing_validation_split_is_taken_from_training(tmp_path: Path, config: Callable[..., RunConfig]):
@@ -91,7 +91,7 @@ def test_a_folder_that_can_not_be_used_is_refused(make: str, says: str, tmp_path
 
 def test_digits_need_nothing(tmp_path: Path):
     source = open_source(DataConfig(source="digits"))
-    assert (len(source.images), source.classes) == (1797, [str(digit) for digit in range(10)])
+    assert (len(source.samples), source.classes) == (1797, [str(digit) for digit in range(10)])
     assert source.open(0).size == (8, 8)
 
 
@@ -117,7 +117,7 @@ def test_a_torchvision_dataset_on_this_machine_is_used_as_it_is(tmp_path: Path, 
     assert ready.counts == {"train": 30, "val": 10, "test": 20}
     assert len(ready.classes) == 10
     nine = next(i for i in data.splits["test"] if data.labels[i] == 9)
-    assert int(data.store[nine][5, 5, 0]) == 225
+    assert int(data.image_cache[nine][5, 5, 0]) == 225
 
 
 def test_a_torchvision_dataset_that_is_not_here_says_where_it_was_looked_for(
@@ -165,14 +165,14 @@ def test_a_class_left_empty_is_an_error(tmp_path: Path, config: Callable[..., Ru
 def test_splits_are_stratified_disjoint_and_seeded():
     source = open_source(DataConfig(source="digits"))
     config = DataConfig(source="digits", val_fraction=0.2, test_fraction=0.1)
-    first, again, other = (split(source.images, config, seed) for seed in (1, 1, 2))
+    first, again, other = (assign_splits(source.samples, config, seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
     members = [set(first[name]) for name in ("train", "val", "test")]
     assert sum(map(len, members)) == len(set.union(*members)) == 1797
     for name, share in (("val", 0.2), ("test", 0.1)):
         for label in range(10):
-            of_class = [i for i, image in enumerate(source.images) if image.label == label]
+            of_class = [i for i, image in enumerate(source.samples) if image.label == label]
             taken = len(set(of_class) & set(first[name]))
             assert abs(taken - share * len(of_class)) <= 1
 
@@ -182,8 +182,8 @@ def test_the_smallest_class_keeps_a_training_image(tmp_path: Path):
     for path in sorted((root / "red").iterdir())[1:]:
         path.unlink()
     source = open_source(DataConfig(path=str(root)))
-    dealt = split(source.images, DataConfig(path="x", val_fraction=0.4, test_fraction=0.4), 0)
-    assert [source.images[i].label for i in dealt["train"]].count(2) == 1
+    dealt = assign_splits(source.samples, DataConfig(path="x", val_fraction=0.4, test_fraction=0.4), 0)
+    assert [source.samples[i].label for i in dealt["train"]].count(2) == 1
 
 
 def test_tables_hold_nothing_that_a_spreadsheet_would_run(tmp_path: Path, config: Callable[..., RunConfig]):
@@ -206,7 +206,7 @@ def test_images_stay_in_the_split_that_splits_csv_has_them_in(tmp_path: Path):
         warnings.append(code)
 
     def keep(splits: dict[str, list[int]], images: list[Sample]) -> dict[str, list[int]]:
-        return keep_splits(tmp_path / "splits.csv", splits, images, ["cat"], warn)
+        return restore_splits(tmp_path / "splits.csv", splits, images, ["cat"], warn)
 
     assert keep({"train": [0, 1], "val": [2]}, began) == {"train": [0, 1], "val": [2]}
     came = [Sample("new.png", 0, ""), *began[1:]]

@@ -22,7 +22,7 @@ from engine.cache.file_digests import FileDigests, as_keys, digest
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.data.image import Pixels, centre_crop, prepare, to_rgb
-from engine.data.image_cache import ImageCache, Spaces, decode_all, fingerprints_space, images_space
+from engine.data.image_cache import ImageCache, ImageSpaces, fill_cache, fingerprints_space, images_space
 from engine.data.loaders import ImageDataset, image_loader, shuffled_batches
 from engine.data.sources import open_source
 from engine.errors import InputError
@@ -35,8 +35,8 @@ from tests.engine.prepared_data import no_problem, prepared
 ORANGE = (230, 120, 20)
 
 
-def spaces_in(root: Path, side: int = 36, interpolation: str = "bilinear") -> Spaces:
-    return Spaces(
+def spaces_in(root: Path, side: int = 36, interpolation: str = "bilinear") -> ImageSpaces:
+    return ImageSpaces(
         images_space(root, side, interpolation, "images", no_problem, 2**30), fingerprints_space(root, "images")
     )
 
@@ -114,7 +114,7 @@ def test_the_shorter_side_is_resized_and_panoramas_are_cut():
 def store(images: Path, cache: Path) -> ImageCache:
     spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(images)))
-    keys = decode_all(source, 36, "bilinear", spaces, FileDigests(cache), quiet).keys
+    keys = fill_cache(source, 36, "bilinear", spaces, FileDigests(cache), quiet).keys
     return ImageCache(spaces.images, keys, no_again)
 
 
@@ -123,7 +123,7 @@ def prepared_again(root: Path, cache: Path) -> tuple[ImageCache, list[int]]:
     done: list[int] = []
     spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(root)))
-    found = decode_all(source, 36, "bilinear", spaces, FileDigests(cache), lambda *report: done.append(report[1]))
+    found = fill_cache(source, 36, "bilinear", spaces, FileDigests(cache), lambda *report: done.append(report[1]))
     assert found.skipped == []
     return ImageCache(spaces.images, found.keys, no_again), done
 
@@ -175,12 +175,12 @@ def test_a_second_run_over_unchanged_files_opens_none_of_them(tmp_path: Path, mo
 
 def test_images_without_files_are_found_by_their_pixels(tmp_path: Path):
     source = open_source(DataConfig(source="digits"))
-    few = replace(source, images=source.images[:20])
+    few = replace(source, samples=source.samples[:20])
     spaces = spaces_in(tmp_path)
-    first = decode_all(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
+    first = fill_cache(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
     assert len(set(first.keys.tolist())) == 20
     rows = len(spaces.images)
-    again = decode_all(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
+    again = fill_cache(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
     assert again.keys.tolist() == first.keys.tolist()
     assert len(spaces.images) == rows
 
@@ -214,7 +214,7 @@ def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
 
         spaces = spaces_in(tmp_path / "cache")
         source = open_source(DataConfig(path=str(root)))
-        decode_all(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
+        fill_cache(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
 
     first = processes.Process(target=slow)
     first.start()
@@ -228,7 +228,7 @@ def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
 
     spaces = spaces_in(tmp_path / "cache")
     source = open_source(DataConfig(path=str(root)))
-    found = decode_all(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
+    found = fill_cache(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
     first.join()
     assert len(found.readable) == 60
     assert seen[:3] == [0, 0, 0]
@@ -269,7 +269,7 @@ KEYS = [digest(bytes([number])) for number in range(48)]
 
 def images_shown(store: ImageCache, augment: str, epoch: int, seed: int, workers: int) -> torch.Tensor:
     views = Views.of(augment, 0, seed)
-    shown = [views.shown(epoch, at, KEYS[at], kept=False) for at in range(48)]
+    shown = [views.in_epoch(epoch, at, KEYS[at], cached=False) for at in range(48)]
     batches = [shown[at : at + 10] for at in range(0, 48, 10)]
     return torch.cat(list(image_loader(ImageDataset(store, KEYS, 32, views), batches, workers)))
 
@@ -310,17 +310,17 @@ def test_an_image_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, str(tmp_path / "cache"))
         data, *_ = prepared(config(data={"path": str(root)}), tmp_path)
-        whole = [data.store[index] for index in range(len(data.store))]
+        whole = [data.image_cache[index] for index in range(len(data.image_cache))]
         told: list[str] = []
         again, *_ = prepared(config(data={"path": str(root)}), tmp_path, lambda code, _text: told.append(code))
         for rows in (tmp_path / "cache" / "images").glob("*/*.bin"):
             os.truncate(rows, 100)
-    assert all(np.array_equal(again.store[index], pixels) for index, pixels in enumerate(whole))
+    assert all(np.array_equal(again.image_cache[index], pixels) for index, pixels in enumerate(whole))
     assert told == ["cache_unusable"]
-    path = root / again.images[0].key
-    path.write_bytes((root / again.images[1].key).read_bytes())
+    path = root / again.samples[0].key
+    path.write_bytes((root / again.samples[1].key).read_bytes())
     with pytest.raises(InputError, match=r"can't be decoded again \(the file has changed since the run began\)"):
-        again.store[0]
+        again.image_cache[0]
 
 
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (60_000, 2)])

@@ -18,7 +18,7 @@ import pytest
 from engine.cache.listing import spaces
 from engine.config.schema import RunConfig
 from engine.config.toml_io import to_toml, with_setting
-from engine.data.loaders import share_of
+from engine.data.loaders import rank_share
 from engine.runs.command_log import send
 from engine.runs.commands import Pause, Resume, Set, Stop
 from engine.runs.event_log import EventTail
@@ -100,10 +100,10 @@ def test_two_processes_take_the_steps_of_one(case: str, config: Callable[..., Ru
 def test_parts_of_a_batch_are_equal_and_each_image_is_in_one():
     batches = [[5, 2, 9, 4, 11], list(range(0, 40, 2)), [3, 1, 2]]
     for batch in batches:
-        parts = [share_of(batch, rank, 3) for rank in range(3)]
+        parts = [rank_share(batch, rank, 3) for rank in range(3)]
         assert sorted(chain(*parts)) == list(range(len(batch)))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert share_of([5, 2, 9, 4, 11, 8], 1, 2) == [0, 2, 4]
+    assert rank_share([5, 2, 9, 4, 11, 8], 1, 2) == [0, 2, 4]
 
 
 def test_a_stop_reaches_all(tmp_path: Path):

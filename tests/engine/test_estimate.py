@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import torch
 
 from engine.compute.precision import Precision
+from engine.config.layer_tree import LayerTree
 from engine.config.schema import HeadConfig, RunConfig
 from engine.costs.estimate import LoopCosts, Profile, estimate, read_plan
 from engine.costs.profile import measure_network
@@ -45,7 +45,7 @@ NO_LOOP = LoopCosts(step=0.0, evaluation_step=0.0, epoch=0.0, memory=0)
 
 
 @functools.cache
-def measured(name: str) -> tuple[registry.Classifier, Profile, dict[str, Any]]:
+def measured(name: str) -> tuple[registry.Classifier, Profile, LayerTree]:
     side = 0 if name.startswith("timm/") else 64
     classifier = registry.build(name, 3, HeadConfig(), side)
     return classifier, measure_network(classifier, CPU, CPU, 2, NO_LOOP), describe(name, 3, side, HeadConfig())

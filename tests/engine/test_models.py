@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models._api import Weights
 
-from engine.config.freeze_rules import decide_model
+from engine.config.freeze_rules import decide
 from engine.config.schema import HeadConfig
 from engine.errors import InputError
 from engine.models import pip_source, registry, torchvision_source
@@ -54,16 +54,16 @@ def on_meta(name: str, *, hidden: list[int] | None = None, size: int = 0) -> reg
 def test_every_network_gets_the_right_head_tree_and_plan(name: str):
     classifier = on_meta(name)
     tree = layer_tree(classifier, CLASSES)
-    assert tree["layers"][0]["output"] == [1, CLASSES]
+    assert tree.layers[0].output == [1, CLASSES]
 
     parameters = dict(classifier.module.named_parameters())
-    in_tree = [f"{layer['path']}.{key}".lstrip(".") for layer in tree["layers"] for key in layer["parameters"]]
+    in_tree = [name for layer in tree.layers for name in layer.parameter_sizes]
     assert sorted(in_tree) == sorted(parameters)
-    assert tree["parameters"] == sum(parameter.numel() for parameter in parameters.values())
+    assert tree.parameters == sum(parameter.numel() for parameter in parameters.values())
 
-    decisions = decide_model(["freeze *", "train head"], tree)
+    decisions = decide(["freeze *", "train head"], tree)
     new = {f"{path}.{key}" for path in classifier.head for key in ("weight", "bias")} & set(parameters)
-    assert {name for name in parameters if decisions[name].trains} == new
+    assert {name for name in parameters if decisions[name].trainable} == new
     assert parameters[f"{classifier.head[0]}.weight"].shape[0] == CLASSES
 
 
@@ -95,7 +95,7 @@ def test_the_heads_dropout_replaces_the_familys_and_hidden_layers_come_before_th
         (32, 64),
         (7, 32),
     ]
-    assert layer_tree(on_meta("squeezenet1_1", hidden=[16]), CLASSES)["layers"][0]["output"] == [1, CLASSES]
+    assert layer_tree(on_meta("squeezenet1_1", hidden=[16]), CLASSES).layers[0].output == [1, CLASSES]
 
 
 def test_dropout_of_the_head_acts_in_training_alone():
@@ -159,13 +159,13 @@ def test_stages_are_what_users_call_them(name: str, names: list[str]):
 
 
 def test_the_tree_knows_shapes_order_and_batch_statistics():
-    layers = {layer["path"]: layer for layer in describe("resnet18", CLASSES, 0, HeadConfig())["layers"]}
-    assert layers["layer4"]["output"] == [1, 512, 7, 7]
-    assert layers["conv1"]["order"] < layers["layer1.0.conv1"]["order"] < layers["fc"]["order"]
-    assert layers["bn1"]["batch_statistics"]
-    assert not layers["conv1"]["batch_statistics"]
-    assert layers["bn1"]["buffers"] == {"running_mean": [64], "running_var": [64], "num_batches_tracked": []}
-    assert layers["layer1"]["own"] == 0
+    layers = {layer.path: layer for layer in describe("resnet18", CLASSES, 0, HeadConfig()).layers}
+    assert layers["layer4"].output == [1, 512, 7, 7]
+    assert layers["conv1"].order < layers["layer1.0.conv1"].order < layers["fc"].order
+    assert layers["bn1"].batch_statistics
+    assert not layers["conv1"].batch_statistics
+    assert layers["bn1"].buffers == {"running_mean": [64], "running_var": [64], "num_batches_tracked": []}
+    assert layers["layer1"].own == 0
 
 
 def test_the_pip_packages_weights_make_the_network_that_they_were_trained_for():

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.config.freeze_rules import decide
+from engine.config.freeze_rules import RuleMatcher
 from engine.errors import InputError
 
 MODULES = ["", "conv1", "layer1", "layer1.0", "layer1.0.bn", "layer4", "layer4.0", "head", "head.fc"]
@@ -9,8 +9,8 @@ HEAD = ["head.fc"]
 
 
 def trained(*rules: str) -> set[str]:
-    decisions = decide(rules, MODULES, PARAMETERS, HEAD)
-    return {name for name in PARAMETERS if decisions[name].trains}
+    decisions = RuleMatcher(MODULES, PARAMETERS, HEAD).decide(rules)
+    return {name for name in PARAMETERS if decisions[name].trainable}
 
 
 def test_without_rules_everything_trains():
@@ -34,13 +34,13 @@ def test_a_parameter_of_the_model_itself_has_a_name_too():
 
 
 def test_the_word_head_means_the_new_classifier_whatever_the_model_calls_head():
-    decisions = decide(["freeze *", "train head"], MODULES, PARAMETERS, HEAD)
-    assert decisions["head.fc"].trains
-    assert not decisions["head"].trains
+    decisions = RuleMatcher(MODULES, PARAMETERS, HEAD).decide(["freeze *", "train head"])
+    assert decisions["head.fc"].trainable
+    assert not decisions["head"].trainable
 
 
 def test_each_decision_names_its_rule():
-    decisions = decide(["freeze *", "train layer4"], MODULES, PARAMETERS, HEAD)
+    decisions = RuleMatcher(MODULES, PARAMETERS, HEAD).decide(["freeze *", "train layer4"])
     assert str(decisions["layer4.0.weight"].rule) == "train layer4"
     assert str(decisions["conv1.weight"].rule) == "freeze *"
 

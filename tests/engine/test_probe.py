@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits, load_sample_images
 
-from engine.config.freeze_rules import decide_model
+from engine.config.freeze_rules import decide
 from engine.config.schema import HeadConfig, RunConfig
 from engine.config.toml_io import from_tables, with_settings
 from engine.errors import InputError
@@ -107,7 +107,7 @@ def test_probes_follow_the_stages_and_leave_the_network_as_it_is(config: Callabl
     probed = probe_for(wanted, [wanted.model.name], quiet, ignore)
     backbone = probed.backbones[0]
     tree = describe(wanted.model.name, 3, 32, wanted.head)
-    assert [stage.name for stage in backbone.stages] == [*(s["name"] for s in tree["stages"]), HEAD_INPUT]
+    assert [stage.name for stage in backbone.stages] == [*(s.name for s in tree.stages), HEAD_INPUT]
     assert backbone.stages[0].accuracy == backbone.head.accuracy == 1.0  # colours
     assert backbone.stages[0].adds == pytest.approx(2 / 3)
     assert backbone.head.lead == 0
@@ -275,7 +275,7 @@ def test_on_images_made_for_it_each_case_comes_out_as_it_is_taught(
     tree = describe(LITE0, probed.images.classes, 96, HeadConfig())
     rules = advice.settings["freeze.rules"]
     assert isinstance(rules, list)
-    decisions = decide_model(rules, tree)
+    decisions = decide(rules, tree)
     if trains == "stages":
-        assert decisions["conv_head"].trains
-        assert not decisions["blocks.2"].trains
+        assert decisions["conv_head"].trainable
+        assert not decisions["blocks.2"].trainable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.freeze_rules import decide_model
+from engine.config.freeze_rules import decide
 from engine.config.phases import begun, in_force, part_of
 from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
@@ -23,6 +23,7 @@ from engine.runs.state import fold_all
 from engine.runs.state import in_force as settings_in_force
 from engine.training.loop import train
 from tests.conftest import TINY, Sessions
+from tests.ui.networks import network
 
 HEAD = ["freeze *", "train head"]
 THREE = [
@@ -103,9 +104,9 @@ def test_a_ready_made_recipe_fits_the_network_and_the_epochs(name: str, epochs: 
     model = describe("resnet18", 10, 0, with_phases([]).head)
     phases = with_phases(ready_made(name, model, epochs, 1e-3)).recipe.phases
     assert sum(phase.epochs for phase in phases) == epochs
-    trainable = [sum(one.trains for one in decide_model(phase.rules, model).values()) for phase in phases]
+    trainable = [sum(one.trainable for one in decide(phase.rules, model).values()) for phase in phases]
     assert trainable == sorted(trainable)
-    assert all(decision.trains for decision in decide_model(phases[-1].rules, model).values())
+    assert all(decision.trainable for decision in decide(phases[-1].rules, model).values())
 
 
 def test_the_ready_made_recipes_are_those_of_the_papers():
@@ -119,7 +120,7 @@ def test_the_ready_made_recipes_are_those_of_the_papers():
     few = ready_made("gradual", model, 4, 1e-3)  # two stages at a time
     assert [phase["epochs"] for phase in few] == [1, 1, 2]
     assert few[1]["rules"] == gradual[2]["rules"]
-    four = {"stages": [{"name": name, "paths": [name]} for name in "abcd"]}
+    four = network({name: {"w": [1]} for name in ("a", "b", "c", "d", "fc")}, ["fc"], list("abcd"))
     (rates,) = ready_made("discriminative", four, 10, 1e-3)
     assert rates["backbone_lr_factor"] == rates["layer_decay"] == pytest.approx(1 / 2.6, abs=1e-3)
     with pytest.raises(InputError, match=r"2 epochs or more, and train\.epochs = 1"):

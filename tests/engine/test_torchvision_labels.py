@@ -38,8 +38,8 @@ def test_qmnist_gives_its_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TLTUI_OFFLINE", "1")
     write_qmnist(tmp_path)
     source = open_source(DataConfig(source="torchvision", name="QMNIST", path=str(tmp_path)))
-    assert [one.label for one in source.images if one.split == "train"] == [number % 10 for number in range(20)]
-    assert [one.label for one in source.images if one.split == "test"] == list(range(10))
+    assert [one.label for one in source.samples if one.split == "train"] == [number % 10 for number in range(20)]
+    assert [one.label for one in source.samples if one.split == "test"] == list(range(10))
     assert len(source.classes) == 10
     assert source.open(3).getpixel((0, 0)) == 3
 
@@ -86,7 +86,7 @@ BAD: dict[str, tuple[Any, str, Any]] = {
 def test_labels_of_one_number_are_used(case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(datasets, "SVHN", dataset_with(*GOOD[case]))
     source = open_source(DataConfig(source="torchvision", name="SVHN", path=str(tmp_path)))
-    assert [one.label for one in source.images] == [0, 1, 0, 1]
+    assert [one.label for one in source.samples] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("case", BAD)

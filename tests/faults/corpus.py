@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from engine.cache.file_digests import FileDigests
 from engine.config.schema import HeadConfig, RunConfig
 from engine.config.toml_io import from_tables
-from engine.data.image_cache import Spaces, decode_all, fingerprints_space, images_space
-from engine.data.prepare import prepare_data
+from engine.data.image_cache import ImageSpaces, fill_cache, fingerprints_space, images_space
+from engine.data.prepare import load_data
 from engine.data.source import Sample, from_files
 from engine.data.sources import open_source
 from engine.errors import InputError
@@ -67,11 +67,11 @@ def _file(name: str, write: Callable[[Path], object]) -> Callable[[Path], Outcom
     def look(folder: Path) -> Outcome:
         write(folder / name)
         source = from_files(["a", "b"], [Sample(printable(name), 0, "")], lambda _index: folder / name)
-        spaces = Spaces(
+        spaces = ImageSpaces(
             images_space(folder / "cache", 36, "bilinear", "x", _fail, 2**30),
             fingerprints_space(folder / "cache", "x"),
         )
-        found = decode_all(source, 36, "bilinear", spaces, FileDigests(folder / "cache"), quiet)
+        found = fill_cache(source, 36, "bilinear", spaces, FileDigests(folder / "cache"), quiet)
         if found.skipped:
             return Outcome("skipped", f"{found.skipped[0].path}: {found.skipped[0].reason}")
         height, width, _ = spaces.images.read(found.keys)[0].shape
@@ -107,7 +107,7 @@ def _prepared(data: dict[str, object], folder: Path) -> Outcome:
     config = from_tables({"data": {"image_size": 32, **data}, "model": dict(TINY)})
     try:
         run = create(folder / "runs", config)
-        found, ready = prepare_data(
+        found, ready = load_data(
             open_source(config.data),
             config,
             PREPROCESSING,

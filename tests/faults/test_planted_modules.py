@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import RunConfig
-from engine.config.toml_io import from_tables, to_toml
+from engine.config.toml_io import from_tables, to_toml, with_setting
 from engine.experiments.server.json_lines import RatesLine
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.state import fold_all
 from engine.system.interpreter import environment, python_module
 from tests.conftest import TINY, Engine, make_images
-from tltui.engine_client.images import Looking
-from tltui.engine_client.json_lines import ask
-from tltui.engine_client.queries import EngineQueries, TreeOf
-from tltui.runs.engine_pool import Engines
+from tltui.engine_client.experiments import run_experiment
+from tltui.engine_client.images import ImageClient
+from tltui.engine_client.queries import EngineQueries, TreeKey
+from tltui.runs.engine_pool import EnginePool
 
 PACKAGES = ("engine", "tltui")
 MODULES = ("torch", "msgspec", "numpy", "click", "sitecustomize", "usercustomize", "random", "runpy")
@@ -55,6 +55,8 @@ class Place:
         plant(self.runs, self.marker)
         plant(self.images, self.marker, packages=False)  # a folder would be a class
         (self.here / "run.toml").write_text(to_toml(self.config()))
+        head_alone = with_setting(self.config(), "freeze.rules", ["freeze *", "train head"])
+        (self.here / "head.toml").write_text(to_toml(with_setting(head_alone, "data.augment", "none")))
         (self.here / "sweep.toml").write_text(SWEEP)
 
     def config(self, processes: int = 1) -> RunConfig:
@@ -100,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         ["inspect", TINY["name"]],
         ["inspect", TINY["name"], "--profile", "--batch-size", "2"],
         ["probe", "run.toml"],
-        ["lr-find", "run.toml"],
+        ["lr-find", "head.toml"],
         ["sweep", "sweep.toml"],
         ["train", "run.toml", "--headless", "--set", "train.processes=2"],
     ],
@@ -128,21 +130,21 @@ def test_the_apps_processes_execute_no_modules_of_the_current_folder(
     for folder in place.runs.iterdir():
         if (folder / "run.toml").exists():
             run = RunFolder(folder)
-    engines = Engines()
-    engines.get_ready()
+    engines = EnginePool()
+    engines.prewarm()
 
     async def asked() -> None:
-        await EngineQueries().layer_tree(TreeOf(TINY["name"], 3, 32, ()))
-        looking = Looking(run.path)
-        await looking.look(run.predictions.read_text().splitlines()[1].split(",")[0], (8, 8))
+        await EngineQueries().layer_tree(TreeKey(TINY["name"], 3, 32, ()))
+        looking = ImageClient(run.path)
+        await looking.image(run.predictions.read_text().splitlines()[1].split(",")[0], (8, 8))
         await looking.close()
-        async with aclosing(ask("lr-find", RatesLine, place.config())) as said:
+        async with aclosing(run_experiment("lr-find", RatesLine, place.config())) as said:
             async for _ in said:
                 break
 
     asyncio.run(asked())
     folder, process = engines.start(tmp_path / "runs", place.config())
-    engines.stand_down()
+    engines.release()
     assert process.wait(60) == 0, folder.log.read_text()
     assert fold_all(EventTail(folder).poll()).status == "completed"
     assert executed(place.marker) == []

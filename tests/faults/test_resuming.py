@@ -189,7 +189,7 @@ def test_images_that_vanish_or_change_before_they_are_read_are_passed_over_by_na
     (ready,) = events(folder, DataReady)
     gone, changed = ready.skipped
     assert "no such file" in gone.reason
-    assert "no image in a known format" in changed.reason
+    assert "not an image in a supported format" in changed.reason
 
 
 def some_vanish(folder: RunFolder) -> None:
@@ -197,14 +197,14 @@ def some_vanish(folder: RunFolder) -> None:
     from engine.process import run
 
     one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
-    prepare = run.prepare_data
+    prepare = run.load_data
 
     def later(*arguments: Any) -> Any:  # noqa: ANN401
         one.unlink()
         another.write_text("no image any more")
         return prepare(*arguments)
 
-    run.prepare_data = later
+    run.load_data = later
 
 
 def test_a_process_that_is_stuck_leaves_ten_seconds_after_a_signal(folder: RunFolder, expected: Outcome):

@@ -16,8 +16,9 @@ from engine.costs import profile_cache
 from engine.costs.loop_timing import LoopCosts
 from engine.models import layer_tree_cache
 from tests.tltui.test_command_line import CommandLine
+from tests.ui.networks import network
 
-TREE = {"name": "resnet18", "modules": ["layer"] * 1000}
+TREE = network({f"layer{i}": {"weight": [3, 3]} for i in range(100)}, ["layer99"])
 COSTS = LoopCosts(step=0.1, evaluation_step=0.1, epoch=1.0, memory=100)
 
 

@@ -13,8 +13,8 @@ from engine.data.sources import open_source
 from engine.evaluation.predictions import PredictionsFile
 from engine.files.csv_cells import class_columns
 from tests.conftest import make_images
-from tltui.compare.mcnemar import read_answers
-from tltui.runs.predictions import PredictedImage, images_in, images_of, mistakes
+from tltui.compare.mcnemar import read_predictions
+from tltui.runs.predictions import PredictedImage, confused_images, images_of_class, misclassified_images
 
 CLASSES: dict[str, list[str]] = {
     "columns": ["true", "predicted", "path"],
@@ -48,10 +48,10 @@ def write(path: Path, classes: list[str]) -> list[PredictedImage]:
 def test_mistakes_of_any_classes_are_found_with_their_probabilities(case: str, tmp_path: Path):
     classes, path = CLASSES[case], tmp_path / "predictions.csv"
     expected = write(path, classes)
-    assert mistakes(path, classes) == expected
+    assert misclassified_images(path, classes) == expected
     for one in expected:
-        assert images_of(path, one.true, one.predicted) == [one]
-    right = [answer.right for answer in read_answers(path)]
+        assert confused_images(path, one.true, one.predicted) == [one]
+    right = [answer.right for answer in read_predictions(path)]
     assert right == [False] * len(expected) + [True] * len(classes)
 
 
@@ -90,10 +90,10 @@ def test_tables_of_version_0_1_0_are_read(names: list[str], tmp_path: Path):
         f"c.png,{names[2]},{names[0]},0.6,0.3,0.1\n"
     )
     expected = [PredictedImage("a.png", names[0], names[1], 0.7), PredictedImage("c.png", names[2], names[0], 0.6)]
-    assert mistakes(path, names) == expected
-    assert images_of(path, names[2], names[0]) == expected[1:]
+    assert misclassified_images(path, names) == expected
+    assert confused_images(path, names[2], names[0]) == expected[1:]
     (tmp_path / "splits.csv").write_text(f"path,label,split\na.png,{names[0]},test\n")
-    assert [one.path for one in images_in(tmp_path / "splits.csv", names[0])] == ["a.png"]
+    assert [one.path for one in images_of_class(tmp_path / "splits.csv", names[0])] == ["a.png"]
 
 
 def test_classes_that_are_written_alike_are_numbered(tmp_path: Path):

@@ -192,7 +192,7 @@ def test_ctrl_c_asks_the_run_to_stop_in_order(tltui: CommandLine, config_file: C
     command.send_signal(signal.SIGINT)
     rest, errors = command.communicate(timeout=60)
     assert command.returncode == 130
-    assert "stop in order" in errors
+    assert "stopping the run with a checkpoint" in errors
     last = json.loads(rest.splitlines()[-1])
     assert (last["type"], last["status"]) == ("run_finished", "stopped")
     assert (tltui.only_run().checkpoints / "last" / "model.safetensors").exists()
@@ -219,7 +219,7 @@ def test_a_run_is_listed_steered_and_stopped_from_elsewhere(tltui: CommandLine, 
     plan = 'freeze.rules=["freeze *", "train layer4", "train head"]'
     steered = tltui("steer", long_run.id[:3], "pause", plan, "optimizer.lr=0.005", "checkpoint")
     assert steered.returncode == 0, steered.stderr
-    assert steered.stdout.count("in force after step") == 4
+    assert steered.stdout.count("applied after step") == 4
     assert json.loads(tltui("runs", "--json").stdout)[0]["status"] == "paused"
     assert tltui("steer", str(long_run.path), "resume").returncode == 0
 
@@ -278,7 +278,7 @@ def test_a_killed_run_is_resumed_and_a_completed_one_left_alone(tltui: CommandLi
     resumed = tltui.start("resume", "last", "--headless")
     output, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors
-    assert "goes on after step" in output
+    assert "resumed after step" in output
     assert f"train.epochs = {epochs}" in output
     seqs = [event.seq for event in EventTail(folder).poll()]
     assert seqs == list(range(1, len(seqs) + 1))

@@ -15,9 +15,9 @@ from engine.config.toml_io import to_toml
 from tests.compared_runs import write_runs
 from tests.tltui.test_command_line import CommandLine
 from tltui.compare.columns import setting_columns
-from tltui.compare.html import Layout, page
 from tltui.compare.mcnemar import Discordant, holm, p_value
-from tltui.compare.reader import Comparing
+from tltui.compare.reader import ComparisonReader
+from tltui.compare.text_page import Layout, page
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
@@ -96,7 +96,7 @@ def test_many_tests_are_corrected():
 def test_few_and_many_runs_fit_a_narrow_and_a_wide_terminal(
     count: int, width: int, glyphs: Glyphs, marker: str, tmp_path: Path
 ):
-    comparison = Comparing(write_runs(tmp_path, count)).look()
+    comparison = ComparisonReader(write_runs(tmp_path, count)).read()
     rows = ["".join(text for text, _ in row) for row in page(comparison, Layout(width, 14, glyphs, marker))]
     assert max(map(cell_len, rows)) <= width
     table = rows[rows.index("Runs, the best first") + 1 :]
@@ -108,7 +108,7 @@ def test_few_and_many_runs_fit_a_narrow_and_a_wide_terminal(
 
 
 def test_the_most_telling_setting_comes_first(tmp_path: Path):
-    comparison = Comparing(write_runs(tmp_path, 20)).look()
+    comparison = ComparisonReader(write_runs(tmp_path, 20)).read()
     assert [one.key for one in comparison.differing] == ["optimizer.lr", "train.seed"]
     rate, seed = (one.explains for one in comparison.differing)
     assert rate is not None
@@ -118,16 +118,16 @@ def test_the_most_telling_setting_comes_first(tmp_path: Path):
 
 
 def test_nothing_is_told_of_few_runs(tmp_path: Path):
-    assert all(one.explains is None for one in Comparing(write_runs(tmp_path, 3)).look().differing)
+    assert all(one.explains is None for one in ComparisonReader(write_runs(tmp_path, 3)).read().differing)
 
 
 def test_a_second_look_reads_only_what_is_new(tmp_path: Path):
     folders = write_runs(tmp_path, 3)
-    comparing = Comparing(folders)
-    first = comparing.look()
-    assert comparing.look() is first
+    comparing = ComparisonReader(folders)
+    first = comparing.read()
+    assert comparing.read() is first
     folders[0].predictions.unlink()
-    again = comparing.look()
+    again = comparing.read()
     assert again is not first
     assert [one.run for one in again.mcnemar.untested] == [1]
 
@@ -138,6 +138,6 @@ def test_lists_are_told_by_what_is_not_in_all_of_them(tmp_path: Path):
         folder.config.write_text(
             to_toml(RunConfig.model_validate({"data": {"source": "digits"}, "freeze": {"rules": rules}}))
         )
-    columns = setting_columns(Comparing(folders).look(), UNICODE)
+    columns = setting_columns(ComparisonReader(folders).read(), UNICODE)
     (rules,) = (column for column in columns if column.key == "freeze.rules")
     assert rules.texts == ("…", "…, train a, …")

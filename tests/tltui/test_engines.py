@@ -15,12 +15,12 @@ import pytest
 from engine.config.schema import RunConfig
 from engine.runs.event_log import EventTail
 from engine.runs.events import RunStarted
-from tltui.runs.engine_pool import Engines
+from tltui.runs.engine_pool import EnginePool
 
 Config = Callable[..., RunConfig]
 ENGINE = Path(__file__).parent.parent.parent / "engine"
 APP = (
-    "from tltui.runs.engine_pool import Engines; engines = Engines(); engines.get_ready(); "
+    "from tltui.runs.engine_pool import EnginePool; engines = EnginePool(); engines.prewarm(); "
     "print('ready', flush=True); input()"
 )
 
@@ -35,14 +35,14 @@ def waiting(process: int) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def engines() -> Iterator[Engines]:
-    made = Engines()
+def engines() -> Iterator[EnginePool]:
+    made = EnginePool()
     yield made
-    made.stand_down()
+    made.release()
 
 
-def test_a_run_trains_in_the_engine_that_waits_as_in_any_other(engines: Engines, tmp_path: Path, config: Config):
-    engines.get_ready()
+def test_a_run_trains_in_the_engine_that_waits_as_in_any_other(engines: EnginePool, tmp_path: Path, config: Config):
+    engines.prewarm()
     (warm,) = waiting(os.getpid())
     folder, process = engines.start(tmp_path / "runs", config())
     assert process.pid == warm.pid
@@ -74,16 +74,16 @@ def test_an_engine_that_waits_goes_when_the_app_is_killed():
     assert psutil.wait_procs([warm], timeout=120)[1] == []
 
 
-def test_an_engine_that_waits_is_let_go_when_no_run_is_wanted(engines: Engines):
-    engines.get_ready()
-    engines.get_ready()
+def test_an_engine_that_waits_is_let_go_when_no_run_is_wanted(engines: EnginePool):
+    engines.prewarm()
+    engines.prewarm()
     (warm,) = waiting(os.getpid())
-    engines.stand_down()
+    engines.release()
     assert psutil.wait_procs([warm], timeout=120)[1] == []
 
 
-def test_an_engine_that_died_waiting_is_not_used(engines: Engines, tmp_path: Path, config: Config):
-    engines.get_ready()
+def test_an_engine_that_died_waiting_is_not_used(engines: EnginePool, tmp_path: Path, config: Config):
+    engines.prewarm()
     (warm,) = waiting(os.getpid())
     warm.kill()
     psutil.wait_procs([warm], timeout=10)
@@ -94,8 +94,8 @@ def test_an_engine_that_died_waiting_is_not_used(engines: Engines, tmp_path: Pat
     process.wait()
 
 
-def test_an_engine_of_other_code_is_not_used(engines: Engines, tmp_path: Path, config: Config):
-    engines.get_ready()
+def test_an_engine_of_other_code_is_not_used(engines: EnginePool, tmp_path: Path, config: Config):
+    engines.prewarm()
     (warm,) = waiting(os.getpid())
     source = ENGINE / "__init__.py"
     was = source.stat()

@@ -40,7 +40,7 @@ def test_a_probe_needs_no_plan_of_its_network(tltui: CommandLine):
 def test_the_advice_of_a_probe_can_be_taken_over_from_a_config_with_a_recipe(tltui: CommandLine):
     text = tltui("probe", "run.toml", "--model", OTHER)
     assert text.returncode == 0, text.stderr
-    options = shlex.split(text.stdout.split("to train with it: ")[1].splitlines()[0])
+    options = shlex.split(text.stdout.split("to train with this: ")[1].splitlines()[0])
     taken = load(tltui.folder / "run.toml", overrides(tuple(options[1::2])))
     assert (taken.model.name, taken.recipe.phases) == (OTHER, [])
 

@@ -22,8 +22,8 @@ from engine.experiments.linear_probe.results import (
 )
 from tests.tltui.test_command_line import CommandLine
 from tltui.cli.options import overrides
-from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
-from tltui.tables.probe import Layout, probed_page
+from tltui.settings.probe_recommendation import as_options, as_toml, recommended_changes
+from tltui.tables.probe import Layout, probe_page
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
@@ -46,7 +46,7 @@ def test_stages_are_probed_as_text_and_as_json_and_no_run_is_made(tltui: Command
     text = tltui("probe", "run.toml")
     assert text.returncode == 0, text.stderr
     assert all(words in text.stdout for words in ("24 of 24 training images", "layer4", "can't be judged", "Advice"))
-    options = shlex.split(text.stdout.split("to train with it: ")[1].splitlines()[0])
+    options = shlex.split(text.stdout.split("to train with this: ")[1].splitlines()[0])
     assert load(tltui.folder / "run.toml", overrides(tuple(options[1::2]))).freeze.rules == ["train *"]
     assert not tltui.runs.exists() or not list(tltui.runs.iterdir())
 
@@ -74,7 +74,7 @@ def probed(models: int) -> Probed:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_the_page_fits_into_the_width_and_draws_a_bar_for_each_stage(width: int, glyphs: Glyphs):
-    text = ["".join(part for part, _ in row) for row in probed_page(probed(2), Layout(width, glyphs))]
+    text = ["".join(part for part, _ in row) for row in probe_page(probed(2), Layout(width, glyphs))]
     assert all(len(line) <= width for line in text)
     bars = [line for line in text if glyphs.bar_full * 2 in line]
     assert len(bars) == 8
@@ -84,7 +84,7 @@ def test_the_page_fits_into_the_width_and_draws_a_bar_for_each_stage(width: int,
 
 
 def test_the_settings_to_take_over_are_those_that_differ():
-    changes = advised_changes(probed(1).recommendation, from_tables({"data": {"source": "digits"}}))
+    changes = recommended_changes(probed(1).recommendation, from_tables({"data": {"source": "digits"}}))
     assert set(changes) == {"model.name", "optimizer.lr"}
     changes = {**changes, "freeze.rules": ["freeze *", "train head"]}
     assert shlex.split(as_options(changes))[-1] == 'freeze.rules=["freeze *", "train head"]'

@@ -100,7 +100,7 @@ def test_a_sweep_is_listed_watched_and_stopped_from_elsewhere(tltui: CommandLine
     assert json.loads(tltui("sweep", "--json").stdout) == []
     refused = tltui("sweep", sweep_file(base={"train": {"epochs": LONG}}), "--stop")
     assert refused.returncode == 2
-    assert "nothing has been tried" in refused.stderr
+    assert "has not started" in refused.stderr
     at_work = tltui.start("sweep", "sweep.toml", "--json")
     name = until(at_work, "sweep_started")["sweep"]
     until(at_work, "trial_epoch")
@@ -202,10 +202,19 @@ def test_rates_of_a_backbone_that_trains_are_tried_too(config: Callable[..., Run
     assert "backbone_lr_factor" in to_toml_of_sweep("rates", "run.toml", config(freeze={"rules": []}))
 
 
+def test_a_preset_written_elsewhere_finds_its_base(tltui: CommandLine):
+    (tltui.folder / "out").mkdir()
+    assert tltui("new", "-o", "out/run.toml").returncode == 0
+    for output in ("out/s.toml", "s.toml"):
+        assert tltui("sweep", "--ready", "rates", "--base", "out/run.toml", "-o", output).returncode == 0
+        shown = tltui("sweep", output, "--show")
+        assert "has not started" in shown.stderr, "the base is read before the sweep is looked for"
+
+
 def test_a_ready_made_sweep_is_written_and_not_over_another(tltui: CommandLine):
     assert tltui("sweep", "--ready", "rates", "--base", "demo").returncode == 0
     shown = tltui("sweep", "sweep.toml", "--show")
-    assert (shown.returncode, "nothing has been tried of this sweep yet" in shown.stderr) == (2, True)
+    assert (shown.returncode, "this sweep has not started" in shown.stderr) == (2, True)
     again = tltui("sweep", "--ready", "epochs", "--base", "demo")
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from networks import resnet18
+from networks import as_json, resnet18
 from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
@@ -33,10 +32,10 @@ class ScriptedEngine:
 
     started: list[ScriptedRun] = field(default_factory=list)
 
-    def get_ready(self) -> None:
+    def prewarm(self) -> None:
         """Nothing to import here."""
 
-    def stand_down(self) -> None:
+    def release(self) -> None:
         """Nothing waits."""
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
@@ -56,7 +55,7 @@ class ScriptedRun:
 
     def begin(self, epochs: int = 4) -> None:
         """All that comes before the first step, with the layer tree."""
-        self.folder.model.write_text(json.dumps(resnet18()))
+        self.folder.model.write_bytes(as_json(resnet18()))
         self.say(
             p.RunStarted(
                 run=self.folder.id,

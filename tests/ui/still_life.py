@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -14,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # as pytest does for the tests b
 
 from app_runs import answering
 from folded_runs import beginning, new_plan, training
-from networks import resnet18
+from networks import as_json, resnet18
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, to_toml
@@ -39,7 +38,7 @@ def write_run(runs: Path, name: str, days: int, epochs: int, status: str | None,
     folder = RunFolder(runs / name)
     folder.path.mkdir(parents=True)
     folder.config.write_text(to_toml(config()))
-    folder.model.write_text(json.dumps(resnet18()))
+    folder.model.write_bytes(as_json(resnet18()))
     log = EventLog(folder)
     events = [*beginning(10, 40, classes=tuple(CLASSES)), *training(range(1, epochs * 40 + 1), 40)]
     if epochs > 4:

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from engine.runs import commands
 from engine.runs import events as p
-from tltui.tables.confusion import worst_pairs
+from tltui.tables.confusion import most_confused
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.confusion import Confusion, PairList
 from tltui.widgets.confusion_matrix import ConfusionMatrix
@@ -123,9 +123,9 @@ def test_shares_of_the_true_class_can_be_shown():
 
 
 def test_worst_pairs_come_first():
-    assert worst_pairs(neighbours(1000))[0] == (20, 7, 3)
-    assert worst_pairs(neighbours(9), most=2) == [(20, 7, 3), (5, 0, 1)]
-    assert worst_pairs(evaluated([[3, 0], [0, 3]])) == []
+    assert most_confused(neighbours(1000))[0] == (20, 7, 3)
+    assert most_confused(neighbours(9), most=2) == [(20, 7, 3), (5, 0, 1)]
+    assert most_confused(evaluated([[3, 0], [0, 3]])) == []
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])

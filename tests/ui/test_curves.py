@@ -16,8 +16,10 @@ from engine.runs import events as p
 from engine.runs.state import RunState, fold, fold_all
 from engine.runs.time_series import GROUPS, RECENT, Bucket, Series
 from tltui.plotting import axes
-from tltui.plotting.panels import ACCURACY, LOSS, RATE, History, Mark, View, image, phases, window
+from tltui.plotting.panels import ACCURACY, LOSS, RATE, View, panel_chart, visible_steps
+from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.plotting.plot import POINT, SCATTER
+from tltui.plotting.run_series import RunSeries
 from tltui.plotting.series_feed import smoothed
 from tltui.text.glyphs import ASCII, UNICODE
 from tltui.widgets.curves import Curves
@@ -142,7 +144,7 @@ def test_the_moving_average_starts_at_the_first_value_and_follows():
 def test_an_image_has_at_most_two_raw_points_a_column_and_the_extremes_among_them():
     events = [*beginning(50, 400), *training(range(1, 20_001), 400)]
     state, steps = fold_all(events), [event for event in events if isinstance(event, p.Step)]
-    made = image(LOSS, History(state), View(), 80, 12)
+    made = panel_chart(LOSS, RunSeries(state), View(), 80, 12)
     assert made is not None
     raw = next(curve for curve in made.curves if curve.look == SCATTER)
     assert len(raw.points) <= 2 * 80
@@ -164,23 +166,23 @@ def test_steps_without_a_finite_loss_leave_a_gap_and_are_named():
 
 def test_the_axis_ends_with_the_plan_and_stands_still():
     state = a_run(done=41, steps_per_epoch=40, epochs=10)
-    assert window(state, View()) == (0, 400)
+    assert visible_steps(state, View()) == (0, 400)
     for event in training(range(42, 400), 40):
         fold(state, event)
-        assert window(state, View()) == (0, 400)
+        assert visible_steps(state, View()) == (0, 400)
     fold(state, p.CommandApplied(command=commands.Set(id="x", key="train.epochs", value=20), step=399))
-    assert window(state, View()) == (0, 800)
+    assert visible_steps(state, View()) == (0, 800)
 
 
 def test_the_axis_spans_the_planned_run_from_the_first_step():
     state = a_run(done=30, steps_per_epoch=40, epochs=10)
-    assert window(state, View()) == (0, 400)
+    assert visible_steps(state, View()) == (0, 400)
 
 
 def test_zoom_shows_whole_epochs_at_the_end():
     state = a_run(done=300, steps_per_epoch=40, epochs=10)
-    assert window(state, View(epochs=3)) == (200, 320)
-    assert window(state, View(epochs=100)) == (0, 320)
+    assert visible_steps(state, View(epochs=3)) == (200, 320)
+    assert visible_steps(state, View(epochs=100)) == (0, 320)
 
 
 def test_phase_marks_stand_where_the_plan_changed():
@@ -190,13 +192,13 @@ def test_phase_marks_stand_where_the_plan_changed():
         state,
         p.CommandRejected(command=commands.Set(id="z", key="freeze.rules", value=[]), step=210, reason="nothing left"),
     )
-    assert phases(state) == [Mark(120, "train layer4")]
+    assert plan_changes(state) == [PlanChange(120, "train layer4")]
     screen = shown(state)
     assert sum("┊" in line for line in screen) > 8
     assert any("┊ train layer4" in line for line in screen)
     plan = commands.Set(id="c2", key="freeze.rules", value=["freeze *", "train layer3", "train layer4", "train head"])
     fold(state, p.CommandApplied(command=plan, step=200))
-    assert phases(state)[1] == Mark(200, "train layer3")
+    assert plan_changes(state)[1] == PlanChange(200, "train layer3")
 
 
 def test_loss_and_accuracy_can_be_read_in_sixty_columns_by_marks_alone():
@@ -308,15 +310,15 @@ def test_names_of_groups_and_rules_are_shown_as_text():
 def test_many_rates_are_shown_by_the_fastest_and_the_slowest():
     groups = ("head", "layer4", "layer3", "layer2", "stem")
     state = fold_all([*beginning(2, 40), *training(range(1, 60), 40, groups=groups)])
-    assert list(History(state).rates()) == ["head", "layer4", "stem"]
-    made = image(RATE, History(state), View(log=True), 80, 12)
+    assert list(RunSeries(state).learning_rates()) == ["head", "layer4", "stem"]
+    made = panel_chart(RATE, RunSeries(state), View(log=True), 80, 12)
     assert made is not None
     assert [label.text for label in made.labels] == ["head", "layer4", "stem"]
 
 
 def test_accuracy_marks_the_best_epoch():
     events = [*beginning(3, 40), *training(range(1, 41), 40), an_epoch(2, 80, 0.2), an_epoch(3, 120, 0.9)]
-    made = image(ACCURACY, History(fold_all(events)), View(), 80, 12)
+    made = panel_chart(ACCURACY, RunSeries(fold_all(events)), View(), 80, 12)
     assert made is not None
     best = made.curves[-1]
     assert (best.look, best.points[0][0]) == ("best", 80)
@@ -356,7 +358,7 @@ def test_a_panel_that_is_asked_for_is_shown_even_where_another_has_to_go():
 def test_the_change_of_weights_is_a_line_for_each_stage():
     looks = [a_look(step, step // 40, step / 200) for step in (40, 80, 120, 160, 200)]
     state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *looks])
-    assert next(series.ys for series in History(state).changes().values()) == pytest.approx(
+    assert next(series.ys for series in RunSeries(state).weight_changes().values()) == pytest.approx(
         [0.05, 0.1, 0.15, 0.2, 0.25]
     )
     screen = shown(state, "5", "1", "2")
@@ -373,9 +375,9 @@ def test_forgetting_is_a_line_for_each_stage_and_a_point_for_each_share_of_answe
         for epoch in range(1, 6)
     ]
     state = fold_all([*beginning(10, 40), *training(range(1, 201), 40), *told])
-    assert History(state).similarities()["layer4"].ys == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
+    assert RunSeries(state).similarities()["layer4"].ys == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
     screen = shown(state, "6", "1", "2")
-    assert screen[0].startswith("forgetting  ⠒⠒ CKA  ● same answers")
+    assert screen[0].startswith("forgetting  ⠒⠒ CKA  ● same top-1")
     assert all(any(stage in line for line in screen) for stage in ("layer3", "layer4"))
     assert sum(line.count("●") for line in screen[1:]) == 5
 
@@ -407,7 +409,11 @@ def in_phases(done: int = 300, *, epochs: tuple[int, ...] = (2, 4, 4), begun: in
 def test_phases_of_a_recipe_stand_above_the_curves_and_behind_them(marker: str, line: str):
     thin, thick, mark = line
     state = in_phases()
-    assert phases(state) == [Mark(0, "train head", 1), Mark(80, "train layer4", 2), Mark(240, "train *", 3)]
+    assert plan_changes(state) == [
+        PlanChange(0, "train head", 1),
+        PlanChange(80, "train layer4", 2),
+        PlanChange(240, "train *", 3),
+    ]
     screen = shown(state, marker=marker)
     names = screen[1]
     assert f"{thin} 1 train head {mark} 2 train layer4 {thick}{thick}" in names

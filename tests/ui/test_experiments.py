@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import torch
 from app_runs import RESNET18, answering, app_on, text_of, until
-from networks import network
+from networks import as_json, network
 from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
@@ -118,7 +117,7 @@ def test_probes_show_their_chart_and_advice_and_one_key_takes_what_is_advised(
 def two_networks(folder: Path) -> EngineQueries:
     """Queries that know ``resnet18`` and a network with other layers, ``other``."""
     layers = {"blocks": {name: {"weight": [8, 8]} for name in "01"}, "classifier": {"weight": [10, 8]}}
-    (folder / "other.json").write_text(json.dumps(network(layers, ["classifier"], ["blocks"])))
+    (folder / "other.json").write_bytes(as_json(network(layers, ["classifier"], ["blocks"])))
     answer = "import sys; print(open(sys.argv[1 + (sys.argv[3] == 'other')]).read())"
     return EngineQueries((sys.executable, "-c", answer, str(RESNET18), str(folder / "other.json")))
 

@@ -13,9 +13,9 @@ from textual.pilot import Pilot
 
 from engine.errors import InputError
 from tltui.app.app import TltuiApp
-from tltui.engine_client.images import Looking
+from tltui.engine_client.images import ImageClient
 from tltui.runs.predictions import PredictedImage
-from tltui.screens.images import Images
+from tltui.screens.images import ImageBrowser
 from tltui.text.glyphs import UNICODE
 
 # Computes a question once there is a file called "go", and keeps a list of those it began with.
@@ -30,21 +30,21 @@ for line in sys.stdin:
         time.sleep(0.01)
     print(json.dumps({"id": ask["id"], "error": "seen " + ask["image"]}), flush=True)
 """
-Test = Callable[[Pilot[int], TltuiApp, Looking], Awaitable[None]]
+Test = Callable[[Pilot[int], TltuiApp, ImageClient], Awaitable[None]]
 
 
 def computed(folder: Path) -> list[str]:
     return (folder / "computed").read_text().splitlines() if (folder / "computed").exists() else []
 
 
-def images(looking: Looking, name: str) -> Images:
+def images(looking: ImageClient, name: str) -> ImageBrowser:
     listed = [PredictedImage(f"{name}{number}", "daisy", "rose", 0.5) for number in range(30)]
-    return Images(name, listed, looking, "", UNICODE, "blocks")
+    return ImageBrowser(name, listed, looking, "", UNICODE, "blocks")
 
 
 def drive(tmp_path: Path, test: Test) -> None:
     async def main() -> None:
-        app, looking = app_on(tmp_path), Looking(tmp_path, (sys.executable, "-c", _SLOW))
+        app, looking = app_on(tmp_path), ImageClient(tmp_path, (sys.executable, "-c", _SLOW))
         async with app.run_test(size=(100, 30)) as pilot:
             await until(pilot, lambda: "tltui" in text_of(app))
             await test(pilot, app, looking)
@@ -54,7 +54,7 @@ def drive(tmp_path: Path, test: Test) -> None:
 
 
 def test_of_many_requests_the_first_and_the_newest_are_computed(tmp_path: Path):
-    async def test(pilot: Pilot[int], app: TltuiApp, looking: Looking) -> None:
+    async def test(pilot: Pilot[int], app: TltuiApp, looking: ImageClient) -> None:
         app.push_screen(images(looking, "p"))
         await until(pilot, lambda: computed(tmp_path) == ["p0"])
         await pilot.press("g", *["down"] * 20)
@@ -66,7 +66,7 @@ def test_of_many_requests_the_first_and_the_newest_are_computed(tmp_path: Path):
 
 
 def test_nothing_is_computed_for_a_screen_that_was_left(tmp_path: Path):
-    async def test(pilot: Pilot[int], app: TltuiApp, looking: Looking) -> None:
+    async def test(pilot: Pilot[int], app: TltuiApp, looking: ImageClient) -> None:
         app.push_screen(images(looking, "p"))
         await until(pilot, lambda: computed(tmp_path) == ["p0"])
         await pilot.press("g", *["down"] * 5, "escape")
@@ -85,14 +85,14 @@ def test_after_a_process_that_died_the_next_request_starts_another(tmp_path: Pat
     )
 
     async def main() -> None:
-        looking = Looking(tmp_path, (sys.executable, "-c", once + _SLOW))
+        looking = ImageClient(tmp_path, (sys.executable, "-c", once + _SLOW))
         (tmp_path / "go").touch()
-        with pytest.raises(InputError, match="is gone"):
-            await looking.look("a", (10, 10))
-        said = "gone"
-        while "gone" in said:  # until it is known that the process ended
+        with pytest.raises(InputError, match="ended without an answer"):
+            await looking.image("a", (10, 10))
+        said = "ended"
+        while "ended" in said:  # until it is known that the process ended
             with pytest.raises(InputError) as answered:
-                await looking.look("b", (10, 10))
+                await looking.image("b", (10, 10))
             said = str(answered.value)
             await asyncio.sleep(0.01)
         assert said == "seen b"

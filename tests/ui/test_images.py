@@ -17,7 +17,7 @@ from engine.runs.folder import RunFolder
 from tests.conftest import COLOURS, Engine
 from tltui.app.app import TltuiApp
 from tltui.engine_client.queries import EngineQueries
-from tltui.runs.predictions import images_in, images_of, mistakes
+from tltui.runs.predictions import confused_images, images_of_class, misclassified_images
 from tltui.widgets.image_view import kind_of
 
 CLASSES = sorted(COLOURS)
@@ -62,15 +62,15 @@ def test_the_images_of_a_class_are_looked_through(size: tuple[int, int], run: Ru
 
 def test_tables_give_what_was_asked_for(run: RunFolder):
     label = CLASSES[0]
-    assert {one.true for one in images_in(run.splits, label)} == {label}
-    by_cell = [images_of(run.predictions, true, predicted) for true in CLASSES for predicted in CLASSES]
+    assert {one.true for one in images_of_class(run.splits, label)} == {label}
+    by_cell = [confused_images(run.predictions, true, predicted) for true in CLASSES for predicted in CLASSES]
     assert sum(map(len, by_cell)) == len(run.predictions.read_text().splitlines()) - 1
     wrong = [one for cell in by_cell for one in cell if one.true != one.predicted]
-    found = mistakes(run.predictions, CLASSES)
+    found = misclassified_images(run.predictions, CLASSES)
     assert sorted(found) == sorted(wrong)
     assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
     assert all(one.probability > 1 / len(CLASSES) for one in found)
-    assert mistakes(run.path / "nowhere.csv", CLASSES) == []
+    assert misclassified_images(run.path / "nowhere.csv", CLASSES) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tltui.app.action_index import known_actions
-from tltui.keys.keymap import SCOPES, in_force, load_keymap
+from tltui.keys.keymap import SCOPES, effective_keys, load_keymap
 
 TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q", "ctrl+z", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "f1", "f10", "f11"}
 ALSO_ELSEWHERE = {"app.manual"}  # F1, for which app.manual_letter stands in
@@ -20,7 +20,7 @@ def load(tmp_path: Path, text: str) -> tuple[dict[str, str], list[str]]:
 def test_a_key_can_be_given_to_another_action(tmp_path: Path):
     keymap, problems = load(tmp_path, '"workbench.run" = "f7,f8"')
     assert (keymap, problems) == ({"workbench.run": "f7,f8"}, [])
-    assert {bound.id: bound.keys for bound in in_force(known_actions(), keymap)}["workbench.run"] == ("f7", "f8")
+    assert {bound.id: bound.keys for bound in effective_keys(known_actions(), keymap)}["workbench.run"] == ("f7", "f8")
 
 
 def test_two_actions_can_swap_their_keys(tmp_path: Path):

@@ -6,15 +6,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from folded_runs import a_look, an_epoch, through_a_log
-from networks import Model, network, resnet18
+from networks import network, resnet18
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from engine.config import layer_tree
 from engine.runs.state import RunState, fold_all
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import FIGURES, LayersAtWork, percent, short
-from tltui.plotting.panels import CHANGE, History, View, image
+from tltui.plotting.panels import CHANGE, View, panel_chart
+from tltui.plotting.run_series import RunSeries
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_tree import LayerTree
@@ -25,7 +27,7 @@ HEAD_ONLY = ["freeze *", "train head"]
 class TreeApp(App[None]):
     """One layer tree, and what it said."""
 
-    def __init__(self, model: Model, rules: list[str], glyphs: Glyphs = UNICODE) -> None:
+    def __init__(self, model: layer_tree.LayerTree, rules: list[str], glyphs: Glyphs = UNICODE) -> None:
         super().__init__()
         self.editor = PlanEditor(model, rules)
         self.layers = LayerTree(glyphs)
@@ -67,7 +69,7 @@ class TreeApp(App[None]):
 
 def drive(
     test: Callable[[TreeApp, Pilot[None]], Awaitable[None]],
-    model: Model | None = None,
+    model: layer_tree.LayerTree | None = None,
     rules: list[str] = HEAD_ONLY,
     size: tuple[int, int] = (60, 24),
     glyphs: Glyphs = UNICODE,
@@ -439,5 +441,5 @@ def test_a_log_from_elsewhere_may_hold_any_number_and_any_path():
     huge = fold_all(through_a_log([a_look(40, 1, 1e305)]))
     assert huge.layers
     assert [LayersAtWork(huge, huge.layers).text(figure, "", frozen=False) for figure in FIGURES[:2]]
-    assert History(huge).changes()
-    assert image(CHANGE, History(huge), View(), 80, 12) is None
+    assert RunSeries(huge).weight_changes()
+    assert panel_chart(CHANGE, RunSeries(huge), View(), 80, 12) is None

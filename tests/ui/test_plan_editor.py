@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Model, network, resnet18
+from networks import network, resnet18
 
-from engine.config.freeze_rules import decide, parse_rules
+from engine.config.freeze_rules import RuleMatcher, parse_rules
+from engine.config.layer_tree import LayerTree
 from engine.errors import InputError
 from tltui.freeze_plan.editor import PlanEditor
 
@@ -21,8 +22,8 @@ def editor(rules: list[str] = HEAD_ONLY) -> PlanEditor:
 def trained(of: PlanEditor) -> set[str]:
     """The parameters that train, as the engine decides it from the rules."""
     net = of.network
-    decisions = decide(of.rules, net.modules, net.parameters, net.head)
-    return {name for name in net.parameters if decisions[name].trains}
+    decisions = RuleMatcher(net.modules, net.parameters, net.head).decide(of.rules)
+    return {name for name in net.parameters if decisions[name].trainable}
 
 
 def test_presets_are_written_as_one_would_write_them():
@@ -79,8 +80,8 @@ def test_up_to_here_goes_by_the_order_of_running_and_spares_the_head():
         {"aux": {"weight": [2, 2]}, "late": {"weight": [2]}, "early": {"weight": [2]}, "fc": {"weight": [2]}},
         ["fc", "aux"],
     )
-    for layer in model["layers"]:
-        layer["order"] = {"": 0, "early": 1, "late": 2, "fc": 3, "aux": None}[layer["path"]]
+    for layer in model.layers:
+        layer.order = {"": 0, "early": 1, "late": 2, "fc": 3, "aux": None}[layer.path]
     plan = PlanEditor(model, ["train *"])
     plan.up_to_here("late")
     assert trained(plan) == {"late.weight", "fc.weight", "aux.weight"}
@@ -192,7 +193,7 @@ modules = st.recursive(
 
 
 @st.composite
-def small_networks(draw: st.DrawFn) -> Model:
+def small_networks(draw: st.DrawFn) -> LayerTree:
     spec: dict[str, Any] = draw(st.dictionaries(st.sampled_from(["stem", "body", "neck", "norm"]), modules, min_size=1))
     spec = {name: module for name, module in spec.items() if module != "statistics"}
     head = draw(
@@ -207,7 +208,7 @@ class Naive:
 
     def __init__(self, plan: PlanEditor) -> None:
         self.net = plan.network
-        self.trains = {leaf: plan.decisions[leaf].trains for leaf in self.net.leaves}
+        self.trains = {leaf: plan.decisions[leaf].trainable for leaf in self.net.leaves}
 
     def below(self, path: str) -> list[str]:
         return [leaf for leaf in self.net.leaves if not path or leaf == path or leaf.startswith(f"{path}.")]
@@ -235,7 +236,9 @@ class Naive:
 
 @settings(max_examples=150, deadline=None)
 @given(model=small_networks(), data=st.data())
-def test_any_sequence_of_edits_decides_what_was_asked_in_few_rules_and_can_be_undone(model: Model, data: st.DataObject):
+def test_any_sequence_of_edits_decides_what_was_asked_in_few_rules_and_can_be_undone(
+    model: LayerTree, data: st.DataObject
+):
     plan = PlanEditor(model, HEAD_ONLY)
     seen = [plan.rules]
     for _ in range(data.draw(st.integers(1, 8))):
@@ -253,7 +256,7 @@ def test_any_sequence_of_edits_decides_what_was_asked_in_few_rules_and_can_be_un
             assert plan.rules == before
             continue
         parse_rules(plan.rules)
-        assert {leaf: plan.decisions[leaf].trains for leaf in plan.network.leaves} == asked
+        assert {leaf: plan.decisions[leaf].trainable for leaf in plan.network.leaves} == asked
         if plan.rules != before:
             states = list(asked.values())
             naive = 1 + min(states.count(True), states.count(False))

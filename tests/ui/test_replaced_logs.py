@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from engine.files.atomic import write_atomically
 from engine.runs.folder import RunFolder
 from tltui.app.app import TltuiApp
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_an_open_run_goes_on_with_each_copy_and_begins_anew_with_another_log(
 def test_a_run_is_folded_anew_and_once(copies: tuple[ScriptedEngine, RunFolder]):
     engine, folder = copies
     source = engine.started[0]
-    following = Following(folder)
+    following = RunFollower(folder)
     following.poll()
     assert (len(following.state.epochs), len(following.state.steps)) == (1, 8)
     before = following.state

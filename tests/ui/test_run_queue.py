@@ -64,10 +64,10 @@ def test_on_a_full_disk_a_start_is_one_sentence_and_leaves_nothing(tmp_path: Pat
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from engine.config.schema import RunConfig; from engine.errors import InputError\n"
-        "from tltui.runs.engine_pool import Engines\n"
+        "from tltui.runs.engine_pool import EnginePool\n"
         "from tltui.runs.queue import RunQueue\n"
         "config = RunConfig.model_validate({'data': {'source': 'digits'}})\n"
-        "queue = RunQueue(Path(sys.argv[1]), Engines().start); queue.add(config)\n"
+        "queue = RunQueue(Path(sys.argv[1]), EnginePool().start); queue.add(config)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
         "try: queue.start_next(False)\n"
         "except InputError: sys.exit(len(queue.waiting) != 1)"

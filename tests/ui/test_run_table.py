@@ -6,23 +6,23 @@ from app_runs import ScriptedEngine, digits
 from folded_runs import training
 
 from engine.files.atomic import write_atomically
-from tltui.runs.run_list import RunTable
+from tltui.runs.run_list import RunList
 
 
 def test_a_run_that_lives_is_shown_as_it_goes_on(tmp_path: Path):
     engine = ScriptedEngine()
-    table = RunTable(tmp_path)
-    assert table.look() == []
+    table = RunList(tmp_path)
+    assert table.refresh() == []
     engine.start(tmp_path, digits())
     run = engine.started[0]
     run.begin(epochs=4)
-    (summary,) = table.look()
+    (summary,) = table.refresh()
     assert (summary.status, summary.epoch, summary.epochs, summary.data) == ("training", 0, 4, "digits")
     run.say(*training(range(1, 17), 8))
-    (summary,) = table.look()
+    (summary,) = table.refresh()
     assert summary.epoch == 2
     run.end()
-    assert table.look()[0].status == "completed"
+    assert table.refresh()[0].status == "completed"
 
 
 def test_a_run_that_is_over_is_read_again_only_when_it_grows(tmp_path: Path):
@@ -30,21 +30,21 @@ def test_a_run_that_is_over_is_read_again_only_when_it_grows(tmp_path: Path):
     engine.start(tmp_path, digits())
     engine.started[0].begin()
     engine.started[0].end("stopped")
-    table = RunTable(tmp_path)
-    first, again = table.look()[0], table.look()[0]
+    table = RunList(tmp_path)
+    first, again = table.refresh()[0], table.refresh()[0]
     assert first is again
     engine.started[0].begin()
-    assert table.look()[0] is not first
+    assert table.refresh()[0] is not first
 
 
 def test_a_run_whose_folder_is_deleted_goes(tmp_path: Path):
     engine = ScriptedEngine()
     folder, _ = engine.start(tmp_path, digits())
     engine.started[0].end()
-    table = RunTable(tmp_path)
-    assert len(table.look()) == 1
+    table = RunList(tmp_path)
+    assert len(table.refresh()) == 1
     folder.config.unlink()
-    assert table.look() == []
+    assert table.refresh() == []
 
 
 def test_a_run_whose_settings_can_not_be_read_is_listed_with_the_reason_until_they_are_mended(tmp_path: Path):
@@ -53,27 +53,27 @@ def test_a_run_whose_settings_can_not_be_read_is_listed_with_the_reason_until_th
     run, good = engine.started[0], folder.config.read_text()
     run.begin(epochs=7)
     folder.config.write_text("nonsense = 1")
-    table = RunTable(tmp_path)
-    (summary,) = table.look()
+    table = RunList(tmp_path)
+    (summary,) = table.refresh()
     assert (summary.run, summary.status, summary.model, summary.epochs) == (folder.id, "training", "resnet18", 7)
     assert "nonsense" in summary.problem
     run.say(*training(range(1, 9), 8))
-    assert table.look()[0].epoch == 1
+    assert table.refresh()[0].epoch == 1
     folder.config.write_text(good)
-    (summary,) = table.look()
+    (summary,) = table.refresh()
     assert (summary.problem, summary.data, summary.epoch) == ("", "digits", 1)
     run.end()
-    assert table.look()[0].status == "completed"
+    assert table.refresh()[0].status == "completed"
     folder.config.write_bytes(b"\xff")
-    assert "UTF-8" in table.look()[0].problem
+    assert "UTF-8" in table.refresh()[0].problem
     write_atomically(folder.config, good.encode())
-    assert table.look()[0].problem == ""
+    assert table.refresh()[0].problem == ""
 
 
 def test_a_run_without_a_log_whose_settings_can_not_be_read_is_listed(tmp_path: Path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.toml").mkdir()
-    (summary,) = RunTable(tmp_path).look()
+    (summary,) = RunList(tmp_path).refresh()
     assert (summary.run, summary.status) == ("broken", "starting")
     assert "a folder, not a file" in summary.problem
 
@@ -83,8 +83,8 @@ def test_a_run_whose_log_is_replaced_by_another_of_the_same_size_is_read_anew(tm
     folder, _ = engine.start(tmp_path, digits())
     engine.started[0].begin()
     engine.started[0].end("completed")
-    table = RunTable(tmp_path)
-    assert table.look()[0].status == "completed"
+    table = RunList(tmp_path)
+    assert table.refresh()[0].status == "completed"
     other = folder.events.read_bytes().replace(b'"completed"', b'"stopped"  ')
     write_atomically(folder.events, other)
-    assert table.look()[0].status == "stopped"
+    assert table.refresh()[0].status == "stopped"

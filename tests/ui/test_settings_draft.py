@@ -5,7 +5,7 @@ from typing import Literal, get_origin
 import pytest
 
 from engine.errors import InputError
-from tltui.settings.draft import FIELDS, MATTERS, SettingsDraft, default, from_text, range_of, to_text
+from tltui.settings.draft import CONDITIONS, FIELDS, SettingsDraft, default, from_text, range_of, to_text
 
 
 def draft(**values: object) -> SettingsDraft:
@@ -85,7 +85,7 @@ def test_a_warmup_that_was_set_stays_in_view_since_it_acts():
 
 
 def test_the_table_of_dependencies_names_settings_and_values_that_exist():
-    for key, when in MATTERS.items():
+    for key, when in CONDITIONS.items():
         assert key in FIELDS
         assert when.key in FIELDS
         for value in when.values:

@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from tltui.app.app import TltuiApp
 from tltui.screens.sweep_form import SweepForm
-from tltui.settings.sweep_fields import Filled
+from tltui.settings.sweep_fields import SweepFields
 
 _KEYS = (
     "optimizer.lr",
@@ -26,7 +26,7 @@ HUGE = "\n".join(f'"{key}" = [{_VALUES}]' for key in _KEYS)  # 15 to the power o
 
 
 def test_a_grid_is_counted_in_little_memory():
-    filled = Filled("own", "grid", "none", "0", "0", "1", HUGE)
+    filled = SweepFields("own", "grid", "none", "0", "0", "1", HUGE)
     filled.sweep(digits())  # imports and caches are there
     tracemalloc.start()
     wanted = filled.sweep(digits()).wanted

@@ -1,6 +1,5 @@
 """The app on a real terminal, and what it does when that goes away."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from folded_runs import beginning, training
-from networks import resnet18
+from networks import as_json, resnet18
 from pseudo_terminal import Terminal
 
 from engine.runs import commands as p
@@ -117,7 +116,7 @@ def test_memory_is_where_it_was_after_a_hundred_thousand_steps(tmp_path: Path):
     folder = RunFolder(tmp_path / "ab12-flowers")
     folder.path.mkdir()
     folder.config.write_text('[data]\npath = "/data/flowers"\n[model]\nname = "resnet18"\n')
-    folder.model.write_text(json.dumps(resnet18()))
+    folder.model.write_bytes(as_json(resnet18()))
     events = [*beginning(300, 400), *training(range(1, 120_001), 400)]
     for seq, event in enumerate(events, start=1):
         event.seq, event.time = seq, 1000.0 + seq

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 
-from tltui.keys.keymap import Bound, bindings_of
+from tltui.keys.keymap import ActionKeys, declared_actions
 
 
 @functools.cache
-def known_actions() -> dict[str, Bound]:
+def known_actions() -> dict[str, ActionKeys]:
     """Every action with an id, by id."""
     # the app imports this module, and the screens over its first only when they are opened
     from tltui.app.app import TltuiApp
     from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
 
-    found: dict[str, Bound] = {}
+    found: dict[str, ActionKeys] = {}
     pending: list[type] = [TltuiApp, *_widgets()]
-    found.update(bindings_of(pending))
+    found.update(declared_actions(pending))
     return found
 
 

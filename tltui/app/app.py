@@ -22,11 +22,11 @@ from tltui.app.palette import Actions, bound_nodes
 from tltui.app.themes import DEFAULT, HIGH_CONTRAST, SIXTEEN_COLOURS, load_themes
 from tltui.engine_client.queries import EngineQueries
 from tltui.keys import keymap
-from tltui.runs.engine_pool import Engines
+from tltui.runs.engine_pool import EnginePool
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
-from tltui.runs.run_follower import Following
-from tltui.runs.run_list import RunTable
+from tltui.runs.run_follower import RunFollower
+from tltui.runs.run_list import RunList
 from tltui.runs.status import is_alive
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.help import Help
@@ -83,7 +83,7 @@ class TltuiApp(App[int]):
         theme: str | None = None,
         config_dir: Path | None = None,
         queries: EngineQueries | None = None,
-        engines: Engines | None = None,
+        engines: EnginePool | None = None,
     ) -> None:
         """``config_dir`` holds the user's own keymap.toml and themes/; ``engines`` start runs."""
         super().__init__()
@@ -95,8 +95,8 @@ class TltuiApp(App[int]):
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft
         self._runs_dir = runs_dir
-        self._table = RunTable(runs_dir)
-        self._engines = engines or Engines()
+        self._table = RunList(runs_dir)
+        self._engines = engines or EnginePool()
         self._queue = RunQueue(runs_dir, self._engines.start)
         self._summaries: list[RunSummary] | None = None
         self._home = Home(runs_dir, self._queue, self.glyphs)
@@ -122,7 +122,7 @@ class TltuiApp(App[int]):
     @work(thread=True, exclusive=True, group="runs", exit_on_error=False)
     def _look_at_runs(self) -> None:
         worker = get_current_worker()
-        summaries = self._table.look()
+        summaries = self._table.refresh()
         if not worker.is_cancelled:
             self.call_from_thread(self._runs_seen, summaries)
 
@@ -146,21 +146,21 @@ class TltuiApp(App[int]):
 
     def _open(self, folder: RunFolder) -> None:
         with refusals_told(self, "This run can't be opened"):
-            following = Following(folder)
+            following = RunFollower(folder)
             self._open_workbench(following.config.model_dump(), following)
 
     def _open_draft(self, tables: Tables, focus: str = "") -> None:
         workbench = self._open_workbench(tables, None)
-        self.call_after_refresh(self._engines.get_ready)
+        self.call_after_refresh(self._engines.prewarm)
         if focus:
             self.call_after_refresh(workbench.open_setup, focus)
 
     def _back_to_runs(self) -> None:
         self.pop_screen()
-        self._engines.stand_down()
+        self._engines.release()
         self._home.show(self._summaries or [])
 
-    def _open_workbench(self, tables: Tables, following: Following | None) -> Workbench:
+    def _open_workbench(self, tables: Tables, following: RunFollower | None) -> Workbench:
         from tltui.screens.workbench import Workbench  # not needed before the first screen is there
 
         workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker, self._images)
@@ -206,7 +206,7 @@ class TltuiApp(App[int]):
         with refusals_told(self, "Not started"):
             folder = self._queue.start(event.config)
             self._home.left_draft = None
-            event.workbench.follow(Following(folder))
+            event.workbench.follow(RunFollower(folder))
             self._look_at_runs()
 
     @on(RunChosen)
@@ -230,15 +230,17 @@ class TltuiApp(App[int]):
     @on(SweepsWanted)
     @work(exclusive=True, group="sweeps")
     async def _sweeps_wanted(self) -> None:
-        from tltui.engine_client.sweep import listed
-        from tltui.tables.trial_columns import in_short
+        from tltui.engine_client.sweep import list_sweeps
+        from tltui.tables.trial_columns import sweep_line
 
         with refusals_told(self, "Sweeps can't be read"):
-            sweeps = await listed(self._runs_dir)
+            sweeps = await list_sweeps(self._runs_dir)
             if not sweeps:
                 self.notify("there is none yet: v in a draft begins one", title="Sweeps", timeout=4)
                 return
-            chosen = await self.push_screen_wait(Choose("Your sweeps", [(one.sweep, in_short(one)) for one in sweeps]))
+            chosen = await self.push_screen_wait(
+                Choose("Your sweeps", [(one.sweep, sweep_line(one)) for one in sweeps])
+            )
             if chosen is not None:
                 self._open_sweep(chosen, None)
 
@@ -270,7 +272,7 @@ class TltuiApp(App[int]):
             if answer == "stop":
                 with refusals_told(self):
                     for run in alive:
-                        Following(RunFolder(Path(run.path))).stop()
+                        RunFollower(RunFolder(Path(run.path))).stop()
         self.exit(0)
 
     def _leave_if_input_is_gone(self) -> None:
@@ -288,7 +290,7 @@ class TltuiApp(App[int]):
         if isinstance(self.screen, Help):
             return
         here = {bound.id: bound for _, bound in bound_nodes([self, self.screen, *self.screen.query("*")])}
-        self.push_screen(Help(keymap.in_force(here, self._keymap), str(self._config_dir / "keymap.toml")))
+        self.push_screen(Help(keymap.effective_keys(here, self._keymap), str(self._config_dir / "keymap.toml")))
 
     def action_manual(self, topic: str = "") -> None:
         """Open the manual at a topic, or at what has the focus; without a topic close it where it is open."""

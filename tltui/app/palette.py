@@ -8,7 +8,7 @@ from functools import partial
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 
-from tltui.keys.keymap import Bound, bindings_of
+from tltui.keys.keymap import ActionKeys, declared_actions
 
 # Moving about is for the keys themselves.
 _NOT_COMMANDS = frozenset({"choice", "path", "dialog", "folder", "network"})
@@ -37,10 +37,10 @@ class Actions(Provider):
                 yield title, bound.id, run
 
 
-def bound_nodes(nodes: list[DOMNode]) -> Iterator[tuple[DOMNode, Bound]]:
+def bound_nodes(nodes: list[DOMNode]) -> Iterator[tuple[DOMNode, ActionKeys]]:
     """The actions of nodes, each with the node that does it."""
     for node in nodes:
-        for bound in bindings_of(of for of in type(node).__mro__ if of.__module__.startswith("tltui")).values():
+        for bound in declared_actions(of for of in type(node).__mro__ if of.__module__.startswith("tltui")).values():
             yield node, bound
 
 

@@ -1,4 +1,4 @@
-"""``tltui cache``: what is cached, and clearing it."""
+"""``tltui cache``: lists and clears the caches."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tltui.cli import json_output
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes as bytes_text
 
-_WIDEST = 48  # columns of one thing that is said of a space
+_WIDEST = 48  # columns of one cell
 
 
 def list_cache(console: Console, *, as_json: bool) -> None:
-    """Print what is cached: the spaces of rows, last used first, then what is known of networks, machine and files."""
+    """Print the caches: features and images, last used first, then measurements of networks, machine and files."""
     root = cache_root()
     found = [*spaces(root), *known(root)]
     if as_json:
@@ -33,7 +33,7 @@ def list_cache(console: Console, *, as_json: bool) -> None:
 
 
 def clear_cache(*, ask: bool, as_json: bool) -> None:
-    """Remove what no run uses, after a question on a terminal, and say what was freed."""
+    """Remove what no run uses, after a confirmation on a terminal, and print what was freed."""
     root = cache_root()
     if ask and sys.stdin.isatty():
         click.confirm(f"remove {bytes_text(used(root))} from {safe(str(root))}?", abort=True, err=True)
@@ -44,11 +44,11 @@ def clear_cache(*, ask: bool, as_json: bool) -> None:
         return
     click.echo(f"freed {bytes_text(freed)}")
     for space in staying:
-        click.echo(f"in use, stays: {space.kind} of {_said(space, 'data')}, {bytes_text(space.bytes)}")
+        click.echo(f"kept, in use: {space.kind} of {_said(space, 'data')}, {bytes_text(space.bytes)}")
 
 
 def cache_table(rows: list[SpaceInfo]) -> Table:
-    """One space a row."""
+    """One cache per row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("kind", "data", "model", "holds", "rows", "size", "last used", "in use"):
         table.add_column(Text(column))

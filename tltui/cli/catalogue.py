@@ -1,4 +1,4 @@
-"""The lists of networks and data sets as tables."""
+"""Tables of networks and datasets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def models_table(rows: list[ModelEntry]) -> Table:
-    """One network a row."""
+    """One network per row."""
     table = Table("name", "parameters", "ImageNet", "input", "weights", box=None, pad_edge=False)
     for row in rows:
         parameters = number(row.parameters) if row.parameters else ""
@@ -24,7 +24,7 @@ def models_table(rows: list[ModelEntry]) -> Table:
 
 
 def datasets_table(rows: list[DatasetEntry]) -> Table:
-    """One data set a row."""
+    """One dataset per row."""
     table = Table("data.source", "data.name", "own splits", "on this machine", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row.source, row.name, ", ".join(row.splits), "yes" if row.here else "no")

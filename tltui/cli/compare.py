@@ -1,4 +1,4 @@
-"""``tltui compare``."""
+"""``tltui compare``: prints the comparison of runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from engine.runs.folder import RunFolder
 from tltui.cli import json_output
 from tltui.cli.console import print_rows, speaks_unicode
 from tltui.cli.progress_bar import working
-from tltui.compare.html import Layout, page
-from tltui.compare.reader import Comparing
+from tltui.compare.reader import ComparisonReader
+from tltui.compare.text_page import Layout, page
 from tltui.text.glyphs import ASCII, UNICODE
 
 _CHART = 14  # rows
@@ -26,9 +26,9 @@ _STYLES = {
 
 def print_comparison(console: Any, folders: Sequence[RunFolder], *, as_json: bool) -> None:  # noqa: ANN401 (rich's)
     """Compare runs as they are now. Raises InputError."""
-    comparing = Comparing(folders)
+    comparing = ComparisonReader(folders)
     with working() as report:
-        comparison = comparing.look(report)
+        comparison = comparing.read(report)
     if as_json:
         click.echo(json_output.as_json(comparison))
         return

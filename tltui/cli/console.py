@@ -1,4 +1,4 @@
-"""What commands print on standard output."""
+"""Consoles and printing for commands."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def print_rows(console: Any, rows: Iterable[Sequence[tuple[str, str]]], styles: 
 
 
 def warn(_code: WarningCode, message: str) -> None:
-    """A warning of the engine, on standard error."""
+    """Print an engine's warning on standard error."""
     click.echo(f"warning: {safe(message, 1000)}", err=True)
 
 
 def print_or_write(text: str, output: str, then: str) -> None:
-    """Write ``text`` to a new file, or print it where ``output`` is "-"; ``then``: the command that takes the file.
+    """Write ``text`` to a new file, or print it if ``output`` is "-"; ``then``: the command to run next.
 
-    Raises InputError where the file is there already or can't be written.
+    Raises InputError if the file exists or can't be written.
     """
     if output == "-":
         click.echo(text, nl=False)

@@ -1,4 +1,4 @@
-"""Words on the command line as commands to an engine."""
+"""Parses the actions of ``tltui steer`` into commands."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def parse_action(text: str) -> Command:
     if equals:
         return Set(id=new_command_id(), key=key.strip(), value=parse_value(value.strip()))
     if text not in _WORDS:
-        raise InputError(f'"{text}" is no action; write {", ".join(_WORDS)} or KEY=VALUE')
+        raise InputError(f'"{text}" is not an action; write {", ".join(_WORDS)} or KEY=VALUE')
     return _WORDS[text](id=new_command_id())

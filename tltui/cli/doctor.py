@@ -1,4 +1,4 @@
-"""``tltui doctor``: what a bug report should say about the terminal, the device, the weights and the folders."""
+"""``tltui doctor``: facts for a bug report about the terminal, devices, weights and folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Section = dict[str, str]
 
 
 def examine(runs_dir: str | None) -> dict[str, Section]:
-    """Everything, by section: "terminal", "machine", "libraries", "weights", "folders"."""
+    """All facts by section: "terminal", "machine", "libraries", "weights", "folders"."""
     sections: dict[str, Callable[[], Section]] = {
         "terminal": _terminal,
         "machine": _machine,
@@ -64,7 +64,7 @@ def _machine() -> Section:
 
 
 def _lingering() -> str:
-    """Where systemd ends a user's processes at log-out, a session of its own does not save a run."""
+    """Whether systemd kills a user's processes at log-out; a session of its own does not protect a run from that."""
     if shutil.which("loginctl") is None:
         return "processes stay (no systemd-logind)"
     command = ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"]
@@ -93,5 +93,5 @@ def _folders(runs_dir: Path) -> Section:
         "runs": f"{runs_dir} ({len(registry.folders(runs_dir))} runs, {writable}, {free} free)",
         "your keys and themes": str(platformdirs.user_config_path("tltui")),
         "cache": f"{cache_root()} ({bytes_text(used(cache_root()))})",
-        "data sets": str(Path(platformdirs.user_cache_dir("tltui")) / "datasets"),
+        "datasets": str(Path(platformdirs.user_cache_dir("tltui")) / "datasets"),
     }

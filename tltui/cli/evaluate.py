@@ -1,4 +1,4 @@
-"""``tltui evaluate``: the best checkpoint of a run on its own images once more, or on others."""
+"""``tltui evaluate``: evaluates a run's best checkpoint on its own images or on other data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tltui.tables.evaluation import evaluation
 def print_evaluation(
     console: Console, folder: RunFolder, split: str, data: Path | None, device: str, *, as_json: bool
 ) -> None:
-    """Evaluate and print the figures, with warnings and a bar on standard error. Raises InputError."""
+    """Evaluate and print the metrics; warnings and progress go to standard error. Raises InputError."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
     from engine.system.cpu import set_up_processor
     from engine.system.devices import check_libraries
@@ -33,7 +33,7 @@ def print_evaluation(
         report("checkpoint", 0, 0, "")
         evaluated = evaluate_again(load_trained(folder), split, data, device, report, warn)
     if as_json:
-        figures = msgspec.to_builtins(evaluated)
-        click.echo(json_output.as_json({key: figures[key] for key in figures if key not in ("type", "seq", "time")}))
+        metrics = msgspec.to_builtins(evaluated)
+        click.echo(json_output.as_json({key: metrics[key] for key in metrics if key not in ("type", "seq", "time")}))
     else:
         console.print(evaluation(evaluated, []))

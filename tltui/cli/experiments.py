@@ -1,4 +1,4 @@
-"""Commands that try things and compare them."""
+"""Commands that run experiments and compare runs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
 @json_option
 @runs_dir_option
 def compare(names: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None:
-    """Compare runs: settings that differ, curves, figures, and McNemar's test of each against the best.
+    """Compare runs: settings that differ, curves, metrics, and McNemar's test of each against the best.
 
-    Runs that still train or have failed are compared as far as they go.
+    Running and failed runs are compared as far as they got.
 
     \b
     Example:  tltui compare 3fa2 c0de last
@@ -38,9 +38,9 @@ def compare(names: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None
 @json_option
 @click.pass_context
 def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json: bool) -> None:
-    """Test which learning rates suit: train a little while they rise, and look where the loss falls.
+    """Find learning rates: train a little while the rate rises, and watch where the loss falls.
 
-    The head first, with the backbone held still, then the backbone. Nothing is kept of it, no run is made.
+    First the head with the backbone frozen, then the backbone. Nothing is kept and no run is created.
 
     \b
     Example:  tltui lr-find run.toml
@@ -61,14 +61,20 @@ def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json:
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--model", "models", multiple=True, metavar="NAME", help="A network to probe, in place of the config's.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="A network instead of the config's; may be repeated.",
+)
 @set_option
 @json_option
 @click.pass_context
 def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
-    """Where pretrained features separate your classes, and what to train: the head, some stages, or everything.
+    """Recommend what to train: the head, some stages, or everything.
 
-    A linear probe after every stage, in one pass over the images; nothing is trained in the network, no run is made.
+    Fits a linear probe after every stage in one pass over the images. It trains nothing and creates no run.
     With --model several times, networks are ranked by LogME.
 
     \b
@@ -87,14 +93,19 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
 
 @click.command()
 @click.argument("name", metavar="[SWEEP]", required=False)
-@click.option("--show", "wanted", flag_value="show", help="What came of it so far; nothing is started.")
-@click.option("--watch", "wanted", flag_value="watch", help="The same, as long as it goes on.")
-@click.option("--stop", "wanted", flag_value="stop", help="Have all who work on it stop in order.")
-@click.option("--join", metavar="URL", help="Work on a sweep in this Optuna storage, beside others.")
-@click.option("--ready", type=click.Choice(READY_SWEEPS), help="Write a ready-made sweep.")
-@click.option("--base", default="run.toml", show_default=True, metavar="BASE", help="What --ready varies.")
+@click.option("--show", "wanted", flag_value="show", help="Show the results so far; start nothing.")
+@click.option("--watch", "wanted", flag_value="watch", help="Show the results, live.")
+@click.option("--stop", "wanted", flag_value="stop", help="Stop all its workers, with checkpoints.")
+@click.option("--join", metavar="URL", help="Join the workers of a sweep in this Optuna storage.")
+@click.option("--ready", type=click.Choice(READY_SWEEPS), help="Write the sweep.toml of a preset.")
+@click.option("--base", default="run.toml", show_default=True, metavar="BASE", help="The config that --ready varies.")
 @click.option(
-    "-o", "output", default="sweep.toml", show_default=True, metavar="FILE", help='Of --ready; "-" prints it.'
+    "-o",
+    "output",
+    default="sweep.toml",
+    show_default=True,
+    metavar="FILE",
+    help='File of --ready; "-" prints it.',
 )
 @json_option
 @runs_dir_option
@@ -108,10 +119,10 @@ def sweep(
     as_json: bool,
     runs_dir: str | None,
 ) -> None:
-    """Try many settings: each trial is a run, Optuna chooses its settings. SWEEP is a sweep.toml or a sweep's name.
+    """Sweep hyperparameters: each trial is a run, Optuna chooses its settings. SWEEP is a sweep.toml or a sweep's name.
 
-    The same command again goes on where it was. Ctrl-C stops in order, a second one leaves the trials to themselves.
-    Without SWEEP: which sweeps there are.
+    The same command resumes it. Ctrl-C stops with checkpoints; a second one leaves the trials running.
+    Without SWEEP: list the sweeps.
 
     \b
     Example:  tltui sweep --ready rates --base run.toml
@@ -124,7 +135,11 @@ def sweep(
 
     folder = registry.runs_folder(runs_dir)
     if ready:
-        print_or_write(command.ready_sweep(folder, ready, base), output, "tltui sweep")
+        print_or_write(
+            command.preset_sweep(folder, ready, base, Path() if output == "-" else Path(output).parent),
+            output,
+            "tltui sweep",
+        )
     elif wanted == "stop":
         command.stop_sweep(folder, name, join)
     elif wanted:

@@ -1,39 +1,30 @@
-"""``tltui export`` and ``tltui predict``."""
+"""``tltui export``: writes a run's network for others to load."""
 
 from __future__ import annotations
 
-import codecs
-import os
 import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from engine.errors import InputError
 from engine.runs.folder import RunFolder
-from engine.runs.progress import Report
 from engine.system.devices import check_libraries
 from tltui.cli import json_output
 from tltui.cli.progress_bar import working
-from tltui.runs import registry
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes as bytes_text
 
 if TYPE_CHECKING:
-    from engine.export.predict import Predicted, Unreadable
-    from engine.export.predictor import Opened
+    pass
 
 
 def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_json: bool) -> None:
-    """Export a run and say what came of it. Raises InputError."""
+    """Export a run and print what was written and verified. Raises InputError."""
     check_libraries()
     from engine.export.export import export
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing half-written stays behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinds, so that nothing half-written is left
     with working() as report:
         exported = export(folder, format_name, output, report)
     if as_json:
@@ -48,64 +39,3 @@ def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_j
             f"{compared.probability:.1e} in a probability, {compared.logits:.1e} of the largest logit"
         )
     )
-
-
-def predict_images(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
-    """Predict the classes of the images at ``paths``; returns the exit status. Raises InputError."""
-    check_libraries()
-    from engine.export.predict import Predicted, images_at, predict
-
-    files = images_at(_paths(paths))
-    if not files:
-        raise InputError("there are no images in what was given; name files, or folders that hold some")
-    with working() as report:
-        opened = _open(network, runs_dir, report)
-        began = time.monotonic()
-        answers: list[Predicted | Unreadable] = []
-        for answer in predict(opened, files, report):
-            answers.append(answer)
-            if not as_json:
-                click.echo(_line(answer))
-        seconds = time.monotonic() - began
-    if as_json:
-        click.echo(json_output.as_json(answers))
-    read = sum(isinstance(answer, Predicted) for answer in answers)
-    unreadable = f", {len(answers) - read:,} unreadable" if read < len(answers) else ""
-    click.echo(f"{read:,} images in {seconds:.1f} s, {read / seconds:,.1f} images/s{unreadable}", err=True)
-    return 0 if read else 1
-
-
-def _open(network: str, runs_dir: str | None, report: Report) -> Opened:
-    from engine.export.formats import export_file, open_export
-    from engine.export.predictor import open_run
-    from engine.system.cpu import set_up_processor
-
-    set_up_processor()
-    report("checkpoint", 0, 0, "")
-    file = export_file(Path(network).expanduser())
-    return open_export(file) if file else open_run(registry.find(registry.runs_folder(runs_dir), network))
-
-
-def _paths(given: Sequence[str]) -> Iterator[Path]:
-    """What was named; "-" stands for the paths on standard input, one a line or with zero bytes between them."""
-    for name in given:
-        if name == "-":
-            listed = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)
-            if b"\0" in listed:
-                lines = listed.split(b"\0")
-            else:
-                lines = [line.removesuffix(b"\r") for line in listed.split(b"\n")]
-            yield from (Path(os.fsdecode(line)) for line in lines if line)
-        elif not os.path.exists(name):
-            raise InputError(f"{name}: there is no such file or folder; check the path")
-        else:
-            yield Path(name)
-
-
-def _line(answer: Predicted | Unreadable) -> str:
-    from engine.export.predict import Predicted
-
-    if not isinstance(answer, Predicted):
-        return safe(f"{answer.path}  can't be read: {answer.error}")
-    others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
-    return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")

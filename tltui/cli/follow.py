@@ -1,4 +1,4 @@
-"""Following a run without the app."""
+"""Follows a run without the app, as plain text or JSON lines."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tltui.text.glyphs import safe
 
 
 class View(Protocol):
-    """Shows events to whoever asked for them."""
+    """Shows the events of a run."""
 
     def show(self, event: AnyEvent) -> None: ...
 
 
 class JsonLines:
-    """Each event as its line of JSON on standard output."""
+    """Prints each event as a line of JSON on standard output."""
 
     def show(self, event: AnyEvent) -> None:
         sys.stdout.buffer.write(as_json_line(event) + b"\n")
@@ -39,10 +39,10 @@ class JsonLines:
 def watch(
     folder: RunFolder, process: subprocess.Popen[bytes] | None = None, *, new: bool = False, as_json: bool = False
 ) -> int:
-    """Show a run's events until its end; returns the exit status that the run deserves.
+    """Show a run's events until it ends; returns the exit status for that run.
 
-    ``process`` is the engine where this command started it: then Ctrl-C and SIGTERM ask it to stop in order, and a
-    second Ctrl-C leaves it to itself. Else Ctrl-C just leaves. A ``new`` run that is refused leaves no folder.
+    ``process`` is the worker if this command started it. Then Ctrl-C and SIGTERM stop the run with a checkpoint, and a
+    second Ctrl-C leaves it running. Otherwise Ctrl-C only leaves. A refused ``new`` run leaves no folder.
     """
     console = Console(markup=False, highlight=False)
     shown: AbstractContextManager[View] = nullcontext(JsonLines()) if as_json else PlainProgress(console, folder)
@@ -58,10 +58,10 @@ def watch(
                 if len(interrupts) > asked:
                     asked = len(interrupts)
                     if process is None or asked > 1:
-                        say(f"left; run {folder.id} goes on, `tltui attach {folder.id[:4]}` shows it")
+                        say(f"left; run {folder.id} keeps running, `tltui attach {folder.id[:4]}` shows it")
                         return 130
                     send(folder, Stop(id=new_command_id()))
-                    say("asked the run to stop in order; Ctrl-C again leaves it to itself")
+                    say("stopping the run with a checkpoint; Ctrl-C again leaves it running")
     except launch.EngineLost as lost:
         say(str(lost))
         return 1
@@ -75,7 +75,7 @@ def watch(
 
 @contextmanager
 def _counted_interrupts() -> Iterator[list[int]]:
-    """Collects Ctrl-C instead of raising it in the middle of something."""
+    """Counts Ctrl-C instead of raising KeyboardInterrupt."""
     seen: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: seen.append(number))
     try:
@@ -86,7 +86,7 @@ def _counted_interrupts() -> Iterator[list[int]]:
 
 @contextmanager
 def _passed_on(process: subprocess.Popen[bytes] | None) -> Iterator[None]:
-    """Passes SIGTERM on to the engine, which then stops in order: schedulers and containers send it to us alone."""
+    """Forwards SIGTERM to the worker, since schedulers and containers may signal this process alone."""
     if process is None:
         yield
         return
@@ -98,5 +98,5 @@ def _passed_on(process: subprocess.Popen[bytes] | None) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A sentence beside what a command gives, on standard error."""
+    """Print a sentence on standard error."""
     print(f"tltui: {safe(text)}", file=sys.stderr)  # noqa: T201

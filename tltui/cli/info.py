@@ -1,4 +1,4 @@
-"""Commands that tell what can be used, and what is here."""
+"""Commands that list networks, datasets, caches and the state of the machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tltui.cli.options import json_option, runs_dir_option
 @click.option("--hidden", multiple=True, type=click.IntRange(1), help="A hidden layer of the head; may be repeated.")
 @click.option("--rule", "rules", multiple=True, help='A freeze rule, e.g. "freeze *"; may be repeated.')
 @click.option("--depth", default=2, show_default=True, type=click.IntRange(1), help="Levels of the tree to print.")
-@click.option("--profile", is_flag=True, help="Print instead what its stages cost here; measured once, then known.")
+@click.option("--profile", is_flag=True, help="Print what each stage costs on this machine; measured once.")
 @click.option("--batch-size", default=32, show_default=True, metavar="N", help="With --profile: images a step.")
 @click.option("--device", default="auto", show_default=True, help="With --profile: as train.device.")
 @click.option("--precision", default="auto", show_default=True, help="With --profile: as train.precision.")
@@ -34,13 +34,13 @@ def inspect(
     as_json: bool,
     **training: Any,  # noqa: ANN401 (the settings of train.* that a profile depends on)
 ) -> None:
-    """Print a network's layer tree, and what a freeze plan would train.
+    """Print a network's layer tree, and which layers a freeze plan makes trainable.
 
     \b
     Example:  tltui inspect resnet50 --classes 10 --rule "freeze *" --rule "train layer4" --rule "train head"
               tltui inspect resnet50 --profile
     """
-    from engine.config.freeze_rules import decide_model
+    from engine.config.freeze_rules import decide
     from engine.config.schema import HeadConfig
     from tltui.freeze_plan import known_network
     from tltui.tables.evaluation import layer_tree, plan_line
@@ -52,7 +52,7 @@ def inspect(
 
         print_profile(console(), tree, head, training, as_json=as_json)
         return
-    decisions = decide_model(rules, tree) if rules else None
+    decisions = decide(rules, tree) if rules else None
     if as_json:
         click.echo(json_output.as_json(tree))
         return
@@ -83,7 +83,7 @@ def models(pattern: str, as_json: bool) -> None:
 @click.option("--path", default="", metavar="DIR", help="The data root in which to look.")
 @json_option
 def datasets(path: str, as_json: bool) -> None:
-    """List the data sets that can be used by name, and which are on this machine.
+    """List datasets by name, and which are on this machine.
 
     \b
     Example:  tltui datasets --path ~/data
@@ -99,7 +99,7 @@ def datasets(path: str, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Clear without asking.")
 @json_option
 def cache(action: str, yes: bool, as_json: bool) -> None:
-    """List what is cached, for which data and network, or clear all that no run uses.
+    """List what is cached, for which dataset and network, or clear what no run uses.
 
     \b
     Example:  tltui cache
@@ -117,7 +117,7 @@ def cache(action: str, yes: bool, as_json: bool) -> None:
 @json_option
 @runs_dir_option
 def doctor(as_json: bool, runs_dir: str | None) -> None:
-    """Print what the terminal, the device, the weights and the folders look like, for bug reports.
+    """Print facts about the terminal, devices, weights and folders, for bug reports.
 
     \b
     Example:  tltui doctor

@@ -1,4 +1,4 @@
-"""``tltui lr-find``."""
+"""``tltui lr-find``: runs the learning-rate range test and prints its curve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHART = 12  # rows
 
 
 def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> None:
-    """Test and print, with warnings and a bar on standard error. Raises InputError, Stopped and TrainingFailed."""
+    """Test and print; warnings and progress go to standard error. Raises InputError, Stopped and TrainingFailed."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
     from engine.system.devices import check_libraries
 
@@ -39,4 +39,4 @@ def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> N
     layout = Layout(min(console.width, 150), _CHART, "braille" if speaks_unicode() else "ascii")
     print_rows(console, result_page(found, layout), PAGE_STYLES)
     if changes := suggested_settings(found, config.optimizer.lr):
-        click.echo("to train with it: " + " ".join(f"--set {key}={value:g}" for key, value in changes.items()))
+        click.echo("to train with this: " + " ".join(f"--set {key}={value:g}" for key, value in changes.items()))

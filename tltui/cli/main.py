@@ -1,4 +1,4 @@
-"""The command line: what all commands share, and how it ends. The commands are in ``tltui.commands``."""
+"""The command line: the group of all commands, and the exit status."""
 
 from __future__ import annotations
 

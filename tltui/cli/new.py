@@ -1,4 +1,4 @@
-"""Writing a config to start from."""
+"""``tltui new``: writes a commented run.toml."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from engine.config.toml_io import from_tables, to_toml, with_setting
 from engine.errors import InputError
 from tltui.freeze_plan.known_network import layer_tree
 
-_CLASSES = 1000  # of a tree whose stages alone matter; `tltui inspect` has it ready for as many
+_CLASSES = 1000  # only the stages matter here; `tltui inspect` caches the tree for as many
 
 
 def new_config(data: str | None, model: str | None, recipe: str | None, folder: Path) -> str:
-    """A commented run.toml that will lie in ``folder``; ``data`` is a folder or a csv file. Raises InputError.
+    """A commented run.toml for ``folder``; ``data`` is a folder or a csv file, ``recipe`` a recipe's name.
 
-    ``recipe`` is the name of a ready-made one, whose phases are those for the network.
+    Raises InputError.
     """
     tables: dict[str, Any] = {"data": {"path": "photos/"}}
     if data is not None:
@@ -37,6 +37,6 @@ def _with_recipe(config: RunConfig, name: str) -> RunConfig:
 
 
 def _from(path: Path, folder: Path) -> str:
-    """``path`` as a config in ``folder`` names it: relative where it lies below, so that both can be moved."""
+    """``path`` as seen from ``folder``: relative if it lies below, so that both can be moved."""
     whole, base = path.resolve(), folder.resolve()
     return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)

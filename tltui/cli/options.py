@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _setting_names(_ctx: click.Context, _param: click.Parameter, incomplete: str
     return [f"{key}=" for key, _ in settings() if key.startswith(incomplete)]
 
 
-runs_dir_option = click.option("--runs-dir", metavar="DIR", help="Where runs are kept.  [default: $TLTUI_RUNS]")
+runs_dir_option = click.option("--runs-dir", metavar="DIR", help="The folder of runs.  [default: $TLTUI_RUNS]")
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else.")
 headless_option = click.option("--headless", is_flag=True, help="Plain progress instead of the app.")
 set_option = click.option(
@@ -41,7 +41,7 @@ detach_option = click.option("--detach", is_flag=True, help="Start the run, prin
 
 
 def app_options(function: Function) -> Function:
-    """How the app looks and listens, where a command opens it."""
+    """Options for the app's looks and input."""
     for option in (
         click.option("--theme", metavar="NAME", help="Colours: tltui-dark, tltui-light … or a file of yours."),
         click.option(
@@ -75,7 +75,7 @@ run_argument = click.argument("run", shell_complete=run_names)
 
 
 def showing_options(function: Function) -> Function:
-    """How a command that starts a run shows it, and where runs are kept."""
+    """Options of commands that start a run."""
     for option in (runs_dir_option, app_options, json_option, headless_option, detach_option):
         function = option(function)
     return function

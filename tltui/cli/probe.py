@@ -1,4 +1,4 @@
-"""``tltui probe``."""
+"""``tltui probe``: fits linear probes and prints the recommendation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from engine.warning_codes import WarningCode
 from tltui.cli import json_output
 from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working
-from tltui.settings.probe_recommendation import advised_changes, as_options, as_toml
-from tltui.tables.probe import Layout, probed_page
+from tltui.settings.probe_recommendation import as_options, as_toml, recommended_changes
+from tltui.tables.probe import Layout, probe_page
 from tltui.tables.styles import PAGE_STYLES
 from tltui.text.glyphs import ASCII, UNICODE
 
@@ -22,7 +22,7 @@ _WIDEST = 150
 
 
 def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, as_json: bool) -> None:
-    """Probe and print, with warnings and a bar on standard error; without ``models`` the config's network.
+    """Probe and print; warnings and progress go to standard error. Without ``models``: the config's network.
 
     Raises InputError and Stopped.
     """
@@ -35,7 +35,7 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
     told: set[str] = set()
 
     def tell(code: WarningCode, message: str) -> None:
-        if message in told:  # of the data, for each network
+        if message in told:  # about the dataset, repeated for each network
             return
         told.add(message)
         warn(code, message)
@@ -46,9 +46,9 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
         click.echo(json_output.as_json(probed))
         return
     layout = Layout(min(console.width, _WIDEST), UNICODE if speaks_unicode() else ASCII)
-    print_rows(console, probed_page(probed, layout), PAGE_STYLES)
-    changes = advised_changes(probed.recommendation, config)
+    print_rows(console, probe_page(probed, layout), PAGE_STYLES)
+    changes = recommended_changes(probed.recommendation, config)
     if not changes:
-        click.echo("the settings are as advised already")
+        click.echo("the settings already match the recommendation")
         return
-    click.echo(f"\nto train with it: {as_options(changes)}\n\nor in run.toml:\n\n{as_toml(changes)}", nl=False)
+    click.echo(f"\nto train with this: {as_options(changes)}\n\nor in run.toml:\n\n{as_toml(changes)}", nl=False)

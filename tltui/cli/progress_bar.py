@@ -1,4 +1,4 @@
-"""A bar for commands that work in their own process."""
+"""Progress bar for commands that compute in-process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run in plain text: lines that stay, and on a terminal a bar that moves."""
+"""A run as plain text: lines that stay, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PlainProgress:
             transient=True,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("starting the engine", total=None, extra="")
+        self._task = self._bar.add_task("starting the worker", total=None, extra="")
         self._activity = ""
 
     def __enter__(self) -> PlainProgress:
@@ -50,7 +50,7 @@ class PlainProgress:
         state = fold(self._state, event)
         match event:
             case p.RunStarted():
-                self.__enter__()  # it rests after an engine's last words
+                self.__enter__()  # a resumed run starts the bar again
                 together = f", {event.processes} processes" if event.processes > 1 else ""
                 self._line(f"run {event.run} on {event.device} ({event.device_name}), {event.precision}{together}")
             case p.Progress():
@@ -61,7 +61,7 @@ class PlainProgress:
             case p.ModelReady():
                 counts = event.parameters
                 self._line(
-                    f"model {event.name}: {number(counts.total)} parameters, {number(counts.trainable)} train, "
+                    f"model {event.name}: {number(counts.total)} parameters, {number(counts.trainable)} trainable, "
                     f"{number(counts.frozen)} frozen; weights {event.weights.source}"
                 )
             case p.Step():
@@ -76,16 +76,16 @@ class PlainProgress:
     def _note(self, event: p.AnyEvent) -> None:
         match event:
             case p.Phase():
-                trained = f"{number(event.parameters.trainable)} parameters train at lr {event.lr:g}"
+                trained = f"{number(event.parameters.trainable)} trainable parameters at lr {event.lr:g}"
                 epochs = "1 epoch" if event.epochs == 1 else f"{event.epochs} epochs"
-                rules = ", ".join(event.rules) or "everything trains"
+                rules = ", ".join(event.rules) or "everything is trainable"
                 self._line(f"phase {event.number}/{event.phases}, {epochs}: {trained}; {rules}")
             case p.CommandApplied():
                 self._line(f"step {event.step}: {describe(event.command)}")
             case p.CommandRejected():
-                self._line(f"refused: {event.reason}", "yellow")
+                self._line(f"rejected: {event.reason}", "yellow")
             case p.Resumed():
-                self._line(f"goes on after step {event.step}, with {event.epoch} epochs done")
+                self._line(f"resumed after step {event.step}, {event.epoch} epochs done")
             case p.Warning():
                 self._line(f"warning: {event.message}", "yellow")
             case _:
@@ -139,7 +139,7 @@ class PlainProgress:
 
 
 def describe(command: commands.AnyCommand) -> str:
-    """What a command did, in words."""
+    """What a command does, as text."""
     match command:
         case commands.Set(key=key, value=value):
             return f"{key} = {value}"

@@ -1,4 +1,4 @@
-"""``tltui report``."""
+"""``tltui report``: writes one file about a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tltui.runs import registry
 
 
 def write_report(folder: RunFolder, output: Path) -> None:
-    """Write a report as HTML or, to a name in .md, as Markdown. Raises InputError."""
+    """Write a report as HTML, or as Markdown if the name ends in .md. Raises InputError."""
     if output.suffix.lower() not in (".html", ".htm", ".md"):
         raise InputError(f"{output}: a report is written as .html or .md; give it such a name")
     state = registry.read(folder)

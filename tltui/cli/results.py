@@ -1,4 +1,4 @@
-"""Commands for what a run has learned."""
+"""Commands that use a trained run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tltui.cli.options import json_option, run_argument, run_names, runs_dir_opt
 
 @click.command()
 @run_argument
-@click.option("--data", metavar="DIR", help="Other images: a folder for each class, or train/ val/ test/ with those.")
+@click.option("--data", metavar="DIR", help="Other data: class folders, or train/ val/ test/ with class folders.")
 @click.option("--split", type=click.Choice(["val", "test"]), default=None, help="  [default: test where there is one]")
 @click.option("--device", default="auto", show_default=True, help="As train.device.")
 @json_option
 @runs_dir_option
 def evaluate(run: str, data: str | None, split: str | None, device: str, as_json: bool, runs_dir: str | None) -> None:
-    """Evaluate a run's best checkpoint once more, on its own images or on others.
+    """Evaluate a run's best checkpoint again, on its own images or on other data.
 
     \b
     Example:  tltui evaluate last --data ~/new-photos
@@ -37,7 +37,7 @@ def evaluate(run: str, data: str | None, split: str | None, device: str, as_json
 @click.option("-o", "output", metavar="FILE", help="In .html or .md.  [default: report.html in the run's folder]")
 @runs_dir_option
 def report(run: str, output: str | None, runs_dir: str | None) -> None:
-    """Write one self-contained file about a run: figures, curves, freeze plan, mistakes, how to reproduce it.
+    """Write one self-contained file about a run: metrics, curves, freeze plan, misclassified images, settings.
 
     \b
     Example:  tltui report last -o report.html
@@ -62,9 +62,9 @@ def report(run: str, output: str | None, runs_dir: str | None) -> None:
 @json_option
 @runs_dir_option
 def export(run: str, format_name: str, output: Path | None, as_json: bool, runs_dir: str | None) -> None:
-    """Write a run's network for others to load, with preprocessing, classes and a model card.
+    """Export a run's network, with preprocessing, classes and a model card.
 
-    The file is loaded again and compared with the checkpoint on images of the run.
+    The file is loaded again and verified against the checkpoint on images of the run.
 
     \b
     Example:  tltui export last --format safetensors
@@ -83,15 +83,15 @@ def export(run: str, format_name: str, output: Path | None, as_json: bool, runs_
 @runs_dir_option
 @click.pass_context
 def predict(ctx: click.Context, network: str, paths: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None:
-    """Tell the classes of images. PATH is an image, a folder of them, or "-" for a list of paths on standard input.
+    """Predict the classes of images. PATH is an image, a folder, or "-" for a list of paths on standard input.
 
-    Exit status 1 where none of them can be read.
+    Exit status 1 if no image can be read.
 
     \b
     Example:  tltui predict last holiday/ --json
               find . -name '*.jpg' | tltui predict flowers-onnx -
     """
-    from tltui.cli.export import predict_images
+    from tltui.cli.predict import predict_images
 
     ctx.exit(predict_images(network, paths, runs_dir, as_json=as_json))
 

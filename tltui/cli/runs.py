@@ -49,12 +49,12 @@ def demo(ctx: click.Context, changes: tuple[str, ...], **options: Any) -> None: 
 
 
 @click.command()
-@click.option("--data", "data", metavar="DIR", help="A folder of class folders, or a csv file with path and label.")
-@click.option("--model", "model", metavar="NAME", help="The network; see `tltui models`.")
-@click.option("--recipe", type=click.Choice(list(READY_MADE)), help=f"Phases. {_RECIPES}.")
+@click.option("--data", "data", metavar="DIR", help="Class folders, or a csv file with path and label.")
+@click.option("--model", "model", metavar="NAME", help="The pretrained network; see `tltui models`.")
+@click.option("--recipe", type=click.Choice(list(READY_MADE)), help=f"Train in phases. {_RECIPES}.")
 @click.option("-o", "output", default="run.toml", show_default=True, metavar="FILE", help='The file; "-" prints it.')
 def new(data: str | None, model: str | None, recipe: str | None, output: str) -> None:
-    """Write a config with every setting, its range and what it does.
+    """Write a config with every setting, its range and its meaning.
 
     \b
     Example:  tltui new --data photos/ --model resnet50 -o run.toml
@@ -72,7 +72,7 @@ def new(data: str | None, model: str | None, recipe: str | None, output: str) ->
 @showing_options
 @click.pass_context
 def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
-    """Train as CONFIG says. Ctrl-C and SIGTERM stop in order; a lost terminal leaves the run alive.
+    """Train as CONFIG says. Ctrl-C and SIGTERM stop with a checkpoint; a lost terminal does not stop the run.
 
     \b
     Example:  tltui train run.toml --set optimizer.lr=3e-3 --set train.epochs=20
@@ -97,7 +97,7 @@ def attach(
     runs_dir: str | None,
     **appearance: Any,  # noqa: ANN401
 ) -> None:
-    """Show a run from its start and follow it. RUN is an id, the start of one, a path, or "last".
+    """Show a run from its start and follow it. RUN is an id, a unique prefix, a path, or "last".
 
     \b
     Example:  tltui attach last
@@ -126,10 +126,10 @@ def resume(
     runs_dir: str | None,
     **appearance: Any,  # noqa: ANN401
 ) -> None:
-    """Go on with a run that was stopped, failed or lost its engine, as if nothing had happened.
+    """Resume a run that was stopped, failed or lost its worker process.
 
-    Exit status as for train, so that a job's script can say "resume" again and again: 0 also where the run is done.
-    A run that failed on a loss that was not finite tries that step again, with what --set changes.
+    Exit status as for train, and 0 for a completed run, so a job script can call it every time.
+    A run that failed on a non-finite loss retries that step, with what --set changes.
 
     \b
     Example:  tltui resume last
@@ -160,9 +160,9 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
     Example:  tltui runs --json
     """
     from tltui.runs import registry
-    from tltui.runs.run_list import RunTable
+    from tltui.runs.run_list import RunList
 
-    rows = RunTable(registry.runs_folder(runs_dir)).look()
+    rows = RunList(registry.runs_folder(runs_dir)).refresh()
     for row in rows:
         if row.problem:
             click.echo(printable(f"tltui: the settings of run {row.run} can't be read: {row.problem}"), err=True)
@@ -180,7 +180,7 @@ def list_runs(as_json: bool, runs_dir: str | None) -> None:
 @run_argument
 @runs_dir_option
 def stop(run: str, runs_dir: str | None) -> None:
-    """Ask a run to write a checkpoint and end.
+    """Stop a run, with a checkpoint.
 
     \b
     Example:  tltui stop last
@@ -190,7 +190,7 @@ def stop(run: str, runs_dir: str | None) -> None:
     from tltui.runs import launch, registry
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
-    launch.ask(folder, Stop(id=new_command_id()))
+    launch.send_and_wait(folder, Stop(id=new_command_id()))
     for _ in launch.follow(folder):
         pass
     click.echo(printable(f"run {folder.id} is stopped; its last checkpoint is {folder.checkpoints / 'last'}"))
@@ -201,7 +201,7 @@ def stop(run: str, runs_dir: str | None) -> None:
 @click.argument("actions", nargs=-1, required=True, metavar="ACTION...")
 @runs_dir_option
 def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
-    """Steer a run that trains: pause, resume, checkpoint, or KEY=VALUE for a setting that can change.
+    """Steer a running run: pause, resume, checkpoint, or KEY=VALUE for a live setting.
 
     \b
     Example:  tltui steer last optimizer.lr=1e-4
@@ -213,10 +213,10 @@ def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
     for command, text in [(parse_action(action), action) for action in actions]:
-        answer = launch.ask(folder, command)
+        answer = launch.send_and_wait(folder, command)
         if isinstance(answer, CommandRejected):
             raise InputError(f"{text}: {answer.reason}")
-        click.echo(f"{printable(text)}: in force after step {answer.step}")
+        click.echo(f"{printable(text)}: applied after step {answer.step}")
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""How commands show a run: in the app, as plain progress, as JSON, or not at all. Imports all it needs when it runs."""
+"""Shows a run in the app, as plain progress, as JSON, or not at all. Imports nothing heavy before that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def show_run(
     headless: bool,
     as_json: bool,
 ) -> None:
-    """Show a run whose engine was just started, as the command's options want it. Ends the command."""
+    """Show a run that was just started, as the options say, and end the command."""
     from tltui.cli.follow import watch
 
     if detach:
@@ -41,7 +41,7 @@ def show_run(
 
 
 def shows_app(*, headless: bool) -> bool:
-    """Whether a command that follows a run opens the app for it; says why not where one would expect it."""
+    """Whether the command opens the app; prints the reason if it can't."""
     from tltui.app import terminal
 
     if headless:
@@ -72,7 +72,7 @@ def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) 
         from engine.runs.lock import is_locked
 
         if is_locked(run):
-            click.echo(printable(f"run {run.id} goes on; `tltui attach {run.id[:4]}` shows it"))
+            click.echo(printable(f"run {run.id} keeps running; `tltui attach {run.id[:4]}` shows it"))
     return status
 
 

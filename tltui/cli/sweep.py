@@ -1,7 +1,8 @@
-"""``tltui sweep``: which sweep is meant, a worker for it, and what came of it."""
+"""``tltui sweep``: finds a sweep, runs a worker of it, and prints its results."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from engine.errors import InputError
 from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, define, read_file
 from engine.experiments.sweep.events import SweepListed, SweepResults
-from tltui.cli.sweep_views import open_view, print_as_it_goes_on, print_results
+from tltui.cli.sweep_views import open_view, print_live, print_results
 from tltui.runs import registry
 from tltui.settings.demo import demo_config
 
@@ -24,127 +25,134 @@ if TYPE_CHECKING:
 
 FILE = "sweeps.db"  # beside the runs, for sweeps that name no storage
 DEMO = "demo"
-_LOOK = 1.0  # seconds between looks at a sweep that is watched
-_SAY_AGAIN = 10.0  # seconds
+_LOOK = 1.0  # seconds between looks at a watched sweep
+_REPEAT_AFTER = 10.0  # seconds
 
 
 def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bool) -> int:
-    """Work on a sweep; returns the exit status. ``name`` is a sweep.toml or a sweep's name.
+    """Run a worker of a sweep; returns the exit status. ``name`` is a sweep.toml or a sweep's name.
 
-    ``join``: the storage to look for it in. Raises InputError.
+    ``join``: the URL of the storage that holds it. Raises InputError.
     """
     from engine.experiments.sweep.results import results
     from engine.experiments.sweep.storage import storage_errors
     from engine.experiments.sweep.study import open_study
     from engine.experiments.sweep.worker import Worker
 
-    sweep, url = _meant(runs_dir, name, join)
+    sweep, url = _resolve(runs_dir, name, join)
     if sweep is None:
-        study = _there(url, name)
-        _make(runs_dir)
+        study = _open_started(url, name)
+        _make_folder(runs_dir)
     else:
-        _make(runs_dir)
+        _make_folder(runs_dir)
         study = open_study(sweep, url)
     with storage_errors(url):
-        with open_view(study.sweep, as_json=as_json) as view, _asked_to_stop() as asked:
-            Worker(study, runs_dir, view.show).work(asked)
-            status = 130 if asked() else 0
+        with open_view(study.sweep, as_json=as_json) as view, _stop_requested() as stopping:
+            Worker(study, runs_dir, view.show).work(stopping)
+            status = 130 if stopping() else 0
         print_results(results(study), as_json=as_json)
     return status
 
 
 def show_sweep(runs_dir: Path, name: str | None, join: str | None, *, watch: bool, as_json: bool) -> None:
-    """Print what came of a sweep so far; with ``watch`` as long as it goes on. Arguments are those of ``run_sweep``."""
+    """Print a sweep's results so far; with ``watch`` until it ends. Arguments are those of ``run_sweep``."""
     from engine.experiments.sweep.results import results
 
-    with _begun(runs_dir, name, join) as study:
+    with _started(runs_dir, name, join) as study:
         if watch:
-            print_as_it_goes_on(_looks(lambda: results(study)), as_json=as_json)
+            print_live(_changes(lambda: results(study)), as_json=as_json)
         else:
             print_results(results(study), as_json=as_json)
 
 
 def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
-    """Ask whoever works on a sweep to stop in order. Arguments are those of ``run_sweep``."""
-    with _begun(runs_dir, name, join) as study:
+    """Stop all workers of a sweep, with checkpoints. Arguments are those of ``run_sweep``."""
+    with _started(runs_dir, name, join) as study:
         study.ask_to_stop()
 
 
 def list_sweeps(runs_dir: Path) -> list[SweepListed]:
-    """The sweeps whose storage lies beside the runs. Raises InputError."""
+    """The sweeps stored beside the runs. Raises InputError."""
     from engine.experiments.sweep.results import in_short
     from engine.experiments.sweep.storage import storage_errors
     from engine.experiments.sweep.study import all_studies
 
-    url = beside(runs_dir)
-    if not _may_be_there(url):
+    url = default_storage(runs_dir)
+    if not _may_exist(url):
         return []
     with storage_errors(url):
         return [in_short(study) for study in all_studies(url)]
 
 
-def _looks(look: Callable[[], SweepResults]) -> Iterator[SweepResults]:
-    """What is new, each second; the same again after a while, so that a reader that is gone is noticed."""
-    last, told = None, 0.0
+def _changes(look: Callable[[], SweepResults]) -> Iterator[SweepResults]:
+    """Results whenever they change, checked each second; repeated after a while, so that a closed pipe is noticed."""
+    last, reported = None, 0.0
     while last is None or not last.over:
         found = look()
-        if found != last or time.monotonic() - told > _SAY_AGAIN:
-            last, told = found, time.monotonic()
+        if found != last or time.monotonic() - reported > _REPEAT_AFTER:
+            last, reported = found, time.monotonic()
             yield found
         time.sleep(_LOOK)
 
 
 @contextmanager
-def _begun(runs_dir: Path, name: str | None, join: str | None) -> Iterator[Study]:
-    """A sweep that has begun. Raises InputError, also for what goes wrong with its storage meanwhile."""
+def _started(runs_dir: Path, name: str | None, join: str | None) -> Iterator[Study]:
+    """Open a sweep that has started. Raises InputError, also for errors of its storage inside the block."""
     from engine.experiments.sweep.storage import storage_errors
 
-    sweep, url = _meant(runs_dir, name, join)
-    study = _there(url, sweep.name if sweep else name)
+    sweep, url = _resolve(runs_dir, name, join)
+    study = _open_started(url, sweep.name if sweep else name)
     with storage_errors(url):
         yield study
 
 
-def _there(url: str, name: str | None) -> Study:
-    """A sweep that has begun. Raises InputError."""
+def _open_started(url: str, name: str | None) -> Study:
+    """Open a sweep that has started. Raises InputError."""
     from engine.experiments.sweep.study import find_study
 
-    if not _may_be_there(url):
-        raise InputError(f"{name or url}: nothing has been tried of this sweep yet; `tltui sweep FILE` begins one")
+    if not _may_exist(url):
+        raise InputError(f"{name or url}: this sweep has not started; `tltui sweep FILE` starts one")
     return find_study(url, name or "")
 
 
-def beside(runs_dir: Path) -> str:
-    """The storage of sweeps that name none."""
+def default_storage(runs_dir: Path) -> str:
+    """The default storage of sweeps, beside the runs."""
     return f"sqlite:///{runs_dir / FILE}"
 
 
-def ready_sweep(runs_dir: Path, kind: str, base: str) -> str:
-    """The sweep.toml of the ready-made sweep ``kind``, for a base as sweep.toml has it. Raises InputError."""
-    return presets.to_toml(kind, base, _base(runs_dir, base, Path()))
+def preset_sweep(runs_dir: Path, preset: str, base: str, folder: Path) -> str:
+    """The sweep.toml of a preset, to be written into ``folder``; ``base`` is relative to the current folder.
+
+    Raises InputError.
+    """
+    config = _base(runs_dir, base, Path())
+    file = Path(base).expanduser()
+    if base != DEMO and (file.is_file() or file.suffix == ".toml"):
+        base = os.path.relpath(file.resolve(), folder.resolve())  # sweep.toml reads it relative to its own folder
+    return presets.to_toml(preset, base, config)
 
 
-def _meant(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | None, str]:
-    """The sweep that a file describes, None where a storage has it; and the storage's URL."""
+def _resolve(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | None, str]:
+    """The sweep that a file defines, or None if a storage holds it; and the storage's URL."""
     if join is not None:
         return None, join
     if name is None:
-        raise InputError("say which sweep: a sweep.toml, the name of a sweep, or --join URL")
+        raise InputError("no sweep was named; give a sweep.toml, a sweep's name, or --join URL")
     path = Path(name)
     if not (path.is_file() or path.suffix == ".toml"):
-        return None, beside(runs_dir)
+        return None, default_storage(runs_dir)
     file = read_file(path)
     sweep = define(path, file, _base(runs_dir, file.base, path.resolve().parent))
-    return sweep, file.storage or beside(runs_dir)
+    return sweep, file.storage or default_storage(runs_dir)
 
 
-def _may_be_there(url: str) -> bool:
-    """Whether a storage may hold something: of SQLite a file that is not there does not, and would be made."""
+def _may_exist(url: str) -> bool:
+    """Whether a storage may hold sweeps; opening a missing SQLite file would create it."""
     path = url.removeprefix("sqlite:///")
     return path == url or Path(path).is_file()
 
 
-def _make(runs_dir: Path) -> None:
+def _make_folder(runs_dir: Path) -> None:
     try:
         runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -154,7 +162,7 @@ def _make(runs_dir: Path) -> None:
 
 
 def _base(runs_dir: Path, name: str, folder: Path) -> RunConfig:
-    """The config that ``base`` names: "demo", a file as seen from ``folder``, or a run. Raises InputError."""
+    """The config of a base: "demo", a file relative to ``folder``, or a run. Raises InputError."""
     if name == DEMO:
         return demo_config({})
     path = folder / Path(name).expanduser()
@@ -164,8 +172,8 @@ def _base(runs_dir: Path, name: str, folder: Path) -> RunConfig:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second Ctrl-C leaves at once, and the trials under way go on."""
+def _stop_requested() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM was received; a second Ctrl-C leaves at once and the running trials continue."""
     seen: list[int] = []
 
     def note(number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""How a sweep is shown while it goes on: a live table, plain lines, or JSON."""
+"""Shows a running sweep as a live table, plain lines or JSON."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from engine.experiments.sweep.events import (
 )
 from tltui.cli.console import console, speaks_unicode
 from tltui.cli.json_output import as_json as as_json_line
-from tltui.tables.sweep import found_rows, page, trials_table
-from tltui.tables.trial_columns import in_order, percent, settings_line
+from tltui.tables.sweep import page, result_rows, trials_table
+from tltui.tables.trial_columns import percent, ranked, settings_line
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.text.numbers import duration
 
-_ROWS_AROUND = 6  # of the terminal, that are not trials
+_ROWS_AROUND = 6  # of the terminal that show no trial
 
 
 class View(Protocol):
-    """Shows what a sweep tells."""
+    """Shows the events of a sweep."""
 
-    def show(self, told: Told) -> None: ...
+    def show(self, event: Told) -> None: ...
 
 
 @contextmanager
 def open_view(sweep: Sweep, *, as_json: bool) -> Iterator[View]:
-    """What suits where standard output goes."""
+    """The view that suits standard output."""
     if as_json:
         yield JsonLines()
         return
@@ -57,41 +57,41 @@ def open_view(sweep: Sweep, *, as_json: bool) -> Iterator[View]:
 
 
 class JsonLines:
-    """Each fact as a line of JSON."""
+    """Prints each event as a line of JSON."""
 
-    def show(self, told: Told) -> None:
-        sys.stdout.buffer.write(as_json_line(told) + b"\n")
+    def show(self, event: Told) -> None:
+        sys.stdout.buffer.write(as_json_line(event) + b"\n")
         sys.stdout.buffer.flush()
 
 
 class PlainLines:
-    """A line for each trial that ends."""
+    """Prints a line per finished trial."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
 
-    def show(self, told: Told) -> None:
-        match told:
+    def show(self, event: Told) -> None:
+        match event:
             case SweepStarted():
-                wanted = f", {told.wanted} trials" if told.wanted else ""
-                there = f", {told.trials} have ended before" if told.trials else ""
-                self._out.print(f"sweep {safe(told.sweep)}: {told.sampler}, pruner {told.pruner}{wanted}{there}")
+                wanted = f", {event.wanted} trials" if event.wanted else ""
+                there = f", {event.trials} finished before" if event.trials else ""
+                self._out.print(f"sweep {safe(event.sweep)}: {event.sampler}, pruner {event.pruner}{wanted}{there}")
             case TrialStarted(resumed=True):
-                self._out.print(f"trial {told.trial} goes on")
+                self._out.print(f"trial {event.trial} resumed")
             case TrialFinished(result=result):
                 self._out.print(trial_line(result), soft_wrap=True)
 
 
 def trial_line(result: TrialResult) -> str:
-    """A trial that ended, in words; its number says nothing of how many there are, as numbers may have gaps."""
+    """A finished trial as a line. Numbers may have gaps, so no total is shown."""
     accuracy = "" if result.val_accuracy is None else f"  val {result.val_accuracy:.1%}"
     reason = f"  {safe(result.reason)}" if result.reason else ""
-    came_of_it = f"{result.status}{accuracy}  {result.seconds:.1f} s"
-    return f"trial {result.trial}  {came_of_it}  {settings_line(result.settings)}{reason}"
+    outcome = f"{result.status}{accuracy}  {result.seconds:.1f} s"
+    return f"trial {result.trial}  {outcome}  {settings_line(result.settings)}{reason}"
 
 
 class LiveTable:
-    """The trials as they are now: those at work, then the best."""
+    """The trials now: running ones first, then the best."""
 
     def __init__(self, out: Console, sweep: Sweep) -> None:
         self._out = out
@@ -100,21 +100,21 @@ class LiveTable:
         self._there = self._wanted = 0
         self._trials: dict[int, TrialResult] = {}
 
-    def show(self, told: Told) -> None:
-        match told:
+    def show(self, event: Told) -> None:
+        match event:
             case SweepStarted():
-                self._there, self._wanted = told.trials, told.wanted
+                self._there, self._wanted = event.trials, event.wanted
             case TrialStarted():
-                self._trials[told.trial] = TrialResult(told.trial, told.run, "running", told.settings)
+                self._trials[event.trial] = TrialResult(event.trial, event.run, "running", event.settings)
             case TrialEpoch():
-                trial = self._trials[told.trial]
-                trial.epoch, trial.epochs, trial.val_accuracy = told.epoch, told.epochs, told.best_val_accuracy
+                trial = self._trials[event.trial]
+                trial.epoch, trial.epochs, trial.val_accuracy = event.epoch, event.epochs, event.best_val_accuracy
             case TrialFinished(result=result):
                 self._trials[result.trial] = result
 
     def render(self) -> RenderableType:
         room = max(self._out.height - _ROWS_AROUND, 3)
-        order = in_order(self._trials.values())
+        order = ranked(self._trials.values())
         keys = [dimension.name for dimension in self._sweep.space]
         table = trials_table(order[:room], keys, self._out.width)
         return Group(self._header(), table, self._footer(len(order) - room))
@@ -128,11 +128,11 @@ class LiveTable:
         return Text.assemble((safe(self._sweep.name, 40), "bold"), line)
 
     def _footer(self, more: int) -> Text:
-        return Text(f"and {more} more" if more > 0 else "ctrl+c stops in order", style="bright_black")
+        return Text(f"and {more} more" if more > 0 else "ctrl+c: stop with checkpoints", style="bright_black")
 
 
 def print_results(results: SweepResults, *, as_json: bool) -> None:
-    """Print what came of a sweep."""
+    """Print a sweep's results."""
     if as_json:
         JsonLines().show(results)
         return
@@ -141,26 +141,26 @@ def print_results(results: SweepResults, *, as_json: bool) -> None:
         out.print(part)
 
 
-def print_as_it_goes_on(looks: Iterator[SweepResults], *, as_json: bool) -> None:
-    """Print what is known of a sweep, again and again; on a terminal in one place."""
+def print_live(changes: Iterator[SweepResults], *, as_json: bool) -> None:
+    """Print a sweep's results whenever they change; on a terminal in one place."""
     out = console()
     if as_json or not out.is_terminal:
-        for results in looks:
+        for results in changes:
             print_results(results, as_json=as_json)
         return
     last: SweepResults | None = None
     with Live(console=out, auto_refresh=False, transient=True) as live:
-        for last in looks:
-            room = max(out.height - len(found_rows(last, out.width, _glyphs())) - _ROWS_AROUND, 3)
+        for last in changes:
+            room = max(out.height - len(result_rows(last, out.width, _glyphs())) - _ROWS_AROUND, 3)
             live.update(Group(*page(last, out.width, _glyphs(), room)), refresh=True)
     if last is not None:
         print_results(last, as_json=False)
 
 
 def sweeps_table(sweeps: list[SweepListed]) -> Table:
-    """Sweeps, one a row."""
+    """One sweep per row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("sweep", "at work", "ended", "wanted", "best val"):
+    for heading in ("sweep", "running", "finished", "planned", "best val"):
         table.add_column(heading, justify="left" if heading == "sweep" else "right", no_wrap=True)
     for one in sweeps:
         wanted = str(one.wanted or "")

@@ -1,4 +1,4 @@
-"""Commands that torchrun starts, once for each of the processes that train a run together."""
+"""``train`` and ``resume`` under torchrun, which starts the command once per rank."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def train(runs_dir: Path, config: RunConfig, *, detach: bool, as_json: bool) -> int:
-    """Train a new run; returns this process's exit status. A run that is refused leaves no folder."""
+    """Train a new run; returns this rank's exit status. A refused run leaves no folder."""
 
     def lead(ranks: Ranks) -> int:
-        if ranks.run:  # one of the processes died, and torchrun started them anew
+        if ranks.run:  # a rank died and torchrun restarted all of them
             return _train(RunFolder(ranks.run), ranks, as_json=as_json)
         folder = create(runs_dir, config)
         ranks.run = folder.path
@@ -39,11 +39,11 @@ def train(runs_dir: Path, config: RunConfig, *, detach: bool, as_json: bool) -> 
 
 
 def resume(runs_dir: Path, name: str, changes: Mapping[str, str], *, detach: bool, as_json: bool) -> int:
-    """Go on with a run; returns this process's exit status."""
+    """Resume a run; returns this rank's exit status."""
 
     def lead(ranks: Ranks) -> int:
         folder = RunFolder(ranks.run) if ranks.run else registry.find(runs_dir, name)
-        if not launch.get_ready(folder, {} if ranks.run else changes):
+        if not launch.prepare_resume(folder, {} if ranks.run else changes):
             say(f"run {folder.id} is completed")
             return 0
         ranks.run = folder.path

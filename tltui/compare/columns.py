@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from engine.files.escapes import all_printable
-from tltui.compare.structs import ComparedRun, Comparison, Difference, Figures, Setting, Test
+from tltui.compare.structs import ComparedRun, Comparison, Difference, Metrics, Setting, Test
 from tltui.text import numbers as write
 from tltui.text.glyphs import Glyphs, safe
 
@@ -30,7 +30,7 @@ class Column:
     key: str = ""
 
 
-def figure_columns(comparison: Comparison) -> list[Column]:
+def metric_columns(comparison: Comparison) -> list[Column]:
     """The figures by which runs are told to be good or bad."""
     all_done = all(run.status == "completed" for run in comparison.runs)
     return _filled(
@@ -133,7 +133,7 @@ def _value(value: object, *, plain: bool) -> str:
     return json.dumps(all_printable(value), ensure_ascii=False)
 
 
-def alike(column: Column) -> bool:
+def is_constant(column: Column) -> bool:
     """Whether it says the same of all runs."""
     return len(set(column.texts)) == 1
 
@@ -146,7 +146,7 @@ def _of_runs(comparison: Comparison, heading: str, text: Callable[[ComparedRun],
     return Column(heading, tuple(text(run) for run in comparison.runs), left)
 
 
-def _of_figures(comparison: Comparison, heading: str, text: Callable[[Figures], str]) -> Column:
+def _of_figures(comparison: Comparison, heading: str, text: Callable[[Metrics], str]) -> Column:
     return _of_runs(comparison, heading, lambda run: text(run.evaluated) if run.evaluated else "")
 
 

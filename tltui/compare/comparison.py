@@ -11,13 +11,13 @@ from engine.runs import events as p
 from engine.runs.folder import data_label
 from engine.runs.progress import Report, quiet
 from engine.runs.state import RunState, best_epoch
-from tltui.compare.mcnemar import Discordant, NotComparable, Reference, holm, p_value, read_answers
+from tltui.compare.mcnemar import Discordant, NotComparable, Reference, holm, p_value, read_predictions
 from tltui.compare.settings import differences
-from tltui.compare.structs import ComparedRun, Comparison, EpochFigures, Figures, Test, Tests, Untested
+from tltui.compare.structs import ComparedRun, Comparison, EpochMetrics, Metrics, Test, Tests, Untested
 
 
 @dataclass(frozen=True)
-class Told:
+class RunSource:
     """What a run's folder tells: its id and path, settings, events, and whether its engine lives."""
 
     run: str
@@ -28,7 +28,7 @@ class Told:
     predictions: Path
 
 
-def compare(runs: Sequence[Told], tests: Tests) -> Comparison:
+def compare(runs: Sequence[RunSource], tests: Tests) -> Comparison:
     """Everything that is compared; ``tests`` as ``mcnemar_tests`` gives them."""
     numbers = range(1, len(runs) + 1)
     ranked = _by_validation(runs)
@@ -41,7 +41,7 @@ def compare(runs: Sequence[Told], tests: Tests) -> Comparison:
     )
 
 
-def mcnemar_tests(runs: Sequence[Told], report: Report = quiet) -> Tests:
+def mcnemar_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
     """McNemar's test of each run against the best one that has predictions. Each one's are read once.
 
     The best is chosen by validation accuracy: chosen by the images it is then tested on, it would look better than
@@ -50,7 +50,7 @@ def mcnemar_tests(runs: Sequence[Told], report: Report = quiet) -> Tests:
     untested: dict[int, str] = {}
     for best in _by_validation(runs):
         try:
-            reference = Reference(read_answers(runs[best - 1].predictions))
+            reference = Reference(read_predictions(runs[best - 1].predictions))
         except NotComparable as reason:
             untested[best] = str(reason)
             continue
@@ -62,7 +62,7 @@ def mcnemar_tests(runs: Sequence[Told], report: Report = quiet) -> Tests:
             try:
                 if _images(told.config.data) != _images(runs[best - 1].config.data):
                     raise NotComparable("was evaluated on other data")
-                discordant[number] = reference.discordant(read_answers(told.predictions))
+                discordant[number] = reference.discordant(read_predictions(told.predictions))
             except NotComparable as reason:
                 untested[number] = str(reason)
         return Tests(best, len(reference), _tested(discordant), _untested(untested))
@@ -81,7 +81,7 @@ def _untested(reasons: dict[int, str]) -> list[Untested]:
     return [Untested(number, reason) for number, reason in sorted(reasons.items())]
 
 
-def _by_validation(runs: Sequence[Told]) -> list[int]:
+def _by_validation(runs: Sequence[RunSource]) -> list[int]:
     """The numbers of the runs that have an epoch, the best first."""
     epochs = {number: told.state.best for number, told in enumerate(runs, start=1)}
     order = []
@@ -97,7 +97,7 @@ def _images(data: DataConfig) -> tuple[str, str]:
     return data.source, {"folder": data.path, "csv": data.path, "torchvision": data.name}.get(data.source, "")
 
 
-def _compared(number: int, told: Told) -> ComparedRun:
+def _compared(number: int, told: RunSource) -> ComparedRun:
     state, best, finished = told.state, told.state.best, told.state.finished
     return ComparedRun(
         number=number,
@@ -118,15 +118,15 @@ def _compared(number: int, told: Told) -> ComparedRun:
         epoch_seconds=sum(epoch.seconds for epoch in state.epochs) if state.epochs else None,
         seconds=finished.seconds if finished and not state.resumed else None,
         cached_bytes=state.cached if state.model else None,
-        curve=[EpochFigures(epoch.epoch, epoch.val_accuracy, epoch.val_loss) for epoch in state.epochs],
+        curve=[EpochMetrics(epoch.epoch, epoch.val_accuracy, epoch.val_loss) for epoch in state.epochs],
     )
 
 
-def _figures(state: RunState) -> Figures | None:
+def _figures(state: RunState) -> Metrics | None:
     of: p.Evaluated | None = state.evaluations.get("test") or state.evaluations.get("val")
     if of is None:
         return None
-    return Figures(
+    return Metrics(
         split=of.split,
         count=of.count,
         accuracy=of.accuracy,

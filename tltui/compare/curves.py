@@ -90,9 +90,9 @@ def chart(
     curves += [_curve(OTHER, [(x, middle) for x, _, middle, _ in spread], columns)] if spread else []
     curves += [_curve(style, lines[number], columns) for number, style in reversed(shown.items())]
     ends = {number: (style, lines[number][-1]) for number, style in shown.items()}
-    image = Chart(x, y, tuple(curves), labels=tuple(_numbers(ends, x, y, columns, rows)))
+    shown = Chart(x, y, tuple(curves), labels=tuple(_numbers(ends, x, y, columns, rows)))
     title: Row = [(which, "title"), ("  log" if logarithmic else "", "axis")]
-    return [title, *plot.draw(image, width, height - 1, marker)]
+    return [title, *plot.draw(shown, width, height - 1, marker)]
 
 
 def _points(run: ComparedRun, which: str) -> Points:

@@ -16,7 +16,7 @@ class NotComparable(Exception):
     """Why a run's answers can't be held against those of another."""
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """A run's answer to one image, as predictions.csv has it."""
 
     path: str
@@ -31,14 +31,14 @@ class Discordant(NamedTuple):
     only_other: int
 
 
-def read_answers(table: Path) -> Iterator[Answer]:
+def read_predictions(table: Path) -> Iterator[Prediction]:
     """The rows of a predictions.csv, one after the other. Raises NotComparable where that is no such table."""
     try:
         with open_regular(table) as file:
             found = read_table(decoded(file), _NEEDED)
             path, true, predicted = (found.heading.index(name) for name in _NEEDED)
             for _, row in found.rows:
-                yield Answer(row[path], row[true], row[true] == row[predicted])
+                yield Prediction(row[path], row[true], row[true] == row[predicted])
     except FileNotFoundError:
         raise NotComparable("has no predictions.csv") from None
     except OSError as error:
@@ -50,7 +50,7 @@ def read_answers(table: Path) -> Iterator[Answer]:
 class Reference:
     """The answers that others are compared with."""
 
-    def __init__(self, answers: Iterator[Answer]) -> None:
+    def __init__(self, answers: Iterator[Prediction]) -> None:
         """Raises NotComparable where there are none, or two for one image."""
         self._places: dict[str, int] = {}
         self._true: list[str] = []
@@ -66,7 +66,7 @@ class Reference:
     def __len__(self) -> int:
         return len(self._true)
 
-    def discordant(self, answers: Iterator[Answer]) -> Discordant:
+    def discordant(self, answers: Iterator[Prediction]) -> Discordant:
         """Count where ``answers`` and these differ in being right.
 
         Raises NotComparable unless they are about exactly the same images with the same true classes.

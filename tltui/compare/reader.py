@@ -8,25 +8,25 @@ from pathlib import Path
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, quiet
-from tltui.compare.comparison import Told, compare, mcnemar_tests
+from tltui.compare.comparison import RunSource, compare, mcnemar_tests
 from tltui.compare.structs import Comparison, Tests
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 
 
-class Comparing:
-    """``look`` reads only what was added since the last look, and tests anew only where predictions are others."""
+class ComparisonReader:
+    """``read`` reads only what was added since the last look, and tests anew only where predictions are others."""
 
     def __init__(self, folders: Sequence[RunFolder]) -> None:
         """Reads nothing yet. Raises InputError where fewer than two different runs are given."""
         self._folders = list({folder.path.resolve(): folder for folder in folders}.values())
         if len(self._folders) < 2:
             raise InputError("a comparison takes at least two different runs; `tltui runs` lists them")
-        self._following: dict[Path, Following] = {}
+        self._following: dict[Path, RunFollower] = {}
         self._seen: Comparison | None = None
         self._tests: Tests | None = None
         self._tested: object = None
 
-    def look(self, report: Report = quiet) -> Comparison:
+    def read(self, report: Report = quiet) -> Comparison:
         """The runs as they are now; the same object where nothing is new since the last look.
 
         Raises InputError where the config of one can't be read.
@@ -36,7 +36,7 @@ class Comparing:
         for done, folder in enumerate(self._folders, start=1):
             following = self._following.get(folder.path)
             if following is None:
-                following = self._following[folder.path] = Following(folder, steps=False)
+                following = self._following[folder.path] = RunFollower(folder, steps=False)
             news |= following.poll()
             followed.append(following)
             report("runs", done, len(self._folders), "runs")
@@ -50,12 +50,12 @@ class Comparing:
         return self._seen
 
 
-def _told(following: Following) -> Told:
+def _told(following: RunFollower) -> RunSource:
     folder = following.folder
-    return Told(folder.id, folder.path, following.config, following.state, following.status, folder.predictions)
+    return RunSource(folder.id, folder.path, following.config, following.state, following.status, folder.predictions)
 
 
-def _tested_on(run: Told) -> tuple[object, ...]:
+def _tested_on(run: RunSource) -> tuple[object, ...]:
     """What tests depend on. How good a run is matters only once it has predictions, so not while it trains."""
     try:
         status = run.predictions.stat()

@@ -10,8 +10,8 @@ from engine.errors import InputError
 from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.state import RunState
+from tltui.compare.explained_variance import explained_variance
 from tltui.compare.structs import Change, Difference, Setting
-from tltui.compare.text import explained
 
 
 def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
@@ -26,7 +26,7 @@ def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
             Setting(table[section][name], changed.get(key, [])) for table, changed in zip(tables, changes, strict=True)
         ]
         if any(value != values[0] for value in values):
-            found.append(Difference(key, values, explained(values, outcomes)))
+            found.append(Difference(key, values, explained_variance(values, outcomes)))
     return sorted(found, key=lambda difference: -(difference.explains or 0.0))
 
 

@@ -32,7 +32,7 @@ class Difference(msgspec.Struct):
     explains: float | None
 
 
-class Figures(msgspec.Struct):
+class Metrics(msgspec.Struct):
     """The best checkpoint on a split, as the ``evaluated`` event tells it; shares are of 1, the interval is at 95 %."""
 
     split: str
@@ -44,7 +44,7 @@ class Figures(msgspec.Struct):
     log_loss: float | None
 
 
-class EpochFigures(msgspec.Struct):
+class EpochMetrics(msgspec.Struct):
     """One point of the curves; ``val_loss`` is null where it is not finite."""
 
     epoch: int
@@ -74,11 +74,11 @@ class ComparedRun(msgspec.Struct):
     best_val_accuracy: float | None
     trainable: int | None
     total: int | None
-    evaluated: Figures | None
+    evaluated: Metrics | None
     epoch_seconds: float | None
     seconds: float | None
     cached_bytes: int | None
-    curve: list[EpochFigures]
+    curve: list[EpochMetrics]
 
 
 class Test(msgspec.Struct):

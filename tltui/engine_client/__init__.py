@@ -1,3 +1,3 @@
-"""Requests to the engine's helper processes, over JSON lines.
+"""Clients of the engine's subprocesses: queries, images, experiments, sweeps, all over JSON lines.
 
-It must not know screens; it returns typed answers or raises."""
+It must not know screens; it returns typed replies or raises InputError."""

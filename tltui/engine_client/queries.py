@@ -1,24 +1,21 @@
-"""Questions to the engine that need torch: asked in a process of their own, so that the app never imports it."""
+"""Queries that need torch: each runs in a subprocess, so that the app never imports it."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-
+from engine.config.layer_tree import LayerTree
 from engine.costs.estimate import Profile
-from engine.errors import InputError
-from engine.system.interpreter import environment, python_module
+from engine.system.interpreter import python_module
+from tltui.engine_client.json_lines import request
+
+_ENGINE = "the engine"  # in error sentences
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network that can be trained, by name. ``weights``: "here", "download" or "none"."""
+class NetworkEntry:
+    """A network that can be trained. ``weights``: "here", "download" or "none"."""
 
     name: str
     parameters: int | None
@@ -27,8 +24,8 @@ class Network:
 
 
 @dataclass(frozen=True)
-class TreeOf:
-    """Which layer tree is meant: all that its shape depends on."""
+class TreeKey:
+    """Key of a layer tree: everything that its layers and shapes depend on."""
 
     model: str
     classes: int
@@ -37,17 +34,17 @@ class TreeOf:
 
 
 @dataclass(frozen=True)
-class ProfileOf:
-    """Which measurements are meant: all that they depend on, this machine aside."""
+class ProfileKey:
+    """Key of a profile: everything that its timings depend on, this machine aside."""
 
-    tree: TreeOf
+    tree: TreeKey
     device: str
     precision: str
     batch_size: int
 
 
 class EngineQueries:
-    """Asks each question once; an answer is kept, a failure is not."""
+    """Runs each query once and memoizes its result, but no failure."""
 
     def __init__(
         self,
@@ -56,68 +53,37 @@ class EngineQueries:
     ) -> None:
         self._inspect = tuple(inspect)
         self._models = tuple(models)
-        self._trees: dict[TreeOf, dict[str, Any]] = {}
-        self._networks: dict[str, list[Network]] = {}
+        self._trees: dict[TreeKey, LayerTree] = {}
+        self._networks: dict[str, list[NetworkEntry]] = {}
 
-    async def layer_tree(self, wanted: TreeOf) -> dict[str, Any]:
-        """The content of model.json. Raises InputError with what the engine said."""
-        if wanted not in self._trees:
-            self._trees[wanted] = await _ask([*self._inspect, *_network(wanted), "--json"])
-        return self._trees[wanted]
+    async def layer_tree(self, key: TreeKey) -> LayerTree:
+        """The layer tree of a network. Raises InputError with the engine's reason."""
+        if key not in self._trees:
+            self._trees[key] = await request([*self._inspect, *_network(key), "--json"], _ENGINE, LayerTree)
+        return self._trees[key]
 
-    async def profile(self, wanted: ProfileOf) -> Profile:
-        """What a network's operations cost on this machine, measured now unless it is known.
+    async def profile(self, key: ProfileKey) -> Profile:
+        """Timings of a network's operations on this machine, measured now unless cached.
 
-        Raises InputError with what the engine said.
+        Raises InputError with the engine's reason.
         """
-        settings = ["--device", wanted.device, "--precision", wanted.precision, "--batch-size", str(wanted.batch_size)]
-        answer = await _ask([*self._inspect, *_network(wanted.tree), "--profile", *settings, "--json"])
-        try:
-            return msgspec.convert(answer, Profile)
-        except msgspec.ValidationError as error:
-            raise InputError(f"the engine's measurements can't be read ({error})") from None
+        settings = ["--device", key.device, "--precision", key.precision, "--batch-size", str(key.batch_size)]
+        command = [*self._inspect, *_network(key.tree), "--profile", *settings, "--json"]
+        return await request(command, _ENGINE, Profile)
 
-    async def networks(self, family: str = "") -> list[Network]:
-        """The networks that can be used by name: torchvision's, or those of "timm/", which take longer to list.
+    async def networks(self, family: str = "") -> list[NetworkEntry]:
+        """The networks that ``model.name`` takes: torchvision's, or those of "timm/", which take longer to list.
 
-        Raises InputError with what the engine said.
+        Raises InputError with the engine's reason.
         """
         if family not in self._networks:
-            answer = await _ask([*self._models, *filter(None, [family]), "--json"])
-            self._networks[family] = [
-                Network(entry["name"], entry["parameters"], entry["accuracy"], entry["weights"]) for entry in answer
-            ]
+            command = [*self._models, *filter(None, [family]), "--json"]
+            self._networks[family] = await request(command, _ENGINE, list[NetworkEntry])
         return self._networks[family]
 
 
-def _network(wanted: TreeOf) -> list[str]:
-    arguments = [wanted.model, "--classes", str(wanted.classes), "--image-size", str(wanted.image_size)]
-    for width in wanted.hidden:
+def _network(key: TreeKey) -> list[str]:
+    arguments = [key.model, "--classes", str(key.classes), "--image-size", str(key.image_size)]
+    for width in key.hidden:
         arguments += ["--hidden", str(width)]
     return arguments
-
-
-async def _ask(command: Sequence[str]) -> Any:  # noqa: ANN401 (whatever JSON the command prints)
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        start_new_session=True,  # a ctrl+c meant for the app does not reach it
-    )
-    try:
-        output, errors = await process.communicate()
-    except asyncio.CancelledError:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    if process.returncode == 0:
-        try:
-            return json.loads(output)
-        except ValueError:
-            raise InputError("the engine's answer can't be read; `tltui doctor` shows what is installed") from None
-    if said := errors.decode(errors="replace").strip().splitlines():
-        raise InputError(said[-1].removeprefix("tltui: "))
-    raise InputError(f"the engine ended with status {process.returncode} and said nothing")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from engine.config.freeze_rules import Decision, Rule, decide, parse_rules
+from engine.config.freeze_rules import Decision, Rule, RuleMatcher, State, parse_rules, subtree_states
+from engine.config.layer_tree import LayerTree
 from engine.errors import InputError
 from engine.runs.events import ParameterCounts
-from tltui.freeze_plan.layer_index import Network
+from tltui.freeze_plan.layer_index import LayerIndex
 from tltui.freeze_plan.rule_writer import extend_rules, write_rules
-
-State = Literal["trainable", "frozen", "mixed", "none"]
 
 _FLOAT = 4  # bytes: parameters, gradients and the optimizer's moments are single precision whatever the arithmetic
 
@@ -34,15 +32,15 @@ class Memory:
 class PlanEditor:
     """A freeze plan over one network, with its history.
 
-    ``model`` is the content of model.json. Edits either change the plan or raise InputError with a sentence for the
-    user; an edit that asks for what already holds changes nothing. A choice of layers that was in force before is
-    written in the same words again.
+    Edits either change the plan or raise InputError with a sentence for the user. An edit that asks for what already
+    holds changes nothing. A choice of layers that was in force before is written in the same words again.
     """
 
-    def __init__(self, model: Mapping[str, Any], rules: Sequence[str]) -> None:
-        self.model = model
-        self.network = Network(model)
-        self._coverage: dict[str, int] = {}
+    def __init__(self, tree: LayerTree, rules: Sequence[str]) -> None:
+        self.tree = tree
+        self.network = LayerIndex(tree)
+        self._matcher = RuleMatcher.of(tree)
+        self._states: dict[str, State] = {}
         self._wordings: dict[int, list[str]] = {}
         self._history: list[list[str]] = []
         self._at = -1
@@ -67,7 +65,7 @@ class PlanEditor:
     @property
     def decisions(self) -> dict[str, Decision]:
         """What the engine will decide for every layer and parameter."""
-        return decide(self.rules, self.network.modules, self.network.parameters, self.network.head)
+        return self._matcher.decide(self.rules)
 
     @property
     def counts(self) -> ParameterCounts:
@@ -77,11 +75,7 @@ class PlanEditor:
 
     def state(self, path: str) -> State:
         """Whether what ``path`` holds trains: all of it, none, some; "none" where there is nothing to train."""
-        inside = self.network.below(path)
-        if not inside:
-            return "none"
-        trained = self._trained & inside
-        return "trainable" if trained == inside else "mixed" if trained else "frozen"
+        return self._states[path]
 
     def why(self, path: str) -> str:
         """The rule that decided about ``path``; where rules differ on what it holds, each of them in their order."""
@@ -149,7 +143,7 @@ class PlanEditor:
             parse_rules(rules)
         except ValueError as error:
             raise InputError(str(error)) from None
-        decide(rules, self.network.modules, self.network.parameters, self.network.head)
+        self._matcher.decide(rules)
         if not self._history or list(rules) != self.rules:
             self._record(list(rules), self._trains(rules))
 
@@ -181,23 +175,17 @@ class PlanEditor:
     def _record(self, rules: list[str], trained: int) -> None:
         self._wordings[trained] = rules
         self._history[self._at + 1 :] = [rules]
-        self._at += 1
-        self._trained = trained
+        self._go(self._at + 1)
 
     def _go(self, at: int) -> None:
         self._at = at
         self._trained = self._trains(self._history[at])
+        self._states = subtree_states(self.tree, self.decisions)
 
     def _trains(self, rules: Iterable[str]) -> int:
-        trained = self.network.all_leaves
-        for rule in parse_rules(rules):
-            trained = trained | self._covered(rule) if rule.verb == "train" else trained & ~self._covered(rule)
-        return trained
+        """The trainable leaves under other rules, which may leave nothing to train."""
+        return self.network.among(name for name, by in self._matcher.match(rules).items() if by.trainable)
 
     def _covered(self, rule: Rule) -> int:
-        """The leaves that a rule is about, as the engine sees it."""
-        if rule.pattern not in self._coverage:
-            network = self.network
-            decisions = decide([f"train {rule.pattern}"], network.modules, network.parameters, network.head)
-            self._coverage[rule.pattern] = network.among(name for name, by in decisions.items() if by.rule)
-        return self._coverage[rule.pattern]
+        """The leaves that a rule covers."""
+        return self.network.among(self._matcher.covered(rule))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tltui.freeze_plan.layer_index import Row
+from tltui.freeze_plan.layer_index import LayerRow
 
 
-class OpenLayers:
+class ExpandedLayers:
     """The rows in view, from top to bottom. ``rows`` have each layer before those that it holds."""
 
-    def __init__(self, rows: Mapping[str, Row]) -> None:
+    def __init__(self, rows: Mapping[str, LayerRow]) -> None:
         self._rows = rows
         self._open: set[str] = set()
         self.paths: list[str] = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from engine.config.layer_tree import LayerTree
 from engine.config.schema import HeadConfig
 from engine.models import layer_tree_cache
 
 
-def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig) -> dict[str, Any]:
-    """The content of model.json; imports torch only where the tree is not known. Raises InputError."""
+def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree:
+    """The layer tree of a network; imports torch only where the tree is not known. Raises InputError."""
     tree = layer_tree_cache.look(model, classes, image_size, head)
     if tree is None:
         from engine.system.devices import check_libraries

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.runs.events import DeadUnits, LayerFigures, Layers
 from engine.runs.state import RunState
-from tltui.plotting.summary import rate_text
+from tltui.plotting.summary import lr_text
 from tltui.text import numbers as write
 
 WIDTH = 7
@@ -126,7 +126,7 @@ def short(number: float) -> str:
     """Two digits, "0" for exactly nothing: 12, 0.83, 8.3e-5."""
     if number == 0 or not math.isfinite(number):
         return f"{number:.0f}"
-    return f"{number:.2g}" if 1e-3 <= number < 99.5 else rate_text(number)
+    return f"{number:.2g}" if 1e-3 <= number < 99.5 else lr_text(number)
 
 
 def _with_all_above(path: str) -> list[str]:

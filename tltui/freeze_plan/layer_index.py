@@ -1,4 +1,4 @@
-"""A network as model.json describes it: the rows of the layer tree, and what a freeze plan decides about. No torch.
+"""An index of a layer tree: its rows, and the leaves that a freeze plan decides about. Imports no torch.
 
 A *leaf* is what freezing acts on: a parameter, or a layer that holds batch statistics and nothing else. Leaves are
 numbered in the order of definition, which keeps those of one layer together; a set of leaves is an ``int`` whose
@@ -7,16 +7,18 @@ bit *i* stands for leaf *i*, because plans are compared and combined on every ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+
+from engine.config.freeze_rules import freeze_targets
+from engine.config.layer_tree import Layer, LayerTree, join
 
 _SEQUENCES = ("Sequential", "ModuleList")
 
 
 @dataclass(slots=True)
-class Row:
+class LayerRow:
     """A line of the layer tree: a layer, or a parameter that a layer with further layers holds itself.
 
     ``kind`` is the type, or like "3 × Bottleneck" for a sequence of equals; ``shape`` is that of the output for one
@@ -39,21 +41,19 @@ class Row:
         return "×".join(map(str, self.shape))
 
 
-class Network:
-    """The content of model.json, prepared for editing and showing a freeze plan."""
+class LayerIndex:
+    """A layer tree, indexed for editing and showing a freeze plan."""
 
-    def __init__(self, model: Mapping[str, Any]) -> None:
-        layers: list[dict[str, Any]] = model["layers"]
-        self.name: str = model["name"]
-        self.head: list[str] = model["head"]
-        self.stages: list[list[str]] = [stage["paths"] for stage in model["stages"]]
-        self.modules: list[str] = [layer["path"] for layer in layers]
-        self.parameters: dict[str, int] = {
-            _join(layer["path"], name): prod(shape) for layer in layers for name, shape in layer["parameters"].items()
-        }
-        self.buffer_values = sum(prod(shape) for layer in layers for shape in layer["buffers"].values())
+    def __init__(self, tree: LayerTree) -> None:
+        layers = tree.layers
+        self.name = tree.name
+        self.head = tree.head
+        self.stages = [stage.paths for stage in tree.stages]
+        self.modules = [layer.path for layer in layers]
+        self.parameters = tree.parameter_sizes
+        self.buffer_values = sum(prod(shape) for layer in layers for shape in layer.buffers.values())
         self.children = _children(layers)
-        self.leaves: list[str] = [leaf for layer in layers for leaf in _leaves_of(layer)]
+        self.leaves: list[str] = [leaf for layer in layers for leaf in freeze_targets(layer)]
         self._below = self._leaves_below()
         self._orders = _orders(layers)
         self.all_leaves = self.below("")
@@ -106,52 +106,42 @@ class Network:
                 below[path] |= below[child]
         return below
 
-    def _rows(self, layers: list[dict[str, Any]]) -> dict[str, Row]:
-        rows: dict[str, Row] = {}
-        types = {layer["path"]: layer["type"] for layer in layers}
+    def _rows(self, layers: list[Layer]) -> dict[str, LayerRow]:
+        rows: dict[str, LayerRow] = {}
+        types = {layer.path: layer.type for layer in layers}
 
         def add(path: str, kind: str, shape: list[int], parameters: int) -> None:
             parent, _, name = path.rpartition(".")
             in_head = any(path == head or path.startswith(f"{head}.") for head in self.head)
             if not path:
-                rows[path] = Row("", self.name, None, 0, kind, tuple(shape), parameters, in_head)
+                rows[path] = LayerRow("", self.name, None, 0, kind, tuple(shape), parameters, in_head)
                 return
             depth = rows[parent].depth + 1
-            rows[path] = Row(path, name, parent, depth, kind, tuple(shape), parameters, in_head)
+            rows[path] = LayerRow(path, name, parent, depth, kind, tuple(shape), parameters, in_head)
             rows[parent].children.append(path)
 
         for layer in layers:
-            path, own = layer["path"], layer["parameters"]
-            kind = _kind(layer["type"], [types[child] for child in self.children[path] if child in types])
-            add(path, kind, (layer["output"] or [0])[1:], layer["total"])
+            path, own = layer.path, layer.parameters
+            kind = _kind(layer.type, [types[child] for child in self.children[path] if child in types])
+            add(path, kind, (layer.output or [0])[1:], layer.total)
             if own and self.below(path).bit_count() > len(own):
                 for name, shape in own.items():
-                    add(_join(path, name), "Parameter", shape, prod(shape))
+                    add(join(path, name), "Parameter", shape, prod(shape))
         return rows
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _children(layers: list[dict[str, Any]]) -> dict[str, list[str]]:
+def _children(layers: list[Layer]) -> dict[str, list[str]]:
     """For each module what stands directly below it: its own parameters, then its modules."""
     children: dict[str, list[str]] = {}
     for layer in layers:
-        path = layer["path"]
-        children[path] = [_join(path, name) for name in layer["parameters"]]
+        path = layer.path
+        children[path] = list(layer.parameter_sizes)
         if path:
             children[path.rpartition(".")[0]].append(path)
     return children
 
 
-def _leaves_of(layer: dict[str, Any]) -> list[str]:
-    if layer["parameters"]:
-        return [_join(layer["path"], name) for name in layer["parameters"]]
-    return [layer["path"]] if layer["batch_statistics"] else []
-
-
-def _orders(layers: list[dict[str, Any]]) -> dict[str, int]:
+def _orders(layers: list[Layer]) -> dict[str, int]:
     """When each module starts to run.
 
     One that is not called itself counts as the one defined before it: attention takes its projection's weight
@@ -160,8 +150,8 @@ def _orders(layers: list[dict[str, Any]]) -> dict[str, int]:
     orders: dict[str, int] = {}
     last = 0
     for layer in layers:
-        last = last if layer["order"] is None else layer["order"]
-        orders[layer["path"]] = last
+        last = last if layer.order is None else layer.order
+        orders[layer.path] = last
     return orders
 
 
@@ -176,7 +166,7 @@ def _plain(text: str) -> str:
     return text.lower().replace("×", "x")
 
 
-def _mentions(row: Row, word: str) -> bool:
+def _mentions(row: LayerRow, word: str) -> bool:
     path = (row.path or row.name).lower()
     in_name = word in path and path.rfind(word) + len(word) > len(path) - len(row.name)
     return in_name or word in _plain(row.kind) or word in _plain(row.shape_text)

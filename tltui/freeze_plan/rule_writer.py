@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import cache
 
 from engine.config.freeze_rules import HEAD
-from tltui.freeze_plan.layer_index import Network
+from tltui.freeze_plan.layer_index import LayerIndex
 
 
-def write_rules(network: Network, trained: int) -> list[str]:
+def write_rules(network: LayerIndex, trained: int) -> list[str]:
     """Few rules that train exactly the leaves ``trained``, outer layers before what they hold.
 
     A plan that freezes everything and then says what trains reads best: it is taken even where exceptions to a
@@ -26,7 +26,7 @@ def write_rules(network: Network, trained: int) -> list[str]:
 
 
 def extend_rules(
-    network: Network, rules: list[str], trained: int, wanted: int, trains: Callable[[list[str]], int]
+    network: LayerIndex, rules: list[str], trained: int, wanted: int, trains: Callable[[list[str]], int]
 ) -> list[str]:
     """``rules``, which train the leaves ``trained``, changed as little as possible so that they train ``wanted``.
 
@@ -41,7 +41,7 @@ def extend_rules(
     return kept
 
 
-def _exceptions(network: Network, trained: int, start: bool) -> list[str]:
+def _exceptions(network: LayerIndex, trained: int, start: bool) -> list[str]:
     """The fewest rules for ``trained`` after one that trains everything (``start``) or freezes it.
 
     Of equally short lists the one that speaks of ``head`` is taken.
@@ -55,7 +55,7 @@ def _exceptions(network: Network, trained: int, start: bool) -> list[str]:
     return plain if len(plain) < len(with_head) else with_head
 
 
-def _cover(network: Network, trained: int, cared: int, start: bool) -> list[str]:
+def _cover(network: LayerIndex, trained: int, cared: int, start: bool) -> list[str]:
     """The fewest rules by which, of the leaves ``cared``, those in ``trained`` train; others may do as they like."""
 
     @cache
@@ -76,7 +76,7 @@ def _cover(network: Network, trained: int, cared: int, start: bool) -> list[str]
     return write("", start)
 
 
-def _changes(network: Network, changed: int, wanted: int, path: str) -> list[str]:
+def _changes(network: LayerIndex, changed: int, wanted: int, path: str) -> list[str]:
     """A rule for each outermost layer that has leaves in ``changed`` and wants the same of all its leaves."""
     inside = network.below(path)
     if not inside & changed:
@@ -87,7 +87,7 @@ def _changes(network: Network, changed: int, wanted: int, path: str) -> list[str
     return [rule for child in network.children[path] for rule in _changes(network, changed, wanted, child)]
 
 
-def _pattern(network: Network, path: str) -> str | None:
+def _pattern(network: LayerIndex, path: str) -> str | None:
     """How a rule names exactly ``path`` and what is below; None where it can't.
 
     ``head`` is a word of its own, and the whole network is spoken of by the first rule alone.

@@ -43,7 +43,7 @@ _KNOWN_KEYS = frozenset(key.value for key in Keys) | frozenset(KEY_ALIASES)
 
 
 @dataclass(frozen=True)
-class Bound:
+class ActionKeys:
     """An action and its keys, each in Textual's words ("ctrl+p", "question_mark")."""
 
     id: str
@@ -56,19 +56,19 @@ class Bound:
         return self.id.split(".")[0]
 
 
-def bindings_of(classes: Iterable[type]) -> dict[str, Bound]:
+def declared_actions(classes: Iterable[type]) -> dict[str, ActionKeys]:
     """The actions that classes declare in ``BINDINGS``, by id, with their default keys."""
-    found: dict[str, Bound] = {}
+    found: dict[str, ActionKeys] = {}
     for cls in classes:
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", [])):
             if binding.id:
                 before = found[binding.id].keys if binding.id in found else ()
                 keys = tuple(dict.fromkeys((*before, binding.key)))
-                found[binding.id] = Bound(binding.id, binding.action, binding.description, keys)
+                found[binding.id] = ActionKeys(binding.id, binding.action, binding.description, keys)
     return found
 
 
-def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, Bound]]) -> tuple[dict[str, str], list[str]]:
+def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, ActionKeys]]) -> tuple[dict[str, str], list[str]]:
     """The keymap in a TOML file of lines like ``"workbench.run" = "r,f9"``, and what is wrong with it.
 
     What is wrong is left out, so that its default stays in force. Textual itself accepts anything here and may
@@ -95,17 +95,17 @@ def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, Bound]]) ->
     return {id: ",".join(keys) for id, keys in wanted.items()}, problems
 
 
-def in_force(known: Mapping[str, Bound], keymap: Mapping[str, str]) -> list[Bound]:
+def effective_keys(known: Mapping[str, ActionKeys], keymap: Mapping[str, str]) -> list[ActionKeys]:
     """All actions with the keys that work now."""
     return [
-        Bound(bound.id, bound.action, bound.description, tuple(keymap[bound.id].split(",")))
+        ActionKeys(bound.id, bound.action, bound.description, tuple(keymap[bound.id].split(",")))
         if bound.id in keymap
         else bound
         for bound in known.values()
     ]
 
 
-def _problem(id: str, value: Any, known: Mapping[str, Bound]) -> str:  # noqa: ANN401
+def _problem(id: str, value: Any, known: Mapping[str, ActionKeys]) -> str:  # noqa: ANN401
     if id not in known:
         return f'"{id}" is no action; the help screen (?) names them'
     if not isinstance(value, str) or not value:
@@ -114,7 +114,7 @@ def _problem(id: str, value: Any, known: Mapping[str, Bound]) -> str:  # noqa: A
     return f'"{id}": "{wrong[0]}" is no key; write "x", "f9", "ctrl+t", "space" …' if wrong else ""
 
 
-def _clash(wanted: Mapping[str, tuple[str, ...]], known: Mapping[str, Bound]) -> tuple[str, str] | None:
+def _clash(wanted: Mapping[str, tuple[str, ...]], known: Mapping[str, ActionKeys]) -> tuple[str, str] | None:
     """The first wish whose key is taken by another action in the same place or around it."""
     keys = {id: wanted.get(id, bound.keys) for id, bound in known.items()}
     for id, mine in wanted.items():

@@ -12,13 +12,13 @@ from tltui.plotting.axes import Axis
 from tltui.text.glyphs import ASCII, UNICODE, safe
 
 # Text and the name of its style.
-Run = tuple[str, str]
+Span = tuple[str, str]
 # What lies on the other background has this after the name of its style.
 SHADED = " shaded"
 
 
 @dataclass(frozen=True)
-class Band:
+class PhaseBand:
     """A stretch of the x axis: phase ``number`` of a run, and what to call it."""
 
     start: float
@@ -27,13 +27,13 @@ class Band:
     name: str
 
 
-def name_line(bands: Sequence[Band], x: Axis, left: int, width: int, ascii_only: bool) -> list[Run]:
+def name_line(bands: Sequence[PhaseBand], x: Axis, left: int, width: int, ascii_only: bool) -> list[Span]:
     """A line with the bands' names over a plot ``width`` wide whose curves begin at column ``left``.
 
     No colour is needed to tell them apart: each begins with the mark that goes on below it, and its line is thin or,
     with an even number, thick.
     """
-    row: list[Run] = []
+    row: list[Span] = []
     at = 0
     for start, end, band in _columns(bands, x, left, width):
         name = _fitting(band, end - start - 3, ascii_only)
@@ -45,13 +45,13 @@ def name_line(bands: Sequence[Band], x: Axis, left: int, width: int, ascii_only:
     return [run for run in [*row, (" " * (width - at), "axis")] if run[0]]
 
 
-def shaded(rows: list[list[Run]], bands: Sequence[Band], x: Axis, left: int, width: int) -> list[list[Run]]:
+def shaded(rows: list[list[Span]], bands: Sequence[PhaseBand], x: Axis, left: int, width: int) -> list[list[Span]]:
     """``rows`` of a plot with the styles of what lies in bands of even number marked as on another background."""
     spans = [(start, end) for start, end, band in _columns(bands, x, left, width) if band.number % 2 == 0]
     return [list(_split(row, spans)) for row in rows]
 
 
-def _columns(bands: Sequence[Band], x: Axis, left: int, width: int) -> Iterator[tuple[int, int, Band]]:
+def _columns(bands: Sequence[PhaseBand], x: Axis, left: int, width: int) -> Iterator[tuple[int, int, PhaseBand]]:
     """The columns of each band that is seen, from the first to the one after the last."""
     per_column = (x.high - x.low) / max(width - left - 1, 1)
     reached = left
@@ -65,7 +65,7 @@ def _columns(bands: Sequence[Band], x: Axis, left: int, width: int) -> Iterator[
             reached = end
 
 
-def _fitting(band: Band, room: int, ascii_only: bool) -> str:
+def _fitting(band: PhaseBand, room: int, ascii_only: bool) -> str:
     """Number and name with a space around them, the number alone, or nothing."""
     number, glyphs = str(band.number), ASCII if ascii_only else UNICODE
     name = "".join(character if cell_len(character) == 1 else "?" for character in safe(band.name))
@@ -74,7 +74,7 @@ def _fitting(band: Band, room: int, ascii_only: bool) -> str:
     return number if room + 2 >= len(number) else ""
 
 
-def _split(row: list[Run], spans: Sequence[tuple[int, int]]) -> Iterator[Run]:
+def _split(row: list[Span], spans: Sequence[tuple[int, int]]) -> Iterator[Span]:
     at = 0
     for text, style in row:
         edges = sorted({at, at + len(text), *(edge for span in spans for edge in span if at < edge < at + len(text))})

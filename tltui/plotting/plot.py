@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from tltui.plotting.axes import Axis
-from tltui.plotting.phase_bands import Band, Run, name_line, shaded
+from tltui.plotting.phase_bands import PhaseBand, Span, name_line, shaded
 
 # A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
 LINE, SCATTER, POINT, BEST, BAND = "line", "scatter", "point", "best", "band"
@@ -55,7 +55,7 @@ class Chart:
     y: Axis
     curves: tuple[Curve, ...]
     phases: tuple[float, ...] = ()
-    bands: tuple[Band, ...] = ()
+    bands: tuple[PhaseBand, ...] = ()
     labels: tuple[Label, ...] = ()
     x_labels: bool = True
 
@@ -77,22 +77,22 @@ def samples(look: str, marker: str) -> str:
     return "··" if look == SCATTER else _MARKERS[marker][look] * (2 if look == BAND else 1)
 
 
-def draw(image: Chart, width: int, height: int, marker: str) -> list[list[Run]]:
-    """The image as ``height`` rows of runs, each ``width`` characters."""
-    styles = list(dict.fromkeys(["phase", *(c.style for c in image.curves), *(t.style for t in image.labels)]))
+def draw(chart: Chart, width: int, height: int, marker: str) -> list[list[Span]]:
+    """The chart as ``height`` rows of runs, each ``width`` characters."""
+    styles = list(dict.fromkeys(["phase", *(c.style for c in chart.curves), *(t.style for t in chart.labels)]))
     codes = {style: _FIRST_CODE + at for at, style in enumerate(styles)}
-    height -= len(image.bands) > 0
-    canvas = _canvas(image, width, height, marker, codes)
+    height -= len(chart.bands) > 0
+    canvas = _canvas(chart, width, height, marker, codes)
     names = {str(code): style for style, code in codes.items()}
     drawn = [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
-    if not image.bands:
+    if not chart.bands:
         return drawn
-    plotted = rows(height, image.x_labels)
-    where = image.bands, image.x, LABEL_WIDTH + 1, width
+    plotted = rows(height, chart.x_labels)
+    where = chart.bands, chart.x, LABEL_WIDTH + 1, width
     return [name_line(*where, marker == "ascii"), *shaded(drawn[:plotted], *where), *drawn[plotted:]]
 
 
-def _canvas(image: Chart, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
+def _canvas(chart: Chart, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
     import plotext  # not needed before there is something to plot, and the first screen is to be there at once
 
     plotext.clear_figure()
@@ -101,29 +101,29 @@ def _canvas(image: Chart, width: int, height: int, marker: str, codes: dict[str,
     plotext.theme("clear")
     plotext.xaxes(False, False)
     plotext.yaxes(True, False)
-    plotext.xlim(image.x.low, image.x.high)
-    plotext.ylim(image.y.low, image.y.high)
-    plotext.yticks([at for at, _ in image.y.ticks], [label.rjust(LABEL_WIDTH) for _, label in image.y.ticks])
-    x_ticks = image.x.ticks if image.x_labels else ()
+    plotext.xlim(chart.x.low, chart.x.high)
+    plotext.ylim(chart.y.low, chart.y.high)
+    plotext.yticks([at for at, _ in chart.y.ticks], [label.rjust(LABEL_WIDTH) for _, label in chart.y.ticks])
+    x_ticks = chart.x.ticks if chart.x_labels else ()
     plotext.xticks([at for at, _ in x_ticks], [label for _, label in x_ticks])
-    for at in image.phases:
+    for at in chart.phases:
         plotext.vline(at, color=codes["phase"])
     # plotext leaves its axes out of a figure without data
-    plotext.scatter([image.x.low], [image.y.low], marker=" ")
-    for curve in image.curves:
+    plotext.scatter([chart.x.low], [chart.y.low], marker=" ")
+    for curve in chart.curves:
         plot = plotext.plot if curve.look == LINE else plotext.scatter
         look = _MARKERS[marker][curve.look]
         plot([x for x, _ in curve.points], [y for _, y in curve.points], marker=look, color=codes[curve.style])
-    middle = (image.x.low + image.x.high) / 2
-    for text in image.labels:
+    middle = (chart.x.low + chart.x.high) / 2
+    for text in chart.labels:
         side = "left" if text.x <= middle else "right"
         words = "".join(character if cell_len(character) == 1 else "?" for character in text.text)
-        plotext.text(words, min(text.x, image.x.high), text.y, color=codes[text.style], alignment=side)
+        plotext.text(words, min(text.x, chart.x.high), text.y, color=codes[text.style], alignment=side)
     return plotext.build()
 
 
-def _runs(line: str, names: dict[str, str], ascii_only: bool) -> list[Run]:
-    runs: list[Run] = []
+def _runs(line: str, names: dict[str, str], ascii_only: bool) -> list[Span]:
+    runs: list[Span] = []
     style = "axis"
     for at, part in enumerate(_ANSI.split(line)):
         if at % 2:

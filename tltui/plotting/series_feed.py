@@ -35,7 +35,7 @@ class HasStep(Protocol):
 T = TypeVar("T", bound=HasStep)
 
 
-class Feed(Generic[T]):
+class EventSeries(Generic[T]):
     """A series that follows a growing list of events; ``read`` gives the value of one, None if it has none."""
 
     def __init__(self, read: Callable[[T], float | None]) -> None:

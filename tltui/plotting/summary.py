@@ -10,7 +10,7 @@ from engine.runs.state import RunState
 from tltui.text import glyphs
 
 
-def summary(state: RunState) -> list[str]:
+def summary_parts(state: RunState) -> list[str]:
     """The latest values, the most wanted first."""
     return list(_parts(state))
 
@@ -33,12 +33,12 @@ def _parts(state: RunState) -> Iterator[str]:
         yield f"train accuracy {percent(epoch.train_accuracy)}"
     rates = sorted(step.lr.items(), key=lambda item: -item[1])
     if rates:
-        yield "lr " + ", ".join(f"{glyphs.safe(group, 20)} {rate_text(rate)}" for group, rate in rates)
+        yield "lr " + ", ".join(f"{glyphs.safe(group, 20)} {lr_text(rate)}" for group, rate in rates)
     if step.grad_norm is not None:
         yield f"gradient norm {value(step.grad_norm)}"
 
 
-def rate_text(rate: float) -> str:
+def lr_text(rate: float) -> str:
     """A learning rate as one writes it: 1.0e-3."""
     mantissa, exponent = f"{rate:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"

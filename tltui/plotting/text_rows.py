@@ -7,9 +7,9 @@ from itertools import zip_longest
 
 from rich.cells import cell_len, set_cell_size
 
-from tltui.plotting.plot import Run
+from tltui.plotting.plot import Span
 
-Row = list[Run]
+Row = list[Span]
 
 GAP = 2
 """Cells between what stands beside each other."""
@@ -42,7 +42,7 @@ def fitted(row: Row, width: int) -> Row:
 def beside(columns: Sequence[Sequence[Row]], width: int) -> list[Row]:
     """Columns of rows beside each other, all but the last ``width`` cells wide."""
     rows: list[Row] = []
-    for parts in zip_longest(*columns, fillvalue=list[Run]()):
+    for parts in zip_longest(*columns, fillvalue=list[Span]()):
         row: Row = []
         for part in parts[:-1]:
             row += fitted(part, width + GAP)

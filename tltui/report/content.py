@@ -14,12 +14,12 @@ from engine.errors import InputError
 from engine.runs.events import Evaluated, restore
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState
-from tltui.engine_client.images import Looking
-from tltui.plotting.panels import Mark, phases
+from tltui.engine_client.images import ImageClient
+from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
-from tltui.runs.predictions import PredictedImage, mistakes
-from tltui.tables.confusion import worst_pairs
-from tltui.tables.evaluation import frozen_line, more_figures
+from tltui.runs.predictions import PredictedImage, misclassified_images
+from tltui.tables.confusion import most_confused
+from tltui.tables.evaluation import frozen_line, further_metrics
 from tltui.text.numbers import number
 
 _MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
@@ -76,8 +76,9 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     low, high = evaluated.accuracy_interval
     yield Heading(f"{evaluated.split} accuracy {evaluated.accuracy:.1%}")
     yield Paragraph(
-        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, balanced accuracy "
-        f"{evaluated.balanced_accuracy:.1%}, macro F1 {evaluated.macro_f1:.3f}, {', '.join(more_figures(evaluated))}."
+        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, "
+        f"balanced accuracy {evaluated.balanced_accuracy:.1%}, macro F1 {evaluated.macro_f1:.3f}, "
+        f"{', '.join(further_metrics(evaluated))}."
     )
     yield Table(
         ("class", "precision", "recall", "F1", "ROC-AUC", "images"),
@@ -96,7 +97,7 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     classes = evaluated.classes
     if len(classes) > _MOST_CLASSES:
         yield Paragraph("The most frequent confusions:")
-        pairs = worst_pairs(evaluated, _MOST_PAIRS)
+        pairs = most_confused(evaluated, _MOST_PAIRS)
         yield Table(("true", "predicted", "images"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
         return
     rows, shades = [], []
@@ -147,7 +148,7 @@ def _freezing(state: RunState) -> Iterator[Part]:
         share = counts.trainable / max(1, counts.total)
         train = f"{number(counts.trainable)} of {number(counts.total)} parameters train ({share:.1%})"
         yield Paragraph(f"{train}; rules: {', '.join(state.rules) or 'none, everything trains'}.")
-    if changes := phases(state):
+    if changes := plan_changes(state):
         yield Table(("after step", "plan"), [(f"{mark.step:,}", _plan(mark)) for mark in changes])
     if state.finished:
         yield Paragraph(frozen_line(state.finished.frozen))
@@ -163,25 +164,25 @@ def _freezing(state: RunState) -> Iterator[Part]:
             yield Paragraph(f"The original classifier still gives its first answer on {kept}.")
 
 
-def _plan(mark: Mark) -> str:
+def _plan(mark: PlanChange) -> str:
     return f"phase {mark.phase}: {mark.rules}" if mark.phase else mark.rules
 
 
 def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
-    found = mistakes(folder.predictions, state.data.classes if state.data else [])
+    found = misclassified_images(folder.predictions, state.data.classes if state.data else [])
     if found:
         yield Heading("Mistakes, the surest first")
         yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_IMAGES])))
 
 
 async def _thumbnails(folder: RunFolder, found: list[PredictedImage]) -> list[Thumbnail]:
-    looking = Looking(folder.path)
+    looking = ImageClient(folder.path)
     images = []
     try:
         for one in found:
             caption = f"{one.path}: {one.true}, taken for {one.predicted}, {one.probability:.1%} sure"
             try:
-                images.append(Thumbnail(await looking.look(one.path, _THUMBNAIL), caption))
+                images.append(Thumbnail(await looking.image(one.path, _THUMBNAIL), caption))
             except InputError as error:
                 images.append(Thumbnail(b"", f"{caption} ({error})"))
     finally:

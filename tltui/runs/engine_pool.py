@@ -1,4 +1,4 @@
-"""Engines for the runs of the app: one waits, its libraries imported, so that a run that is wanted trains at once."""
+"""Worker processes for the runs of the app. One waits with its libraries imported, so that a new run trains at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.system.interpreter import environment
 from tltui.runs import launch
 
 
-class Engines:
+class EnginePool:
     """At most one engine waits. It goes when this process does, however that ends: the pipe between them closes."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Engines:
         folder = create(runs_dir, config)
         return folder, self._take(folder) or launch.start_first_engine(folder)
 
-    def get_ready(self) -> None:
+    def prewarm(self) -> None:
         """Let an engine wait from now on."""
         if self._waiting is None or self._waiting.poll() is not None:
             self._code = code_state()
@@ -38,7 +38,7 @@ class Engines:
                 start_new_session=True,
             )
 
-    def stand_down(self) -> None:
+    def release(self) -> None:
         """No run is wanted for now: let the engine that waits go."""
         if self._waiting is not None and self._waiting.stdin is not None:
             self._waiting.stdin.close()
@@ -56,5 +56,5 @@ class Engines:
                 engine = None
         else:
             engine = None
-        self.stand_down()
+        self.release()
         return engine

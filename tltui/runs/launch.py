@@ -50,12 +50,12 @@ def start_first_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
 def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
     """Start an engine that goes on with a run, with other settings than before; None where it is completed.
 
-    Raises InputError as ``get_ready`` does.
+    Raises InputError as ``prepare_resume`` does.
     """
-    return start_engine(folder) if get_ready(folder, changes) else None
+    return start_engine(folder) if prepare_resume(folder, changes) else None
 
 
-def get_ready(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bool:
+def prepare_resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bool:
     """Let the engine that goes on with a run find other settings than before; False where the run is completed.
 
     Raises InputError where an engine is at work or would write through a link, and for a setting that can't change.
@@ -149,7 +149,7 @@ def _has_begun(folder: RunFolder) -> bool:
     return folder.lock.exists()
 
 
-def ask(folder: RunFolder, command: Command, timeout: float = 30.0) -> CommandApplied | CommandRejected:
+def send_and_wait(folder: RunFolder, command: Command, timeout: float = 30.0) -> CommandApplied | CommandRejected:
     """Send a command and wait for the engine's answer. Raises InputError where none can come, or none does."""
     state = read(folder, steps=False)
     if not is_locked(folder):

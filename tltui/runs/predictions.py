@@ -14,7 +14,7 @@ from engine.files.csv_cells import PREDICTION_COLUMNS, text_cell
 from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.safe_open import open_regular
 
-MOST = 1000
+MAX_IMAGES = 1000
 
 
 class PredictedImage(NamedTuple):
@@ -26,24 +26,24 @@ class PredictedImage(NamedTuple):
     probability: float
 
 
-def images_of(table: Path, true: str, predicted: str) -> list[PredictedImage]:
+def confused_images(table: Path, true: str, predicted: str) -> list[PredictedImage]:
     """The images of class ``true`` that were taken for ``predicted``, the surest first; none without a table."""
     found = (one for one in _predictions(table, [true, predicted]) if (one.true, one.predicted) == (true, predicted))
-    return heapq.nlargest(MOST, found, key=lambda one: one.probability)
+    return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
-def mistakes(table: Path, classes: list[str]) -> list[PredictedImage]:
+def misclassified_images(table: Path, classes: list[str]) -> list[PredictedImage]:
     """The images that were taken for another class, the surest first; none without a table."""
     found = (one for one in _predictions(table, classes) if one.true != one.predicted)
-    return heapq.nlargest(MOST, found, key=lambda one: one.probability)
+    return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
-def images_in(splits: Path, label: str) -> list[PredictedImage]:
+def images_of_class(splits: Path, label: str) -> list[PredictedImage]:
     """The first images of a class, whatever they are for; ``splits``: the run's splits.csv."""
     for written in dict.fromkeys([text_cell(label), label]):  # as version 0.1.0 wrote some
         rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
         if found := [
-            PredictedImage(path, label, "", 0.0) for path, _ in islice((r for r in rows if r[1] == written), MOST)
+            PredictedImage(path, label, "", 0.0) for path, _ in islice((r for r in rows if r[1] == written), MAX_IMAGES)
         ]:
             return found
     return []

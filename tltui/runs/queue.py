@@ -16,7 +16,7 @@ Start = Callable[[Path, RunConfig], tuple[RunFolder, "subprocess.Popen[bytes]"]]
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedRun:
     """A run that starts when those before it are over; it has no folder yet. ``queued`` is in Unix seconds.
 
     ``failed``: why it could not be started; it stays where it is until ``RunQueue.retry``.
@@ -31,7 +31,7 @@ class RunQueue:
     """Starts engines. What waits is held in memory: it goes when the app does."""
 
     def __init__(self, runs_dir: Path, start: Start) -> None:
-        self.waiting: list[Waiting] = []
+        self.waiting: list[QueuedRun] = []
         self._runs_dir = runs_dir
         self._start = start
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -44,7 +44,7 @@ class RunQueue:
 
     def add(self, config: RunConfig) -> None:
         """Let a run wait for its turn."""
-        self.waiting.append(Waiting(config, time.time()))
+        self.waiting.append(QueuedRun(config, time.time()))
 
     def start_next(self, others_train: bool) -> RunFolder | None:
         """Start the next that waits if nothing trains; to be called now and then.

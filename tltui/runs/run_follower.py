@@ -1,4 +1,4 @@
-"""Following one run: its events folded as they come, its commands sent, the answers matched. Knows no screen."""
+"""Follows one run: folds its events as they come, sends commands, matches the replies. Knows no screen."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, chosen_settings, fold_all, in_force
 from tltui.runs import launch, registry
-from tltui.runs.status import OVER
+from tltui.runs.status import ENDED
 
-SLICE = 2048  # events that are taken in at once: some 10 ms
+BATCH = 2048  # events that are taken in at once: some 10 ms
 
 
 @dataclass(frozen=True)
-class Answer:
+class SettingReply:
     """What the engine said to a change of a setting: applied at a step, or refused with a reason."""
 
     key: str
@@ -29,7 +29,7 @@ class Answer:
     refused: str
 
 
-class FollowedLog:
+class LogFollower:
     """A run's events, folded as they come. Its settings are not needed. ``poll`` is cheap where nothing happened."""
 
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
@@ -38,46 +38,46 @@ class FollowedLog:
         self.state = RunState()
         """Another object once the log is another."""
         self.status = "starting"
-        self.reading = False
+        self.has_backlog = False
         """Whether there is more to read at once; ``status`` waits for it."""
         self._tail = EventTail(folder, steps=steps)
         self._beginnings = 0
 
     @property
-    def over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the run has ended, in order or not."""
-        return self.status in OVER
+        return self.status in ENDED
 
     def poll(self) -> bool:
         """Take in what is new; returns whether anything is."""
-        news = self.poll_some()
-        while self.reading:
-            news |= self.poll_some()
+        news = self.poll_batch()
+        while self.has_backlog:
+            news |= self.poll_batch()
         return news
 
-    def poll_some(self) -> bool:
-        """As ``poll``, for those who must not wait: takes in a few thousand events at most, see ``reading``."""
+    def poll_batch(self) -> bool:
+        """As ``poll``, for those who must not wait: takes in a few thousand events at most, see ``has_backlog``."""
         before = (self.state, self.state.seq, self.status)
         coming = self._tail.poll()
         if self._tail.beginnings != self._beginnings:
             self._beginnings = self._tail.beginnings
             self.state = RunState()
-        some = list(islice(coming, SLICE))
+        some = list(islice(coming, BATCH))
         fold_all(some, self.state)
-        self.reading = len(some) == SLICE
-        if not self.reading:
+        self.has_backlog = len(some) == BATCH
+        if not self.has_backlog:
             self.status = registry.status(self.folder, self.state)
         return before[0] is not self.state or before[1:] != (self.state.seq, self.status)
 
 
-class Following:
+class RunFollower:
     """A run as its folder tells it: its settings and its log."""
 
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
-        """``steps`` as for FollowedLog. Raises InputError where the run's config can't be read."""
+        """``steps`` as for LogFollower. Raises InputError where the run's config can't be read."""
         self.folder = folder
         self.config: RunConfig = folder.load_config()
-        self._log = FollowedLog(folder, steps=steps)
+        self._log = LogFollower(folder, steps=steps)
         self._waiting: dict[str, commands.Set] = {}
 
     @property
@@ -91,24 +91,24 @@ class Following:
         return self._log.status
 
     @property
-    def reading(self) -> bool:
+    def has_backlog(self) -> bool:
         """Whether there is more to read at once."""
-        return self._log.reading
+        return self._log.has_backlog
 
     @property
-    def over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the run has ended, in order or not."""
-        return self._log.over
+        return self._log.has_ended
 
     def poll(self) -> bool:
         """Take in what is new; returns whether anything is."""
         return self._log.poll()
 
-    def poll_some(self) -> bool:
-        """As ``poll``, for those who must not wait; see ``reading``."""
-        return self._log.poll_some()
+    def poll_batch(self) -> bool:
+        """As ``poll``, for those who must not wait; see ``has_backlog``."""
+        return self._log.poll_batch()
 
-    def answers(self) -> list[Answer]:
+    def take_replies(self) -> list[SettingReply]:
         """The answers that came to changes sent from here, each once."""
         answered = [id for id in self._waiting if id in self.state.answers]
         return [self._answer(self._waiting.pop(id), self.state.answers[id]) for id in answered]
@@ -129,7 +129,7 @@ class Following:
         """Ask the engine to write a checkpoint and end the run."""
         send(self.folder, commands.Stop(id=new_command_id()))
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Start an engine that goes on with a run that ended before it was completed. Raises InputError."""
         launch.resume(self.folder)
 
@@ -149,11 +149,11 @@ class Following:
         return getattr(getattr(in_force(self.config, self.state), section), name)
 
     @property
-    def chosen(self) -> RunConfig:
+    def config_for_new_run(self) -> RunConfig:
         """The settings that a new run like this one starts from."""
         return chosen_settings(self.config, self.state)
 
     @staticmethod
-    def _answer(command: commands.Set, event: p.CommandApplied | p.CommandRejected) -> Answer:
+    def _answer(command: commands.Set, event: p.CommandApplied | p.CommandRejected) -> SettingReply:
         reason = event.reason if isinstance(event, p.CommandRejected) else ""
-        return Answer(command.key, command.value, event.step, reason)
+        return SettingReply(command.key, command.value, event.step, reason)

@@ -10,7 +10,7 @@ from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.runs.folder import RunFolder, data_label
 from tltui.runs.registry import RunSummary
-from tltui.runs.run_follower import FollowedLog
+from tltui.runs.run_follower import LogFollower
 
 _Mark = tuple[int, ...]
 
@@ -19,13 +19,13 @@ _Mark = tuple[int, ...]
 class _Known:
     """A run's log and its settings, with the mark of the file they were read from; None and why if they can't be."""
 
-    log: FollowedLog
+    log: LogFollower
     read_from: _Mark = ()
     config: RunConfig | None = None
     problem: str = ""
 
 
-class RunTable:
+class RunList:
     """Summaries of all runs below a folder.
 
     A run that lives is followed: each look reads only what was added. Of one that is over the summary alone is
@@ -37,7 +37,7 @@ class RunTable:
         self._alive: dict[str, _Known] = {}
         self._over: dict[str, tuple[tuple[_Mark, _Mark], RunSummary]] = {}
 
-    def look(self) -> list[RunSummary]:
+    def refresh(self) -> list[RunSummary]:
         """The runs as they are now, the newest first."""
         names = self._names()
         for gone in (self._alive.keys() | self._over.keys()) - names:
@@ -58,12 +58,12 @@ class RunTable:
         marks = _mark(folder.events), _mark(folder.config)
         if name in self._over and self._over[name][0] == marks:
             return self._over[name][1]
-        known = self._alive.get(name) or _Known(FollowedLog(folder, steps=False))
+        known = self._alive.get(name) or _Known(LogFollower(folder, steps=False))
         if known.read_from != marks[1]:
             _read_settings(known, marks[1])
         known.log.poll()
         summary = _summary_of(known)
-        if known.log.over:
+        if known.log.has_ended:
             self._alive.pop(name, None)
             self._over[name] = (marks, summary)
         else:

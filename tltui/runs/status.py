@@ -6,8 +6,8 @@ from textual.content import Content
 
 from tltui.text.glyphs import Glyphs
 
-OVER = frozenset({"completed", "stopped", "failed", "lost"})
-RESUMABLE = OVER - {"completed"}
+ENDED = frozenset({"completed", "stopped", "failed", "lost"})
+RESUMABLE = ENDED - {"completed"}
 
 # status → (field of Glyphs, style)
 _MARKS = {
@@ -24,7 +24,7 @@ _RUNNING = ("running", "$text-primary")
 
 def is_alive(status: str) -> bool:
     """Whether an engine works on a run with this status, or may be about to."""
-    return status not in OVER and status not in ("queued", "draft")
+    return status not in ENDED and status not in ("queued", "draft")
 
 
 def status_mark(status: str, glyphs: Glyphs) -> Content:

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.diagnosis.diagnose import diagnose
 from engine.diagnosis.finding import Finding, Remedy
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 from tltui.screens.dialogs import Confirm
 from tltui.widgets.finding_line import FindingLine
 
@@ -18,7 +18,7 @@ _TAKES_BACK = ("optimizer.lr",)  # what can be set back with nothing lost; all e
 class Advice:
     """The most telling finding of one run."""
 
-    def __init__(self, following: Following, line: FindingLine) -> None:
+    def __init__(self, following: RunFollower, line: FindingLine) -> None:
         self._following = following
         self._line = line
         self._looked_at: tuple[int, int, int, bool] | None = None
@@ -68,4 +68,4 @@ class Advice:
 
     @property
     def _live(self) -> Remedy | None:
-        return None if self._following.over or not self._found else self._found[0].now
+        return None if self._following.has_ended or not self._found else self._found[0].now

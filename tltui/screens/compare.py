@@ -20,8 +20,8 @@ from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Throttled
 from engine.runs.stopped import Stopped
-from tltui.compare.metadata import about
-from tltui.compare.reader import Comparing
+from tltui.compare.reader import ComparisonReader
+from tltui.compare.run_details import run_details
 from tltui.compare.structs import Comparison
 from tltui.runs.status import is_alive
 from tltui.screens.messages import RunChosen
@@ -71,7 +71,7 @@ class Compare(Screen[None]):
         """Raises InputError where there are fewer than two different runs."""
         super().__init__()
         self._glyphs = glyphs
-        self._comparing = Comparing(folders)
+        self._comparing = ComparisonReader(folders)
         self._comparison: Comparison | None = None
         self._title = TitleLine()
         self._curves = ComparedCurves(marker)
@@ -123,7 +123,7 @@ class Compare(Screen[None]):
 
         throttled = Throttled(tell)
         try:
-            self.post_message(self.Looked(self._comparing.look(report)))
+            self.post_message(self.Looked(self._comparing.read(report)))
         except InputError as error:
             self.post_message(self.Failed(str(error)))
         except Stopped:
@@ -165,7 +165,7 @@ class Compare(Screen[None]):
         chosen = self._table.chosen
         if self._comparison is not None and chosen is not None:
             self._curves.chosen = chosen
-            self._about.update(Content("\n".join(about(self._comparison, chosen, WIDEST, self._glyphs))))
+            self._about.update(Content("\n".join(run_details(self._comparison, chosen, WIDEST, self._glyphs))))
 
     @on(DataTable.RowSelected)
     def _clicked(self) -> None:

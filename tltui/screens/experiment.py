@@ -17,8 +17,8 @@ from textual.widgets import Static
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.server.json_lines import Line
-from tltui.engine_client.json_lines import SomeLine, ask
-from tltui.plotting.pace import Pace
+from tltui.engine_client.experiments import SomeLine, run_experiment
+from tltui.plotting.eta import ActivityClock
 from tltui.settings.draft import to_text
 from tltui.tables.activities import ACTIVITIES
 from tltui.text.glyphs import Glyphs, safe
@@ -34,7 +34,7 @@ _BAR = 24  # cells
 
 
 class Experiment(Protocol[SomeLine]):
-    """What differs from one experiment to another. ``name`` and ``lines``: as ``ask`` takes them."""
+    """What differs from one experiment to another. ``name`` and ``lines``: as ``run_experiment`` takes them."""
 
     title: ClassVar[str]
     name: ClassVar[str]
@@ -76,7 +76,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self._config = config
         self._glyphs = glyphs
         self._over = False
-        self._pace = Pace()
+        self._clock = ActivityClock()
         self._now = Content("starting")
         self._changed = True
 
@@ -112,7 +112,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
     @work(exclusive=True, group="experiment", exit_on_error=False)
     async def _run(self) -> None:
         try:
-            async with aclosing(ask(self._experiment.name, self._experiment.lines, self._config)) as lines:
+            async with aclosing(run_experiment(self._experiment.name, self._experiment.lines, self._config)) as lines:
                 async for line in lines:
                     self._take_in(line)
         except InputError as error:
@@ -133,7 +133,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
 
     def _progress(self, line: Line[Any]) -> Content:
         words = ACTIVITIES.get(line.activity, safe(line.activity, 24))
-        left = self._pace.left(line.activity, line.done, line.total)
+        left = self._clock.seconds_left(line.activity, line.done, line.total)
         if not line.total:
             return Content(words)
         full, empty = self._glyphs.bar(line.done / line.total, _BAR)

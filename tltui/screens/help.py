@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tltui.keys.keymap import SCOPES, Bound
+from tltui.keys.keymap import SCOPES, ActionKeys
 from tltui.text.glyphs import safe
 
 # From this width on the actions' ids, which a keymap names, have room.
@@ -28,7 +28,7 @@ class Help(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "close", id="help.close")]
 
-    def __init__(self, actions: Iterable[Bound], keymap_path: str) -> None:
+    def __init__(self, actions: Iterable[ActionKeys], keymap_path: str) -> None:
         super().__init__()
         self._actions = list(actions)
         self._keymap_path = keymap_path

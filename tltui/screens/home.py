@@ -19,14 +19,14 @@ from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
-from tltui.runs.run_follower import Following
+from tltui.runs.run_follower import RunFollower
 from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import ComparisonWanted, DraftWanted, RunChosen, SweepsWanted, Tables
 from tltui.screens.notify_errors import refusals_told
 from tltui.settings.demo import demo_config
 from tltui.settings.draft import defaults
-from tltui.tables.run_columns import RunRow, row_of, row_of_waiting
+from tltui.tables.run_columns import RunRow, queued_row, run_row
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
@@ -89,9 +89,9 @@ class Home(Screen[None]):
     def show(self, summaries: list[RunSummary]) -> None:
         """Show the runs there are and those that wait."""
         self._summaries = summaries
-        rows = [row_of_waiting(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
+        rows = [queued_row(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
         self._marks &= {summary.run for summary in summaries}
-        rows += [row_of(summary, marked=summary.run in self._marks) for summary in summaries]
+        rows += [run_row(summary, marked=summary.run in self._marks) for summary in summaries]
         self.set_class(not rows, "-empty")
         self._table.show(rows)
         self._show_problem()
@@ -155,7 +155,7 @@ class Home(Screen[None]):
         if self._place is not None:
             self.action_open()
         elif following := self._following():
-            self.post_message(DraftWanted(following.chosen.model_dump()))
+            self.post_message(DraftWanted(following.config_for_new_run.model_dump()))
 
     def action_back(self) -> None:
         """Back to the draft that was left."""
@@ -168,7 +168,7 @@ class Home(Screen[None]):
             self.show(self._summaries)
         elif following := self._following():
             with refusals_told(self):
-                following.go_on()
+                following.resume()
                 self.post_message(RunChosen(self._folder))
 
     def action_pause(self) -> None:
@@ -256,9 +256,9 @@ class Home(Screen[None]):
         """The place in the queue of the row under the cursor."""
         return self.row.place if self.row else None
 
-    def _following(self) -> Following | None:
+    def _following(self) -> RunFollower | None:
         try:
-            following = Following(self._folder, steps=False)
+            following = RunFollower(self._folder, steps=False)
         except InputError as error:
             self.notify(str(error), severity="error", markup=False)
             return None

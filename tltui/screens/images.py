@@ -15,7 +15,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import InputError
-from tltui.engine_client.images import Looking
+from tltui.engine_client.images import ImageClient
 from tltui.runs.predictions import PredictedImage
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.image_view import ImageView, Kind
@@ -43,7 +43,7 @@ class ImageBrowser(ModalScreen[None]):
         self,
         title: str,
         images: Sequence[PredictedImage],
-        looking: Looking,
+        looking: ImageClient,
         layer: str,
         glyphs: Glyphs,
         kind: Kind | None = None,
@@ -101,7 +101,7 @@ class ImageBrowser(ModalScreen[None]):
         self._view.say("looking …" if self._heat else "")
         label = (chosen.predicted or chosen.true) if self._heat else None
         try:
-            png = await self._looking.look(chosen.path, self._view.pixels, label, self._layer)
+            png = await self._looking.image(chosen.path, self._view.pixels, label, self._layer)
         except InputError as error:
             self._view.say(safe(str(error), 200))
         else:

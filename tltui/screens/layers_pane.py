@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -13,9 +11,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from engine.config import layer_tree
 from engine.config.schema import FreezeConfig
 from engine.errors import InputError
-from tltui.engine_client.queries import EngineQueries, TreeOf
+from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import LayersAtWork
 from tltui.text.glyphs import Glyphs, safe
@@ -51,7 +50,7 @@ class LayersPane(Vertical):
         self.editor: PlanEditor | None = None
         self._queries = queries
         self._glyphs = glyphs
-        self._shown: TreeOf | None = None
+        self._shown: TreeKey | None = None
         self._tree = LayerTree(glyphs)
         self._instead = Static(id="in-place-of-tree")
 
@@ -59,7 +58,7 @@ class LayersPane(Vertical):
         yield self._tree
         yield self._instead
 
-    def want(self, wanted: TreeOf, rules: list[str]) -> None:
+    def want(self, wanted: TreeKey, rules: list[str]) -> None:
         """Show the tree of a network as soon as the engine has told it."""
         if wanted == self._shown:
             return
@@ -72,14 +71,14 @@ class LayersPane(Vertical):
         if self.editor is None:
             self._show_instead(text)
 
-    def show_model(self, model: Mapping[str, Any], rules: list[str]) -> None:
+    def show_model(self, tree: layer_tree.LayerTree, rules: list[str]) -> None:
         """Show a tree that is at hand: the run's own."""
         refused = ""
         try:
-            self.editor = PlanEditor(model, rules)
+            self.editor = PlanEditor(tree, rules)
         except InputError as error:
             refused = str(error)
-            self.editor = PlanEditor(model, FreezeConfig().rules)
+            self.editor = PlanEditor(tree, FreezeConfig().rules)
         self.add_class("-loaded")
         self._tree.show(self.editor)
         self.post_message(self.Loaded(refused))
@@ -109,15 +108,15 @@ class LayersPane(Vertical):
         self._tree.focus()
 
     @work(exclusive=True, exit_on_error=False)
-    async def _load(self, wanted: TreeOf, rules: list[str]) -> None:
+    async def _load(self, wanted: TreeKey, rules: list[str]) -> None:
         try:
-            model = await self._queries.layer_tree(wanted)
+            tree = await self._queries.layer_tree(wanted)
         except InputError as error:
             self._shown = None
             self._show_instead(f"The layers can't be shown: {safe(str(error))}")
             return
         self._shown = wanted
-        self.show_model(model, rules if self.editor is None else self.editor.rules)
+        self.show_model(tree, rules if self.editor is None else self.editor.rules)
 
     def _show_instead(self, text: str) -> None:
         self.remove_class("-loaded")

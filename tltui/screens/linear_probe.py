@@ -8,8 +8,8 @@ from engine.config.schema import RunConfig
 from engine.experiments.linear_probe.results import Probed
 from engine.experiments.server.json_lines import ProbeLine
 from tltui.plotting.text_rows import Row
-from tltui.settings.probe_recommendation import Changes, advised_changes
-from tltui.tables.probe import Layout, intention, probed_page
+from tltui.settings.probe_recommendation import Changes, recommended_changes
+from tltui.tables.probe import Layout, introduction, probe_page
 from tltui.text.glyphs import Glyphs
 
 
@@ -32,9 +32,9 @@ class Probe:
     def rows(self, width: int, _height: int) -> list[Row]:
         """What was found, or what is being looked for."""
         layout = Layout(width, self._glyphs)
-        return probed_page(self._found, layout) if self._found else intention(layout)
+        return probe_page(self._found, layout) if self._found else introduction(layout)
 
     @property
     def changes(self) -> Changes:
         """What is advised and not so yet; nothing before the probes are fitted."""
-        return advised_changes(self._found.recommendation, self._config) if self._found else {}
+        return recommended_changes(self._found.recommendation, self._config) if self._found else {}

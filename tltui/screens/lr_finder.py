@@ -9,7 +9,7 @@ from engine.experiments.lr_range_test.curve import Found
 from engine.experiments.server.json_lines import RatesLine
 from tltui.plotting.text_rows import Row
 from tltui.settings.lr_suggestion import suggested_settings
-from tltui.tables.lr_curve import Layout, Under, chart_rows, progress_page, result_page
+from tltui.tables.lr_curve import Layout, PartialCurves, chart_rows, progress_page, result_page
 
 
 class RangeTest:
@@ -23,7 +23,7 @@ class RangeTest:
         """``lr``: the head's rate as it is; ``marker``: as ``Curves`` takes it."""
         self._lr = lr
         self._marker = marker
-        self._under = Under()
+        self._under = PartialCurves()
         self._found: Found | None = None
 
     def take_in(self, line: RatesLine) -> None:

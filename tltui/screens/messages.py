@@ -13,7 +13,7 @@ from engine.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from tltui.screens.workbench import Workbench
-    from tltui.settings.sweep_fields import Filled
+    from tltui.settings.sweep_fields import SweepFields
 
 # The settings of a run as TOML has them, valid or not.
 Tables = Mapping[str, Mapping[str, Any]]
@@ -53,7 +53,7 @@ class RunWanted(Message):
 class SweepWanted(Message):
     """A sweep around the settings ``base`` is to begin."""
 
-    filled: Filled
+    filled: SweepFields
     base: RunConfig
 
 

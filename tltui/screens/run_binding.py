@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from textual.content import Content
 
+from engine.config.layer_tree import read_layer_tree
 from engine.config.schema import is_live
 from engine.errors import InputError
 from engine.runs.folder import data_label
 from tltui.freeze_plan.layer_columns import LayersAtWork
-from tltui.runs.run_follower import Answer, Following
+from tltui.runs.run_follower import RunFollower, SettingReply
 from tltui.runs.status import status_mark
 from tltui.screens.layers_pane import LayersPane
 from tltui.screens.notify_errors import refusals_told
@@ -27,7 +26,7 @@ _LIVE = [key for key in FIELDS if is_live(key)]
 class RunView:
     """Keeps the layers pane and the form in step with a run."""
 
-    def __init__(self, following: Following, layers: LayersPane, form: ConfigForm) -> None:
+    def __init__(self, following: RunFollower, layers: LayersPane, form: ConfigForm) -> None:
         self._following = following
         self._layers = layers
         self._form = form
@@ -38,7 +37,7 @@ class RunView:
         form.set_mode("live")
         layers.show_placeholder("The layers appear when the engine has built the network.")
 
-    def send(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
+    def send(self, key: str, value: object) -> None:
         """Ask the engine for a change, and show that it is not in force yet."""
         with refusals_told(self._form):
             self._following.set(key, value)
@@ -48,7 +47,7 @@ class RunView:
 
     def send_plan(self, rules: list[str]) -> None:
         """Ask the engine for another plan; a run that is over keeps the one it had."""
-        if self._following.over:
+        if self._following.has_ended:
             self._layers.notify("the run is over: y makes a new one with the same settings", timeout=3)
             self._layers.take_rules(self._following.state.rules)
             return
@@ -60,21 +59,26 @@ class RunView:
         """Show what is new."""
         self._show_tree()
         self._show_layers()
-        for answer in self._following.answers():
+        for answer in self._following.take_replies():
             self._show_answer(answer)
         state = self._following.state
         if (heard := (len(state.answers), len(state.phases))) != self._heard:
             self._heard = heard
             self._take_live_values()
-        self._form.set_mode("over" if self._following.over else "live")
+        self._form.set_mode("over" if self._following.has_ended else "live")
 
     def _show_tree(self) -> None:
         if self._has_tree or not self._following.state.model:
             return
-        model = _read_model(self._following.folder.model)
-        if model is not None:
-            self._has_tree = True
-            self._layers.show_model(model, self._following.state.rules)
+        try:
+            tree = read_layer_tree(self._following.folder.model)
+        except FileNotFoundError:  # not written yet
+            return
+        except InputError as error:
+            self._layers.show_placeholder(f"The layers can't be shown: {safe(str(error))}")
+        else:
+            self._layers.show_model(tree, self._following.state.rules)
+        self._has_tree = True
 
     def _show_layers(self) -> None:
         state = self._following.state
@@ -82,7 +86,7 @@ class RunView:
             self._looked_at = newest
             self._layers.show_at_work(LayersAtWork(state, state.layers))
 
-    def _show_answer(self, answer: Answer) -> None:
+    def _show_answer(self, answer: SettingReply) -> None:
         if answer.refused:
             self._form.note(answer.key, "refused")
             self._layers.notify(answer.refused, title=f"{answer.key} stays", severity="warning", markup=False)
@@ -105,7 +109,7 @@ class RunView:
         self._layers.show_pending(self._following.state.rules if self._following.pending(RULES) else None)
 
 
-def title_of(draft: SettingsDraft, following: Following | None, glyphs: Glyphs) -> tuple[str, Content]:
+def title_of(draft: SettingsDraft, following: RunFollower | None, glyphs: Glyphs) -> tuple[str, Content]:
     """What a run is called, and how it stands."""
     dot = f" {glyphs.separator} "
     if following is None:
@@ -115,14 +119,7 @@ def title_of(draft: SettingsDraft, following: Following | None, glyphs: Glyphs) 
     state, config = following.state, following.config
     parts = [data_label(config), config.model.name, *([state.started.device] if state.started else [])]
     right = status_mark(following.status, glyphs)
-    if state.epochs_planned and not following.over:
+    if state.epochs_planned and not following.has_ended:
         epoch = min(len(state.epochs) + 1, state.epochs_planned)
         right = Content.assemble(right, f"  epoch {epoch}/{state.epochs_planned}")
     return dot.join(map(safe, parts)), right
-
-
-def _read_model(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):  # not written yet
-        return None

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from textual.screen import Screen
 
-from tltui.engine_client.images import Looking
-from tltui.runs.predictions import PredictedImage, images_in, images_of, mistakes
-from tltui.runs.run_follower import Following
+from tltui.engine_client.images import ImageClient
+from tltui.runs.predictions import PredictedImage, confused_images, images_of_class, misclassified_images
+from tltui.runs.run_follower import RunFollower
 from tltui.screens.dialogs import Choose
 from tltui.screens.images import ImageBrowser
 from tltui.text.glyphs import Glyphs, safe
@@ -22,7 +22,7 @@ class RunImages:
     def __init__(
         self,
         screen: Screen[None],
-        following: Following,
+        following: RunFollower,
         layer: Callable[[], str],
         glyphs: Glyphs,
         kind: Kind | None,
@@ -32,16 +32,16 @@ class RunImages:
         self._layer = layer
         self._glyphs = glyphs
         self._kind: Kind | None = kind
-        self._looking = Looking(following.folder.path)
+        self._looking = ImageClient(following.folder.path)
 
     def of_cell(self, true: str, predicted: str) -> None:
         """Show the images of class ``true`` that were taken for ``predicted``."""
-        found = images_of(self._following.folder.predictions, true, predicted)
+        found = confused_images(self._following.folder.predictions, true, predicted)
         self._show(f"{safe(true, 24)} taken for {safe(predicted, 24)}", found)
 
     def mistakes(self, classes: list[str]) -> None:
         """Show what was taken for another class, the surest first."""
-        self._show("Mistakes, the surest first", mistakes(self._following.folder.predictions, classes))
+        self._show("Mistakes, the surest first", misclassified_images(self._following.folder.predictions, classes))
 
     def browse(self) -> None:
         """Ask for a class and show its images."""
@@ -51,7 +51,7 @@ class RunImages:
         def show(chosen: str | None) -> None:
             if chosen is not None:
                 label = classes[int(chosen)]
-                self._show(safe(label, 40), images_in(self._following.folder.splits, label))
+                self._show(safe(label, 40), images_of_class(self._following.folder.splits, label))
 
         options = [(str(at), label) for at, label in enumerate(classes)]
         self._screen.app.push_screen(Choose("Images of which class?", options), show)

@@ -18,7 +18,7 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
-from tltui.engine_client.queries import EngineQueries, ProfileOf, TreeOf
+from tltui.engine_client.queries import EngineQueries, ProfileKey, TreeKey
 from tltui.screens.dialogs import AskPath, Choose, Confirm
 from tltui.settings.draft import default, to_text
 from tltui.text.glyphs import Glyphs
@@ -47,7 +47,7 @@ class SetupPane(Vertical):
     class TreeWanted(Message):
         """The settings mean another layer tree than before."""
 
-        wanted: TreeOf
+        wanted: TreeKey
 
     @dataclass
     class RulesTyped(Message):
@@ -78,20 +78,20 @@ class SetupPane(Vertical):
             self._data_changed()
 
     @property
-    def tree_wanted(self) -> TreeOf:
+    def tree_wanted(self) -> TreeKey:
         """The tree that the settings mean, as far as they can be used."""
         draft = self.form.draft
         hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
         size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
-        return TreeOf(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
+        return TreeKey(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
 
     @property
-    def profile_wanted(self) -> ProfileOf:
+    def profile_wanted(self) -> ProfileKey:
         """The measurements that the settings mean, as far as they can be used."""
         draft = self.form.draft
         device = draft["train.device"] if not draft.problem("train.device") else "auto"
         batch_size = draft["train.batch_size"] if not draft.problem("train.batch_size") else 32
-        return ProfileOf(self.tree_wanted, device, draft["train.precision"], batch_size)
+        return ProfileKey(self.tree_wanted, device, draft["train.precision"], batch_size)
 
     def replace_all(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over another config, whole."""

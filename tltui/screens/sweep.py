@@ -19,11 +19,11 @@ from engine.errors import InputError
 from engine.experiments.sweep.events import SweepResults
 from engine.runs.folder import RunFolder
 from tltui.engine_client.sweep import SweepWorker, stop, watch
-from tltui.plotting.pace import Pace
+from tltui.plotting.eta import ActivityClock
 from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import DraftWanted, RunChosen
 from tltui.screens.notify_errors import refusals_told
-from tltui.tables.sweep import counts, found_rows
+from tltui.tables.sweep import result_rows, trial_counts
 from tltui.text.glyphs import Glyphs, safe
 from tltui.text.numbers import duration
 from tltui.widgets.key_line import KeyLine
@@ -61,7 +61,7 @@ class SweepScreen(Screen[None]):
         self._worker = worker
         self._glyphs = glyphs
         self._results: SweepResults | None = None
-        self._pace = Pace()
+        self._clock = ActivityClock()
         self._title = TitleLine()
         self._found = Static()
         self._table = TrialsTable()
@@ -84,7 +84,7 @@ class SweepScreen(Screen[None]):
 
     @property
     def _at_work(self) -> bool:
-        works = self._worker is not None and self._worker.works
+        works = self._worker is not None and self._worker.is_running
         if self._results is None:
             return works
         return not self._results.over and (works or self._results.running > 0)
@@ -141,7 +141,7 @@ class SweepScreen(Screen[None]):
     async def _watch(self) -> None:
         """Take in what is new until the sweep is over; before its worker has begun there is nothing to see."""
         while True:
-            begins = self._results is None and self._worker is not None and self._worker.works
+            begins = self._results is None and self._worker is not None and self._worker.is_running
             try:
                 async with aclosing(watch(self._runs_dir, self._name)) as looks:
                     async for results in looks:
@@ -149,14 +149,14 @@ class SweepScreen(Screen[None]):
                 return
             except InputError as error:
                 if not begins:
-                    refusal = self._worker.refusal if self._worker is not None else ""
+                    refusal = self._worker.error if self._worker is not None else ""
                     self._found.update(Content.styled(safe(refusal or str(error), 1000), "$text-error"))
                     self._show_title("nothing was tried")
                     return
             await asyncio.sleep(_LOOK)
 
     def _take_in(self, results: SweepResults) -> None:
-        if self._worker is not None and (refusal := self._worker.refusal):
+        if self._worker is not None and (refusal := self._worker.error):
             self._worker = None
             self.notify(safe(refusal, 1000), title="The sweep's worker has ended", severity="error", markup=False)
         self._results = results
@@ -169,9 +169,9 @@ class SweepScreen(Screen[None]):
             return
         left = None
         if self._at_work and results.wanted:
-            left = self._pace.left("trials", results.ended, results.wanted)
-        self._show_title(counts(results) + (f"  {duration(left)} left" if left is not None else ""))
-        self._found.update(styled_rows(found_rows(results, self._found.size.width, self._glyphs)))
+            left = self._clock.seconds_left("trials", results.ended, results.wanted)
+        self._show_title(trial_counts(results) + (f"  {duration(left)} left" if left is not None else ""))
+        self._found.update(styled_rows(result_rows(results, self._found.size.width, self._glyphs)))
         self._table.show(results)
 
     def _show_title(self, state: str) -> None:

@@ -18,7 +18,7 @@ from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Pruner, Sampler, Sweep, SweepFile
 from engine.experiments.sweep.presets import READY
-from tltui.settings.sweep_fields import OWN, Filled, filled, in_words
+from tltui.settings.sweep_fields import OWN, SweepFields, budget_text, filled
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.choice import Choice
 from tltui.widgets.safe_input import SafeInput
@@ -30,7 +30,7 @@ _HELP |= {name: field.description or "" for name, field in SweepFile.model_field
 _PAUSE = 0.1  # seconds without a key press before a large space, which takes a second, is checked
 
 
-class SweepForm(ModalScreen[Filled | None]):
+class SweepForm(ModalScreen[SweepFields | None]):
     """Gives what was filled in, checked, or None."""
 
     manual_topic = "experiments"
@@ -93,9 +93,9 @@ class SweepForm(ModalScreen[Filled | None]):
         self._judge()
 
     @property
-    def _filled(self) -> Filled:
+    def _filled(self) -> SweepFields:
         numbers = {name: field.value.strip() for name, field in self._numbers.items()}
-        return Filled(
+        return SweepFields(
             kind=self._kind.value,
             sampler=self._sampler.value,
             pruner=self._pruner.value,
@@ -143,10 +143,10 @@ class SweepForm(ModalScreen[Filled | None]):
         found = await asyncio.to_thread(_sweep_or_problem, self._filled, self._base)
         verdict = self.query_one("#verdict", Static)
         verdict.set_class(isinstance(found, str), "-problem")
-        verdict.update(Content(safe(found, 300) if isinstance(found, str) else f"{in_words(found)}, each a run"))
+        verdict.update(Content(safe(found, 300) if isinstance(found, str) else f"{budget_text(found)}, each a run"))
 
 
-def _sweep_or_problem(filled: Filled, base: RunConfig) -> Sweep | str:
+def _sweep_or_problem(filled: SweepFields, base: RunConfig) -> Sweep | str:
     try:
         return filled.sweep(base)
     except InputError as error:

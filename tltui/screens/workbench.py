@@ -18,8 +18,8 @@ from textual.worker import get_current_worker
 from engine.config.schema import RunConfig
 from engine.costs.estimate import Profile, estimate
 from engine.errors import InputError
-from tltui.engine_client.queries import EngineQueries, ProfileOf
-from tltui.runs.run_follower import Following
+from tltui.engine_client.queries import EngineQueries, ProfileKey
+from tltui.runs.run_follower import RunFollower
 from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.advice import Advice
 from tltui.screens.dialogs import Confirm
@@ -93,7 +93,7 @@ class Workbench(Screen[None]):
     def __init__(
         self,
         tables: Mapping[str, Mapping[str, Any]],
-        following: Following | None,
+        following: RunFollower | None,
         queries: EngineQueries,
         glyphs: Glyphs,
         marker: str,
@@ -108,7 +108,7 @@ class Workbench(Screen[None]):
         self._images: RunImages | None = None
         self._advice: Advice | None = None
         self._queries = queries
-        self._profile: tuple[ProfileOf, Profile] | None = None
+        self._profile: tuple[ProfileKey, Profile] | None = None
         self._glyphs = glyphs
         self._marker = marker
         self._layers = LayersPane(queries, glyphs)
@@ -196,7 +196,7 @@ class Workbench(Screen[None]):
             self._measure(wanted)
 
     @work(exclusive=True, group="profile", exit_on_error=False)
-    async def _measure(self, wanted: ProfileOf) -> None:
+    async def _measure(self, wanted: ProfileKey) -> None:
         await asyncio.sleep(_IDLE)
         try:
             self._profile = wanted, await self._queries.profile(wanted)
@@ -211,7 +211,7 @@ class Workbench(Screen[None]):
         try:
             config = self._setup.form.config()
             images = state.data.counts if state and state.data else found and expected_splits(found, config.data)
-            cost = estimate(profile, editor.model, config, images) if editor and images else None
+            cost = estimate(profile, editor.tree, config, images) if editor and images else None
         except InputError:  # a draft that can't be run yet costs nothing yet
             cost = None
         if not worker.is_cancelled:
@@ -237,7 +237,7 @@ class Workbench(Screen[None]):
 
     # The run
 
-    def follow(self, following: Following) -> None:
+    def follow(self, following: RunFollower) -> None:
         """Show a run from now on."""
         self.following = following
         self.workers.cancel_group(self, "profile")  # measuring would take from training
@@ -246,7 +246,7 @@ class Workbench(Screen[None]):
         self._follow_log()
         self._panes.switch_to("train")
         self._look()
-        if not following.reading:
+        if not following.has_backlog:
             self._draw()
         self._show_title()
         self.refresh_bindings()
@@ -291,10 +291,10 @@ class Workbench(Screen[None]):
         if self.following is None or self._view is None or self._slice_is_due or self.app.screen is not self:
             return
         before = self.following.state
-        changed = self.following.poll_some()
+        changed = self.following.poll_batch()
         if self.following.state is not before:
             self._follow_log()
-        if self.following.reading:
+        if self.following.has_backlog:
             self._progress.show_reading(self.following.state.seq)
             self._slice_is_due = True
             self.set_timer(_BETWEEN_SLICES, self._read_on)
@@ -331,7 +331,7 @@ class Workbench(Screen[None]):
         if action == "advice":
             return self._advice is not None and self._advice.remedy is not None
         if action in ("pause", "stop", "checkpoint"):
-            return self.following is not None and not self.following.reading and is_alive(self.following.status)
+            return self.following is not None and not self.following.has_backlog and is_alive(self.following.status)
         if action == "run":
             return self.following is None or self.following.status in RESUMABLE
         if action in ("load", "copy_from", "choose_recipe", "experiment", "sweep"):
@@ -377,9 +377,9 @@ class Workbench(Screen[None]):
             self.workers.cancel_group(self, "profile")  # measuring would take from the trials
             self.post_message(SweepWanted(filled, config))
 
-    def _go_on(self, following: Following) -> None:
+    def _go_on(self, following: RunFollower) -> None:
         with refusals_told(self):
-            following.go_on()
+            following.resume()
             self.notify("an engine goes on with it from its last checkpoint", timeout=3)
 
     def action_pause(self) -> None:
@@ -416,7 +416,7 @@ class Workbench(Screen[None]):
             return
         question, changes = self._advice.question, self._advice.changes
         if not changes:
-            tables = self._advice.draft(self.following.chosen.model_dump())
+            tables = self._advice.draft(self.following.config_for_new_run.model_dump())
             self.post_message(DraftWanted(tables, next(iter(self._advice.remedy.settings))))
             self.notify(self._advice.remedy.assignments, title="A new run like this, with", markup=False)
         elif question is None or await self.app.push_screen_wait(question) == "yes":
@@ -430,7 +430,7 @@ class Workbench(Screen[None]):
 
     def action_save(self) -> None:
         """Save the settings."""
-        self._setup.save(self.following.chosen if self.following else None)
+        self._setup.save(self.following.config_for_new_run if self.following else None)
 
     def action_load(self) -> None:
         """Load settings."""
@@ -447,7 +447,7 @@ class Workbench(Screen[None]):
     def action_copy(self) -> None:
         """A draft with the settings of this run; a recipe's phase changes them for a while only."""
         if self.following is not None:
-            self.post_message(DraftWanted(self.following.chosen.model_dump()))
+            self.post_message(DraftWanted(self.following.config_for_new_run.model_dump()))
 
     # Panes and tabs
 

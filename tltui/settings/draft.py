@@ -18,7 +18,7 @@ FIELDS: dict[str, FieldInfo] = dict(settings())
 
 
 @dataclass(frozen=True)
-class When:
+class Condition:
     """A setting matters while another has one of these values. ``or_changed``: it acts in any case once it is set."""
 
     key: str
@@ -27,12 +27,12 @@ class When:
 
 
 # The settings that matter only sometimes; all others always do.
-MATTERS: dict[str, When] = {
-    "data.path": When("data.source", frozenset({"folder", "csv", "torchvision"})),
-    "data.name": When("data.source", frozenset({"torchvision"})),
-    "data.workers": When("data.augment", frozenset({"flip", "standard", "trivial"}), or_changed=True),
-    "optimizer.momentum": When("optimizer.name", frozenset({"sgd", "rmsprop"})),
-    "schedule.warmup_epochs": When("schedule.name", frozenset({"constant", "cosine", "step"}), or_changed=True),
+CONDITIONS: dict[str, Condition] = {
+    "data.path": Condition("data.source", frozenset({"folder", "csv", "torchvision"})),
+    "data.name": Condition("data.source", frozenset({"torchvision"})),
+    "data.workers": Condition("data.augment", frozenset({"flip", "standard", "trivial"}), or_changed=True),
+    "optimizer.momentum": Condition("optimizer.name", frozenset({"sgd", "rmsprop"})),
+    "schedule.warmup_epochs": Condition("schedule.name", frozenset({"constant", "cosine", "step"}), or_changed=True),
 }
 
 # Against this config one setting is judged alone: whatever its value, no rule about two settings speaks up.
@@ -66,7 +66,7 @@ class SettingsDraft:
 
     def matters(self, key: str) -> bool:
         """Whether a setting has an effect, given the others."""
-        when = MATTERS.get(key)
+        when = CONDITIONS.get(key)
         return when is None or self[when.key] in when.values or (when.or_changed and self.is_changed(key))
 
     def problem(self, key: str) -> str:

@@ -14,7 +14,7 @@ from engine.experiments.linear_probe.results import Recommendation
 Changes = Mapping[str, str | float | list[str]]
 
 
-def advised_changes(advice: Recommendation, config: RunConfig) -> Changes:
+def recommended_changes(advice: Recommendation, config: RunConfig) -> Changes:
     """What is advised and not so in ``config`` yet, by key."""
     now = config.model_dump()
     wanted = {"model.name": advice.model, **advice.settings}

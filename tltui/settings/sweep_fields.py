@@ -20,7 +20,7 @@ BASE = "base.toml"
 
 
 @dataclass(frozen=True)
-class Filled:
+class SweepFields:
     """What stands in the form. ``space``: the lines of [space]; ``kind``: which ready-made sweep it came from."""
 
     kind: str
@@ -70,11 +70,11 @@ class Filled:
             raise InputError(f"what varies can't be read: {error}") from None
 
 
-def filled(kind: str, base: RunConfig) -> Filled:
+def filled(kind: str, base: RunConfig) -> SweepFields:
     """The form with a ready-made sweep in it that suits ``base``."""
     of = presets.READY[kind]
     settings = SweepFile(base=BASE, space=of.space(base), **of.settings)
-    return Filled(
+    return SweepFields(
         kind=kind,
         sampler=settings.sampler,
         pruner=settings.pruner,
@@ -85,7 +85,7 @@ def filled(kind: str, base: RunConfig) -> Filled:
     )
 
 
-def in_words(sweep: Sweep) -> str:
+def budget_text(sweep: Sweep) -> str:
     """How long the sweep goes on."""
     limits = [f"{sweep.wanted} trials"] if sweep.wanted else []
     limits += [f"{sweep.minutes:g} minutes"] if sweep.minutes else []

@@ -6,10 +6,10 @@ import heapq
 
 from engine.runs.events import Evaluated
 
-PAIRS = 200
+MAX_PAIRS = 200
 
 
-def worst_pairs(evaluated: Evaluated, most: int = PAIRS) -> list[tuple[int, int, int]]:
+def most_confused(evaluated: Evaluated, most: int = MAX_PAIRS) -> list[tuple[int, int, int]]:
     """The most frequent confusions as (images, true class, predicted class), the worst first."""
     found = (
         (count, true, predicted)

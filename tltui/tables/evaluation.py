@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from engine.config.freeze_rules import Decision
+from engine.config.freeze_rules import Decision, State, subtree_states
+from engine.config.layer_tree import LayerTree
 from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.text.glyphs import UNICODE, safe
 from tltui.text.numbers import number, share
 
+_STATE_MARKS: dict[State, str] = {
+    "trainable": UNICODE.trainable,
+    "frozen": UNICODE.frozen,
+    "mixed": UNICODE.mixed,
+    "none": " ",
+}
 _MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
 
 
@@ -44,7 +50,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
         f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
         f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} images",
     )
-    parts: list[RenderableType] = [line, Text("  ".join(more_figures(evaluated)))]
+    parts: list[RenderableType] = [line, Text("  ".join(further_metrics(evaluated)))]
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
@@ -56,7 +62,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     return Group(*parts)
 
 
-def more_figures(evaluated: Evaluated) -> list[str]:
+def further_metrics(evaluated: Evaluated) -> list[str]:
     """The figures besides accuracy that there are."""
     of = evaluated
     shares = [("top-5", of.top5), ("weighted F1", of.weighted_f1), ("ROC-AUC", of.roc_auc)]
@@ -94,35 +100,32 @@ def frozen_line(proof: FrozenProof | None) -> str:
     )
 
 
-def layer_tree(model: dict[str, Any], depth: int, decisions: dict[str, Decision] | None) -> Tree:
-    """model.json as a tree down to ``depth``, with what the freeze plan decides if there is one."""
-    name, total = safe(model["name"]), model["parameters"]
-    root = Tree(Text.assemble((name, "bold"), f"  {number(total)} parameters, input {_shape(model['input'])}"))
+def layer_tree(tree: LayerTree, depth: int, decisions: dict[str, Decision] | None) -> Tree:
+    """A layer tree down to ``depth``, with what the freeze plan decides if there is one."""
+    root = Tree(
+        Text.assemble((safe(tree.name), "bold"), f"  {number(tree.parameters)} parameters, input {_shape(tree.input)}")
+    )
+    states = subtree_states(tree, decisions) if decisions else {}
     nodes = {"": root}
-    for layer in model["layers"]:
-        path = layer["path"]
+    for layer in tree.layers:
+        path = layer.path
         if not path or path.count(".") >= depth:
             continue
-        state = f"{_state(path, model, decisions)} " if decisions else ""
-        new = "  new" if path in model["head"] else ""
+        state = f"{_STATE_MARKS[states[path]]} " if states else ""
+        new = "  new" if path in tree.head else ""
         label = Text.assemble(
-            state, (safe(path.rpartition(".")[2]), "bold"), f"  {layer['type']}",
-            (f"  {_shape(layer['output'])}" if layer["output"] else "", "dim"),
-            f"  {number(layer['total'])}" if layer["total"] else "", new,
+            state, (safe(path.rpartition(".")[2]), "bold"), f"  {safe(layer.type)}",
+            (f"  {_shape(layer.output)}" if layer.output else "", "dim"),
+            f"  {number(layer.total)}" if layer.total else "", new,
         )  # fmt: skip
         nodes[path] = nodes[path.rpartition(".")[0]].add(label)
     return root
 
 
-def plan_line(model: dict[str, Any], decisions: dict[str, Decision]) -> str:
+def plan_line(tree: LayerTree, decisions: dict[str, Decision]) -> str:
     """How many parameters a freeze plan trains."""
-    trains = sum(
-        _size(shape)
-        for layer in model["layers"]
-        for name, shape in layer["parameters"].items()
-        if decisions[f"{layer['path']}.{name}".removeprefix(".")].trains
-    )
-    return f"trainable {number(trains)} of {number(model['parameters'])}, {trains / model['parameters']:.1%}"
+    trainable = sum(size for name, size in tree.parameter_sizes.items() if decisions[name].trainable)
+    return f"trainable {number(trainable)} of {number(tree.parameters)}, {trainable / tree.parameters:.1%}"
 
 
 def sections(found: dict[str, dict[str, str]]) -> Table:
@@ -133,25 +136,6 @@ def sections(found: dict[str, dict[str, str]]) -> Table:
         for name, value in facts.items():
             table.add_row(Text(f"  {name}"), Text(safe(value)))
     return table
-
-
-def _state(path: str, model: dict[str, Any], decisions: dict[str, Decision]) -> str:
-    below = {
-        decisions[f"{layer['path']}.{name}"].trains
-        for layer in model["layers"]
-        if layer["path"] == path or layer["path"].startswith(f"{path}.")
-        for name in layer["parameters"]
-    }
-    return (
-        UNICODE.mixed if len(below) == 2 else UNICODE.trainable if True in below else UNICODE.frozen if below else " "
-    )
-
-
-def _size(shape: list[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 def _shape(shape: list[int]) -> str:

@@ -22,7 +22,7 @@ _HEADROOM = 0.25  # how far above the highest loss before the minimum a curve is
 
 
 @dataclass
-class Under:
+class PartialCurves:
     """A test under way: the rates and losses of the last sweep of each part."""
 
     sweeps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def result_page(found: Found, layout: Layout) -> list[Row]:
     return beside(columns, width) if side_by_side else [row for column in columns for row in column]
 
 
-def progress_page(under: Under, layout: Layout) -> list[Row]:
+def progress_page(under: PartialCurves, layout: Layout) -> list[Row]:
     """The sweeps so far."""
     rows: list[Row] = []
     for name, points in under.sweeps.items():
@@ -100,8 +100,8 @@ def _chart(points: Points, marks: Mapping[str, float], taken: float | None, widt
     on_it = [plot.Curve(look, style, ((math.log10(rate), _at(points, rate)),)) for rate, style, look in places]
     at = [math.log10(taken)] if taken else []
     labels = [Label(f" {taken:g}", "best", place, y.high) for place in at]
-    image = Chart(x, y, (curve, *on_it), phases=tuple(at), labels=tuple(labels))
-    return plot.draw(image, width, layout.chart, layout.marker)
+    shown = Chart(x, y, (curve, *on_it), phases=tuple(at), labels=tuple(labels))
+    return plot.draw(shown, width, layout.chart, layout.marker)
 
 
 def _at(points: Points, rate: float) -> float:

@@ -34,7 +34,7 @@ class Layout:
     glyphs: Glyphs
 
 
-def probed_page(probed: Probed, layout: Layout) -> list[Row]:
+def probe_page(probed: Probed, layout: Layout) -> list[Row]:
     """All that was found, without the settings."""
     rows = _wrapped(_seen(probed.images), layout, "note")
     for backbone in probed.backbones:
@@ -44,7 +44,7 @@ def probed_page(probed: Probed, layout: Layout) -> list[Row]:
     return [*rows, [], *_advice(probed.recommendation, layout)]
 
 
-def intention(layout: Layout) -> list[Row]:
+def introduction(layout: Layout) -> list[Row]:
     """What probes are for, to read while they are fitted."""
     return _wrapped(_INTENTION, layout, "note")
 

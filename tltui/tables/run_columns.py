@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from engine.runs.folder import data_label
-from tltui.runs.queue import Waiting
+from tltui.runs.queue import QueuedRun
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.runs.status import status_mark
 from tltui.text.glyphs import Glyphs, safe
@@ -62,7 +62,7 @@ COLUMNS: dict[str, Column] = {
 }
 
 
-def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
+def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
     """The row of a run that has a folder."""
     return RunRow(
         id=summary.run,
@@ -80,7 +80,7 @@ def row_of(summary: RunSummary, *, marked: bool = False) -> RunRow:
     )
 
 
-def row_of_waiting(place: int, waiting: Waiting) -> RunRow:
+def queued_row(place: int, waiting: QueuedRun) -> RunRow:
     """The row of a run that waits, at its place in the queue."""
     config = waiting.config
     return RunRow(

@@ -13,7 +13,7 @@ from rich.text import Text
 from engine.experiments.sweep.events import Bar, Margin, SweepResults, TrialResult
 from tltui.plotting.text_rows import Row
 from tltui.tables.styles import PAGE_STYLES
-from tltui.tables.trial_columns import WIDE, columns, in_order, percent, settings_line
+from tltui.tables.trial_columns import WIDE, columns, percent, ranked, settings_line
 from tltui.text.glyphs import Glyphs, safe
 
 _STATE = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
@@ -23,12 +23,12 @@ _LABEL, _NARROW_LABEL = 28, 20
 
 def page(results: SweepResults, width: int, glyphs: Glyphs, most_trials: int = 10) -> Iterator[RenderableType]:
     """The best settings, what each setting does, and the first of the trials."""
-    yield Text.assemble((safe(results.sweep), "bold"), f"  {counts(results)}")
+    yield Text.assemble((safe(results.sweep), "bold"), f"  {trial_counts(results)}")
     yield Text("")
-    for row in found_rows(results, width, glyphs):
+    for row in result_rows(results, width, glyphs):
         yield Text.assemble(*((text, PAGE_STYLES[style]) for text, style in row))
     yield Text("")
-    order = in_order(results.trials)
+    order = ranked(results.trials)
     yield trials_table(order[:most_trials], [margin.setting for margin in results.margins], width)
     if len(order) > most_trials:
         yield Text(f"and {len(order) - most_trials} more; all are listed with --json", style="bright_black")
@@ -36,7 +36,7 @@ def page(results: SweepResults, width: int, glyphs: Glyphs, most_trials: int = 1
         yield Text(f"trial {failed.trial} failed: {safe(failed.reason)}", style="red")
 
 
-def found_rows(results: SweepResults, width: int, glyphs: Glyphs) -> list[Row]:
+def result_rows(results: SweepResults, width: int, glyphs: Glyphs) -> list[Row]:
     """The best settings and what each setting does."""
     best = results.best
     if best is None:
@@ -63,7 +63,7 @@ def trials_table(trials: Sequence[TrialResult], names: Sequence[str], width: int
     return table
 
 
-def counts(results: SweepResults) -> str:
+def trial_counts(results: SweepResults) -> str:
     """How many trials there are, and what became of them."""
     found = Counter(one.status for one in results.trials)
     of = f" of {results.wanted}" if results.wanted else ""

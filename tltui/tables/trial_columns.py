@@ -48,7 +48,7 @@ def columns(names: Sequence[str], width: int) -> dict[str, Column]:
     return found
 
 
-def in_order(trials: Iterable[TrialResult]) -> list[TrialResult]:
+def ranked(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """Those at work, then those that were completed, the best first."""
     places: dict[Status, int] = {"running": 0, "completed": 1}
     return sorted(trials, key=lambda one: (places.get(one.status, 2), -(one.val_accuracy or 0), one.trial))
@@ -59,7 +59,7 @@ def settings_line(settings: Mapping[str, Any]) -> str:
     return "  ".join(f"{key}={safe(_value(value), 60)}" for key, value in settings.items())
 
 
-def in_short(sweep: SweepListed) -> str:
+def sweep_line(sweep: SweepListed) -> str:
     """A sweep on one line."""
     of = f" of {sweep.wanted}" if sweep.wanted else ""
     parts = [f"{sweep.ended}{of} trials ended"]

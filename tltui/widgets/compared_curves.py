@@ -11,8 +11,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tltui.compare.curves import ACCURACY, LOSS, chart, legend
-from tltui.compare.html import WIDE, charts
 from tltui.compare.structs import Comparison
+from tltui.compare.text_page import WIDE, charts
 from tltui.plotting.text_rows import Row
 
 

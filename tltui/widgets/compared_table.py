@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
 
-from tltui.compare.columns import Column, figure_columns, further_columns, setting_columns
+from tltui.compare.columns import Column, further_columns, metric_columns, setting_columns
 from tltui.compare.structs import Comparison
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.table_refill import refill
@@ -58,7 +58,7 @@ class ComparedTable(DataTable[Content], inherit_bindings=False):
         """Show these runs as they are now; the cursor stays on its run."""
         columns = [
             Column("", tuple(str(run.number) for run in comparison.runs)),
-            *figure_columns(comparison),
+            *metric_columns(comparison),
             *setting_columns(comparison, self._glyphs),
             *further_columns(comparison),
         ]

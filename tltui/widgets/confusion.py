@@ -16,7 +16,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.runs.events import Evaluated
-from tltui.tables.confusion import worst_pairs
+from tltui.tables.confusion import most_confused
 from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.confusion_matrix import ConfusionMatrix
@@ -107,7 +107,7 @@ class Confusion(Container):
         if evaluated is self._evaluated:
             return
         self._evaluated = evaluated
-        self._pairs = worst_pairs(evaluated)
+        self._pairs = most_confused(evaluated)
         matrix, pairs = self.query_one(ConfusionMatrix), self.query_one(PairList)
         self.set_class(len(evaluated.classes) > LISTED, "-many")
         matrix.show(evaluated)

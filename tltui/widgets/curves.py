@@ -16,10 +16,11 @@ from textual.widget import Widget
 
 from engine.runs.state import RunState
 from tltui.plotting import plot
-from tltui.plotting.panels import ACCURACY, LOSS, PANELS, History, Panel, View, image
+from tltui.plotting.panels import ACCURACY, LOSS, PANELS, Panel, View, panel_chart
 from tltui.plotting.phase_bands import SHADED
 from tltui.plotting.plot import Chart
-from tltui.plotting.summary import summary
+from tltui.plotting.run_series import RunSeries
+from tltui.plotting.summary import summary_parts
 from tltui.plotting.text_rows import GAP, Row, beside, changes, fitted, width_of
 from tltui.text.glyphs import UNICODE, Glyphs
 
@@ -36,7 +37,7 @@ WIDE = 130
 class _Drawn:
     """What a panel showed last, to draw again only what changed."""
 
-    image: Chart
+    chart: Chart
     size: tuple[int, int]
     rows: list[Row]
 
@@ -100,14 +101,14 @@ class Curves(Widget, can_focus=True):
         self.view = View()
         self._panels: list[Panel] = [LOSS, ACCURACY]  # in the order in which they were asked for
         self._glyphs, self._marker = glyphs, marker
-        self._history: History | None = None
+        self._history: RunSeries | None = None
         self._drawn: dict[str, _Drawn] = {}
         self._rows: list[Row] = []
 
     def show(self, state: RunState) -> None:
         """Show ``state`` as it is now."""
         if self._history is None or self._history.state is not state:
-            self._history = History(state)
+            self._history = RunSeries(state)
         if self.is_on_screen:
             self._redraw()
 
@@ -116,7 +117,7 @@ class Curves(Widget, can_focus=True):
         """The latest values as one line, and how they are shown."""
         if self._history is None:
             return ""
-        return f" {self._glyphs.separator} ".join(summary(self._history.state))
+        return f" {self._glyphs.separator} ".join(summary_parts(self._history.state))
 
     def action_panel(self, index: int) -> None:
         """Show a panel or hide it; the last one stays. Where there is no room, it takes the place of the oldest."""
@@ -185,7 +186,7 @@ class Curves(Widget, can_focus=True):
     def _all_rows(self, width: int, height: int) -> list[Row]:
         if width < 1 or height < 1:
             return []
-        values = _fitted(summary(self._history.state) if self._history else [], width, self._glyphs)
+        values = _fitted(summary_parts(self._history.state) if self._history else [], width, self._glyphs)
         body = self._grid(*self._room())
         return [*body, [(set_cell_size(values, width), "note")]]
 
@@ -219,11 +220,11 @@ class Curves(Widget, can_focus=True):
 
     def _panel(self, panel: Panel, width: int, height: int, x_labels: bool) -> list[Row]:
         assert self._history is not None
-        shown = image(panel, self._history, self.view, width, height - 1, x_labels=x_labels)
+        shown = panel_chart(panel, self._history, self.view, width, height - 1, x_labels=x_labels)
         if shown is None:
             return [self._title(panel, width), *_centred("after the first epoch", width, height - 1)]
         before = self._drawn.get(panel.name)
-        if before is None or before.image != shown or before.size != (width, height):
+        if before is None or before.chart != shown or before.size != (width, height):
             rows = plot.draw(shown, width, height - 1, self._marker)
             self._drawn[panel.name] = before = _Drawn(shown, (width, height), rows)
         return [self._title(panel, width), *before.rows]

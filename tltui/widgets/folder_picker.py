@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from engine.data.folder_source import subfolders
+from engine.data.folder_layout import subfolders
 from engine.errors import InputError
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.image_folder import ImageFolder, look_into

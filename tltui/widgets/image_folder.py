@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.schema import DataConfig
-from engine.data.folder_source import image_files, split_roots, subfolders
+from engine.data.folder_layout import image_files, split_roots, subfolders
 from engine.errors import InputError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from tltui.freeze_plan.layer_index import Row
+from tltui.freeze_plan.layer_index import LayerRow
 from tltui.text.glyphs import Glyphs, safe
 
 INDENT = 2
@@ -44,7 +44,7 @@ class Columns:
     glyphs: Glyphs
 
     @classmethod
-    def fit(cls, rows: Iterable[Row], width: int, glyphs: Glyphs, count: int) -> Columns:
+    def fit(cls, rows: Iterable[LayerRow], width: int, glyphs: Glyphs, count: int) -> Columns:
         """Columns for all ``rows``, open or not, so that nothing moves when a layer is opened; ``count``: the width of
         the last.
 
@@ -60,7 +60,7 @@ class Columns:
         name = min(longest + _GAP, max(min(first, _LONGEST_FIRST) + 1, free - wanted))
         return cls(width, name, min(max(0, free - name), wanted), count, glyphs)
 
-    def cells(self, row: Row, icon: str, state: str, count: str, pending: str) -> Cells:
+    def cells(self, row: LayerRow, icon: str, state: str, count: str, pending: str) -> Cells:
         """The texts of one row."""
         mark = cell_len(self.glyphs.pending)
         start, end = _start(row, mark), self.name + self.detail
@@ -76,7 +76,7 @@ class Columns:
             pending=set_cell_size(f" {pending}", max(0, rest)),
         )
 
-    def _detail(self, row: Row, width: int) -> str:
+    def _detail(self, row: LayerRow, width: int) -> str:
         kind, shape = _kind(row, self.glyphs), _shape(row, self.glyphs)
         if width < _FEWEST_DETAIL:
             return " " * width
@@ -85,17 +85,17 @@ class Columns:
         return kind + _right(shape, width - cell_len(kind))
 
 
-def _start(row: Row, mark: int) -> int:
+def _start(row: LayerRow, mark: int) -> int:
     """Where the name begins."""
     return INDENT * row.depth + _ICON + mark + 1
 
 
-def _kind(row: Row, glyphs: Glyphs) -> str:
+def _kind(row: LayerRow, glyphs: Glyphs) -> str:
     kind = safe(row.kind).replace("×", glyphs.times)
     return f"{kind} {glyphs.arrow} {row.shape[-1]}" if row.in_head and row.parameters and row.shape else kind
 
 
-def _shape(row: Row, glyphs: Glyphs) -> str:
+def _shape(row: LayerRow, glyphs: Glyphs) -> str:
     return "new" if row.in_head and row.parameters else row.shape_text.replace("×", glyphs.times)
 
 

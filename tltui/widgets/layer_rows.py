@@ -17,9 +17,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tltui.freeze_plan.editor import PlanEditor, State
-from tltui.freeze_plan.expanded_layers import OpenLayers
+from tltui.freeze_plan.expanded_layers import ExpandedLayers
 from tltui.freeze_plan.layer_columns import WIDTH, Figure, LayersAtWork
-from tltui.freeze_plan.layer_index import Row
+from tltui.freeze_plan.layer_index import LayerRow
 from tltui.text.glyphs import Glyphs
 from tltui.text.numbers import number
 from tltui.widgets.layer_columns import INDENT, Columns
@@ -100,7 +100,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         """The layer under the cursor; "" is the network itself."""
         self._glyphs = glyphs
         self._editor: PlanEditor | None = None
-        self._layers: OpenLayers | None = None
+        self._layers: ExpandedLayers | None = None
         self._pending: Collection[str] = ()
         self._found: Collection[str] = frozenset()
         self._opened_in_passing: list[str] = []
@@ -116,7 +116,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         self._editor, self._pending = editor, pending
         if is_new:
             self.path, self._found, self._opened_in_passing = "", frozenset(), []
-            self._layers = OpenLayers(editor.network.rows)
+            self._layers = ExpandedLayers(editor.network.rows)
             self._columns, self._unfitted = None, True
             self._fit_depth()
         self.repaint()
@@ -246,7 +246,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         row = Strip(self._segments(self._editor.network.rows[path], look, self._fitted_columns()))
         return row.adjust_cell_length(width, self._style("cursor" if look.under_cursor else "plain"))
 
-    def _segments(self, row: Row, look: _Look, columns: Columns) -> list[Segment]:
+    def _segments(self, row: LayerRow, look: _Look, columns: Columns) -> list[Segment]:
         glyphs = self._glyphs
         icon = "" if not row.children else glyphs.expanded if look.is_open else glyphs.collapsed
         signs = {"trainable": glyphs.trainable, "frozen": glyphs.frozen, "mixed": glyphs.mixed, "none": ""}

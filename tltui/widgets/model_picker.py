@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Static
 
 from engine.errors import InputError
-from tltui.engine_client.queries import EngineQueries, Network
+from tltui.engine_client.queries import EngineQueries, NetworkEntry
 from tltui.text import numbers as writing
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
@@ -44,8 +44,8 @@ class ModelPicker(ModalScreen[str | None]):
         self._queries = queries
         self._current = current
         self._glyphs = glyphs
-        self._networks: list[Network] = []
-        self._shown: list[Network] = []
+        self._networks: list[NetworkEntry] = []
+        self._shown: list[NetworkEntry] = []
         self._timm_is_listed = False
         self._order = 0
         self._input = Input(placeholder="part of a name, e.g. resnet", compact=True, id="search")
@@ -119,7 +119,7 @@ class ModelPicker(ModalScreen[str | None]):
         self._order = (self._order + 1) % len(_ORDERS)
         self._show()
 
-    def _row(self, network: Network) -> Iterable[Content | str]:
+    def _row(self, network: NetworkEntry) -> Iterable[Content | str]:
         return (
             Content(safe(network.name, self._table.ordered_columns[0].width)),
             writing.number(network.parameters) if network.parameters else "",

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import DataTable
 
 from engine.experiments.sweep.events import Status, SweepResults, TrialResult
-from tltui.tables.trial_columns import Column, columns, in_order
+from tltui.tables.trial_columns import Column, columns, ranked
 from tltui.widgets.table_refill import refill
 
 _STATES: dict[Status, str] = {
@@ -46,7 +46,7 @@ class TrialsTable(DataTable[Content], inherit_bindings=False):
     def show(self, results: SweepResults) -> None:
         """Show the trials as they are now."""
         under_cursor, before = self.trial, [one.trial for one in self._trials]
-        self._results, self._trials = results, in_order(results.trials)
+        self._results, self._trials = results, ranked(results.trials)
         shown = self._columns()
         widths = {key: self._width(column) for key, column in shown.items()}
         if before != [one.trial for one in self._trials] or widths != self._widths:

@@ -25,7 +25,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import Epoch
 from engine.runs.folder import RunFolder
 from tests.benchmarks.speed.scenarios import Network, Scenario
-from tltui.runs.engine_pool import Engines
+from tltui.runs.engine_pool import EnginePool
 
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3  # of the head; an unfrozen backbone trains at a tenth, in ours and in the tutorial's loop
@@ -189,8 +189,8 @@ def _our_config(setting: Setting, scenario: Scenario, network: Network, weights:
 
 def _run_in_waiting_engine(runs: Path, config: RunConfig) -> tuple[float, float]:
     """(Unix time of the start, seconds until the engine's end). Raises RuntimeError where it fails."""
-    engines = Engines()
-    engines.get_ready()
+    engines = EnginePool()
+    engines.prewarm()
     (waiting,) = (child for child in psutil.Process().children() if "--warm" in child.cmdline())
     worked = -1.0
     while worked != (worked := sum(waiting.cpu_times()[:2])):

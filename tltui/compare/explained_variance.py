@@ -12,7 +12,7 @@ FEWEST = 8
 _SIZES = 4
 
 
-def explained(settings: Sequence[Setting], outcomes: Sequence[float | None]) -> float | None:
+def explained_variance(settings: Sequence[Setting], outcomes: Sequence[float | None]) -> float | None:
     """The share of the variance of ``outcomes`` that a setting's values explain, each by itself, from 0 to 1.
 
     Epsilon squared, which unlike the plain correlation ratio is not led astray by a setting that has another value in

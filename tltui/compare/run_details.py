@@ -11,7 +11,7 @@ from tltui.compare.structs import ComparedRun, Comparison, Test
 from tltui.text.glyphs import Glyphs, safe
 
 
-def about(comparison: Comparison, number: int, widest: int, glyphs: Glyphs) -> Iterator[str]:
+def run_details(comparison: Comparison, number: int, widest: int, glyphs: Glyphs) -> Iterator[str]:
     """Its id and state, McNemar's verdict, and the settings whose values are wider than ``widest`` cells."""
     run = comparison.runs[number - 1]
     reason = f": {safe(run.reason)}" if run.reason and run.status != "completed" else ""

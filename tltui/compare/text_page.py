@@ -11,9 +11,9 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from tltui.compare.columns import (
     LEVEL,
     Column,
-    alike,
-    figure_columns,
     further_columns,
+    is_constant,
+    metric_columns,
     setting_columns,
     setting_value,
 )
@@ -44,7 +44,7 @@ class Layout:
 def page(comparison: Comparison, layout: Layout) -> list[Row]:
     """All of it, each line at most ``layout.width`` cells wide."""
     layout = replace(layout, width=max(layout.width, _NARROWEST))
-    figures, settings = figure_columns(comparison), setting_columns(comparison, layout.glyphs)
+    figures, settings = metric_columns(comparison), setting_columns(comparison, layout.glyphs)
     short = [column for column in settings if max(map(cell_len, column.texts)) <= _WIDEST_SETTING]
     beside = _fitting([_number_column(comparison), *figures], short, layout.width)
     listed = {column.key for column in settings} - {column.key for column in beside}
@@ -141,8 +141,8 @@ def _further(comparison: Comparison, names: Column, layout: Layout) -> Iterator[
     shown = comparison.order[:_MOST_ROWS]
     of = f" of the {len(shown)} best; --json has all" if len(shown) < len(comparison.runs) else ""
     further = further_columns(comparison)
-    columns = [column for column in further if not alike(column)]
-    if same := [f"{column.heading} {column.texts[0]}" for column in further if alike(column)]:
+    columns = [column for column in further if not is_constant(column)]
+    if same := [f"{column.heading} {column.texts[0]}" for column in further if is_constant(column)]:
         yield from _words(f"Alike in all runs: {', '.join(same)}.", layout)
         yield from [[]] if columns else []
     while columns:
