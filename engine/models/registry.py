@@ -26,7 +26,7 @@ class Classifier:
 
     ``head``: paths of the new layers, the classifier first, then the last layers of auxiliary heads.
     ``aux_weight``: weight of each auxiliary head's loss. ``original_head``: "weight" and "bias" of the pretrained
-    classifier, where the loaded weights have one.
+    classifier, where the loaded weights have one. ``classes``: their names in the order of the outputs, where known.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Classifier:
     aux_weight: float
     preprocessing: Preprocessing
     original_head: dict[str, torch.Tensor] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
 
 
 def architecture(name: str) -> Architecture:
@@ -62,14 +63,17 @@ def build(
     """Build a network with random weights and a new head of ``classes`` outputs.
 
     ``image_size``: side of the images in pixels, 0 for the size of the pretrained weights. ``on_meta``: parameters
-    have shapes and no memory. Raises InputError for an unknown network.
+    have shapes and no memory. Raises InputError for an unknown network, and for a size that it can't be built for.
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
     size = preprocessing.image_size
     # Whether a tree is cached must not change the random numbers of a run's head.
     with torch.random.fork_rng(devices=[]) if on_meta else nullcontext():
-        module = _without_memory(found.build, size) if on_meta else found.build(size)
+        try:
+            module = _without_memory(found.build, size) if on_meta else found.build(size)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise _unfit_size(name, size, error) from error
         paths = found.head_paths(module)
         head.replace(module, paths, classes, head_config)
     if on_meta:
@@ -91,10 +95,14 @@ def check_image_size(classifier: Classifier) -> None:
     try:
         classifier.module.train()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"{classifier.name} can't take images of {size} px ({first_line(error)}); change data.image_size, "
-            "0 is the size that the weights expect"
-        ) from error
+        raise _unfit_size(classifier.name, size, error) from error
+
+
+def _unfit_size(name: str, size: int, error: Exception) -> InputError:
+    return InputError(
+        f"{name} can't take images of {size} px ({first_line(error)}); change data.image_size, "
+        "0 is the size that the weights expect"
+    )
 
 
 class _ParametersOnMeta(TorchFunctionMode):

@@ -23,14 +23,12 @@ _NOT_LEARNED = ("num_batches_tracked", "relative_position_index", "attn_mask", "
 _NAMED = 5  # layers that an error lists
 
 
-def load_weights(
-    classifier: registry.Classifier, weights: str, report: Report, classes: Sequence[str] = ()
-) -> WeightsReport:
+def load_weights(classifier: registry.Classifier, weights: str, report: Report) -> WeightsReport:
     """Load the weights that ``model.weights`` names into ``classifier``: "default", "none", a file or an earlier run.
 
     The default weights' own classifier is left out: its classes are others. Of an earlier run's or an export's head,
-    the rows of ``classes`` are loaded by class name. Another file's head is loaded where its shape fits. Raises
-    InputError where nothing can be loaded.
+    the rows of the classifier's ``classes`` are loaded by class name. Another file's head is loaded where its shape
+    fits. Raises InputError where nothing can be loaded.
     """
     if weights == "none":
         return WeightsReport(source="none")
@@ -39,7 +37,7 @@ def load_weights(
     file = find_weights(weights)
     own = classifier.module.state_dict()
     choice = choose_state_dict(read_state_dicts(file.path), own, file.state_dict, str(file.path), classifier.name)
-    result = _load(classifier, choice.state, str(file.path), file, classes)
+    result = _load(classifier, choice.state, str(file.path), file)
     result.state_dict, result.prefix = choice.label, choice.prefix
     return result
 
@@ -77,17 +75,15 @@ def _load_default(classifier: registry.Classifier, report: Report) -> WeightsRep
     state = pretrained.load(classifier.preprocessing.image_size, report)
     classifier.original_head = _head_of(state, classifier.head[0])
     backbone = {key: tensor for key, tensor in state.items() if not _in_head(key, classifier.head)}
-    return _load(classifier, backbone, str(pretrained.path()), None, ())
+    return _load(classifier, backbone, str(pretrained.path()), None)
 
 
-def _load(
-    classifier: registry.Classifier, state: StateDict, source: str, file: WeightsFile | None, classes: Sequence[str]
-) -> WeightsReport:
+def _load(classifier: registry.Classifier, state: StateDict, source: str, file: WeightsFile | None) -> WeightsReport:
     module, head = classifier.module, classifier.head
     own = module.state_dict()
     resampled, adapted = resample_positions(module, state), adapt_input_channels(module, state)
     state = state | resampled | adapted
-    rows, matched = _head_rows(classifier, state, file.classes if file else [], classes)
+    rows, matched = _head_rows(classifier, state, file.classes if file else [])
     backbone = {key: tensor for key, tensor in state.items() if not _in_head(key, head)}
     fitting = {key: tensor for key, tensor in backbone.items() if key in own and _fits(tensor, own[key])}
     if not fitting:
@@ -111,15 +107,14 @@ def _load(
     )
 
 
-def _head_rows(
-    classifier: registry.Classifier, state: StateDict, theirs: Sequence[str], classes: Sequence[str]
-) -> tuple[StateDict, int]:
+def _head_rows(classifier: registry.Classifier, state: StateDict, theirs: Sequence[str]) -> tuple[StateDict, int]:
     """The tensors of the head that can be loaded, and for how many classes.
 
-    ``theirs``: the classes of the weights' head. Rows of ``classes`` that it does not have stay random.
+    ``theirs``: the classes of the weights' head. Rows of other classes stay random.
     """
     own = {key: tensor for key, tensor in classifier.module.state_dict().items() if _in_head(key, classifier.head)}
     last = {f"{_last_layer(classifier.module, path)}.{name}" for path in classifier.head for name in ("weight", "bias")}
+    classes = classifier.classes
     shared = [name for name in classes if name in theirs]
     found: StateDict = {}
     for key, initial in own.items():
