@@ -13,6 +13,8 @@ from engine.export.verify import Comparison
 from engine.files.markdown import at_start
 from engine.runs.events import Evaluated
 from engine.runs.folder import data_label
+from engine.runs.start_weights import is_run
+from engine.runs.weights_text import weights_text
 
 _MOST_CLASSES = 100  # named in the card; export.json has them all
 _NEEDS = {
@@ -114,7 +116,7 @@ def _training(trained: Trained) -> str:
     best = state.best
     counts = state.parameters
     trains = f"\n\n{counts.trainable:,} of {counts.total:,} parameters train at the end." if counts else ""
-    weights = at_start(config.model.weights if config.model.weights in ("default", "none") else "a file")
+    weights = at_start(_weights(trained))
     lines = [
         f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
         + (f", the best was {best.epoch}" if best else "")
@@ -123,6 +125,14 @@ def _training(trained: Trained) -> str:
         f"{_plan(config)}{trains}",
     ]
     return "\n\n".join(lines)
+
+
+def _weights(trained: Trained) -> str:
+    """Without the path, which may hold names of people."""
+    name = trained.config.model.weights
+    kind = name if name in ("default", "none") else "an earlier run" if is_run(name) else "a file"
+    details = weights_text(trained.state.model.weights) if trained.state.model else ""
+    return f"{kind} ({details})" if details else kind
 
 
 def _plan(config: RunConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from safetensors.torch import save_file
 from engine.config.schema import HeadConfig
 from engine.errors import InputError
 from engine.models import registry
+from engine.models.layer_tree import describe
 from engine.models.weight_files import read_state_dicts
 from engine.models.weights import check_frozen_layers, load_weights
 from engine.runs.progress import quiet
+from engine.runs.start_weights import with_run_path
 
 MODEL = "timm/test_resnet"
 CLASSES = ["ant", "bee", "cat"]
@@ -206,3 +209,68 @@ def test_a_file_with_more_than_tensors_is_refused_with_the_line_that_converts_it
     assert command[0] == "python"
     subprocess.run([sys.executable, *command[1:]], check=True)
     assert read_state_dicts(tmp_path / "it's mine-weights.pth")[""].keys() == state_of().keys()
+
+
+def exported(path: Path, state: State, classes: list[str]) -> str:
+    """A file as `tltui export --format safetensors` writes it."""
+    save_file(state, path, {"tltui": json.dumps({"classes": classes})})
+    return str(path)
+
+
+def test_head_rows_are_matched_by_class_name(tmp_path: Path):
+    theirs = ["cat", "dog", "ant", "emu", "fox"]
+    state = state_of(head=True)
+    classifier = build()
+    classifier.classes = CLASSES
+    initial = classifier.module.state_dict()["fc.weight"].clone()
+    report = load_weights(classifier, exported(tmp_path / "x.safetensors", state, theirs), quiet)
+    weight = classifier.module.state_dict()["fc.weight"]
+    assert report.head_classes == 2
+    assert torch.equal(weight[CLASSES.index("ant")], state["fc.weight"][theirs.index("ant")])
+    assert torch.equal(weight[CLASSES.index("cat")], state["fc.weight"][theirs.index("cat")])
+    assert torch.equal(weight[CLASSES.index("bee")], initial[CLASSES.index("bee")])
+
+
+def test_a_head_of_other_classes_stays_new_even_if_its_shape_fits(tmp_path: Path):
+    classifier = build(classes=5)
+    classifier.classes = ["p", "q", "r", "s", "t"]
+    initial = classifier.module.state_dict()["fc.weight"].clone()
+    path = exported(tmp_path / "x.safetensors", state_of(head=True), ["v", "w", "x", "y", "z"])
+    assert load_weights(classifier, path, quiet).head_classes == 0
+    assert torch.equal(classifier.module.state_dict()["fc.weight"], initial)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ("run:3f", r'"3f" means 2 runs: 3fa2-digits, 3fbb-digits; write more of it'),
+        ("run:9", r'no run "9" .*`tltui runs` lists them'),
+        ("run:", r'no run ""'),
+        ("run:3fa2@first", '"@first" is no checkpoint; write @best or @last'),
+    ],
+)
+def test_an_unclear_earlier_run_is_one_sentence(weights: str, says: str, tmp_path: Path):
+    for name in ("3fa2-digits", "3fbb-digits"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.toml").touch()
+    with pytest.raises(InputError, match=says):
+        with_run_path(weights, tmp_path)
+
+
+def test_an_earlier_run_becomes_its_path_in_the_new_runs_settings(tmp_path: Path):
+    run = tmp_path / "3fa2-digits"
+    run.mkdir()
+    (run / "run.toml").touch()
+    assert with_run_path("run:3f", tmp_path) == f"run:{run}@best"
+    assert with_run_path("run:3fa2-digits@last", tmp_path) == f"run:{run}@last"
+    assert with_run_path(f"run:{run}@last", tmp_path / "elsewhere") == f"run:{run}@last"
+    for other in ("default", "none", "weights.pth#teacher"):
+        assert with_run_path(other, tmp_path) == other
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [("vit_b_16", 100), ("inception_v3", 64), ("densenet121", 28), ("maxvit_t", 100)]
+)
+def test_an_image_size_that_a_network_cannot_take_is_one_sentence(model: str, size: int):
+    with pytest.raises(InputError, match=rf"{model} can't take images of {size} px .*change data\.image_size"):
+        describe(model, 3, size, HeadConfig())
