@@ -1,4 +1,4 @@
-"""How far the confidence can be believed: reliability bins and the expected calibration error."""
+"""Calibration: reliability bins and the expected calibration error."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy.typing as npt
 from engine.evaluation.ranking import Floats
 from engine.runs.events import ReliabilityBin
 
-_CALIBRATION_BINS = 15
+_BINS = 15
 
 
 class Calibration:
-    """How often answers of some confidence are right, in equal bins of confidence."""
+    """Accuracy and mean confidence in 15 equal bins of confidence."""
 
     def __init__(self) -> None:
-        self._count = np.zeros(_CALIBRATION_BINS, dtype=np.int64)
-        self._confidence = np.zeros(_CALIBRATION_BINS)
-        self._right = np.zeros(_CALIBRATION_BINS)
+        self._count = np.zeros(_BINS, dtype=np.int64)
+        self._confidence = np.zeros(_BINS)
+        self._correct = np.zeros(_BINS)
 
     def add(self, probabilities: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """One batch: probabilities (N, classes), labels (N,)."""
+        """Add one batch: probabilities (N, classes), labels (N,)."""
         confidence = probabilities.max(1).astype(np.float64)
-        # Each bin has its upper end and not its lower one, as in the paper.
-        place = np.clip(np.ceil(confidence * _CALIBRATION_BINS).astype(np.intp) - 1, 0, _CALIBRATION_BINS - 1)
+        # Bins exclude their lower bound and include their upper bound, as in the paper.
+        place = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
         np.add.at(self._count, place, 1)
         np.add.at(self._confidence, place, confidence)
-        np.add.at(self._right, place, probabilities.argmax(1) == labels)
+        np.add.at(self._correct, place, probabilities.argmax(1) == labels)
 
     @property
     def error(self) -> float:
-        """The expected calibration error (Guo et al. 2017, On Calibration of Modern Neural Networks), 0 to 1."""
-        return float(np.abs(self._right - self._confidence).sum() / self._count.sum())
+        """The expected calibration error (Guo et al. 2017, 1706.04599), 0 to 1."""
+        return float(np.abs(self._correct - self._confidence).sum() / self._count.sum())
 
     @property
     def bins(self) -> list[ReliabilityBin]:
-        """Those that hold images, by rising confidence."""
+        """The bins that hold images, by increasing confidence."""
         return [
-            ReliabilityBin(count=int(count), confidence=float(confidence / count), accuracy=float(right / count))
-            for count, confidence, right in zip(self._count, self._confidence, self._right, strict=True)
+            ReliabilityBin(count=int(count), confidence=float(confidence / count), accuracy=float(correct / count))
+            for count, confidence, correct in zip(self._count, self._confidence, self._correct, strict=True)
             if count
         ]

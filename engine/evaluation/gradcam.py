@@ -1,4 +1,4 @@
-"""Where a network looked: Grad-CAM (Selvaraju et al. 2017, 1610.02391)."""
+"""Grad-CAM (Selvaraju et al. 2017, 1610.02391): which parts of an image raise a class's logit."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from engine.errors import InputError
 
 
 def grad_cam(module: nn.Module, layer: str, image: torch.Tensor, label: int) -> torch.Tensor:
-    """Heat from 0 to 1, as large as the image (S, S): what raises the logit of class ``label`` in ``layer``.
+    """Compute the heat map (S, S), from 0 to 1, of class ``label`` at ``layer``.
 
-    ``image``: normalized (1, 3, S, S). ``layer``: a path; "" for the last one whose output has places. The network
-    is run in evaluation mode. Raises InputError for a layer whose output has no places to be hot.
+    ``image``: normalized (1, 3, S, S). ``layer``: a path; "" for the last layer whose output is spatial. Sets the
+    network to eval mode. Raises InputError for a layer whose output is not spatial.
     """
     module.eval()
     outputs: dict[str, torch.Tensor] = {}
 
-    def keep(path: str, output: object) -> None:
-        if isinstance(output, torch.Tensor) and _places(output) is not None:
+    def store(path: str, output: object) -> None:
+        if isinstance(output, torch.Tensor) and _feature_maps(output) is not None:
             outputs[path] = output
 
-    wanted = {layer: module.get_submodule(layer)} if layer else dict(module.named_modules())
+    hooked = {layer: module.get_submodule(layer)} if layer else dict(module.named_modules())
     handles = [
-        one.register_forward_hook(lambda _m, _i, output, path=path: keep(path, output)) for path, one in wanted.items()
+        one.register_forward_hook(lambda _m, _i, output, path=path: store(path, output)) for path, one in hooked.items()
     ]
     try:
         logits = module(image.requires_grad_(True))
@@ -33,24 +33,24 @@ def grad_cam(module: nn.Module, layer: str, image: torch.Tensor, label: int) -> 
         for handle in handles:
             handle.remove()
     if not outputs:
-        raise InputError(f'the output of "{layer}" has no places in the image; choose a layer before the pooling')
+        raise InputError(f'the output of "{layer}" is not spatial; choose a layer before the pooling')
     activation = outputs[layer] if layer else list(outputs.values())[-1]
     (gradient,) = torch.autograd.grad(logits[0, label], activation, allow_unused=True)
     if gradient is None:
-        raise InputError(f'the answer does not depend on the output of "{layer}"; choose another layer')
-    maps, slopes = _places(activation), _places(gradient)
+        raise InputError(f'the logits do not depend on the output of "{layer}"; choose another layer')
+    maps, gradients = _feature_maps(activation), _feature_maps(gradient)
     assert maps is not None
-    assert slopes is not None
-    heat = (slopes.mean((1, 2), keepdim=True) * maps).sum(0).clamp(min=0).detach().float()
+    assert gradients is not None
+    heat = (gradients.mean((1, 2), keepdim=True) * maps).sum(0).clamp(min=0).detach().float()
     heat = nn.functional.interpolate(heat[None, None], image.shape[-2:], mode="bilinear")[0, 0]
     return heat / heat.max().clamp(min=1e-12)
 
 
-def _places(output: torch.Tensor) -> torch.Tensor | None:
-    """The first image's activations as (channels, height, width), None where they have no places.
+def _feature_maps(output: torch.Tensor) -> torch.Tensor | None:
+    """The first image's activations as (channels, height, width), None where they are not spatial.
 
-    A transformer's tokens (N, tokens, channels) are laid out as the patches they come from, class tokens left out;
-    some networks have their channels last.
+    A transformer's tokens (N, tokens, channels) are arranged as the grid of their patches, without class tokens.
+    Channels-last outputs are permuted.
     """
     if output.ndim == 4 and min(output.shape[2:]) > 1:
         last = output.shape[1] == output.shape[2] != output.shape[3]

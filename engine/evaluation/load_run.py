@@ -1,4 +1,4 @@
-"""The trained network of a run."""
+"""Loads the trained network of a run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from engine.training import checkpoints
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A run's network with the weights of its ``best`` epoch, or else of its last checkpoint.
+class TrainedRun:
+    """A run's network with the weights of a checkpoint.
 
-    ``checkpoint`` names the folder they come from; ``config`` is what was in force then.
+    ``checkpoint``: the checkpoint's name. ``best``: whether it is the best epoch's, or else the last one.
+    ``config``: the settings at that checkpoint.
     """
 
     folder: RunFolder
@@ -30,37 +31,37 @@ class Trained:
     best: bool
 
 
-def load_trained(folder: RunFolder) -> Trained:
-    """The network of a run that has a checkpoint, also of one that still trains. Raises InputError."""
+def load_trained_run(folder: RunFolder) -> TrainedRun:
+    """Load the network of a finished or running run from its best usable checkpoint. Raises InputError."""
     state = fold_all(EventTail(folder, steps=False).poll())
     if state.data is None:
-        raise InputError(f"run {folder.id} has not read its data yet; wait for its first checkpoint")
+        raise InputError(f"run {folder.id} has not read its dataset yet; wait for its first checkpoint")
     classes = state.data.classes
-    checkpoint, best = _sound_checkpoint(folder)
+    checkpoint, best = _usable_checkpoint(folder)
     try:
         config = checkpoints.settings(checkpoint)
         classifier = registry.build(config.model.name, len(classes), config.head, config.data.image_size)
         checkpoints.load_weights(checkpoint, classifier.module)
     except InputError:
         raise
-    except Exception as error:  # torch, safetensors and msgspec have errors of their own for what does not fit
-        raise InputError(f"{checkpoint}: is no checkpoint of this run ({first_line(error)}); train it anew") from None
+    except Exception as error:  # torch, safetensors and msgspec each raise their own classes
+        raise InputError(f"{checkpoint}: not a checkpoint of this run ({first_line(error)}); train again") from None
     classifier.module.eval()
-    return Trained(folder, state, config, classes, classifier, checkpoint.name, best)
+    return TrainedRun(folder, state, config, classes, classifier, checkpoint.name, best)
 
 
-def _sound_checkpoint(folder: RunFolder) -> tuple[Path, bool]:
-    """The best checkpoint, or the last where that is damaged, and whether it is the best.
+def _usable_checkpoint(folder: RunFolder) -> tuple[Path, bool]:
+    """The best checkpoint, or the last where the best is damaged, and whether it is the best.
 
-    Nothing is followed out of the run's folder. Raises InputError.
+    Follows no link out of the run's folder. Raises InputError.
     """
-    problem = "none was written yet; `tltui steer RUN checkpoint` asks for one"
+    problem = "none has been written yet; `tltui steer RUN checkpoint` writes one"
     for link in (checkpoints.BEST, checkpoints.LAST):
         path = folder.checkpoints / (folder.checkpoints / link).resolve().name
         if folder.checkpoints.is_symlink() or path.is_symlink() or not path.is_dir():
             continue
-        odd = any(file.is_symlink() or not file.is_file() for file in path.iterdir())
-        problem = "it holds more than plain files" if odd else checkpoints.damage(path)
+        has_links = any(file.is_symlink() or not file.is_file() for file in path.iterdir())
+        problem = "it holds links or special files" if has_links else checkpoints.damage(path)
         if not problem:
             return path, link == checkpoints.BEST
-    raise InputError(f"run {folder.id} has no checkpoint that can be used: {problem}")
+    raise InputError(f"run {folder.id} has no usable checkpoint: {problem}")

@@ -1,104 +1,150 @@
-"""Figures of a classifier on a split, from counts that do not grow with the data.
+"""Metrics of a classifier on a split: one entry each. Imports no torch, so that every table can list them.
 
-scikit-learn and SciPy take a second to import and are not needed before the end of a run.
+To add a metric, add an entry. The event, the command line, the report, comparisons, model cards, the app and the
+manual show it without further code.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-import torch
+from engine.runs.events import Evaluated
 
-from engine.evaluation.calibration import Calibration
-from engine.evaluation.ranking import Scores, rank
-from engine.runs.events import ClassMetrics
+if TYPE_CHECKING:
+    from engine.evaluation.accumulator import MetricAccumulator
 
 
-class Tally:
-    """``confusion[true, predicted]`` counts images, ``in_top5`` those whose class is among the five likeliest;
-    ``loss`` sums their cross-entropy."""
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one split.
 
-    def __init__(self, classes: int) -> None:
-        self.confusion: npt.NDArray[np.int64] = np.zeros((classes, classes), dtype=np.int64)
-        self.loss = 0.0
-        self.in_top5 = 0
-        self.scores = Scores(classes)
-        self.calibration = Calibration()
+    ``name``: the field of ``Evaluated``, or the key in its ``metrics``. ``label`` stands in sentences, ``short`` in
+    column headings. ``compute`` returns None where the metric is undefined. ``unit``: "percent" for proportions that
+    people read in percent, else "decimal". ``meaning``: one sentence for the manual.
+    """
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Count one batch: logits (N, classes), labels (N,)."""
-        true = labels.cpu().numpy()
-        np.add.at(self.confusion, (true, logits.argmax(1).cpu().numpy()), 1)
-        self.loss += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
-        likeliest = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        self.in_top5 += int((likeliest == labels[:, None]).any(1).sum())
-        if self.sound:
-            probabilities = logits.softmax(1).cpu().numpy()
-            self.scores.add(probabilities, true)
-            self.calibration.add(probabilities, true)
+    name: str
+    label: str
+    compute: Callable[[MetricAccumulator], float | None]
+    meaning: str
+    short: str = ""
+    higher_is_better: bool = True
+    unit: Literal["percent", "decimal"] = "decimal"
 
-    @property
-    def sound(self) -> bool:
-        """Whether all answers so far were finite; else their probabilities mean nothing."""
-        return math.isfinite(self.loss)
+    def value(self, evaluated: Evaluated) -> float | None:
+        """The metric's value in an event, None where it has none."""
+        return getattr(evaluated, self.name, evaluated.metrics.get(self.name))
+
+    def format(self, value: float) -> str:
+        """The value as people read it, without the label."""
+        return f"{value:.1%}" if self.unit == "percent" else f"{value:.3f}"
 
     @property
-    def count(self) -> int:
-        """Images so far."""
-        return int(self.confusion.sum())
-
-    @property
-    def correct(self) -> int:
-        """Right answers so far."""
-        return int(self.confusion.trace())
+    def heading(self) -> str:
+        """The label of a column."""
+        return self.short or self.label
 
 
-def accuracy_interval(correct: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share, after Wilson 1927; sound for small counts and shares near 0 or 1."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def balanced_accuracy(tally: Tally) -> float:
-    """The mean of the classes' recalls, over the classes that occur."""
+def _balanced_accuracy(of: MetricAccumulator) -> float:
     from sklearn.metrics import balanced_accuracy_score
 
-    true, predicted, weight = _as_weighted_pairs(tally)
+    true, predicted, weight = of.weighted_pairs()
     return float(balanced_accuracy_score(true, predicted, sample_weight=weight))
 
 
-def weighted_f1(classes: list[ClassMetrics]) -> float:
-    """The mean of the classes' F1, each weighted by its images."""
-    return fmean([one.f1 for one in classes], [one.support for one in classes])
+def _log_loss(of: MetricAccumulator) -> float | None:
+    return of.loss_sum / of.count if math.isfinite(of.loss_sum) else None
 
 
-def per_class(tally: Tally, classes: list[str]) -> list[ClassMetrics]:
-    """Precision, recall and F1 of each class, 0 where a class was never predicted or never occurs; how well its
-    probability ranks the images."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    true, predicted, weight = _as_weighted_pairs(tally)
-    figures: Any = precision_recall_fscore_support(
-        true,
-        predicted,
-        labels=range(len(classes)),
-        sample_weight=weight,
-        zero_division=0.0,  # pyright: ignore[reportArgumentType] (a number or a word)
-    )
-    ranks = [rank(ranking) for ranking in tally.scores.rankings()] if tally.sound else [None] * len(classes)
-    return [
-        ClassMetrics(label, float(p), float(r), float(f), int(s), *(ranked or (None, None)))
-        for label, p, r, f, s, ranked in zip(classes, *figures, ranks, strict=True)
-    ]
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean over the classes that have the metric."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
-def _as_weighted_pairs(tally: Tally) -> tuple[npt.NDArray[np.int64], ...]:
-    """The confusion matrix as scikit-learn's metrics take it: each cell once, weighted by its images."""
-    true, predicted = np.nonzero(tally.confusion)
-    return true, predicted, tally.confusion[true, predicted]
+_ALL = (
+    Metric(
+        "accuracy",
+        "accuracy",
+        lambda of: of.correct / of.count,
+        "Proportion of correct predictions.",
+        unit="percent",
+    ),
+    Metric(
+        "balanced_accuracy",
+        "balanced accuracy",
+        _balanced_accuracy,
+        "Mean recall over the classes that occur.",
+        short="balanced",
+        unit="percent",
+    ),
+    Metric(
+        "macro_f1",
+        "macro F1",
+        lambda of: fmean(one.f1 for one in of.per_class),
+        "Mean F1 over classes.",
+    ),
+    Metric(
+        "weighted_f1",
+        "weighted F1",
+        lambda of: fmean([one.f1 for one in of.per_class], [one.support for one in of.per_class]),
+        "Mean F1 over classes, weighted by their images.",
+    ),
+    Metric(
+        "top5",
+        "top-5 accuracy",
+        lambda of: of.top5_correct / of.count if len(of.classes) > 5 else None,
+        "Proportion of images whose class is among the five most probable; undefined with five classes or fewer.",
+        short="top-5",
+        unit="percent",
+    ),
+    Metric(
+        "roc_auc",
+        "ROC-AUC",
+        lambda of: _mean(one.roc_auc for one in of.per_class),
+        "Area under the ROC curve of each class against the others, mean over classes.",
+    ),
+    Metric(
+        "average_precision",
+        "average precision",
+        lambda of: _mean(one.average_precision for one in of.per_class),
+        "Area under the precision-recall curve of each class against the others, mean over classes.",
+        short="AP",
+    ),
+    Metric(
+        "log_loss",
+        "log loss",
+        _log_loss,
+        "Mean cross-entropy.",
+        higher_is_better=False,
+    ),
+    Metric(
+        "ece",
+        "calibration error",
+        lambda of: of.calibration.error if of.is_finite else None,
+        "Expected calibration error over 15 bins of confidence (Guo et al. 2017, 1706.04599).",
+        short="ECE",
+        higher_is_better=False,
+        unit="percent",
+    ),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def compute_metrics(of: MetricAccumulator) -> dict[str, float | None]:
+    """Compute all metrics, by name."""
+    return {name: metric.compute(of) for name, metric in METRICS.items()}
+
+
+def formatted_metrics(evaluated: Evaluated, *, short: bool = False) -> dict[str, str]:
+    """The metrics of an evaluation besides accuracy, as text, by label or ``short`` heading."""
+    values = {metric: metric.value(evaluated) for name, metric in METRICS.items() if name != "accuracy"}
+    return {
+        metric.heading if short else metric.label: metric.format(value)
+        for metric, value in values.items()
+        if value is not None
+    }

@@ -1,4 +1,4 @@
-"""predictions.csv."""
+"""Writes predictions.csv."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from engine.files.csv_cells import PREDICTION_COLUMNS, class_columns, path_cell,
 
 
 class PredictionsFile:
-    """Writes predictions.csv row by row; use it with ``with``: it gets its name when it is complete, or is gone.
+    """A context manager that writes predictions.csv row by row. The file appears only when it is complete.
 
-    Where the disk does not take it, ``problem`` says so in a sentence and nothing more is written.
+    On a write error ``problem`` holds one sentence on it, and later rows are dropped.
     """
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
@@ -29,9 +29,9 @@ class PredictionsFile:
         self.problem = ""
 
     def write(self, paths: Sequence[str], labels: torch.Tensor, probabilities: torch.Tensor) -> None:
-        """One batch: ``labels`` (N,), ``probabilities`` (N, classes)."""
+        """Write one batch: ``labels`` (N,), ``probabilities`` (N, classes)."""
         rows = zip(paths, labels.tolist(), probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
-        self._rows(
+        self._write_rows(
             [path_cell(path), self._classes[true], self._classes[predicted], *(f"{value:.6g}" for value in row)]
             for path, true, predicted, row in rows
         )
@@ -41,7 +41,7 @@ class PredictionsFile:
             self._file = self._temporary.open("w", newline="", encoding="utf-8")
         except OSError as error:
             self._fail(error)
-        self._rows([[*PREDICTION_COLUMNS, *self._columns]])
+        self._write_rows([[*PREDICTION_COLUMNS, *self._columns]])
         return self
 
     def __exit__(self, problem: type[BaseException] | None, *_rest: object) -> None:
@@ -55,7 +55,7 @@ class PredictionsFile:
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
-    def _rows(self, rows: Iterable[Sequence[object]]) -> None:
+    def _write_rows(self, rows: Iterable[Sequence[object]]) -> None:
         if self._file is None or self.problem:
             return
         try:
@@ -64,4 +64,6 @@ class PredictionsFile:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        self.problem = f"{self._path}: can't be written ({error.strerror}); the run goes on without; make room there"
+        self.problem = (
+            f"{self._path}: can't be written ({error.strerror}); the run continues without it; make room there"
+        )

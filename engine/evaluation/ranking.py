@@ -1,9 +1,8 @@
-"""How well probabilities rank images and how far one may believe them, in memory that does not grow with the data."""
+"""ROC-AUC and average precision of each class, in memory that does not grow with the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -11,20 +10,12 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-
-_EXACT_IMAGES = 200_000  # beyond these, or so many probabilities, they are counted in bins
-
-
+# With more images, or more probabilities, than these, probabilities are binned.
+_EXACT_IMAGES = 200_000
 _EXACT_VALUES = 4_000_000
-
-
 _BIN_VALUES = 4_000_000  # bins of all classes together
-
-
 _MOST_BINS = 16_384
-
-
-_LARGEST_LOGIT = 17.0  # of a probability in float32 that is not 1
+_LARGEST_LOGIT = 17.0  # of the largest float32 probability below 1
 
 
 class Ranking(NamedTuple):
@@ -36,48 +27,50 @@ class Ranking(NamedTuple):
 
 
 class Scores:
-    """Probabilities by class. Exact while they are few; then each is one of many equal steps of its logit, which moves
-    a ranking's figures by about the inverse of the number of steps."""
+    """Probabilities of each class.
+
+    They are exact while few. Then they are binned by logit, which changes the metrics by about 1 / bins.
+    """
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
         self._count = 0
-        self._parts: list[tuple[Floats, npt.NDArray[np.int64]]] | None = []
+        self._batches: list[tuple[Floats, npt.NDArray[np.int64]]] | None = []
         bins = max(64, min(_MOST_BINS, _BIN_VALUES // (2 * classes)))
-        self._binned = np.zeros((0, 2, bins), dtype=np.int32)  # [class, is it this class, bin]; made when needed
+        self._binned = np.zeros((0, 2, bins), dtype=np.int32)  # [class, is_class, bin]; allocated when needed
 
     @property
     def exact(self) -> bool:
-        """Whether every probability is still there as it was."""
-        return self._parts is not None
+        """Whether probabilities are exact, not binned."""
+        return self._batches is not None
 
     def add(self, probabilities: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """One batch: probabilities (N, classes), labels (N,)."""
+        """Add one batch: probabilities (N, classes), labels (N,)."""
         self._count += len(labels)
-        if self._parts is not None:
-            self._parts.append((probabilities, labels))
+        if self._batches is not None:
+            self._batches.append((probabilities, labels))
             if self._count <= _EXACT_IMAGES and self._count * self._classes <= _EXACT_VALUES:
                 return
-            parts, self._parts = self._parts, None
+            batches, self._batches = self._batches, None
             self._binned = np.zeros((self._classes, *self._binned.shape[1:]), dtype=np.int32)
-            for some in parts:
-                self._count_in_bins(*some)
+            for batch in batches:
+                self._count_in_bins(*batch)
             return
         self._count_in_bins(probabilities, labels)
 
     def rankings(self) -> Iterator[Ranking]:
-        """For each class in turn."""
-        if self._parts is None:
+        """Yield the ranking of each class, in order."""
+        if self._batches is None:
             for of_class in self._binned:
                 is_class, score = np.nonzero(of_class)
                 yield Ranking(
                     is_class.astype(np.int8), score.astype(np.float64), of_class[is_class, score].astype(np.int64)
                 )
             return
-        labels = np.concatenate([labels for _, labels in self._parts])
+        labels = np.concatenate([labels for _, labels in self._batches])
         weight = np.ones(len(labels), dtype=np.int64)
         for label in range(self._classes):
-            score = np.concatenate([probabilities[:, label] for probabilities, _ in self._parts])
+            score = np.concatenate([probabilities[:, label] for probabilities, _ in self._batches])
             yield Ranking((labels == label).astype(np.int8), score.astype(np.float64), weight)
 
     def _count_in_bins(self, probabilities: Floats, labels: npt.NDArray[np.int64]) -> None:
@@ -90,17 +83,12 @@ class Scores:
         np.add.at(self._binned, (label_range, is_class, place.round().astype(np.intp)), 1)
 
 
-def rank(ranking: Ranking) -> tuple[float, float] | None:
-    """The area under the ROC curve and the average precision; None where all images, or none, are of the class."""
+def roc_auc_and_average_precision(ranking: Ranking) -> tuple[float, float] | None:
+    """Compute both metrics of one class against the others; None where all images, or none, are of the class."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     is_class, score, weight = ranking
     if len(np.unique(is_class)) < 2:
         return None
-    area = roc_auc_score(is_class, score, sample_weight=weight)
-    return float(area), float(average_precision_score(is_class, score, sample_weight=weight))
-
-
-def mean_of(figures: list[float]) -> float | None:
-    """None where there is none."""
-    return fmean(figures) if figures else None
+    roc_auc = roc_auc_score(is_class, score, sample_weight=weight)
+    return float(roc_auc), float(average_precision_score(is_class, score, sample_weight=weight))

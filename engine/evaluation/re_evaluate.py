@@ -1,4 +1,4 @@
-"""A run's best checkpoint on its own images once more, or on others."""
+"""Evaluates a run's best checkpoint on its own images, or on other images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from engine.data.prepare import Data, decode_images, load_data
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.errors import InputError
-from engine.evaluation.evaluate import Answers, evaluate
-from engine.evaluation.load_run import Trained
+from engine.evaluation.evaluate import LabelledLogits, evaluate
+from engine.evaluation.load_run import TrainedRun
 from engine.files.escapes import printable
 from engine.models.freezing import Freezing
 from engine.models.split import split
@@ -28,89 +28,92 @@ from engine.training.feature_loader import Feed
 from engine.training.predict_logits import answers
 from engine.warning_codes import Warn
 
-_ALL = "all"  # the split of images that have none
+_ALL = "all"  # the split of a dataset without splits
 
 
-def evaluate_again(
-    trained: Trained, wanted: str, other_data: Path | None, device: str, report: Report, tell: Warn
+def re_evaluate(
+    trained: TrainedRun, split_name: str, other_data: Path | None, device: str, report: Report, warn: Warn
 ) -> Evaluated:
-    """Figures on the split ``wanted`` of the run's images or, of ``other_data``, on it or on all where it has none.
+    """Compute the metrics of a split of the run's dataset, or of ``other_data``.
 
-    ``wanted``: "val", "test" or "": test where there is one. ``device`` as train.device. Raises InputError.
+    ``split_name``: "val", "test", or "" for the test split, else the validation split, else all images.
+    ``other_data``: a folder; without split folders all its images count. ``device``: as train.device.
+
+    Raises InputError.
     """
     if not trained.best:
-        tell("best_lost", f"the best epoch's weights can't be used; those of {trained.checkpoint} are evaluated")
+        warn("best_lost", f"the best checkpoint can't be used; evaluating {trained.checkpoint} instead")
     config = with_setting(trained.config, "train.device", device)
-    where = devices.choose_device(device)
-    precision, frozen_precision = choose_precision(config.train.precision, where, report)
+    torch_device = devices.choose_device(device)
+    precision, frozen_precision = choose_precision(config.train.precision, torch_device, report)
     if other_data:
         config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
-        data = _other_images(trained, config, wanted, report, tell)
+        data = _other_images(trained, config, split_name, report, warn)
     else:
         source = open_source(config.data)
         if source.classes != trained.classes:
-            raise InputError(f"{config.data.path or config.data.name}: the classes are no longer those of the run")
+            raise InputError(f"{config.data.path or config.data.name}: its classes are no longer those of the run")
         preprocessing = trained.classifier.preprocessing
-        data, _ = load_data(source, config, preprocessing, trained.folder, report, tell)
-    name = wanted or next(split for split in ("test", "val", _ALL) if split in data.splits)
+        data, _ = load_data(source, config, preprocessing, trained.folder, report, warn)
+    name = split_name or next(split for split in ("test", "val", _ALL) if split in data.splits)
     if name not in data.splits:
-        raise InputError(f'there is no split "{name}" in these images; they have {", ".join(data.splits)}')
-    with_answers = _answers(trained, data, name, config, precision, frozen_precision, report, tell)
+        raise InputError(f'these images have no split "{name}"; choose from {", ".join(data.splits)}')
+    batches = _logits(trained, data, name, config, precision, frozen_precision, report, warn)
     paths = (data.samples[i].key for i in data.splits[name])
-    return evaluate(trained.classes, name, with_answers, paths)
+    return evaluate(trained.classes, name, batches, paths)
 
 
-def _other_images(trained: Trained, config: RunConfig, wanted: str, report: Report, tell: Warn) -> Data:
+def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, report: Report, warn: Warn) -> Data:
     source = folder_source(config.data)
-    number = {name: label for label, name in enumerate(trained.classes)}
+    label_of = {name: label for label, name in enumerate(trained.classes)}
     for name in source.classes:
-        if name not in number:
+        if name not in label_of:
             known = ", ".join(trained.classes[:5]) + (" …" if len(trained.classes) > 5 else "")
-            raise InputError(f'{config.data.path}: "{printable(name)}" is no class of the run ({printable(known)})')
+            raise InputError(f'{config.data.path}: "{printable(name)}" is not a class of the run ({printable(known)})')
     has_splits = any(image.split for image in source.samples)
-    split_name = wanted or ("test" if has_splits else _ALL)
-    taken = [at for at, image in enumerate(source.samples) if not has_splits or image.split == split_name]
-    if not taken:
+    split_name = wanted_split or ("test" if has_splits else _ALL)
+    chosen = [at for at, image in enumerate(source.samples) if not has_splits or image.split == split_name]
+    if not chosen:
         folders = " or ".join(name for name, means in SPLIT_FOLDERS.items() if means == split_name)
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
-    images = [source.samples[at] for at in taken]
-    relabelled = [Sample(one.key, number[source.classes[one.label]], one.split) for one in images]
+    images = [source.samples[at] for at in chosen]
+    relabelled = [Sample(one.key, label_of[source.classes[one.label]], one.split) for one in images]
     file = source.file
-    chosen = Source(
-        trained.classes, relabelled, lambda at: source.open(taken[at]), file and (lambda at: file(taken[at]))
+    selected = Source(
+        trained.classes, relabelled, lambda at: source.open(chosen[at]), file and (lambda at: file(chosen[at]))
     )
-    data, _, fingerprints = decode_images(chosen, config, trained.classifier.preprocessing, report, tell)
+    data, _, fingerprints = decode_images(selected, config, trained.classifier.preprocessing, report, warn)
     fingerprints.close()
     data.splits[split_name] = list(range(len(data.samples)))
     return data
 
 
-def _answers(
-    trained: Trained,
+def _logits(
+    trained: TrainedRun,
     data: Data,
     name: str,
     config: RunConfig,
     precision: Precision,
     frozen_precision: Precision,
     report: Report,
-    tell: Warn,
-) -> Iterator[Answers]:
+    warn: Warn,
+) -> Iterator[LabelledLogits]:
     classifier = trained.classifier
     classifier.module.to(precision.device)
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     freezing.apply(config.freeze.rules)
     network = classifier.name, classifier.preprocessing.image_size
-    fits = Fits(Place(*network, precision.name, frozen_precision.name, precision.device), tell)
+    fits = Fits(Place(*network, precision.name, frozen_precision.name, precision.device), warn)
     fits.use(config.freeze.rules)
-    feed = Feed(data, classifier, config, precision, frozen_precision, tell, lambda: None, fits)
+    feed = Feed(data, classifier, config, precision, frozen_precision, warn, lambda: None, fits)
     parts = split(classifier, freezing)
     feed.use(parts, freezing.digests)
     classifier.module.eval()
 
-    def batches(done: int, total: int) -> None:
+    def report_batches(done: int, total: int) -> None:
         report("evaluate", done, total, "batches")
 
     try:
-        yield from answers(parts, feed, data.splits[name], config.train.batch_size, precision, fits, batches)
+        yield from answers(parts, feed, data.splits[name], config.train.batch_size, precision, fits, report_batches)
     finally:
         feed.close()

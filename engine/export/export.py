@@ -1,4 +1,4 @@
-"""A run's network as files that others can load."""
+"""Exports a run's network to a file that other programs can load."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ import torch
 
 from engine.data import image
 from engine.errors import InputError, first_line
-from engine.evaluation.load_run import Trained, load_trained
-from engine.export import onnx_file
-from engine.export.formats import FORMATS, Format
-from engine.export.metadata import About
-from engine.export.model_card import card
-from engine.export.output_folder import destination, whole_folder
-from engine.export.predictor import answer_with
+from engine.evaluation.load_run import TrainedRun, load_trained_run
+from engine.export.format_writer import FormatWriter
+from engine.export.formats import FORMATS, ExportFormat
+from engine.export.metadata import ExportMetadata
+from engine.export.model_card import model_card
+from engine.export.output_folder import atomic_folder, destination
+from engine.export.predictor import logits_function
 from engine.export.sample_images import sample_images
-from engine.export.verify import Comparison, compare
+from engine.export.verify import Comparison, verify
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report
 from engine.system.devices import installed_version, versions
 
-CARD, ABOUT, IMAGES = "README.md", "export.json", "images.py"
+CARD, METADATA, IMAGES = "README.md", "export.json", "images.py"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: ``folder`` and the model's ``file`` in it, of ``bytes``; ``checkpoint``: what was exported."""
+    """An export: its ``folder``, the model ``file`` in it and the file's size in ``bytes``.
+
+    ``checkpoint``: the name of the exported checkpoint. ``opset``: None for formats other than onnx.
+    """
 
     folder: str
     file: str
@@ -43,47 +46,45 @@ class Exported:
 def export(run: RunFolder, format_name: str, output: Path | None, report: Report) -> Exported:
     """Write a run's best network in one of ``FORMATS``, load it again, and compare it with the checkpoint.
 
-    Raises InputError; then nothing is left behind.
+    Raises InputError and then leaves nothing behind.
     """
-    if format_name == "onnx":
-        onnx_file.check_extra("onnx", "onnxscript", "onnxruntime")
+    export_format = FORMATS[format_name]
+    export_format.check_libraries()
     target = destination(run, format_name, output)
     report("checkpoint", 0, 0, "")
-    trained = load_trained(run)
+    trained = load_trained_run(run)
     samples = sample_images(trained, report)
-    about = _about(trained, format_name)
-    form = FORMATS[format_name]
-    with whole_folder(target) as folder:
+    metadata = _metadata(trained, export_format)
+    writer = export_format.writer
+    with atomic_folder(target) as folder:
         report("export", 0, 0, "")
-        _write(form, folder / form.FILE, trained, about)
-        again = form.load_again(folder / form.FILE, trained)
-        checkpoint = answer_with(trained.classifier.module, trained.classifier.preprocessing, torch.device("cpu"))
-        compared = compare(checkpoint, again, samples, report)
-        (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=1))
+        _write(writer, folder / export_format.file, trained, metadata)
+        reloaded = writer.reload(folder / export_format.file, trained)
+        checkpoint = logits_function(trained.classifier.module, trained.classifier.preprocessing, torch.device("cpu"))
+        comparison = verify(checkpoint, reloaded, samples, report)
+        (folder / METADATA).write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))
         shutil.copyfile(image.__file__, folder / IMAGES)
-        (folder / CARD).write_text(card(trained, about, format_name, compared), encoding="utf-8")
+        (folder / CARD).write_text(model_card(trained, metadata, writer, comparison), encoding="utf-8")
         size = sum(path.stat().st_size for path in folder.glob("model.*"))
-    opset = onnx_file.OPSET if format_name == "onnx" else None
-    return Exported(str(target), str(target / form.FILE), size, trained.checkpoint, opset, compared)
+    return Exported(str(target), str(target / export_format.file), size, trained.checkpoint, writer.opset, comparison)
 
 
-def _write(form: Format, path: Path, trained: Trained, about: About) -> None:
+def _write(writer: FormatWriter, path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
     try:
-        form.write(path, trained, about)
+        writer.write(path, trained, metadata)
     except (InputError, OSError):
         raise
-    except Exception as error:  # each library has errors of its own for a full disk
+    except Exception as error:  # each library raises its own class on a full disk
         raise InputError(f"{path.name} can't be written ({first_line(error)}); make room, or choose -o") from error
 
 
-def _about(trained: Trained, format_name: str) -> About:
-    libraries = {"safetensors": ["safetensors"], "onnx": ["onnx", "onnxscript", "onnxruntime"], "pt2": []}[format_name]
-    return About(
+def _metadata(trained: TrainedRun, export_format: ExportFormat) -> ExportMetadata:
+    return ExportMetadata(
         run=trained.folder.id,
         model=trained.config.model.name,
         classes=trained.classes,
         hidden=trained.config.head.hidden,
         preprocessing=trained.classifier.preprocessing,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        versions=versions() | {name: installed_version(name) for name in libraries},
+        versions=versions() | {name: installed_version(name) for name in export_format.libraries},
     )

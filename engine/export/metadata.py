@@ -1,4 +1,4 @@
-"""What an export tells about itself, inside its file and beside it as JSON."""
+"""Metadata of an export: stored inside its model file, and beside it as export.json."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from engine.errors import InputError, first_line
 from engine.files.escapes import printable
 from engine.models.architecture import Preprocessing
 
-KEY = "tltui"
-"""Under which the files hold it."""
-_LARGEST_SIDE = 4096  # pixels; beyond it nobody trained
+METADATA_KEY = "tltui"
+"""The key of the metadata in a model file."""
+_LARGEST_SIDE = 4096  # pixels; no training run uses larger images
 
 
-class About(msgspec.Struct, frozen=True):
-    """``hidden``: sizes of the head's hidden layers; ``preprocessing``: of the square of ``channels`` from the middle
-    (``crop``) of an image; ``created``: UTC, ISO 8601; ``versions``: of what wrote it."""
+class ExportMetadata(msgspec.Struct, frozen=True):
+    """What a program needs to use an exported network.
+
+    ``hidden``: sizes of the head's hidden layers. ``preprocessing``: applies to the ``crop`` of an image, with its
+    ``channels`` in this order. ``created``: UTC, ISO 8601. ``versions``: of the libraries that wrote the export.
+    """
 
     run: str
     model: str
@@ -28,31 +31,27 @@ class About(msgspec.Struct, frozen=True):
     channels: str = "RGB"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no export of ours says: it comes from files that others may have written."""
-        how = self.preprocessing
+        """Raise ValueError for values that no export has: the file may come from anyone."""
+        preprocessing = self.preprocessing
         if len(self.classes) < 2:
             raise ValueError("fewer than two classes")
-        if not 1 <= how.image_size <= how.resize_size <= _LARGEST_SIDE:
-            raise ValueError("sizes of images that can't be")
-        if how.interpolation not in ("bilinear", "bicubic") or 0 in how.std:
-            raise ValueError("preprocessing that can't be")
+        if not 1 <= preprocessing.image_size <= preprocessing.resize_size <= _LARGEST_SIDE:
+            raise ValueError("impossible image sizes")
+        if preprocessing.interpolation not in ("bilinear", "bicubic") or 0 in preprocessing.std:
+            raise ValueError("impossible preprocessing")
 
 
-def encode(about: About) -> str:
-    """As JSON."""
-    return msgspec.json.encode(about).decode()
+def encode(metadata: ExportMetadata) -> str:
+    """Encode as JSON."""
+    return msgspec.json.encode(metadata).decode()
 
 
-def decode(text: str | bytes | None, path: object) -> About:
-    """What the file at ``path`` says of itself, its names printable. Raises InputError where it says nothing."""
+def decode(text: str | bytes | None, path: object) -> ExportMetadata:
+    """Decode the metadata of the file at ``path``, its class names made printable. Raises InputError."""
     if text is None:
-        raise InputError(
-            f"{path}: holds no preprocessing and no classes, so it is no export; `tltui export` makes one of a run"
-        )
+        raise InputError(f"{path}: not an export (no classes or preprocessing in it); write one with `tltui export`")
     try:
-        about = msgspec.json.decode(text, type=About)
+        metadata = msgspec.json.decode(text, type=ExportMetadata)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: what it says of itself can't be used ({first_line(error)}); export it anew"
-        ) from None
-    return msgspec.structs.replace(about, classes=[printable(name) for name in about.classes])
+        raise InputError(f"{path}: its metadata can't be used ({first_line(error)}); export the run again") from None
+    return msgspec.structs.replace(metadata, classes=[printable(name) for name in metadata.classes])

@@ -1,8 +1,7 @@
-"""ONNX: runs with onnxruntime alone. Its libraries are an extra."""
+"""The onnx format: runs with onnxruntime alone."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import warnings
 from importlib.metadata import version
@@ -12,80 +11,77 @@ from typing import Any
 import torch
 
 from engine.errors import InputError, first_line
-from engine.evaluation.load_run import Trained
-from engine.export import metadata as abouts
-from engine.export import pt2_file
-from engine.export.metadata import About
-from engine.export.predictor import Answer, Opened
+from engine.evaluation.load_run import TrainedRun
+from engine.export.format_writer import FormatWriter, prediction_script
+from engine.export.formats import check_installed
+from engine.export.metadata import METADATA_KEY, ExportMetadata, decode, encode
+from engine.export.plain_network import PlainNetwork
+from engine.export.predictor import ComputeLogits, Predictor
+from engine.export.pt2_file import export_program
 from engine.system.cpu import usable_cores
 
-FILE = "model.onnx"
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
 
-
-def check_extra(*modules: str) -> None:
-    """Raises InputError where the libraries are not installed."""
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise InputError(
-                f'ONNX needs libraries that are not here ({first_line(error)}); install them: pip install "tltui[onnx]"'
-            ) from None
+_LOGITS = f"""\
+session = onnxruntime.InferenceSession("model.onnx")
+(logits,) = session.run(["{OUTPUT}"], {{"{INPUT}": images}})
+"""
 
 
-def write(path: Path, trained: Trained, about: About) -> None:
-    """Write the network; weights of more than 2 GB go to a file beside it. Raises InputError and OSError."""
-    traced = pt2_file.program(trained)
+def write(path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
+    """Write the network. Weights above 2 GB go to a file beside it. Raises InputError and OSError."""
+    program = export_program(trained)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it tells its users of steps that are ours to take
+    logger.setLevel(logging.ERROR)  # its advice addresses callers of torch.onnx, not users
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made: Any = torch.onnx.export(
-                traced, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
+            onnx_program: Any = torch.onnx.export(
+                program, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
             )
-    except Exception as error:  # the exporter's libraries have no class of errors in common
+    except Exception as error:  # the exporter's libraries share no error class
         raise InputError(
             f"{trained.classifier.name} can't be exported to ONNX with PyTorch {torch.__version__} and onnxscript "
-            f"{version('onnxscript')} ({first_line(_first_cause(error))}); use --format safetensors, or a newer PyTorch"
+            f"{version('onnxscript')} ({first_line(_root_cause(error))}); use --format safetensors, or a newer PyTorch"
         ) from error
     finally:
         logger.setLevel(level)
-    made.model.metadata_props[abouts.KEY] = abouts.encode(about)
-    made.save(path)
+    onnx_program.model.metadata_props[METADATA_KEY] = encode(metadata)
+    onnx_program.save(path)
 
 
-def _first_cause(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def load_again(path: Path, _trained: Trained) -> Answer:
-    """The file as onnxruntime runs it."""
-    return _answer(_session(path))
+def reload(path: Path, _trained: TrainedRun) -> ComputeLogits:
+    """Load the file with onnxruntime."""
+    return _logits_function(_session(path))
 
 
-def open_export(path: Path) -> Opened:
-    """The file as onnxruntime runs it, with its own operations alone. Raises InputError where it does not fit."""
+def open_file(path: Path) -> Predictor:
+    """Load the file with onnxruntime, without custom operators. Raises InputError where it does not fit."""
     session = _session(path)
-    about = abouts.decode(session.get_modelmeta().custom_metadata_map.get(abouts.KEY), path)
-    side = about.preprocessing.image_size
-    answer = _answer(session)
+    metadata = decode(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
+    side = metadata.preprocessing.image_size
+    compute_logits = _logits_function(session)
     try:
-        shape = answer(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape
-    except Exception as error:  # onnxruntime's errors have no class in common
-        raise InputError(f"{path}: does not run ({first_line(error)}); export it anew") from None
-    if shape != (2, len(about.classes)):
-        raise InputError(f"{path}: gives {tuple(shape)} for 2 images and {len(about.classes)} classes; export it anew")
-    return Opened(about.classes, about.preprocessing, answer)
+        shape = compute_logits(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape
+    except Exception as error:  # onnxruntime's errors share no class
+        raise InputError(f"{path}: does not run ({first_line(error)}); export the run again") from None
+    if shape != (2, len(metadata.classes)):
+        raise InputError(
+            f"{path}: returns {tuple(shape)} for 2 images and {len(metadata.classes)} classes; export the run again"
+        )
+    return Predictor(metadata.classes, metadata.preprocessing, compute_logits)
 
 
 def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
-    check_extra("onnxruntime")
+    check_installed("onnx", "onnx", "onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -93,14 +89,39 @@ def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
+    except Exception as error:  # onnxruntime's errors share no class
         raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from None
 
 
-def _answer(session: Any) -> Answer:  # noqa: ANN401
-    (given,) = session.get_inputs()  # its name was another one in version 0.1.0
+def _logits_function(session: Any) -> ComputeLogits:  # noqa: ANN401
+    (session_input,) = session.get_inputs()  # version 0.1.0 used another name for it
 
-    def answer(images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run([OUTPUT], {given.name: images.numpy()})[0])
+    def compute_logits(images: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run([OUTPUT], {session_input.name: images.numpy()})[0])
 
-    return answer
+    return compute_logits
+
+
+def describe(metadata: ExportMetadata) -> str:
+    """The model card's sentences on the content."""
+    side, classes = metadata.preprocessing.image_size, len(metadata.classes)
+    return (
+        f"Opset {OPSET}. Input `{INPUT}`: uint8 (N, 3, {side}, {side}), RGB, any N. Output `{OUTPUT}`: float32 "
+        f"(N, {classes}). Normalization is included."
+    )
+
+
+def script(_plain: PlainNetwork) -> str:
+    """The model card's prediction script."""
+    return prediction_script("import onnxruntime\n", _LOGITS)
+
+
+WRITER = FormatWriter(
+    write=write,
+    reload=reload,
+    open=open_file,
+    describe=describe,
+    install=lambda _plain: "pip install onnxruntime pillow",
+    script=script,
+    opset=OPSET,
+)

@@ -1,4 +1,4 @@
-"""Where an export goes: a folder that is whole or not there."""
+"""The output folder of an export, created atomically."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from engine.errors import InputError
 from engine.files.atomic import sync_folder
 from engine.runs.folder import RunFolder
 
-_MARK = 4  # bytes that tell one export under way from another
+_MARK = 4  # random bytes in the name of an unfinished export
 
 
 def destination(folder: RunFolder, format_name: str, output: Path | None) -> Path:
-    """The folder to be made: export/FORMAT in the run's, or ``output``. Raises InputError where it may not be made."""
+    """The folder to create: export/FORMAT in the run's folder, or ``output``. Raises InputError where it can't be."""
     if output is None:
-        if folder.exports.is_symlink():  # the run may come from elsewhere, and lead out of its folder
-            raise InputError(f"{folder.exports}: is a link and may lead anywhere; remove it, or choose a place with -o")
+        if folder.exports.is_symlink():  # a run of other origin may point out of its folder
+            raise InputError(f"{folder.exports}: is a link out of the run; remove it, or choose another folder with -o")
         return folder.exports / format_name
     if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
-        raise InputError(f"{output}: exists already; choose another place with -o")
+        raise InputError(f"{output}: exists already; choose another folder with -o")
     return output
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder (0700) to write into that takes the place of ``path`` when all went well, and else leaves nothing.
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder (mode 0700) that replaces ``path`` on success and disappears on failure.
 
-    What a process that was killed left of its own is removed. Raises InputError where it can't be written.
+    Also removes temporary folders of killed processes. Raises InputError where it can't be written.
     """
     mark = secrets.token_hex(_MARK)
     temporary, old = (path.parent / f".{path.name}.{mark}{kind}" for kind in ("", ".old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _tidy_up(path)
+        _remove_leftovers(path)
         temporary.mkdir(mode=0o700)
-        with _open(temporary) as descriptor:
-            with suppress(OSError):  # no locks here: then what a killed process leaves stays
+        with _open_folder(temporary) as descriptor:
+            with suppress(OSError):  # no locks on this file system: a killed process's folder stays
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield temporary
             _sync(temporary)
@@ -52,7 +52,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             sync_folder(path.parent)
     except OSError as error:
         raise InputError(
-            f"{path}: can't be written ({error.strerror or error}); choose another place with -o"
+            f"{path}: can't be written ({error.strerror or error}); choose another folder with -o"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -63,8 +63,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _open(folder: Path) -> Iterator[int]:
-    """Its descriptor, which locks it as long as this process lives, where the file system knows locks."""
+def _open_folder(folder: Path) -> Iterator[int]:
+    """Yield the folder's file descriptor, to lock it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield descriptor
@@ -72,20 +72,20 @@ def _open(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _tidy_up(path: Path) -> None:
-    """Remove what processes that were killed left while they wrote ``path``; what they had put aside comes back."""
-    begun = f".{glob.escape(path.name)}.{'[0-9a-f]' * 2 * _MARK}"
-    for aside in path.parent.glob(f"{begun}.old"):
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary folders that killed processes left beside ``path``, and restore a replaced ``path``."""
+    pattern = f".{glob.escape(path.name)}.{'[0-9a-f]' * 2 * _MARK}"
+    for replaced in path.parent.glob(f"{pattern}.old"):
         if not os.path.lexists(path):
-            aside.rename(path)
-    for left in (*path.parent.glob(begun), *path.parent.glob(f"{begun}.old")):
-        with suppress(OSError), _open(left) as descriptor:
+            replaced.rename(path)
+    for leftover in (*path.parent.glob(pattern), *path.parent.glob(f"{pattern}.old")):
+        with suppress(OSError), _open_folder(leftover) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:
-    """Wait until the files in ``folder`` would survive a loss of power."""
+    """Flush the files in ``folder`` to disk."""
     for path in folder.iterdir():
         with path.open("rb") as written:
             os.fsync(written.fileno())

@@ -1,4 +1,4 @@
-"""A run's network as torchvision or timm build it, without any code of ours."""
+"""A run's network as torchvision or timm builds it, without tltui."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.models import pip_source, registry, torchvision_source
 
 @dataclass(frozen=True)
 class PlainNetwork:
-    """``module`` has random weights; ``code`` is the Python that builds it after ``import library``."""
+    """``module``: the network with random weights. ``code``: the Python that builds it after ``import library``."""
 
     library: str
     code: list[str]
@@ -20,7 +20,7 @@ class PlainNetwork:
 
 
 def plain_network(classifier: registry.Classifier, classes: int) -> PlainNetwork:
-    """The network of ``classifier`` from its library, with the head it has now."""
+    """Build the network of ``classifier`` with its library, with the head of ``classifier``."""
     name = classifier.name
     size = classifier.preprocessing.image_size
     if name == pip_source.NAME:
@@ -30,7 +30,7 @@ def plain_network(classifier: registry.Classifier, classes: int) -> PlainNetwork
     else:
         plain = _from_torchvision(name, classes, size)
     head = classifier.module.get_submodule(classifier.head[0])
-    if isinstance(head, nn.Sequential):  # it has hidden layers, of which the libraries know nothing
+    if isinstance(head, nn.Sequential):  # a head with hidden layers, which no library builds
         plain.module.set_submodule(classifier.head[0], nn.Sequential(*map(_plain_layer, head)))
         layers = ", ".join(map(_layer_code, head))
         plain.code.append(f'network.set_submodule("{classifier.head[0]}", torch.nn.Sequential({layers}))')
@@ -51,7 +51,7 @@ def _from_timm(name: str, classes: int, image_size: int) -> PlainNetwork:
     options: dict[str, Any] = {"num_classes": classes, "img_size": image_size}
     try:
         module = timm.create_model(name, **options)
-    except TypeError:  # most take images of any size and know no such option
+    except TypeError:  # most models take any image size and no such option
         del options["img_size"]
         module = timm.create_model(name, **options)
     return PlainNetwork("timm", [f"network = timm.create_model({_arguments(name, options)})"], module)

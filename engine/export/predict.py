@@ -1,4 +1,4 @@
-"""What a trained network says of images."""
+"""Predicts the classes of image files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.data.folder_layout import image_files
 from engine.data.image import open_image, why_unreadable
 from engine.data.loaders import centre_view
 from engine.errors import InputError
-from engine.export.predictor import Opened
+from engine.export.predictor import Predictor
 from engine.files.escapes import name_of, printable
 from engine.runs.progress import Report
 
@@ -23,8 +23,8 @@ _BATCH = 32
 _TOP = 5
 
 
-class Predicted(msgspec.Struct):
-    """An image's most likely class, and ``top``: the five likeliest with their probabilities."""
+class Prediction(msgspec.Struct):
+    """The most probable class of an image. ``top``: the five most probable classes with their probabilities."""
 
     path: str
     label: str
@@ -33,52 +33,59 @@ class Predicted(msgspec.Struct):
 
 
 class Unreadable(msgspec.Struct):
-    """A file that is no image that can be read; ``error``: why."""
+    """A file that can't be read as an image. ``error``: why."""
 
     path: str
     error: str
 
 
-def images_at(paths: Iterable[Path]) -> list[Path]:
-    """The files among ``paths``, and in folders, at any depth, those named like images."""
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """The files in ``paths``, and the image files at any depth of its folders."""
     return [file for path in paths for file in (image_files(path) if os.path.isdir(path) else [path])]
 
 
-def predict(network: Opened, paths: Sequence[Path], report: Report) -> Iterator[Predicted | Unreadable]:
-    """One answer for each path, in order. Images are read as training reads them."""
-    how = network.preprocessing
+def predict(network: Predictor, paths: Sequence[Path], report: Report) -> Iterator[Prediction | Unreadable]:
+    """Predict each path, in order. Images are read as in training. Raises InputError for non-finite outputs."""
+    preprocessing = network.preprocessing
 
-    def seen(path: Path) -> torch.Tensor | str:
+    def load(path: Path) -> torch.Tensor | str:
         try:
             _, content = read_file(path)
-            return centre_view(decode(open_image(content), how.resize_size, how.interpolation), how.image_size)
+            return centre_view(
+                decode(open_image(content), preprocessing.resize_size, preprocessing.interpolation),
+                preprocessing.image_size,
+            )
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
-    images = map_in_threads(seen, paths)
+    images = map_in_threads(load, paths)
     done = 0
     while batch := list(islice(images, _BATCH)):
-        yield from _answers(network, batch)
+        yield from _predict_batch(network, batch)
         done += len(batch)
         report("predict", done, len(paths), "images")
 
 
-def _answers(network: Opened, batch: list[tuple[Path, torch.Tensor | str]]) -> Iterator[Predicted | Unreadable]:
+def _predict_batch(
+    network: Predictor, batch: list[tuple[Path, torch.Tensor | str]]
+) -> Iterator[Prediction | Unreadable]:
     images = [image for _, image in batch if isinstance(image, torch.Tensor)]
-    top = iter(_top(network, torch.stack(images))) if images else iter(())
+    top = iter(_top_classes(network, torch.stack(images))) if images else iter(())
     for path, image in batch:
         if isinstance(image, str):
             yield Unreadable(name_of(path), image)
         else:
             best = next(top)
-            yield Predicted(name_of(path), *best[0], best)
+            yield Prediction(name_of(path), *best[0], best)
 
 
-def _top(network: Opened, images: torch.Tensor) -> list[list[tuple[str, float]]]:
-    """For each of the images (N, 3, S, S) the likeliest classes with their probabilities. Raises InputError."""
-    probabilities = network.answer(images).softmax(1)
+def _top_classes(network: Predictor, images: torch.Tensor) -> list[list[tuple[str, float]]]:
+    """The most probable classes of each image, uint8 (N, 3, S, S), with their probabilities. Raises InputError."""
+    probabilities = network.compute_logits(images).softmax(1)
     if not probabilities.isfinite().all():
-        raise InputError("the network's answers are not finite numbers; its weights are damaged, or training exploded")
+        raise InputError(
+            "the network returns NaN or infinity; its weights are damaged, or training diverged: train again"
+        )
     values, classes = probabilities.topk(min(_TOP, len(network.classes)))
     return [
         [(network.classes[label], value) for label, value in zip(*row, strict=True)]

@@ -1,4 +1,4 @@
-"""A network that is ready to answer to images."""
+"""A network that is ready to predict."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import torch
 from torch import nn
 
 from engine.data.loaders import Normalize
-from engine.evaluation.load_run import load_trained
+from engine.evaluation.load_run import load_trained_run
 from engine.models.architecture import Preprocessing
 from engine.runs.folder import RunFolder
 from engine.system.devices import choose_device
 
-Answer = Callable[[torch.Tensor], torch.Tensor]
-"""uint8 RGB images (N, 3, S, S) → logits (N, classes) in fp32."""
+ComputeLogits = Callable[[torch.Tensor], torch.Tensor]
+"""uint8 RGB images (N, 3, S, S) → float32 logits (N, classes)."""
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A network that is ready to answer."""
+class Predictor:
+    """A loaded network with the classes and the preprocessing that it was trained with."""
 
     classes: list[str]
     preprocessing: Preprocessing
-    answer: Answer
+    compute_logits: ComputeLogits
 
 
 class FromPixels(nn.Module):
-    """A network that takes images as bytes: mean and standard deviation are part of it."""
+    """A network that takes uint8 images: it normalizes them itself."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
         super().__init__()
@@ -36,24 +36,25 @@ class FromPixels(nn.Module):
         self._normalize = Normalize(preprocessing, device)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, 3, S, S) → logits (N, classes) in fp32"""
+        """Map uint8 images (N, 3, S, S) to float32 logits (N, classes)."""
         return self.network(self._normalize(images))
 
 
-def answer_with(module: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Answer:
-    """``module``, on ``device`` and in eval mode, as it answers to images."""
+def logits_function(module: nn.Module, preprocessing: Preprocessing, device: torch.device) -> ComputeLogits:
+    """Move ``module`` to ``device``, set it to eval mode, and return the function that computes its logits."""
     module.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     from_pixels = FromPixels(module, preprocessing, device)
 
-    def answer(images: torch.Tensor) -> torch.Tensor:
+    def compute_logits(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return from_pixels(images).float().cpu()
 
-    return answer
+    return compute_logits
 
 
-def open_run(folder: RunFolder) -> Opened:
-    """A run's network, ready to answer. Raises InputError."""
-    trained = load_trained(folder)
-    how = trained.classifier.preprocessing
-    return Opened(trained.classes, how, answer_with(trained.classifier.module, how, choose_device("auto")))
+def open_run(folder: RunFolder) -> Predictor:
+    """Load a run's network for prediction. Raises InputError."""
+    trained = load_trained_run(folder)
+    preprocessing = trained.classifier.preprocessing
+    compute_logits = logits_function(trained.classifier.module, preprocessing, choose_device("auto"))
+    return Predictor(trained.classes, preprocessing, compute_logits)

@@ -1,4 +1,4 @@
-"""A program of torch.export: runs with torch alone."""
+"""The pt2 format: a torch.export program, which needs torch alone."""
 
 from __future__ import annotations
 
@@ -8,44 +8,74 @@ from pathlib import Path
 import torch
 
 from engine.errors import InputError, first_line
-from engine.evaluation.load_run import Trained
-from engine.export import metadata as abouts
-from engine.export.metadata import About
-from engine.export.predictor import Answer, FromPixels
+from engine.evaluation.load_run import TrainedRun
+from engine.export.format_writer import FormatWriter, prediction_script
+from engine.export.metadata import METADATA_KEY, ExportMetadata, encode
+from engine.export.plain_network import PlainNetwork
+from engine.export.predictor import ComputeLogits, FromPixels
 
-FILE = "model.pt2"
+_LOGITS = """\
+network = torch.export.load("model.pt2").module()
+with torch.inference_mode():
+    logits = network(torch.from_numpy(images)).numpy()
+"""
 
 
-def program(trained: Trained) -> torch.export.ExportedProgram:
-    """The network from images as bytes to logits, for batches of any size. Raises InputError where it can't be cut
-    out of Python."""
+def export_program(trained: TrainedRun) -> torch.export.ExportedProgram:
+    """Export the network with torch.export: uint8 images to logits, any batch size. Raises InputError."""
     preprocessing = trained.classifier.preprocessing
     module = FromPixels(trained.classifier.module, preprocessing, torch.device("cpu")).eval()
     side = preprocessing.image_size
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
-    sizes = {"images": {0: torch.export.Dim("batch")}}
+    dynamic_shapes = {"images": {0: torch.export.Dim("batch")}}
     try:
         with torch.no_grad():
-            return torch.export.export(module, (example,), dynamic_shapes=sizes)
-    except Exception as error:  # whatever the compiler meets in a network
+            return torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes)
+    except Exception as error:  # the tracer raises nearly any class
         raise InputError(
-            f"{trained.classifier.name} can't be exported as a program ({first_line(error)}); use --format safetensors"
+            f"{trained.classifier.name} can't be exported with torch.export ({first_line(error)}); "
+            "use --format safetensors"
         ) from error
 
 
-def write(path: Path, trained: Trained, about: About) -> None:
+def write(path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
     """Write the program. Raises InputError and OSError."""
-    content = io.BytesIO()  # torch's own writer of files ends the process where the disk is full
-    torch.export.save(program(trained), content, extra_files={f"{abouts.KEY}.json": abouts.encode(about)})
+    content = io.BytesIO()  # torch's own file writer aborts the process on a full disk
+    torch.export.save(export_program(trained), content, extra_files={f"{METADATA_KEY}.json": encode(metadata)})
     path.write_bytes(content.getbuffer())
 
 
-def load_again(path: Path, _trained: Trained) -> Answer:
-    """The program of a file that was just written. Never for a file of others: loading one can run code."""
+def reload(path: Path, _trained: TrainedRun) -> ComputeLogits:
+    """Load a program written just now. Never for files of other origin: loading one can run code."""
     module = torch.export.load(path).module()
 
-    def answer(images: torch.Tensor) -> torch.Tensor:
+    def compute_logits(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return module(images)
 
-    return answer
+    return compute_logits
+
+
+def describe(metadata: ExportMetadata) -> str:
+    """The model card's sentences on the content."""
+    side, classes = metadata.preprocessing.image_size, len(metadata.classes)
+    return (
+        f"A torch.export program for the CPU. Input: uint8 (N, 3, {side}, {side}), RGB, any N. Output: logits, float32 "
+        f"(N, {classes}). Normalization is included. Loading a .pt2 file can run code that is in it: load only files "
+        "from sources that you trust."
+    )
+
+
+def script(_plain: PlainNetwork) -> str:
+    """The model card's prediction script."""
+    return prediction_script("import torch\n", _LOGITS)
+
+
+WRITER = FormatWriter(
+    write=write,
+    reload=reload,
+    open=None,  # torch.export.load unpickles and evaluates parts of the file
+    describe=describe,
+    install=lambda _plain: "pip install torch pillow numpy",
+    script=script,
+)

@@ -1,4 +1,4 @@
-"""Weights for the plain torchvision or timm network."""
+"""The safetensors format: weights for the plain torchvision or timm network."""
 
 from __future__ import annotations
 
@@ -11,62 +11,86 @@ from safetensors.torch import load_file, save_file
 
 from engine.config.schema import HeadConfig
 from engine.errors import InputError, first_line
-from engine.evaluation.load_run import Trained
-from engine.export import metadata as abouts
-from engine.export.metadata import About
-from engine.export.plain_network import plain_network
-from engine.export.predictor import Answer, Opened, answer_with
+from engine.evaluation.load_run import TrainedRun
+from engine.export.format_writer import FormatWriter, prediction_script
+from engine.export.metadata import METADATA_KEY, ExportMetadata, decode, encode
+from engine.export.plain_network import PlainNetwork, plain_network
+from engine.export.predictor import ComputeLogits, Predictor, logits_function
 from engine.models import registry
 from engine.system.devices import choose_device
 from engine.training.checkpoints import plain
 
-FILE = "model.safetensors"
+_LOGITS = """\
+{network}
+network.load_state_dict(load_file("model.safetensors"))
+network.eval()
+mean, std = (torch.tensor(how[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+with torch.inference_mode():
+    logits = network((torch.from_numpy(images) / 255 - mean) / std).numpy()
+"""
 
 
-def write(path: Path, trained: Trained, about: About) -> None:
-    """Write the network's whole state dict. Raises OSError and what safetensors raises."""
+def write(path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
+    """Write the whole state dict. Raises OSError and safetensors' errors."""
     state = {key: plain(tensor) for key, tensor in trained.classifier.module.state_dict().items()}
-    save_file(state, path, {"format": "pt", abouts.KEY: abouts.encode(about)})
+    save_file(state, path, {"format": "pt", METADATA_KEY: encode(metadata)})
 
 
-def load_again(path: Path, trained: Trained) -> Answer:
-    """The file in the network as its library builds it, as others will load it. Raises InputError."""
+def reload(path: Path, trained: TrainedRun) -> ComputeLogits:
+    """Load the file into the network as torchvision or timm builds it. Raises InputError."""
     network = plain_network(trained.classifier, len(trained.classes))
     try:
         network.module.load_state_dict(load_file(path))
     except RuntimeError as error:
         raise InputError(
-            f"{trained.classifier.name}: {network.library} builds another network for {len(trained.classes)} classes "
-            f"({first_line(error)}); use --format onnx"
+            f"{trained.classifier.name}: {network.library} builds a different network for {len(trained.classes)} "
+            f"classes ({first_line(error)}); use --format onnx"
         ) from None
-    return answer_with(network.module, trained.classifier.preprocessing, torch.device("cpu"))
+    return logits_function(network.module, trained.classifier.preprocessing, torch.device("cpu"))
 
 
-def open_export(path: Path) -> Opened:
-    """The file's weights in the network that it names. Raises InputError where they don't fit."""
-    about = _read_about(path)
+def open_file(path: Path) -> Predictor:
+    """Load the file's weights into the network that its metadata names. Raises InputError where they don't fit."""
+    metadata = _read_metadata(path)
     try:
-        head = HeadConfig(hidden=about.hidden)
-        arguments = (about.model, len(about.classes), head, about.preprocessing.image_size)
+        head = HeadConfig(hidden=metadata.hidden)
+        arguments = (metadata.model, len(metadata.classes), head, metadata.preprocessing.image_size)
         state = load_file(path)
-        # Shapes are compared before memory is taken: the file may name any size.
-        wanted = {
-            key: tensor.shape for key, tensor in registry.build(*arguments, on_meta=True).module.state_dict().items()
-        }
-        if wanted != {key: tensor.shape for key, tensor in state.items()}:
-            raise InputError(f"{path}: its tensors are not those of {about.model}; export it anew")
+        # Compare shapes on the meta device first: the file may name a network of any size.
+        on_meta = registry.build(*arguments, on_meta=True).module.state_dict()
+        if {key: tensor.shape for key, tensor in on_meta.items()} != {key: one.shape for key, one in state.items()}:
+            raise InputError(f"{path}: its tensors are not those of {metadata.model}; export the run again")
         classifier = registry.build(*arguments)
         classifier.module.load_state_dict(state)
     except (OSError, RuntimeError, ValidationError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: can't be loaded ({first_line(error)}); export it anew") from None
-    answer = answer_with(classifier.module, about.preprocessing, choose_device("auto"))
-    return Opened(about.classes, about.preprocessing, answer)
+        raise InputError(f"{path}: can't be loaded ({first_line(error)}); export the run again") from None
+    compute_logits = logits_function(classifier.module, metadata.preprocessing, choose_device("auto"))
+    return Predictor(metadata.classes, metadata.preprocessing, compute_logits)
 
 
-def _read_about(path: Path) -> About:
+def _read_metadata(path: Path) -> ExportMetadata:
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: not a safetensors file, or damaged ({first_line(error)})") from None
-    return abouts.decode(metadata.get(abouts.KEY), path)
+    return decode(metadata.get(METADATA_KEY), path)
+
+
+def describe(_metadata: ExportMetadata) -> str:
+    """The model card's sentence on the content."""
+    return "The weights of the plain torchvision or timm network."
+
+
+def install(plain: PlainNetwork) -> str:
+    """The model card's install command."""
+    return f"pip install {plain.library} safetensors"
+
+
+def script(plain: PlainNetwork) -> str:
+    """The model card's prediction script."""
+    imports = f"import {plain.library}\nimport torch\nfrom safetensors.torch import load_file\n"
+    return prediction_script(imports, _LOGITS.format(network="\n".join(plain.code)))
+
+
+WRITER = FormatWriter(write=write, reload=reload, open=open_file, describe=describe, install=install, script=script)

@@ -1,4 +1,4 @@
-"""Some images of a run, to compare networks on."""
+"""Sample images of a run, on which an export is compared with the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.data.sources import open_source
 from engine.data.splits import read_splits, split_indices
 from engine.data.torchvision_source import is_here
 from engine.errors import InputError
-from engine.evaluation.load_run import Trained
+from engine.evaluation.load_run import TrainedRun
 from engine.files.csv_tables import TableError
 from engine.files.safe_open import open_regular
 from engine.models.architecture import Preprocessing
@@ -27,42 +27,46 @@ _MOST = 32
 
 @dataclass(frozen=True)
 class Samples:
-    """``images``: uint8 (N, 3, S, S); ``said``: what they are, in words."""
+    """``images``: uint8 (N, 3, S, S). ``description``: their origin, in words."""
 
     images: torch.Tensor
-    said: str
+    description: str
 
 
-def sample_images(trained: Trained, report: Report) -> Samples:
-    """At most 32 of the images that the run did not train on, or noise where its data are gone."""
-    how, data = trained.classifier.preprocessing, trained.config.data
+def sample_images(trained: TrainedRun, report: Report) -> Samples:
+    """Up to 32 images that the run did not train on, or noise where its dataset can't be read."""
+    preprocessing, data = trained.classifier.preprocessing, trained.config.data
     if data.source == "torchvision" and not is_here(data.name, data.path):
-        return _noise(how)  # a comparison is not worth a download
+        return _noise(preprocessing)  # a comparison does not justify a download
     try:
         source = open_source(data)
     except InputError:
-        return _noise(how)
+        return _noise(preprocessing)
     split, members = _held_out(trained.folder, source)
-    wanted = [members[place] for place in np.linspace(0, len(members) - 1, min(_MOST, len(members)), dtype=int)]
+    chosen = [members[place] for place in np.linspace(0, len(members) - 1, min(_MOST, len(members)), dtype=int)]
     found: list[torch.Tensor] = []
-    for done, index in enumerate(wanted, 1):
-        with suppress(Exception):  # PIL's plugins raise nearly anything; what training skipped is skipped here, too
+    for done, index in enumerate(chosen, 1):
+        with suppress(Exception):  # PIL's plugins raise nearly anything; training skips these, too
             _, image = open_sample(source, index, read_file)
-            found.append(centre_view(decode(image, how.resize_size, how.interpolation), how.image_size))
-        report("data", done, len(wanted), "images")
+            found.append(
+                centre_view(
+                    decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size
+                )
+            )
+        report("data", done, len(chosen), "images")
     if not found:
-        return _noise(how)
+        return _noise(preprocessing)
     return Samples(torch.stack(found), f"{len(found)} images of the run ({split})")
 
 
 def _noise(preprocessing: Preprocessing) -> Samples:
     side = preprocessing.image_size
     images = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Samples(images, "8 images of noise, since those of the run can't be read here")
+    return Samples(images, "8 images of noise, since the run's can't be read here")
 
 
 def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:
-    """A split's name and the positions of its images in ``source``; all of them where splits.csv tells nothing."""
+    """A held-out split and the positions of its images in ``source``; all images where splits.csv can't be read."""
     with suppress(OSError, TableError), open_regular(folder.splits, follow=False) as file:
         members = split_indices(read_splits(file.read()), source.samples)
         for split in ("test", "val"):

@@ -1,4 +1,4 @@
-"""Whether an export answers as the checkpoint does."""
+"""Compares an export's predictions with those of the checkpoint."""
 
 from __future__ import annotations
 
@@ -7,41 +7,44 @@ from dataclasses import dataclass
 import torch
 
 from engine.errors import InputError
-from engine.export.predictor import Answer
+from engine.export.predictor import ComputeLogits
 from engine.export.sample_images import Samples
 from engine.runs.progress import Report
 
 _BATCH = 8
-_TOLERANCE = 1e-3  # of a probability; fp32 sums in another order differ by a thousandth of this
+_TOLERANCE = 1e-3  # of a probability; another order of fp32 sums moves it by a thousandth of this
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Largest differences between two networks' answers to ``images``; ``logits`` relative to the largest logit."""
+    """Largest differences between two networks' predictions on ``images``.
+
+    ``probability``: absolute. ``logits``: relative to the largest logit.
+    """
 
     probability: float
     logits: float
     images: str
 
 
-def compare(checkpoint: Answer, export: Answer, samples: Samples, report: Report) -> Comparison:
-    """Both networks' answers to the same images, in batches of different sizes, the first of one image.
+def verify(checkpoint: ComputeLogits, export: ComputeLogits, samples: Samples, report: Report) -> Comparison:
+    """Compare both networks on the same images, in batches of one and of several.
 
-    Raises InputError where they differ by more than rounding.
+    Raises InputError where probabilities differ by more than rounding.
     """
     images = samples.images
     batches = [images[:1], *images[1:].split(_BATCH)] if len(images) > 1 else [images]
-    ours, theirs = [], []
+    expected, actual = [], []
     for batch in batches:
-        ours.append(checkpoint(batch))
-        theirs.append(export(batch))
-        report("compare", sum(map(len, ours)), len(images), "images")
-    mine, its = torch.cat(ours), torch.cat(theirs)
-    apart = mine.softmax(1).sub(its.softmax(1)).abs().max().item()
-    logits = (mine.sub(its).abs().max() / mine.abs().max().clamp(min=1.0)).item()
-    if not apart <= _TOLERANCE:  # nor where it is no number
+        expected.append(checkpoint(batch))
+        actual.append(export(batch))
+        report("compare", sum(map(len, expected)), len(images), "images")
+    want, got = torch.cat(expected), torch.cat(actual)
+    difference = want.softmax(1).sub(got.softmax(1)).abs().max().item()
+    logits = (want.sub(got).abs().max() / want.abs().max().clamp(min=1.0)).item()
+    if not difference <= _TOLERANCE:  # also catches NaN
         raise InputError(
-            "the export answers otherwise than the checkpoint, so it was not kept (probabilities differ by "
-            f"{apart:.2g} on {samples.said}); use another --format"
+            f"the export's predictions differ from the checkpoint's by up to {difference:.2g} in a probability on "
+            f"{samples.description}, so it was not kept; use another --format"
         )
-    return Comparison(apart, logits, samples.said)
+    return Comparison(difference, logits, samples.description)

@@ -51,9 +51,9 @@ class Looking:
 
     @cached_property
     def _trained(self):  # noqa: ANN202 (torch is imported by then)
-        from engine.evaluation.load_run import load_trained
+        from engine.evaluation.load_run import load_trained_run
 
-        return load_trained(self._folder)
+        return load_trained_run(self._folder)
 
     def _with_heat(self, image: Image.Image, layer: str, label: str) -> Image.Image:
         import numpy as np

@@ -306,7 +306,8 @@ class Evaluated(Event, tag="evaluated"):
 
     ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts images. ``top5`` is null with
     five classes or fewer; ``roc_auc`` and ``average_precision`` are means over the classes that have them; ``ece`` is
-    the expected calibration error over ``reliability``'s bins. Shares are of 1.
+    the expected calibration error over ``reliability``'s bins. Shares are of 1. ``metrics`` holds, by name, those that
+    have no field of their own.
     """
 
     split: str
@@ -325,6 +326,7 @@ class Evaluated(Event, tag="evaluated"):
     roc_auc: float | None = None
     average_precision: float | None = None
     ece: float | None = None
+    metrics: dict[str, float | None] = {}
     reliability: list[ReliabilityBin] = []
     nonfinite: NonFinite | None = None
 

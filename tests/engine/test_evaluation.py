@@ -26,9 +26,10 @@ from sklearn.metrics import (
 from sklearn.metrics import precision_recall_fscore_support as scores
 
 from engine.config.schema import RunConfig
+from engine.evaluation.accumulator import MetricAccumulator, accuracy_interval
 from engine.evaluation.calibration import Calibration
 from engine.evaluation.evaluate import evaluate
-from engine.evaluation.metrics import Tally, accuracy_interval, balanced_accuracy, per_class, weighted_f1
+from engine.evaluation.metrics import compute_metrics
 from tests.conftest import Engine
 
 
@@ -39,18 +40,21 @@ def test_streamed_figures_equal_those_of_all_predictions_at_once(classes: int):
     labels[labels == classes - 1] = 0  # a class that never occurs
     logits = random.normal(size=(500, classes))
     predicted = logits.argmax(1)
-    tally = Tally(classes)
+    accumulator = MetricAccumulator([str(label) for label in range(classes)])
     for at in range(0, 500, 64):
-        tally.add(torch.tensor(logits[at : at + 64]), torch.tensor(labels[at : at + 64]))
-    assert tally.correct / tally.count == accuracy_score(labels, predicted)
-    assert np.array_equal(tally.confusion, confusion_matrix(labels, predicted, labels=range(classes)))
+        accumulator.add(torch.tensor(logits[at : at + 64]), torch.tensor(labels[at : at + 64]))
+    assert accumulator.correct / accumulator.count == accuracy_score(labels, predicted)
+    assert np.array_equal(accumulator.confusion, confusion_matrix(labels, predicted, labels=range(classes)))
     with pytest.warns(UserWarning, match="not in y_true"):
-        assert balanced_accuracy(tally) == pytest.approx(balanced_accuracy_score(labels, predicted))
-    names = [str(label) for label in range(classes)]
-    figures = np.array([(row.precision, row.recall, row.f1, row.support) for row in per_class(tally, names)]).T
+        assert compute_metrics(accumulator)["balanced_accuracy"] == pytest.approx(
+            balanced_accuracy_score(labels, predicted)
+        )
+    figures = np.array([(row.precision, row.recall, row.f1, row.support) for row in accumulator.per_class]).T
     assert figures == pytest.approx(np.array(scores(labels, predicted, labels=range(classes), zero_division=0.0)))
     probabilities = torch.tensor(logits).softmax(1).numpy()
-    assert tally.loss / tally.count == pytest.approx(log_loss(labels, probabilities, labels=range(classes)))
+    assert compute_metrics(accumulator)["log_loss"] == pytest.approx(
+        log_loss(labels, probabilities, labels=range(classes))
+    )
 
 
 @pytest.mark.parametrize(("classes", "count", "close"), [(2, 500, 1e-9), (7, 500, 1e-9), (3, 250_000, 2e-4)])
@@ -60,20 +64,20 @@ def test_rankings_equal_those_of_all_probabilities_at_once(classes: int, count: 
     labels = random.integers(0, classes, count)
     logits = random.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
     probabilities = torch.tensor(logits, dtype=torch.float32).softmax(1).numpy()
-    tally = Tally(classes)
+    accumulator = MetricAccumulator([str(label) for label in range(classes)])
     for at in range(0, count, 5000):
-        tally.add(torch.tensor(logits[at : at + 5000], dtype=torch.float32), torch.tensor(labels[at : at + 5000]))
-    figures = per_class(tally, [str(label) for label in range(classes)])
-    assert tally.scores.exact == (count <= 200_000)
+        accumulator.add(torch.tensor(logits[at : at + 5000], dtype=torch.float32), torch.tensor(labels[at : at + 5000]))
+    figures = accumulator.per_class
+    assert accumulator.scores.exact == (count <= 200_000)
     for label, one in enumerate(figures):
         is_class = labels == label
         assert one.roc_auc == pytest.approx(roc_auc_score(is_class, probabilities[:, label]), abs=close)
         average = average_precision_score(is_class, probabilities[:, label])
         assert one.average_precision == pytest.approx(average, abs=close)
     weighted = f1_score(labels, probabilities.argmax(1), average="weighted")
-    assert weighted_f1(figures) == pytest.approx(weighted)
+    assert compute_metrics(accumulator)["weighted_f1"] == pytest.approx(weighted)
     in_top5 = top_k_accuracy_score(labels, probabilities, k=min(5, classes), normalize=False) if classes > 5 else count
-    assert tally.in_top5 == in_top5
+    assert accumulator.top5_correct == in_top5
 
 
 def test_calibration_is_the_gap_between_confidence_and_accuracy():

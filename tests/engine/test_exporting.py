@@ -20,17 +20,17 @@ from safetensors.torch import load_file, save_file
 from engine.config.schema import HeadConfig
 from engine.config.toml_io import from_tables
 from engine.errors import InputError
-from engine.evaluation.load_run import load_trained
-from engine.export import metadata as abouts
+from engine.evaluation.load_run import load_trained_run
 from engine.export.export import Exported, export
 from engine.export.formats import FORMATS, open_export
-from engine.export.model_card import card
-from engine.export.output_folder import whole_folder
+from engine.export.metadata import METADATA_KEY, ExportMetadata
+from engine.export.model_card import model_card
+from engine.export.output_folder import atomic_folder
 from engine.export.plain_network import plain_network
-from engine.export.predict import Predicted, Unreadable, images_at, predict
+from engine.export.predict import Prediction, Unreadable, find_images, predict
 from engine.export.predictor import open_run
 from engine.export.sample_images import Samples, sample_images
-from engine.export.verify import Comparison, compare
+from engine.export.verify import Comparison, verify
 from engine.files.escapes import name_of
 from engine.models import registry
 from engine.runs.folder import RunFolder
@@ -87,7 +87,14 @@ def test_the_card_tells_what_it_is_and_obeys_no_name(exported: Exported):
     text = (Path(exported.folder) / "README.md").read_text()
     assert r"0. \*blue\*\\x1b\[2J" in text
     assert "\x1b" not in text
-    for part in ("95 % interval", "24 train, 12 val, 12 test", "all layers train", "bilinear", "torch 2", "```python"):
+    for part in (
+        "95 % interval",
+        "24 train, 12 val, 12 test",
+        "all layers trainable",
+        "bilinear",
+        "torch 2",
+        "```python",
+    ):
         assert part in text
     assert ("Opset 18" in text) == (exported.opset == 18)
 
@@ -96,14 +103,14 @@ def test_predictions_are_those_of_the_run_whatever_predicts(run: RunFolder, expo
     with run.predictions.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     root = Path(run.load_config().data.path)
-    keys = {name_of(path.relative_to(root)): path for path in images_at([root])}
+    keys = {name_of(path.relative_to(root)): path for path in find_images([root])}
     paths = [keys[row["path"]] for row in rows]
     networks = [open_run(run)]
     if not exported.file.endswith(".pt2"):
         networks.append(open_export(Path(exported.file)))
     for network in networks:
         for row, answer in zip(rows, predict(network, paths, quiet), strict=True):
-            assert isinstance(answer, Predicted)
+            assert isinstance(answer, Prediction)
             assert answer.label == row["predicted"]
             assert answer.probability == pytest.approx(float(row[row["predicted"]]), abs=1e-4)
             assert answer.top[0] == (answer.label, answer.probability)
@@ -118,9 +125,9 @@ def test_deep_and_broken_images_are_read_as_in_training(run: RunFolder, tmp_path
     (tmp_path / "d.png").write_bytes((tmp_path / "b8.png").read_bytes()[:90])
     (tmp_path / "e.png").touch()
     os.mkfifo(tmp_path / "f.png")
-    deep, plain, *broken = predict(open_run(run), images_at([tmp_path]), quiet)
-    assert isinstance(deep, Predicted)
-    assert isinstance(plain, Predicted)
+    deep, plain, *broken = predict(open_run(run), find_images([tmp_path]), quiet)
+    assert isinstance(deep, Prediction)
+    assert isinstance(plain, Prediction)
     assert deep.top == plain.top
     for answer, reason in zip(broken, ("no image", "", "empty", "a pipe"), strict=True):
         assert isinstance(answer, Unreadable)
@@ -133,20 +140,20 @@ def test_answers_that_differ_are_no_export():
     def answer(images: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(images), 2)
 
-    assert compare(answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 images")
+    assert verify(answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 images")
     for other in (1.0, float("nan")):
-        with pytest.raises(InputError, match="answers otherwise"):
-            compare(answer, lambda images, other=other: answer(images) + torch.tensor([0.0, other]), samples, quiet)
+        with pytest.raises(InputError, match="predictions differ"):
+            verify(answer, lambda images, other=other: answer(images) + torch.tensor([0.0, other]), samples, quiet)
 
 
 def test_a_run_whose_images_are_gone_is_compared_on_noise(run: RunFolder):
     photos = Path(run.load_config().data.path)
     photos.rename(photos.with_name("elsewhere"))
     try:
-        samples = sample_images(load_trained(run), quiet)
+        samples = sample_images(load_trained_run(run), quiet)
     finally:
         photos.with_name("elsewhere").rename(photos)
-    assert "noise" in samples.said
+    assert "noise" in samples.description
 
 
 def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path):
@@ -154,7 +161,7 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path):
     (tmp_path / "export" / "old").touch()
 
     def stop_half_way() -> None:
-        with whole_folder(tmp_path / "export") as folder:
+        with atomic_folder(tmp_path / "export") as folder:
             (folder / "half").touch()
             raise KeyboardInterrupt
 
@@ -162,7 +169,7 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path):
         stop_half_way()
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
     assert (tmp_path / "export" / "old").exists()
-    with whole_folder(tmp_path / "export") as folder:
+    with atomic_folder(tmp_path / "export") as folder:
         (folder / "new").touch()
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/new"]
 
@@ -171,8 +178,8 @@ def test_what_a_killed_process_left_goes_and_what_it_put_aside_comes_back(tmp_pa
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from engine.export.output_folder import whole_folder\n"
-        "with whole_folder(Path(sys.argv[1])) as folder:\n"
+        "from engine.export.output_folder import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').touch()\n"
         "    print('half', flush=True)\n"
         "    input()\n"
@@ -197,7 +204,7 @@ def test_what_a_killed_process_left_goes_and_what_it_put_aside_comes_back(tmp_pa
     at_work = begin()
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["half", "half"]
     assert (tmp_path / "export" / "half").exists()
-    with whole_folder(tmp_path / "export") as folder:
+    with atomic_folder(tmp_path / "export") as folder:
         (folder / "new").touch()
     assert len(list(tmp_path.glob(".export.*"))) == 1, "that of the one at work stays"
     at_work.communicate("\n")
@@ -226,24 +233,24 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_last_and_the_card_says_so(ru
     (copy.checkpoints / "last").unlink()
     (copy.checkpoints / "last").symlink_to(last.name)
     (best / "model.safetensors").write_bytes(b"damaged")
-    trained = load_trained(copy)
+    trained = load_trained_run(copy)
     assert trained.checkpoint == last.name
     exported = export(copy, "safetensors", None, quiet)
     assert "have not been evaluated" in (Path(exported.folder) / "README.md").read_text()
     (last / "trainer.json").unlink()
-    with pytest.raises(InputError, match="no checkpoint that can be used"):
-        load_trained(copy)
+    with pytest.raises(InputError, match="no usable checkpoint"):
+        load_trained_run(copy)
 
 
 def test_files_of_others_are_refused_with_a_reason(run: RunFolder, tmp_path: Path):
     path = tmp_path / "model.safetensors"
-    with pytest.raises(InputError, match="is no export"):
+    with pytest.raises(InputError, match="not an export"):
         open_export(run.checkpoints / "best" / "model.safetensors")
     path.write_bytes(b"\xff" * 100)
     with pytest.raises(InputError, match="not a safetensors file"):
         open_export(path)
     state = load_file(run.checkpoints / "best" / "model.safetensors")
-    trained = load_trained(run)
+    trained = load_trained_run(run)
     made = export(run, "safetensors", tmp_path / "made", quiet)
     about = json.loads((Path(made.folder) / "export.json").read_text())
     for change in (
@@ -251,8 +258,8 @@ def test_files_of_others_are_refused_with_a_reason(run: RunFolder, tmp_path: Pat
         {"preprocessing": about["preprocessing"] | {"resize_size": 10**7}},
         {"preprocessing": about["preprocessing"] | {"interpolation": "__class__"}},
     ):  # fmt: skip
-        save_file(state, path, {abouts.KEY: json.dumps(about | change)})
-        with pytest.raises(InputError, match=r"export it anew|not those of|can't be used"):
+        save_file(state, path, {METADATA_KEY: json.dumps(about | change)})
+        with pytest.raises(InputError, match=r"export the run again|not those of|can't be used"):
             open_export(path)
     (tmp_path / "model.pt2").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="can run code"):
@@ -287,10 +294,10 @@ def test_the_code_in_the_card_builds_the_network_that_was_trained(name: str, hid
 
 
 def test_the_card_names_only_so_many_classes(run: RunFolder):
-    trained = load_trained(run)
-    made = abouts.About(
+    trained = load_trained_run(run)
+    made = ExportMetadata(
         run="r", model="resnet18", classes=[f"class {n}" for n in range(1000)], hidden=[], created="now", versions={},
         preprocessing=trained.classifier.preprocessing,
     )  # fmt: skip
-    text = card(trained, made, "pt2", Comparison(0.0, 0.0, "images"))
+    text = model_card(trained, made, FORMATS["pt2"].writer, Comparison(0.0, 0.0, "images"))
     assert "99. class 99\n… and 900 more" in text

@@ -55,7 +55,7 @@ def test_a_run_is_evaluated_again_on_its_own_images_and_on_others(tltui: Command
     shutil.copytree(images / first, images / "\x1b[31mred")
     refused = tltui("evaluate", "last", "--data", "others")
     assert refused.returncode == 2
-    assert "is no class of the run" in refused.stderr
+    assert "is not a class of the run" in refused.stderr
     assert "\x1b" not in refused.stderr
 
 
@@ -72,4 +72,4 @@ def test_what_can_not_be_evaluated_is_one_sentence(tltui: CommandLine):
     assert (refused.returncode, "damaged" in refused.stderr) == (2, True)
     shutil.rmtree(folder.checkpoints)
     refused = tltui("evaluate", "last")
-    assert (refused.returncode, "no checkpoint that can be used" in refused.stderr) == (2, True)
+    assert (refused.returncode, "no usable checkpoint" in refused.stderr) == (2, True)

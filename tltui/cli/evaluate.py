@@ -25,13 +25,13 @@ def print_evaluation(
     from engine.system.devices import check_libraries
 
     check_libraries()
-    from engine.evaluation.load_run import load_trained
-    from engine.evaluation.re_evaluate import evaluate_again
+    from engine.evaluation.load_run import load_trained_run
+    from engine.evaluation.re_evaluate import re_evaluate
 
     set_up_processor()
     with working() as report:
         report("checkpoint", 0, 0, "")
-        evaluated = evaluate_again(load_trained(folder), split, data, device, report, warn)
+        evaluated = re_evaluate(load_trained_run(folder), split, data, device, report, warn)
     if as_json:
         metrics = msgspec.to_builtins(evaluated)
         click.echo(json_output.as_json({key: metrics[key] for key in metrics if key not in ("type", "seq", "time")}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from tltui.cli import json_output
 from tltui.cli.progress_bar import working
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes as bytes_text
-
-if TYPE_CHECKING:
-    pass
 
 
 def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_json: bool) -> None:

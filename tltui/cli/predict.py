@@ -21,22 +21,22 @@ from tltui.runs import registry
 from tltui.text.glyphs import safe
 
 if TYPE_CHECKING:
-    from engine.export.predict import Predicted, Unreadable
-    from engine.export.predictor import Opened
+    from engine.export.predict import Prediction, Unreadable
+    from engine.export.predictor import Predictor
 
 
 def predict_images(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
     """Predict the classes of the images at ``paths``; returns the exit status. Raises InputError."""
     check_libraries()
-    from engine.export.predict import Predicted, images_at, predict
+    from engine.export.predict import Prediction, find_images, predict
 
-    files = images_at(_paths(paths))
+    files = find_images(_paths(paths))
     if not files:
         raise InputError("there are no images in what was given; name files, or folders that hold some")
     with working() as report:
         opened = _open(network, runs_dir, report)
         began = time.monotonic()
-        answers: list[Predicted | Unreadable] = []
+        answers: list[Prediction | Unreadable] = []
         for answer in predict(opened, files, report):
             answers.append(answer)
             if not as_json:
@@ -44,20 +44,20 @@ def predict_images(network: str, paths: Sequence[str], runs_dir: str | None, *, 
         seconds = time.monotonic() - began
     if as_json:
         click.echo(json_output.as_json(answers))
-    read = sum(isinstance(answer, Predicted) for answer in answers)
+    read = sum(isinstance(answer, Prediction) for answer in answers)
     unreadable = f", {len(answers) - read:,} unreadable" if read < len(answers) else ""
     click.echo(f"{read:,} images in {seconds:.1f} s, {read / seconds:,.1f} images/s{unreadable}", err=True)
     return 0 if read else 1
 
 
-def _open(network: str, runs_dir: str | None, report: Report) -> Opened:
-    from engine.export.formats import export_file, open_export
+def _open(network: str, runs_dir: str | None, report: Report) -> Predictor:
+    from engine.export.formats import find_export, open_export
     from engine.export.predictor import open_run
     from engine.system.cpu import set_up_processor
 
     set_up_processor()
     report("checkpoint", 0, 0, "")
-    file = export_file(Path(network).expanduser())
+    file = find_export(Path(network).expanduser())
     return open_export(file) if file else open_run(registry.find(registry.runs_folder(runs_dir), network))
 
 
@@ -77,10 +77,10 @@ def _paths(given: Sequence[str]) -> Iterator[Path]:
             yield Path(name)
 
 
-def _line(answer: Predicted | Unreadable) -> str:
-    from engine.export.predict import Predicted
+def _line(answer: Prediction | Unreadable) -> str:
+    from engine.export.predict import Prediction
 
-    if not isinstance(answer, Predicted):
+    if not isinstance(answer, Prediction):
         return safe(f"{answer.path}  can't be read: {answer.error}")
     others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
     return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")

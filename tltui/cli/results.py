@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.export.formats import FORMATS
 from engine.files.escapes import printable
 from tltui.cli.console import console
 from tltui.cli.options import json_option, run_argument, run_names, runs_dir_option
@@ -54,7 +55,11 @@ def report(run: str, output: str | None, runs_dir: str | None) -> None:
 @click.command()
 @run_argument
 @click.option(
-    "--format", "format_name", required=True, type=click.Choice(["safetensors", "onnx", "pt2"]), help="Kind of file."
+    "--format",
+    "format_name",
+    required=True,
+    type=click.Choice(list(FORMATS)),
+    help="; ".join(f"{name}: {one.content}" for name, one in FORMATS.items()) + ".",
 )
 @click.option(
     "-o", "output", type=click.Path(path_type=Path), metavar="DIR", help="A new folder.  [default: the run's export/]"

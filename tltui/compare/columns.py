@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
+from engine.evaluation.metrics import METRICS, Metric
 from engine.files.escapes import all_printable
 from tltui.compare.structs import ComparedRun, Comparison, Difference, Metrics, Setting, Test
 from tltui.text import numbers as write
@@ -84,9 +85,7 @@ def further_columns(comparison: Comparison) -> list[Column]:
 
     return _filled(
         _of_runs(comparison, "best at", lambda run: "" if run.best_epoch is None else str(run.best_epoch)),
-        _of_figures(comparison, "balanced", lambda of: _share(of.balanced_accuracy)),
-        _of_figures(comparison, "macro F1", lambda of: _decimals(of.macro_f1)),
-        _of_figures(comparison, "log loss", lambda of: _decimals(of.log_loss)),
+        *(_of_metric(comparison, metric) for metric in METRICS.values() if metric.name != "accuracy"),
         of_tests("only it right", lambda test: f"{test.only_this:,}"),
         of_tests(f"only {best} right", lambda test: f"{test.only_best:,}"),
         of_tests("p, uncorrected", lambda test: p_text(test.p) if len(tests) > 1 else ""),
@@ -150,6 +149,14 @@ def _of_figures(comparison: Comparison, heading: str, text: Callable[[Metrics], 
     return _of_runs(comparison, heading, lambda run: text(run.evaluated) if run.evaluated else "")
 
 
+def _of_metric(comparison: Comparison, metric: Metric) -> Column:
+    def text(figures: Metrics) -> str:
+        value = figures.metrics.get(metric.name)
+        return "" if value is None else metric.format(value)
+
+    return _of_figures(comparison, metric.heading, text)
+
+
 def _split(comparison: Comparison) -> str:
     """What the accuracy is of: "test", or "test, val" where runs differ in that."""
     return ", ".join(sorted({run.evaluated.split for run in comparison.runs if run.evaluated}))
@@ -197,10 +204,6 @@ def _interval(low: float, high: float) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
-
-
-def _decimals(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def _duration(seconds: float | None, parts: int = 1) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.schema import DataConfig, RunConfig
+from engine.evaluation.metrics import METRICS
 from engine.runs import events as p
 from engine.runs.folder import data_label
 from engine.runs.progress import Report, quiet
@@ -134,4 +135,5 @@ def _figures(state: RunState) -> Metrics | None:
         balanced_accuracy=of.balanced_accuracy,
         macro_f1=of.macro_f1,
         log_loss=of.log_loss,
+        metrics={name: metric.value(of) for name, metric in METRICS.items()},
     )

@@ -33,7 +33,7 @@ class Difference(msgspec.Struct):
 
 
 class Metrics(msgspec.Struct):
-    """The best checkpoint on a split, as the ``evaluated`` event tells it; shares are of 1, the interval is at 95 %."""
+    """The best checkpoint on a split, from the ``evaluated`` event. ``metrics``: all of them by name."""
 
     split: str
     count: int
@@ -42,6 +42,7 @@ class Metrics(msgspec.Struct):
     balanced_accuracy: float
     macro_f1: float
     log_loss: float | None
+    metrics: dict[str, float | None]
 
 
 class EpochMetrics(msgspec.Struct):

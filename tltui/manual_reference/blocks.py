@@ -10,6 +10,7 @@ from tltui.manual_reference.codes import exit_codes, warning_codes
 from tltui.manual_reference.commands import commands
 from tltui.manual_reference.keys import keys
 from tltui.manual_reference.protocol import engine_commands, events
+from tltui.manual_reference.results import export_formats, metrics
 from tltui.manual_reference.settings import settings, sweep_settings
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -21,6 +22,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "engine-commands": engine_commands,
     "warning-codes": warning_codes,
     "exit-codes": exit_codes,
+    "metrics": metrics,
+    "export-formats": export_formats,
 }
 
 _BLOCK = re.compile(rf"^{BLOCK_BEGINS.pattern}$.*?^{BLOCK_ENDS}$", re.MULTILINE | re.DOTALL)

@@ -11,6 +11,7 @@ from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.errors import InputError
+from engine.evaluation.metrics import formatted_metrics
 from engine.runs.events import Evaluated, restore
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState
@@ -19,7 +20,7 @@ from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import PredictedImage, misclassified_images
 from tltui.tables.confusion import most_confused
-from tltui.tables.evaluation import frozen_line, further_metrics
+from tltui.tables.evaluation import frozen_line
 from tltui.text.numbers import number
 
 _MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
@@ -77,8 +78,7 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     yield Heading(f"{evaluated.split} accuracy {evaluated.accuracy:.1%}")
     yield Paragraph(
         f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, "
-        f"balanced accuracy {evaluated.balanced_accuracy:.1%}, macro F1 {evaluated.macro_f1:.3f}, "
-        f"{', '.join(further_metrics(evaluated))}."
+        f"{', '.join(f'{label} {value}' for label, value in formatted_metrics(evaluated).items())}."
     )
     yield Table(
         ("class", "precision", "recall", "F1", "ROC-AUC", "images"),

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
+from engine.evaluation.metrics import formatted_metrics
 from engine.runs.events import ClassMetrics, Evaluated
 from engine.runs.state import RunState
 from tltui.text.glyphs import Glyphs, safe
@@ -171,11 +172,14 @@ class EvaluatePane(Vertical, can_focus=True):
             self._fill_classes(self._shown)
 
 
+_METRICS_BESIDE_COUNT = 3  # as many as fit beside the number of images in 80 columns
+
+
 def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Content]:
     low, high = evaluated.accuracy_interval
     dot = f" {glyphs.separator} "
     simple = [of for of in state.baselines if of.split == evaluated.split]
-    weighted = "" if evaluated.weighted_f1 is None else f"{dot}weighted f1 {evaluated.weighted_f1:.1%}"
+    metrics = [f"{label} {value}" for label, value in formatted_metrics(evaluated, short=True).items()]
     compared = "".join(f"{dot}{safe(of.name)} {of.accuracy:.1%}" for of in simple)
     return [
         Content.assemble(
@@ -183,20 +187,9 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
             (f"{evaluated.accuracy:.1%}", "bold $text-success"),
             f"  95% interval {low:.1%} to {high:.1%}",
         ),
-        Content(
-            f"{evaluated.count:,} images{dot}balanced {evaluated.balanced_accuracy:.1%}{dot}"
-            f"macro f1 {evaluated.macro_f1:.1%}{weighted}{compared}"
-        ),
-        Content(dot.join(_more(evaluated))),
+        Content(dot.join([f"{evaluated.count:,} images", *metrics[:_METRICS_BESIDE_COUNT]]) + compared),
+        Content(dot.join(metrics[_METRICS_BESIDE_COUNT:])),
     ]
-
-
-def _more(of: Evaluated) -> list[str]:
-    found = [f"top-5 {of.top5:.1%}"] if of.top5 is not None else []
-    found += [f"auc {of.roc_auc:.3f}"] if of.roc_auc is not None else []
-    found += [f"ap {of.average_precision:.3f}"] if of.average_precision is not None else []
-    found += [f"log loss {of.log_loss:.3f}"] if of.log_loss is not None else []
-    return [*found, f"ece {of.ece:.1%}"] if of.ece is not None else found
 
 
 def _share(value: float | None) -> str:

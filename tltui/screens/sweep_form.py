@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -16,8 +16,9 @@ from textual.widgets import Input, Static, TextArea
 
 from engine.config.schema import RunConfig
 from engine.errors import InputError
-from engine.experiments.sweep.definition import Pruner, Sampler, Sweep, SweepFile
+from engine.experiments.sweep.definition import Sweep, SweepFile
 from engine.experiments.sweep.presets import READY
+from engine.experiments.sweep.samplers import PRUNERS, SAMPLERS
 from tltui.settings.sweep_fields import OWN, SweepFields, budget_text, filled
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.choice import Choice
@@ -61,8 +62,8 @@ class SweepForm(ModalScreen[SweepFields | None]):
         begin = filled(next(iter(READY)), base)
         kinds = [(kind, kind) for kind in (*READY, OWN)]
         self._kind = Choice(kinds, begin.kind, glyphs)
-        self._sampler = Choice([(one, one) for one in get_args(Sampler)], begin.sampler, glyphs)
-        self._pruner = Choice([(one, one) for one in get_args(Pruner)], begin.pruner, glyphs)
+        self._sampler = Choice([(one, one) for one in SAMPLERS], begin.sampler, glyphs)
+        self._pruner = Choice([(one, one) for one in PRUNERS], begin.pruner, glyphs)
         self._numbers = {
             name: SafeInput(getattr(begin, name), compact=True, select_on_focus=False)
             for name in ("trials", "minutes", "parallel")

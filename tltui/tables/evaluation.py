@@ -11,6 +11,7 @@ from rich.tree import Tree
 
 from engine.config.freeze_rules import Decision, State, subtree_states
 from engine.config.layer_tree import LayerTree
+from engine.evaluation.metrics import METRICS, formatted_metrics
 from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.text.glyphs import UNICODE, safe
@@ -43,14 +44,14 @@ def runs_table(rows: list[RunSummary]) -> Table:
 
 
 def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableType:
-    """Figures of one split: a line, the classes' table, the confusion matrix where it fits."""
+    """Metrics of one split, the table of classes, and the confusion matrix where it fits."""
     low, high = evaluated.accuracy_interval
     line = Text.assemble(
-        (f"{safe(evaluated.split, 20)} accuracy {evaluated.accuracy:.1%}", "bold"),
-        f"  95 % interval {low:.1%} – {high:.1%}  balanced {evaluated.balanced_accuracy:.1%}"
-        f"  macro F1 {evaluated.macro_f1:.3f}  {evaluated.count:,} images",
+        (f"{safe(evaluated.split, 20)} accuracy {METRICS['accuracy'].format(evaluated.accuracy)}", "bold"),
+        f"  95 % interval {low:.1%} – {high:.1%}  {evaluated.count:,} images",
     )
-    parts: list[RenderableType] = [line, Text("  ".join(further_metrics(evaluated)))]
+    others = "  ".join(f"{label} {value}" for label, value in formatted_metrics(evaluated).items())
+    parts: list[RenderableType] = [line, Text(others)]
     for baseline in baselines:
         if baseline.split == evaluated.split:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
@@ -60,14 +61,6 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     if len(evaluated.classes) <= _MOST_CLASSES:
         parts.append(_confusion_table(evaluated))
     return Group(*parts)
-
-
-def further_metrics(evaluated: Evaluated) -> list[str]:
-    """The figures besides accuracy that there are."""
-    of = evaluated
-    shares = [("top-5", of.top5), ("weighted F1", of.weighted_f1), ("ROC-AUC", of.roc_auc)]
-    shares += [("average precision", of.average_precision), ("log loss", of.log_loss), ("calibration error", of.ece)]
-    return [f"{name} {figure:.3f}" for name, figure in shares if figure is not None]
 
 
 def _class_table(evaluated: Evaluated) -> Table:

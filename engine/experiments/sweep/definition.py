@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from pydantic import Field, ValidationError
@@ -15,24 +15,22 @@ from engine.config.schema import RunConfig, Section
 from engine.config.toml_io import from_tables as config_from_tables
 from engine.config.toml_io import read_toml
 from engine.errors import InputError
+from engine.experiments.sweep.samplers import GRID, PRUNERS, SAMPLERS, describe
 from engine.experiments.sweep.search_space import Dimension, grid_size, read_space, validate
 
 LOG = "sweeps.log"  # beside the runs: what the processes of sweeps print
-Sampler = Literal["grid", "random", "tpe"]
-Pruner = Literal["none", "median", "hyperband"]
+if TYPE_CHECKING:
+    SamplerName = PrunerName = str
+else:
+    SamplerName, PrunerName = Literal[tuple(SAMPLERS)], Literal[tuple(PRUNERS)]
 
 
 class SweepFile(Section):
     """The settings of sweep.toml."""
 
     base: str = Field(min_length=1, description='what is varied: a config, a run, or "demo"')
-    sampler: Sampler = Field(
-        default="tpe", description="grid (all combinations of lists), random, tpe (learns which settings are good)"
-    )
-    pruner: Pruner = Field(
-        default="median",
-        description="ends hopeless trials early: none, median (worse than half of the others at that epoch), hyperband",
-    )
+    sampler: SamplerName = Field(default="tpe", description=f"chooses the settings of trials; {describe(SAMPLERS)}")
+    pruner: PrunerName = Field(default="median", description=f"stops unpromising trials early; {describe(PRUNERS)}")
     trials: int = Field(default=0, ge=0, le=100_000, description="how many; 0: until the minutes or the grid are over")
     minutes: float = Field(default=0.0, ge=0, description="after these no other trial starts; 0: no limit")
     parallel: int = Field(default=1, ge=1, le=256, description="trials at a time; they share the cores")
@@ -60,7 +58,7 @@ class Sweep(msgspec.Struct, kw_only=True):
     @property
     def wanted(self) -> int:
         """How many trials there will be; 0 if time alone limits them."""
-        if self.sampler == "grid":
+        if self.sampler == GRID:
             size = grid_size(self.space)
             return min(size, self.trials or size)
         return self.trials
@@ -88,7 +86,7 @@ def define(path: Path, file: SweepFile, base: RunConfig) -> Sweep:
     try:
         space = read_space(file.space, path.resolve().parent)
         validate(base, space)
-        combinations = grid_size(space) if file.sampler == "grid" else 0
+        combinations = grid_size(space) if file.sampler == GRID else 0
         if not (file.trials or file.minutes or combinations):
             raise InputError("trials and minutes are both 0; set one of them, so that the sweep ends")
     except InputError as error:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import optuna
@@ -17,7 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError
 
 from engine.errors import InputError
+from engine.experiments.sweep import samplers
 from engine.experiments.sweep.definition import Sweep
+from engine.experiments.sweep.samplers import GRID, PRUNERS, SAMPLERS
 from engine.experiments.sweep.search_space import Choices, Dimension, shuffled_grid
 from engine.experiments.sweep.storage import connect, replace_attribute, storage_errors, without_password
 from engine.runs.lock import Holder, lives_here, this_process
@@ -26,7 +27,6 @@ _DEFINITION = "tltui"
 _WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"
 _SIGN_OF_LIFE = 60.0  # seconds between two of a worker's
 _SILENCE = 300.0  # seconds after which a worker on another machine is taken for gone
-_FIRST_TELL_LITTLE = 5  # trials, and of each a fifth of its epochs, before any is ended early
 
 
 class Study:
@@ -140,13 +140,13 @@ class Study:
         return next(one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number)
 
     def _wants_more(self) -> bool:
-        if self.sweep.sampler == "grid":
+        if self.sweep.sampler == GRID:
             return bool(self._study.get_trials(states=(TrialState.WAITING,), deepcopy=False))
         return not self.sweep.trials or len(self.trials) < self.sweep.trials
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
         """Whether another worker took what was the last trial at the same time, or has these choices of a grid."""
-        if self.sweep.sampler == "grid":
+        if self.sweep.sampler == GRID:
             combinations = [_combination(one) for one in self._study.get_trials(deepcopy=False)[: trial.number + 1]]
             return not combinations[-1] or combinations[-1] in combinations[:-1]
         before = [other for other in self.trials if other.number < trial.number]
@@ -174,7 +174,7 @@ def all_studies(url: str) -> list[Study]:
 
 
 def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
-    _known("sampler", sweep.sampler, _SAMPLERS)  # one that is not known leaves no study behind
+    samplers.find("sampler", sweep.sampler, SAMPLERS)  # before the study is created
     pruner = _pruner(sweep)
     try:
         optuna.create_study(study_name=sweep.name, storage=storage, direction="maximize")
@@ -183,7 +183,7 @@ def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
         new = False
     study = optuna.load_study(study_name=sweep.name, storage=storage, sampler=_sampler(sweep, new), pruner=pruner)
     study.set_user_attr(_DEFINITION, msgspec.json.encode(sweep).decode())
-    if sweep.sampler == "grid":
+    if sweep.sampler == GRID:
         _enqueue_grid(study, sweep)
     elif new and (point := _base_point(sweep)):
         study.enqueue_trial(point)
@@ -238,43 +238,18 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def _sampler(sweep: Sweep, new: bool) -> optuna.samplers.BaseSampler:
-    """The sampler of a sweep. Raises InputError for one that is not known."""
-    # With the same seed, workers that join or come back would try the same settings again.
+    """Build the sampler of a sweep. Raises InputError for an unknown one."""
+    # Only the first worker is seeded: with the same seed, others would sample the same settings.
     seed = sweep.config.train.seed % 2**32 if new else None
-    return _known("sampler", sweep.sampler, _SAMPLERS)(seed)
-
-
-def _tpe(seed: int | None) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an experimental argument in Optuna 4, the default in 5
-        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return samplers.find("sampler", sweep.sampler, SAMPLERS).build(seed)
 
 
 def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
-    """The pruner of a sweep. Raises InputError for one that is not known."""
+    """Build the pruner of a sweep. Raises InputError for an unknown one."""
     epochs = [sweep.config.train.epochs]
     for dimension in sweep.space:
-        epochs += [found["train.epochs"] for found in dimension.extremes() if "train.epochs" in found]
-    return _known("pruner", sweep.pruner, _PRUNERS)(max(epochs))
-
-
-def _known(what: str, name: str, known: Mapping[str, _Made]) -> _Made:
-    if name not in known:
-        raise InputError(f'there is no {what} "{name}"; known are {", ".join(known)}')
-    return known[name]
-
-
-_Made = TypeVar("_Made")
-_SAMPLERS: dict[str, Callable[[int | None], optuna.samplers.BaseSampler]] = {
-    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # its combinations are enqueued: none is sampled
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "tpe": _tpe,
-}
-_PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {  # given the most epochs that a trial has
-    "none": lambda epochs: optuna.pruners.NopPruner(),
-    "median": lambda epochs: optuna.pruners.MedianPruner(_FIRST_TELL_LITTLE, n_warmup_steps=epochs // 5),
-    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
-}
+        epochs += [settings["train.epochs"] for settings in dimension.extremes() if "train.epochs" in settings]
+    return samplers.find("pruner", sweep.pruner, PRUNERS).build(max(epochs))
 
 
 def _enqueue_grid(study: optuna.Study, sweep: Sweep) -> None:

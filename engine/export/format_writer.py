@@ -1,0 +1,71 @@
+"""The functions that every export format provides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.evaluation.load_run import TrainedRun
+from engine.export.metadata import ExportMetadata
+from engine.export.plain_network import PlainNetwork
+from engine.export.predictor import ComputeLogits, Predictor
+
+
+@dataclass(frozen=True)
+class FormatWriter:
+    """Writes, loads and documents a network in one file format.
+
+    - ``write(path, trained, metadata)`` writes the model file. It raises InputError and OSError.
+    - ``reload(path, trained)`` loads a file that ``write`` has just written, the way other programs load it.
+    - ``open(path)`` loads a file of any origin. None if loading such a file can run code in it.
+    - ``describe(metadata)`` returns the model card's sentences on the file's content.
+    - ``install(plain)`` returns the card's install command, ``script(plain)`` its prediction script.
+
+    ``opset``: the ONNX opset, None for other formats.
+    """
+
+    write: Callable[[Path, TrainedRun, ExportMetadata], None]
+    reload: Callable[[Path, TrainedRun], ComputeLogits]
+    open: Callable[[Path], Predictor] | None
+    describe: Callable[[ExportMetadata], str]
+    install: Callable[[PlainNetwork], str]
+    script: Callable[[PlainNetwork], str]
+    opset: int | None = None
+
+
+_BEFORE = """\
+import json
+import sys
+
+import numpy as np
+{imports}
+from images import centre_crop, open_image, prepare  # images.py, beside this file
+
+with open("export.json", encoding="utf-8") as file:
+    about = json.load(file)
+how = about["preprocessing"]
+
+
+def pixels(path):
+    with open(path, "rb") as file:
+        image = prepare(open_image(file.read()), how["resize_size"], how["interpolation"])
+    return centre_crop(image, how["image_size"]).transpose(2, 0, 1)
+
+
+images = np.stack([pixels(path) for path in sys.argv[1:]])
+"""
+_AFTER = """\
+probabilities = np.exp(logits - logits.max(1, keepdims=True))
+probabilities /= probabilities.sum(1, keepdims=True)
+for path, row in zip(sys.argv[1:], probabilities):
+    print(path, about["classes"][row.argmax()], f"{row.max():.6f}", sep="\\t")
+"""
+
+
+def prediction_script(imports: str, logits: str) -> str:
+    """A Python script that prints path, class and probability of each image named on its command line.
+
+    ``logits``: code that turns ``images``, uint8 (N, 3, S, S), into ``logits``, float32 (N, classes).
+    """
+    return _BEFORE.format(imports=imports) + logits + _AFTER
