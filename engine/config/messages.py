@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
+from engine.config.choices import choices_of
 from engine.config.schema import PHASE_SETTINGS, Phase, RunConfig, is_list_of_tables, list_item, settings
 
 
 def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
-    if get_origin(field.annotation) is Literal:
-        return " | ".join(str(choice).lower() for choice in get_args(field.annotation))
+    if (choices := choices_of(field)) is not None:
+        return " | ".join(str(choice).lower() for choice in choices)
     if is_list_of_tables(field):
         return "tables"
     if get_origin(field.annotation) is list:
@@ -34,33 +36,94 @@ def _has(constraint: object, *names: str) -> bool:
     return any(hasattr(constraint, name) for name in names)
 
 
-def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
-    """The end of a sentence that names the known word that is nearest to one that is not; "" if none is near."""
+# Names that people type for a setting, from PyTorch, timm, Lightning and fastai.
+_SYNONYMS = {
+    "optimizer.lr": ("lr", "learning_rate", "base_lr", "lr0"),
+    "optimizer.weight_decay": ("wd", "weight_decay"),
+    "optimizer.momentum": ("momentum",),
+    "optimizer.name": ("optimizer", "opt", "optim"),
+    "optimizer.clip_norm": ("clip", "clip_grad", "grad_clip", "gradient_clip_val"),
+    "schedule.name": ("schedule", "sched", "scheduler", "lr_scheduler"),
+    "schedule.warmup_epochs": ("warmup", "warmup_epochs"),
+    "train.early_stop_patience": ("patience", "early_stopping", "early_stop"),
+    "train.epochs": ("epochs", "epoch", "max_epochs", "num_epochs", "n_epochs"),
+    "train.batch_size": ("batch", "batch_size", "bs"),
+    "train.seed": ("seed", "random_seed"),
+    "train.device": ("device", "accelerator", "gpu"),
+    "train.precision": ("precision", "amp", "dtype"),
+    "train.label_smoothing": ("label_smoothing", "smoothing"),
+    "head.dropout": ("dropout", "drop", "drop_rate"),
+    "model.name": ("model", "arch", "architecture", "net", "network", "backbone"),
+    "model.weights": ("weights", "checkpoint", "pretrained"),
+    "data.path": ("data", "dataset", "data_dir", "data_path", "data_root", "root", "path"),
+    "data.image_size": ("image_size", "img_size", "imgsz"),
+    "data.augment": ("augment", "augmentation", "aug"),
+    "data.workers": ("workers", "num_workers"),
+    "freeze.rules": ("rules",),
+}
+_SETTING_OF = {synonym: key for key, synonyms in _SYNONYMS.items() for synonym in synonyms}
+_NEAR = 0.8  # of difflib's ratio: a letter or two differ
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names what ``word`` is likely to stand for among ``known``; "" if nothing is near."""
     names = list(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if not near:  # the right name in the wrong section, or none: `lr`, `train.lr`
-        leaf = word.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(leaf, [name.rsplit(".", 1)[-1] for name in names], n=1, cutoff=0.6)
-        near = [name for name in names if near and name.rsplit(".", 1)[-1] == near[0]]
-    return f'; did you mean "{near[0]}"?' if near else ""
+    meant = near_name(word, names)
+    return f'; did you mean "{meant}"?' if meant else ""
+
+
+def near_name(word: str, names: Sequence[str]) -> str:
+    """The name that ``word`` misspells, or has in another section or under another program's word; "" if none."""
+    lowered = word.lower().replace("-", "_")
+    leaf = lowered.rpartition(".")[2]
+    for synonym in (lowered, leaf):
+        if _SETTING_OF.get(synonym) in names:
+            return _SETTING_OF[synonym]
+    if near := difflib.get_close_matches(lowered, names, n=1, cutoff=_NEAR):
+        return near[0]
+    meant = {synonym: key for synonym, key in _SETTING_OF.items() if key in names}
+    meant |= {name.rpartition(".")[2]: name for name in reversed(names)}
+    near = difflib.get_close_matches(leaf, list(meant), n=1, cutoff=_NEAR)
+    return meant[near[0]] if near else ""
 
 
 def explain(error: dict[str, Any]) -> str:
+    """The sentence for one of pydantic's errors."""
     match error["loc"]:
         case ("recipe", "phases", int(index), *inside):
             return f"phase {index + 1} of recipe.phases: {_sentence_in_phase(error, inside)}"
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        if "." in key:
-            return f'"{key}" is not a setting{did_you_mean(key, dict(settings()))}'
-        return f"[{key}] is not a section{did_you_mean(key, list(RunConfig.model_fields))}"
+        return (
+            f'"{key}" is not a setting{did_you_mean(key, dict(settings()))}'
+            if "." in key
+            else _unknown_at_top(key, error["input"])
+        )
+    if key in RunConfig.model_fields and error["type"] in ("model_type", "model_attributes_type"):
+        return _section_expected(key, error["input"])
     message = str(error["msg"]).removeprefix("Value error, ")
-    if not key:
-        return message
     setting = dict(settings()).get(".".join(key.split(".")[:2]))
     if setting is None or error["type"] == "value_error":
-        return f"{key}: {message}"
+        return f"{key}: {message}".removeprefix(": ")
     return f"{key} = {error['input']!r:.80} can't be used: it takes {allowed(setting)}"
+
+
+def _unknown_at_top(key: str, value: object) -> str:
+    """A table, or a setting without its section, that no run.toml has at the top level."""
+    if isinstance(value, dict):
+        sections = list(RunConfig.model_fields)
+        near = difflib.get_close_matches(key.lower(), sections, n=1, cutoff=_NEAR)
+        section = near[0] if near else _SETTING_OF.get(key.lower(), "").partition(".")[0]
+        return f"[{key}] is not a section{f'; did you mean [{section}]?' if section else ''}"
+    return f'"{key}" stands in no section{did_you_mean(key, dict(settings()))}'
+
+
+def _section_expected(section: str, value: object) -> str:
+    """A value where a table belongs, like ``model = "resnet18"``."""
+    keys = (key for key, _ in settings() if key.startswith(f"{section}."))
+    first = {"data": "path"}.get(section, next(keys).partition(".")[2])
+    example = json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float) else "…"
+    return f"`{section}` is a section: write `[{section}]` with {first} = {example:.80}"
 
 
 def _sentence_in_phase(error: dict[str, Any], inside: list[str | int]) -> str:

@@ -13,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from engine.config.choices import Choices, describe_choices
+from engine.config.data_sources import DATA_SOURCES
 from engine.config.freeze_rules import parse_rules
+from engine.config.optimizers import OPTIMIZERS
+from engine.config.schedules import SCHEDULES
 
 # A field with this mark may be changed by a command while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -34,9 +38,9 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the images come from and how they are prepared."""
 
-    source: Literal["folder", "csv", "torchvision", "digits"] = Field(
+    source: Annotated[str, Choices(DATA_SOURCES)] = Field(
         default="folder",
-        description="kind of data: class folders, a table, a torchvision dataset, scikit-learn's digits",
+        description=f"kind of data: {', '.join(source.help for source in DATA_SOURCES.values())}",
     )
     path: str = Field(
         default="",
@@ -121,7 +125,7 @@ class FreezeConfig(Section):
 class OptimizerConfig(Section):
     """How weights are changed."""
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop"] = Field(default="adamw", description="update rule")
+    name: Annotated[str, Choices(OPTIMIZERS)] = Field(default="adamw", description="update rule")
     lr: Rate = Field(default=1e-3, description="learning rate of the head", json_schema_extra=LIVE)
     backbone_lr_factor: Rate = Field(
         default=0.1, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
@@ -137,8 +141,8 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate moves over the run."""
 
-    name: Literal["constant", "cosine", "onecycle", "step"] = Field(
-        default="cosine", description="constant, cosine to 0, onecycle (up, then down), step (÷10 after each third)"
+    name: Annotated[str, Choices(SCHEDULES)] = Field(
+        default="cosine", description=describe_choices((name, entry.help) for name, entry in SCHEDULES.items())
     )
     warmup_epochs: float = Field(default=0.0, ge=0, description="epochs over which the rate rises linearly from near 0")
 
@@ -238,10 +242,12 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:
         data = self.data
-        if data.source in ("folder", "csv") and not data.path:
-            raise ValueError(f'data.path is empty, but data.source = "{data.source}" needs it; set data.path')
-        if data.source == "torchvision" and not data.name:
-            raise ValueError('data.name is empty; set it to a torchvision dataset class, e.g. "Flowers102"')
+        source = DATA_SOURCES[data.source]
+        key = source.identified_by
+        if key and not getattr(data, key):
+            raise ValueError(
+                f'data.{key} is empty, but data.source = "{data.source}" needs it; set data.{key} to {source.example}'
+            )
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
         return self

@@ -33,7 +33,7 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
     """The tables of a TOML file. Raises InputError, with ``advice`` where there is no file to read."""
     try:
         with open_regular(path) as file:
-            return tomllib.loads(file.read(_LARGEST_FILE).decode())
+            return tomllib.loads(file.read(_LARGEST_FILE).decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); {advice}") from None
     except UnicodeDecodeError as error:
@@ -41,7 +41,14 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{path}: not valid TOML: nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
+        raise InputError(f"{path}: not valid TOML: {error}{_advice_on_backslashes(str(error))}") from None
+
+
+def _advice_on_backslashes(reason: str) -> str:
+    """What to do about a path like "C:\\Users", whose backslashes begin escapes in a TOML string."""
+    if "hex value" in reason or "escape" in reason or "'\\\\'" in reason:
+        return "; write a path with backslashes in '…', or with / in their place"
+    return ""
 
 
 def from_tables(tables: Mapping[str, Any], overrides: Mapping[str, str] | None = None, *, where: str = "") -> RunConfig:
@@ -116,7 +123,7 @@ def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict
         section, name = _split_key(key)
         if not _is_unicode(text):
             raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
-        given.setdefault(section, {})[name] = parse_value(text)
+        given.setdefault(section, {})[name] = _typed_value(key, text)
     resolve_paths(given, Path.cwd())
     for section, values in given.items():
         table = changed.setdefault(section, {})
@@ -139,6 +146,13 @@ def parse_value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _typed_value(key: str, text: str) -> object:
+    """``parse_value`` for one setting: text that looks like a number or a date stays text where text is wanted."""
+    value = parse_value(text)
+    is_text = dict(settings())[key].annotation is str
+    return text.strip() if is_text and not isinstance(value, str) else value
 
 
 def _is_unicode(text: str) -> bool:

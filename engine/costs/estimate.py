@@ -14,16 +14,18 @@ import msgspec
 
 from engine.config.freeze_rules import Decision, decide, module_facts, training_modes
 from engine.config.layer_tree import LayerTree
-from engine.config.schema import RunConfig
+from engine.config.optimizers import OPTIMIZERS
+from engine.config.schema import OptimizerConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.models.boundary import Node, choose_boundary
 
 # How many times the largest output frozen layers take to compute: input and output, copies of them in the layouts that
 # the libraries' kernels want, and what the allocator keeps. Found with resnet18 (6.3) and efficientnet_lite0 (8.7).
 _ROOM_TO_COMPUTE = 7
-# Bytes that a parameter in training has beside itself: its gradient, what it was at the start, and what the optimizer
-# remembers; and a copy of itself and of that memory for the checkpoint that is being written.
-_TRAINING_BYTES = {"adamw": 28, "adam": 28, "sgd": 20, "rmsprop": 24}
+# Bytes that a trainable parameter has beside itself: its gradient, its value at the start and its copy for the
+# checkpoint that is being written; and each of its optimizer's moments, which are copied for that, too.
+_TRAINABLE_BYTES = 12
+_MOMENT_BYTES = 8
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -134,7 +136,7 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
     )
     cached = row * (train * Views.of(config.data.augment, config.data.views, 0).count + val)
     memory = profile.loop.memory if profile.device == "cpu" else 0
-    memory += 4 * sum(sizes.values()) + _TRAINING_BYTES[config.optimizer.name] * sum(trained)
+    memory += 4 * sum(sizes.values()) + _trainable_bytes(config.optimizer) * sum(trained)
     memory += frozen_bytes * bool(plan.once)  # frozen layers compute with a copy, batch norms folded
     memory += _activations(profile, plan, batch) + cached
     return Estimate(
@@ -143,6 +145,10 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
         memory_bytes=memory,
         cached_bytes=cached,
     )
+
+
+def _trainable_bytes(config: OptimizerConfig) -> int:
+    return _TRAINABLE_BYTES + _MOMENT_BYTES * OPTIMIZERS[config.name].state_tensors(config.momentum)
 
 
 def _seconds(operations: Sequence[Operation], plan: Plan) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from engine.config.data_sources import dataset_label
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
@@ -127,10 +128,8 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
 
 
 def data_label(config: RunConfig) -> str:
-    """A short name of the data: the folder's or file's name, the dataset's class, or "digits"."""
-    if config.data.source in ("folder", "csv"):
-        return Path(config.data.path).stem
-    return config.data.name or config.data.source
+    """A short name of a run's dataset."""
+    return dataset_label(config.data.source, config.data.path, config.data.name)
 
 
 def write_or_warn(path: Path, content: bytes, warn: Warn) -> None:

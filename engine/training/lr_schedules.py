@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
+from engine.config.schedules import SCHEDULES
 from engine.config.schema import ScheduleConfig
-
-_ONECYCLE_RISE = 0.3  # share of the run until the peak, and its start and end: Smith and Topin 2018 (1708.07120)
-_ONECYCLE_START = 1 / 25
-_ONECYCLE_END = 1e-4
 
 
 def factor(config: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -21,18 +16,4 @@ def factor(config: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     position = min((step - warmup) / max(total - warmup, 1), 1.0)
-    match config.name:
-        case "constant":
-            return 1.0
-        case "cosine":
-            return _cosine(1.0, 0.0, position)
-        case "step":
-            return 0.1 ** min(int(position * 3), 2)
-        case "onecycle":
-            if position < _ONECYCLE_RISE:
-                return _cosine(_ONECYCLE_START, 1.0, position / _ONECYCLE_RISE)
-            return _cosine(1.0, _ONECYCLE_END, (position - _ONECYCLE_RISE) / (1 - _ONECYCLE_RISE))
-
-
-def _cosine(start: float, end: float, position: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * position)) / 2
+    return SCHEDULES[config.name].factor(position)

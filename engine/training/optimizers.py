@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from engine.config.choices import load_target
+from engine.config.optimizers import OPTIMIZERS
 from engine.config.schema import OptimizerConfig
 from engine.models.layer_tree import stages
 from engine.models.registry import Classifier
@@ -80,15 +82,11 @@ def rate_factor(config: OptimizerConfig, distance: int) -> float:
 
 def _make(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
     fused = all(p.device.type in _FUSED and p.is_floating_point() for group in groups for p in group["params"])
-    match config.name:
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
-        case "adam":
-            return torch.optim.Adam(groups, lr=config.lr, fused=fused)
-        case "sgd":
-            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
-        case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=config.lr, momentum=config.momentum)
+    entry = OPTIMIZERS[config.name]
+    settings: dict[str, Any] = {name: getattr(config, name) for name in entry.settings}
+    if entry.has_fused:
+        settings["fused"] = fused
+    return load_target(entry.torch_class)(groups, lr=config.lr, **settings)
 
 
 def is_fused(optimizer: Optimizer) -> bool:

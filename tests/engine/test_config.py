@@ -37,7 +37,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one():
     assert '"optimizer.lr"' in refusal({**DIGITS, "optimizer": {"lrr": 1}})
     assert '"train.batch_size"' in refusal(DIGITS, {"train.batchsize": "8"})
     assert '"optimizer.lr"' in refusal(DIGITS, {"lr": "1"})
-    assert 'did you mean "optimizer"' in refusal({**DIGITS, "optimiser": {}})
+    assert "did you mean [optimizer]" in refusal({**DIGITS, "optimiser": {}})
 
 
 @pytest.mark.parametrize(

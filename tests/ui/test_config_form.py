@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, get_origin
+from typing import Any
 
 from textual import on
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from engine.config.choices import choices_of
 from engine.config.schema import is_list_of_tables, is_live
 from tltui.settings.draft import FIELDS
 from tltui.widgets.choice import Choice
@@ -58,7 +59,7 @@ def test_every_setting_has_a_row_with_the_widget_for_its_type():
 
     async def test(pilot: Pilot[None]) -> None:
         for key, field in FIELDS.items():
-            chosen = field.annotation is bool or get_origin(field.annotation) is Literal
+            chosen = field.annotation is bool or choices_of(field) is not None
             widget = InShort if is_list_of_tables(field) else Choice if chosen else Input
             assert isinstance(app.row(key).editor, widget), key
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.config.data_sources import DATA_SOURCES
 from engine.config.schema import DataConfig, RunConfig
 from engine.evaluation.metrics import METRICS
 from engine.runs import events as p
@@ -95,7 +96,8 @@ def _by_validation(runs: Sequence[RunSource]) -> list[int]:
 
 def _images(data: DataConfig) -> tuple[str, str]:
     """Where images come from: names like cat/1.jpg may be in any folder, and be others there."""
-    return data.source, {"folder": data.path, "csv": data.path, "torchvision": data.name}.get(data.source, "")
+    key = DATA_SOURCES[data.source].identified_by
+    return data.source, getattr(data, key) if key else ""
 
 
 def _compared(number: int, told: RunSource) -> ComparedRun:

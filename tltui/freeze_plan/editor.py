@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.config.freeze_rules import Decision, Rule, RuleMatcher, State, parse_rules, subtree_states
 from engine.config.layer_tree import LayerTree
+from engine.config.optimizers import OPTIMIZERS
 from engine.errors import InputError
 from engine.runs.events import ParameterCounts
 from tltui.freeze_plan.layer_index import LayerIndex
@@ -98,9 +99,7 @@ class PlanEditor:
     def memory(self, optimizer: str, precision: str, momentum: float = 0.9) -> Memory:
         """What weights, gradients and optimizer state take under this plan."""
         counts = self.counts
-        moments = {"adamw": 2, "adam": 2, "sgd": 0, "rmsprop": 1}[optimizer]
-        if optimizer in ("sgd", "rmsprop") and momentum:
-            moments += 1
+        moments = OPTIMIZERS[optimizer].state_tensors(momentum)
         # Autocast keeps a half-precision copy of each weight that needs a gradient until the step is done.
         copies = counts.trainable * 2 if precision in ("bf16", "fp16") else 0
         return Memory(

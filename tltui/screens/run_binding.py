@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from textual.content import Content
 
+from engine.config.data_sources import dataset_label
 from engine.config.layer_tree import read_layer_tree
 from engine.config.schema import is_live
 from engine.errors import InputError
@@ -113,8 +112,7 @@ def title_of(draft: SettingsDraft, following: RunFollower | None, glyphs: Glyphs
     """What a run is called, and how it stands."""
     dot = f" {glyphs.separator} "
     if following is None:
-        data = draft["data.path"] if draft["data.source"] in ("folder", "csv") else draft["data.name"]
-        label = Path(data).name or draft["data.source"]
+        label = dataset_label(draft["data.source"], draft["data.path"], draft["data.name"])
         return dot.join(map(safe, (label, draft["model.name"]))), status_mark("draft", glyphs)
     state, config = following.state, following.config
     parts = [data_label(config), config.model.name, *([state.started.device] if state.started else [])]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
+from engine.config.data_sources import DATA_SOURCES
 from engine.config.messages import allowed
+from engine.config.optimizers import OPTIMIZERS
+from engine.config.schedules import SCHEDULES
 from engine.config.schema import DataConfig, RunConfig, is_list_of_tables, list_item, settings
 from engine.config.toml_io import from_tables, with_setting
 from engine.errors import InputError
@@ -19,20 +22,28 @@ FIELDS: dict[str, FieldInfo] = dict(settings())
 
 @dataclass(frozen=True)
 class Condition:
-    """A setting matters while another has one of these values. ``or_changed``: it acts in any case once it is set."""
+    """A setting matters while ``applies`` is true of another. ``or_changed``: it acts in any case once it is set."""
 
     key: str
-    values: frozenset[str]
+    applies: Callable[[Any], bool]
     or_changed: bool = False
+
+
+def _is_source_setting(name: str) -> Callable[[Any], bool]:
+    return lambda source: source in DATA_SOURCES and name in DATA_SOURCES[source].settings
 
 
 # The settings that matter only sometimes; all others always do.
 CONDITIONS: dict[str, Condition] = {
-    "data.path": Condition("data.source", frozenset({"folder", "csv", "torchvision"})),
-    "data.name": Condition("data.source", frozenset({"torchvision"})),
-    "data.workers": Condition("data.augment", frozenset({"flip", "standard", "trivial"}), or_changed=True),
-    "optimizer.momentum": Condition("optimizer.name", frozenset({"sgd", "rmsprop"})),
-    "schedule.warmup_epochs": Condition("schedule.name", frozenset({"constant", "cosine", "step"}), or_changed=True),
+    "data.path": Condition("data.source", _is_source_setting("path")),
+    "data.name": Condition("data.source", _is_source_setting("name")),
+    "data.workers": Condition("data.augment", lambda augment: augment != "none", or_changed=True),
+    "optimizer.momentum": Condition(
+        "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings
+    ),
+    "schedule.warmup_epochs": Condition(
+        "schedule.name", lambda name: name in SCHEDULES and not SCHEDULES[name].has_own_warmup, or_changed=True
+    ),
 }
 
 # Against this config one setting is judged alone: whatever its value, no rule about two settings speaks up.
@@ -67,7 +78,7 @@ class SettingsDraft:
     def matters(self, key: str) -> bool:
         """Whether a setting has an effect, given the others."""
         when = CONDITIONS.get(key)
-        return when is None or self[when.key] in when.values or (when.or_changed and self.is_changed(key))
+        return when is None or when.applies(self[when.key]) or (when.or_changed and self.is_changed(key))
 
     def problem(self, key: str) -> str:
         """Why the value of one setting can't be used, whatever the others are; empty if it can."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
+from engine.config.choices import choices_of
 from engine.config.schema import is_list_of_tables
 from tltui.settings.draft import FIELDS, default, from_text, range_of, to_text
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
@@ -141,8 +142,8 @@ def _editor(key: str, value: object, glyphs: Glyphs) -> Widget:
         return Choice([(True, "on"), (False, "off")], value, glyphs)
     if is_list_of_tables(FIELDS[key]):
         return InShort(to_text(value), glyphs)
-    if get_origin(annotation) is Literal:
-        return Choice([(choice, str(choice)) for choice in get_args(annotation)], value, glyphs)
+    if (choices := choices_of(FIELDS[key])) is not None:
+        return Choice([(choice, str(choice)) for choice in choices], value, glyphs)
     if key in ("data.path", "model.weights"):
         return PathInput(to_text(value), folders_only=False)
     return SafeInput(to_text(value), compact=True, select_on_focus=False)
@@ -181,7 +182,7 @@ class _Hint(Widget):
         self._glyphs = glyphs
         self._standing = Standing()
         self._dot = f" {glyphs.separator} "
-        is_choice = FIELDS[key].annotation is bool or get_origin(FIELDS[key].annotation) is Literal
+        is_choice = FIELDS[key].annotation is bool or choices_of(FIELDS[key]) is not None
         self._range = "" if is_choice else written(range_of(key), glyphs)
         self._default = f"default {to_text(default(key))}" if to_text(default(key)) else ""
         self._browse = f"enter: {BROWSABLE[key]}" if key in BROWSABLE else ""

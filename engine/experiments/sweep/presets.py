@@ -10,6 +10,7 @@ import tomlkit
 from tomlkit.items import InlineTable, Table
 
 from engine.config.freeze_rules import HEAD, parse_rules
+from engine.config.optimizers import OPTIMIZERS
 from engine.config.schema import RunConfig
 
 _BATCH_SIZES = (8, 16, 32, 64, 128)
@@ -79,7 +80,11 @@ def _epochs(_config: RunConfig) -> dict[str, Any]:
 
 
 def _optimizers(_config: RunConfig) -> dict[str, Any]:
-    kinds = [["adamw", 0.9], ["adam", 0.9], ["sgd", 0.0], ["sgd", 0.9], ["rmsprop", 0.0], ["rmsprop", 0.9]]
+    kinds = [
+        [name, momentum]
+        for name, entry in OPTIMIZERS.items()
+        for momentum in ((0.0, 0.9) if "momentum" in entry.settings else (0.9,))
+    ]
     return {"optimizer.name, optimizer.momentum": kinds, "optimizer.lr": list(_OPTIMIZER_RATES)}
 
 

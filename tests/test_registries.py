@@ -1,0 +1,162 @@
+"""One entry in a registry is all that a new choice needs: it appears wherever a user can choose."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from textual.app import App, ComposeResult
+
+from engine.config.data_sources import DATA_SOURCES, DataSourceEntry
+from engine.config.messages import allowed
+from engine.config.optimizers import OPTIMIZERS, OptimizerEntry
+from engine.config.schedules import SCHEDULES, ScheduleEntry
+from engine.config.schema import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, settings
+from engine.config.toml_io import from_tables, load, to_toml
+from engine.data.source import Sample, Source
+from engine.data.sources import open_source
+from engine.errors import InputError
+from engine.experiments.sweep.presets import READY
+from engine.runs.folder import data_label
+from engine.training import lr_schedules
+from engine.training.optimizers import Depth, build
+from tltui.settings.draft import SettingsDraft
+from tltui.widgets.config_form import ConfigForm
+
+DIGITS = {"data": {"source": "digits"}}
+
+
+class Lion(torch.optim.SGD):
+    """An optimizer from elsewhere."""
+
+
+def opened(config: DataConfig) -> Source:
+    """A dataset from elsewhere: two images."""
+    samples = [Sample(f"{config.name}-{index}", index, "") for index in range(2)]
+    return Source(["cat", "dog"], samples, lambda _: Image.new("RGB", (8, 8)))
+
+
+LION = OptimizerEntry("tests.test_registries:Lion", 0, ("momentum",), has_fused=False)
+LINEAR = ScheduleEntry("to 0 on a line", lambda position: 1 - position)
+BUCKET = DataSourceEntry("a bucket", "tests.test_registries:opened", "name", ("name",), "the bucket's name")
+ADDED: dict[str, tuple[MutableMapping[str, Any], str, Any]] = {
+    "optimizer.name": (OPTIMIZERS, "lion", LION),
+    "schedule.name": (SCHEDULES, "linear", LINEAR),
+    "data.source": (DATA_SOURCES, "bucket", BUCKET),
+}
+
+
+@pytest.fixture(params=ADDED)
+def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """(setting, name) of an entry that is in its registry for one test."""
+    key = request.param
+    registry, name, entry = ADDED[key]
+    monkeypatch.setitem(registry, name, entry)
+    return key, name
+
+
+def form_choices(key: str) -> list[str]:
+    """What the form offers for a setting, by going through it with the keyboard."""
+
+    class FormApp(App[None]):
+        def compose(self) -> ComposeResult:
+            yield ConfigForm(DIGITS)
+
+    async def main() -> list[str]:
+        app = FormApp()
+        async with app.run_test(size=(80, 60)) as pilot:
+            form = app.query_one(ConfigForm)
+            form.focus_setting(key)
+            found = []
+            for _ in range(8):
+                await pilot.press("right")
+                found.append(str(form.draft[key]))
+            return found
+
+    return asyncio.run(main())
+
+
+def test_an_entry_is_accepted_in_a_file_and_by_set(added: tuple[str, str], tmp_path: Path):
+    key, name = added
+    config = from_tables({"data": {"source": "digits", "name": "photos"}}, {key: name})
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(config))
+    assert load(path).model_dump() == config.model_dump()
+    section, setting = key.split(".")
+    assert config.model_dump()[section][setting] == name
+
+
+def test_an_entry_is_named_among_the_choices(added: tuple[str, str]):
+    key, name = added
+    assert allowed(dict(settings())[key]).endswith(f" | {name}")
+    with pytest.raises(InputError, match=rf"{key} = 'nothing' can't be used: it takes .* \| {name}"):
+        from_tables(DIGITS, {key: "nothing"})
+
+
+def test_an_entry_can_be_chosen_in_the_form(added: tuple[str, str]):
+    key, name = added
+    assert name in form_choices(key)
+
+
+def test_without_the_entry_its_name_is_refused():
+    with pytest.raises(InputError, match=r"optimizer\.name = 'lion' can't be used"):
+        from_tables(DIGITS, {"optimizer.name": "lion"})
+
+
+def test_an_optimizer_is_built_with_its_settings(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(OPTIMIZERS, "lion", LION)
+    made = build(
+        OptimizerConfig(name="lion", momentum=0.5),
+        {"w": torch.nn.Parameter(torch.ones(2, 2))},
+        {"w": Depth("head", 0)},
+    )
+    assert isinstance(made, Lion)
+    assert made.defaults["momentum"] == 0.5
+    draft = SettingsDraft({**DIGITS, "optimizer": {"name": "lion"}})
+    assert draft.matters("optimizer.momentum")
+    base = RunConfig(data=DataConfig(source="digits"))
+    assert ["lion", 0.0] in READY["optimizers"].space(base)["optimizer.name, optimizer.momentum"]
+
+
+def test_a_schedule_moves_the_rate(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(SCHEDULES, "linear", LINEAR)
+    factors = [lr_schedules.factor(ScheduleConfig(name="linear"), step, 5, 2) for step in range(10)]
+    assert factors == pytest.approx([1 - step / 10 for step in range(10)])
+
+
+def test_a_data_source_is_opened_and_labelled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(DATA_SOURCES, "bucket", BUCKET)
+    config = from_tables({"data": {"source": "bucket", "name": "photos"}})
+    assert open_source(config.data).classes == ["cat", "dog"]
+    assert data_label(config) == "photos"
+    assert not SettingsDraft(config.model_dump()).matters("data.path")
+    with pytest.raises(InputError, match=r"data\.name is empty.*set data\.name to the bucket\'s name"):
+        from_tables({"data": {"source": "bucket"}})
+
+
+RECIPE = """
+from engine.config import recipes
+def last_then_all(stages, epochs, lr):
+    return [{"epochs": epochs, "rules": ["train *"], "lr": lr / 2}]
+recipes.READY_MADE["half"] = recipes.Recipe("everything at half the rate", last_then_all)
+from tltui.cli.main import main
+main()
+"""
+
+
+def test_a_recipe_is_offered_by_new(tmp_path: Path):
+    def tltui(*arguments: str) -> str:
+        command = [sys.executable, "-c", RECIPE, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+    assert "half: everything at half the rate" in " ".join(tltui("new", "--help").split())
+    tltui("new", "--recipe", "half", "-o", "run.toml")
+    (phase,) = load(tmp_path / "run.toml").recipe.phases
+    assert phase.lr == pytest.approx(5e-4)
