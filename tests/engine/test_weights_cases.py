@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.config.schema import HeadConfig
+from engine.config.schema import HeadConfig, RunConfig
 from engine.errors import InputError
 from engine.models import registry
 from engine.models.layer_tree import describe
@@ -22,6 +23,7 @@ from engine.models.weight_files import read_state_dicts
 from engine.models.weights import check_frozen_layers, load_weights
 from engine.runs.progress import quiet
 from engine.runs.start_weights import with_run_path
+from tests.conftest import Engine, make_images
 
 MODEL = "timm/test_resnet"
 CLASSES = ["ant", "bee", "cat"]
@@ -29,6 +31,7 @@ HEAD_ONLY = ["freeze *", "train head"]
 STEM = "conv1.0.weight"
 
 State = dict[str, torch.Tensor]
+Configs = Callable[..., RunConfig]
 
 
 def build(model: str = MODEL, image_size: int = 0, classes: int = len(CLASSES)) -> registry.Classifier:
@@ -274,3 +277,31 @@ def test_an_earlier_run_becomes_its_path_in_the_new_runs_settings(tmp_path: Path
 def test_an_image_size_that_a_network_cannot_take_is_one_sentence(model: str, size: int):
     with pytest.raises(InputError, match=rf"{model} can't take images of {size} px .*change data\.image_size"):
         describe(model, 3, size, HeadConfig())
+
+
+def test_an_earlier_run_gives_weights_by_its_id_its_folder_and_its_checkpoint(
+    engine: Engine, config: Configs, tmp_path: Path
+):
+    first, _, status = engine.run(config(train={"epochs": 1}))
+    assert status == 0
+    for weights in (first.path, first.checkpoints / "last" / "model.safetensors"):
+        classifier = build(image_size=32)
+        classifier.classes = ["blue", "red", "yellow"]
+        report = load_weights(classifier, str(weights), quiet)
+        assert (report.missing, report.head_classes) == ([], 2)
+
+    more = make_images(tmp_path / "more", per_class=8, names=("green", "blue"))
+    weights = {"weights": f"run:{first.id[:4]}"}
+    second, state, status = engine.run(config(data={"path": str(more)}, model=weights, train={"epochs": 1}))
+    assert status == 0, second.log.read_text()
+    assert second.load_config().model.weights == f"run:{first.path}@best"
+    assert state.model is not None
+    assert (state.model.weights.missing, state.model.weights.head_classes) == ([], 2)
+
+
+def test_weights_are_refused_before_images_are_read(engine: Engine, config: Configs, tmp_path: Path):
+    state = {key: tensor for key, tensor in state_of().items() if not key.startswith("layer2")}
+    run, ended, status = engine.run(config(model={"weights": saved(tmp_path / "x.pth", state)}))
+    assert status == 2
+    assert ended.data is None
+    assert "frozen layers would stay random: layer2" in run.log.read_text() + str(ended.finished)
