@@ -279,9 +279,7 @@ def test_an_image_size_that_a_network_cannot_take_is_one_sentence(model: str, si
         describe(model, 3, size, HeadConfig())
 
 
-def test_an_earlier_run_gives_weights_by_its_id_its_folder_and_its_checkpoint(
-    engine: Engine, config: Configs, tmp_path: Path
-):
+def test_an_earlier_run_is_found_by_id_folder_and_checkpoint(engine: Engine, config: Configs, tmp_path: Path):
     first, _, status = engine.run(config(train={"epochs": 1}))
     assert status == 0
     for weights in (first.path, first.checkpoints / "last" / "model.safetensors"):
