@@ -16,7 +16,7 @@ from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
 from engine.files.safe_open import open_to_append
-from engine.runs.start_weights import with_run_path
+from engine.runs.start_weights import resolve_start_weights
 from engine.warning_codes import Warn
 
 
@@ -100,8 +100,7 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
 
     The id of an earlier run in ``model.weights`` becomes its path.
     """
-    weights = with_run_path(config.model.weights, runs)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
+    config = resolve_start_weights(config, runs)
     label = re.sub(r"[^a-z0-9]+", "-", f"{data_label(config)} {config.model.name}".lower()).strip("-")[:60]
     try:
         runs.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.config.schema import RunConfig
 from engine.errors import InputError
 
 PREFIX = "run:"
@@ -28,6 +29,12 @@ def with_run_path(weights: str, runs: Path) -> str:
         return weights
     name, checkpoint = _split(weights)
     return f"{PREFIX}{_find(runs, name)}@{checkpoint}"
+
+
+def resolve_start_weights(config: RunConfig, runs: Path) -> RunConfig:
+    """``config`` with the path of an earlier run in place of its id. Raises InputError as ``with_run_path`` does."""
+    weights = with_run_path(config.model.weights, runs)
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
 
 
 def run_and_checkpoint(weights: str) -> tuple[Path, str]:
