@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.config.schema import RunConfig
 from engine.files.escapes import printable
 from tltui.cli.console import console, print_list, print_or_write
 from tltui.cli.options import json_option, overrides, run_names, runs_dir_option, set_option
+
+if TYPE_CHECKING:
+    from engine.config.schema import RunConfig
 
 READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
 
