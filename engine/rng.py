@@ -1,4 +1,4 @@
-"""All random number generators: their seed, and their states, to be put back."""
+"""Seeds all random number generators, and saves and restores their states."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Let all generators begin as a run with this ``train.seed`` has them begin."""
+    """Seed Python, NumPy and torch as a run with this ``train.seed`` does."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def torch_state(device: torch.device) -> list[torch.Tensor]:
-    """Of torch on the processor and, where that is another one, on the device."""
+    """The state of torch's CPU generator and, for an accelerator, of the device's."""
     state = [torch.get_rng_state()]
     if device.type == "cuda":
         state.append(torch.cuda.get_rng_state(device))
@@ -29,8 +29,8 @@ def torch_state(device: torch.device) -> list[torch.Tensor]:
     return state
 
 
-def put_torch_back(state: list[torch.Tensor], device: torch.device) -> None:
-    """Let torch's generators go on from ``state``; that of a device only if it is one of the same kind."""
+def restore_torch_rng_state(state: list[torch.Tensor], device: torch.device) -> None:
+    """Restore torch's generators; the device's only if ``state`` has one for such a device."""
     torch.set_rng_state(state[0])
     if len(state) > 1 and device.type == "cuda":
         torch.cuda.set_rng_state(state[1], device)
@@ -40,17 +40,16 @@ def put_torch_back(state: list[torch.Tensor], device: torch.device) -> None:
 
 @contextmanager
 def same_randomness(device: torch.device) -> Iterator[None]:
-    """Torch's generators come out as they went in."""
+    """Restores torch's generators when the block ends."""
     state = torch_state(device)
     try:
         yield
     finally:
-        put_torch_back(state, device)
+        restore_torch_rng_state(state, device)
 
 
 class RandomState(msgspec.Struct):
-    """Of torch on the processor and on the device ("" for a processor), as base64; of Python and of NumPy, as they
-    give them."""
+    """States of all generators: torch's on the CPU and on the device ("" for none) in base64, Python's and NumPy's."""
 
     torch: str
     device: str
@@ -59,7 +58,7 @@ class RandomState(msgspec.Struct):
 
 
 def random_state(device: torch.device) -> RandomState:
-    """As it is now."""
+    """The present state of all generators."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     here, *beside = map(_text, torch_state(device))
     return RandomState(
@@ -70,9 +69,9 @@ def random_state(device: torch.device) -> RandomState:
     )
 
 
-def put_back(state: RandomState, device: torch.device) -> None:
-    """Let the generators go on from ``state``."""
-    put_torch_back([_tensor(text) for text in (state.torch, state.device) if text], device)
+def restore_rng_state(state: RandomState, device: torch.device) -> None:
+    """Restore all generators."""
+    restore_torch_rng_state([_tensor(text) for text in (state.torch, state.device) if text], device)
     random.setstate(state.python)
     name, keys, position, has_gauss, gauss = state.numpy
     np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, gauss))

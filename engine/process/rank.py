@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.errors import InputError, RankLost, TrainingFailed
 from engine.runs.event_log import EventLog
 from engine.runs.folder import RunFolder
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.stopped import Stopped
 from engine.system.devices import check_libraries
 from engine.system.process_signals import leave_with_parent
@@ -64,7 +64,7 @@ def _go_along(ranks: Ranks) -> int:
         ranks.leave_with_first(folder.path)
         failed: BaseException | None = None
         try:
-            finished = carry_out(folder, EventLog(folder, told=lambda _event: True), control, Past(), ranks)
+            finished = carry_out(folder, EventLog(folder, is_logged=lambda _event: True), control, ReplayedLog(), ranks)
             if finished.status == "failed":  # here alone, or in all
                 failed = TrainingFailed(finished.reason)
         except Stopped:

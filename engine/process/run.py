@@ -26,7 +26,7 @@ from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.layer_tree import describe
 from engine.models.weights import load_weights
-from engine.rng import put_back, random_state, seed_everything
+from engine.rng import random_state, restore_rng_state, seed_everything
 from engine.runs.event_log import EventLog
 from engine.runs.events import (
     CommandApplied,
@@ -42,7 +42,7 @@ from engine.runs.events import (
 )
 from engine.runs.folder import RunFolder, write_or_warn
 from engine.runs.progress import Report, Throttled
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.stopped import Stopped
 from engine.system import cpu, devices
 from engine.training import checkpoints, tensorboard
@@ -56,7 +56,9 @@ from engine.training.session import Session
 from engine.warning_codes import Warn, WarningCode
 
 
-def carry_out(folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks = ALONE) -> RunFinished:
+def carry_out(
+    folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks = ALONE
+) -> RunFinished:
     """Prepare, train and evaluate the run in ``folder``, or go on with it where its last sound checkpoint has it.
 
     Of several processes the first reads and writes the run's folder; the others are given a folder that nobody needs.
@@ -129,7 +131,7 @@ def prepare(
     precision: Precision,
     frozen_precision: Precision,
     report: Report,
-    past: Past | None = None,
+    past: ReplayedLog | None = None,
     checkpoint: Path | None = None,
     ranks: Ranks = ALONE,
 ) -> Session:
@@ -137,11 +139,11 @@ def prepare(
 
     ``checkpoint``: from where a run goes on whose log tells of ``past``; ``config`` then has the settings as of there.
     """
-    past = past or Past()
+    past = past or ReplayedLog()
     begin_at = ranks.from_first(lambda: checkpoints.load_trainer(checkpoint).step if checkpoint else 0)
     tries_again = past.failed
     if tries_again:
-        past.try_again_from(begin_at)
+        past.retry_from(begin_at)
 
     warn = functools.partial(_warn, log)
     if not ranks.first:
@@ -208,7 +210,7 @@ def prepare(
         where = f"the checkpoint after step {begin_at}" if checkpoint else "the start"
         message = f"steps from {where} to {past.step} are tried again, with the settings as they are now; "
         warn("tries_again", message + "the log keeps their figures from before the run failed")
-    put_back(ranks.from_first(lambda: random_state(precision.device)), precision.device)
+    restore_rng_state(ranks.from_first(lambda: random_state(precision.device)), precision.device)
     return session
 
 
@@ -216,7 +218,7 @@ def _load(
     classifier: registry.Classifier,
     weights: str,
     checkpoint: Path | None,
-    past: Past,
+    past: ReplayedLog,
     report: Report,
     warn: Warn,
 ) -> tuple[dict[str, torch.Tensor] | None, WeightsReport]:
@@ -231,7 +233,7 @@ def _load(
 
 
 def _began_with(
-    classifier: registry.Classifier, weights: str, past: Past, report: Report, warn: Warn
+    classifier: registry.Classifier, weights: str, past: ReplayedLog, report: Report, warn: Warn
 ) -> dict[str, torch.Tensor] | None:
     """The state dict with which a run began that goes on now, made again as it was made then; None, and a warning,
     where it would not be the same."""

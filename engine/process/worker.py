@@ -26,7 +26,7 @@ from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import CommandApplied, CommandRejected, Event, RunFinished
 from engine.runs.folder import RunFolder
 from engine.runs.lock import Lock
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.stopped import Stopped
 from engine.system import rank_env
 from engine.system.devices import check_libraries
@@ -61,10 +61,10 @@ def train(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event],
     try:
         folder.refuse_links()
         lock = Lock(folder)
-        past = Past.of(EventTail(folder).poll())
+        past = ReplayedLog.of(EventTail(folder).poll())
         if past.completed:
             raise InputError(f"run {folder.id} is completed; there is nothing to go on with")
-        log = EventLog(folder, past.told)
+        log = EventLog(folder, past.contains)
         log.listeners.extend([show] if show else [])
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 (the log is the other engine's)
@@ -108,7 +108,7 @@ def _processes(folder: RunFolder) -> int:
 
 
 def _carry_out(
-    folder: RunFolder, log: EventLog, control: Control, past: Past, ranks: Ranks | None
+    folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks | None
 ) -> tuple[RunFinished, bool]:
     """How the run ended, and whether it may end otherwise where nothing changes and it is tried again."""
     try:

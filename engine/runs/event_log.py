@@ -25,14 +25,14 @@ class EventLog:
     wait in memory, in their order, until there is room. Any thread may write.
     """
 
-    def __init__(self, folder: RunFolder, told: Callable[[Event], bool] = lambda _event: False) -> None:
-        """``told``: whether an event is in the log already and must not be written again."""
+    def __init__(self, folder: RunFolder, is_logged: Callable[[Event], bool] = lambda _event: False) -> None:
+        """``is_logged``: whether an event stands in the log already and must not be written again."""
         new = not folder.events.exists()
         self._fd = os.open(folder.events, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if new:
             with suppress(OSError):  # of a disk that is full there will be more to say
                 sync_folder(folder.path)
-        self._told = told
+        self._is_logged = is_logged
         self.listeners: list[Callable[[Event], None]] = []
         """Given each event once it is written."""
         self._seq = _repair(self._fd)
@@ -48,7 +48,7 @@ class EventLog:
     def write(self, event: Event) -> None:
         """Append ``event``; it is on its way to the disk when this returns, or will be once there is room."""
         with self._one_at_a_time:
-            if self._told(event):
+            if self._is_logged(event):
                 return
             self._number(event)
             try:

@@ -1,8 +1,8 @@
-"""What a run's log tells already when an engine takes the run up again.
+"""Replays a run's event log, so that a resumed worker reports no step twice.
 
-Steps after the last checkpoint are computed again, silently: what was told stays told, and the changes that commands
-made are made again at the steps at which they were made. A run that failed at a number that was not finite tries
-those steps another time, with all changes made before the first of them.
+Steps after the last checkpoint are computed again without events. Settings change again at the steps at which
+commands changed them. A run that failed at a non-finite loss or gradient retries its last steps with all changes
+applied from the first of them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ _COUNTED: dict[type[p.Event], str] = {
 
 
 @dataclass
-class Past:
-    """``step``: the last that was told; ``settled``: the last that is computed as it was told; ``failed``: whether
-    numbers exploded at the last; ``changes``: settings changed by commands, in order; ``answered``: how often each
-    command, or raw line, had an answer; ``began_with``: the digest of the first weights;
-    ``forgetting``: what was told of it, by epoch."""
+class ReplayedLog:
+    """The state of a run as its event log has it.
+
+    ``step``: the last in the log. ``settled``: the last that is computed as the log has it. ``failed``: whether the
+    run ended at a non-finite loss or gradient. ``changes``: settings changed by commands, in order. ``answered``: how
+    often each command, or raw line, was answered. ``began_with``: the digest of the initial weights. ``forgetting``:
+    its events, by epoch.
+    """
 
     begun: bool = False
     completed: bool = False
@@ -46,37 +49,37 @@ class Past:
     forgetting: dict[int, p.Forgetting] = field(default_factory=dict)
     warnings: set[tuple[str, str]] = field(default_factory=set)
     _reached: dict[type[p.Event], int] = field(default_factory=dict)
-    _exploded: bool = False
+    _nonfinite: bool = False
 
     @classmethod
-    def of(cls, events: Iterable[p.AnyEvent]) -> Past:
-        """The past that ``events`` tell."""
-        past = cls()
+    def of(cls, events: Iterable[p.AnyEvent]) -> ReplayedLog:
+        """Replay ``events``."""
+        log = cls()
         for event in events:
-            past._take_in(event)
-        return past
+            log._apply(event)
+        return log
 
-    def _take_in(self, event: p.AnyEvent) -> None:
+    def _apply(self, event: p.AnyEvent) -> None:
         self.begun = True
         if type(event) in _COUNTED:
             self._reached[type(event)] = getattr(event, _COUNTED[type(event)])
         match event:
             case p.Step():
                 self.step = self.settled = event.step
-                self._exploded = event.nonfinite is not None or event.grad_norm is None
+                self._nonfinite = event.nonfinite is not None or event.grad_norm is None
             case p.CommandApplied() | p.CommandRejected():
-                self._take_in_answer(event)
+                self._apply_answer(event)
             case p.RunFinished():
                 self.completed = event.status == "completed"
-                self.failed = event.status == "failed" and self._exploded
+                self.failed = event.status == "failed" and self._nonfinite
             case p.Resumed():
-                self._exploded = False
+                self._nonfinite = False
                 if self.failed:
-                    self.try_again_from(event.step)
+                    self.retry_from(event.step)
             case _:
-                self._take_in_fact(event)
+                self._apply_fact(event)
 
-    def _take_in_fact(self, event: p.AnyEvent) -> None:
+    def _apply_fact(self, event: p.AnyEvent) -> None:
         match event:
             case p.DataReady():
                 self.classes = event.classes
@@ -88,19 +91,19 @@ class Past:
             case p.Warning():
                 self.warnings.add((event.code, event.message))
 
-    def _take_in_answer(self, answer: p.CommandApplied | p.CommandRejected) -> None:
+    def _apply_answer(self, answer: p.CommandApplied | p.CommandRejected) -> None:
         self.answered[key(answer.command)] += 1
         if isinstance(answer, p.CommandApplied) and isinstance(answer.command, commands.Set):
             self.changes.append(answer)
             self.settled = max(self.settled, answer.step)
 
-    def try_again_from(self, step: int) -> None:
-        """Let the steps after ``step`` go otherwise than they went until the run failed."""
+    def retry_from(self, step: int) -> None:
+        """Compute the steps after ``step`` anew, with every change applied by then."""
         self.failed, self.settled = False, step
         self.changes = [msgspec.structs.replace(change, step=min(change.step, step)) for change in self.changes]
 
-    def told(self, event: p.Event) -> bool:
-        """Whether ``event`` stands in the log already, seen from a run that goes on."""
+    def contains(self, event: p.Event) -> bool:
+        """Whether a resumed run has ``event`` in its log already."""
         if type(event) in _COUNTED:
             return getattr(event, _COUNTED[type(event)]) <= self._reached.get(type(event), 0)
         match event:
@@ -113,14 +116,14 @@ class Past:
         return False
 
     def changes_after(self, step: int, seq: int) -> list[p.CommandApplied]:
-        """Changes that a checkpoint does not hold that was made at ``step``, when event ``seq`` was the last."""
+        """Changes that came after a checkpoint at ``step``, whose last event had the number ``seq``."""
         return [c for c in self.changes if c.step > step or (c.step == step and c.seq > seq)]
 
-    def caught_up(self) -> None:
-        """From now on all is new; also a warning that was given before."""
+    def finish_replay(self) -> None:
+        """Report everything from now on, also a warning that is in the log."""
         self.warnings.clear()
 
 
 def key(command: commands.AnyCommand | str) -> str:
-    """What an answer is known by."""
+    """The key of a command in ``answered``: its id, or the raw line."""
     return command if isinstance(command, str) else command.id

@@ -9,7 +9,7 @@ import torch
 
 from engine.compute.loss import Criterion, main_logits
 from engine.models.freezing import Freezing
-from engine.rng import put_torch_back, torch_state
+from engine.rng import restore_torch_rng_state, torch_state
 from engine.training.feature_loader import Batch
 from engine.training.session import Session
 from engine.training.sync_layers import WholeBatch
@@ -27,7 +27,7 @@ class Before:
     def put_back(self) -> None:
         """Go back to before the step."""
         self.put_back_statistics()
-        put_torch_back(self._random, self._device)
+        restore_torch_rng_state(self._random, self._device)
 
     def put_back_statistics(self) -> None:
         """Go back to the batch statistics of before, where those were finite: a step before may not have been."""

@@ -25,13 +25,13 @@ from engine.errors import InputError
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
 from engine.models.split import Split, split
-from engine.rng import put_back, random_state
+from engine.rng import random_state, restore_rng_state
 from engine.runs.commands import AnyCommand, Pause, Resume, SaveCheckpoint, Set, Stop
 from engine.runs.event_log import EventLog
 from engine.runs.events import Boundary, Checkpoint, CommandApplied, CommandRejected, Epoch, Phase, Warning
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, quiet
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.state import best_epoch
 from engine.runs.stopped import Stopped
 from engine.training import checkpoints, optimizers
@@ -69,7 +69,7 @@ class Session:
     precision: Precision
     frozen_precision: Precision
     report: Report = quiet
-    past: Past = field(default_factory=Past)
+    past: ReplayedLog = field(default_factory=ReplayedLog)
     start: StartWeights = field(default_factory=StartWeights)
     ranks: Ranks = ALONE
     fits: Fits = field(init=False)
@@ -202,7 +202,7 @@ class Session:
         if self.step < self.past.settled:
             self.report("catch_up", self.step, self.past.settled, "steps")
             return
-        self.past.caught_up()
+        self.past.finish_replay()
         while True:
             for command in self.control.commands():
                 self._answer(command)
@@ -307,7 +307,7 @@ class Session:
         if trainer.scaler:
             self.scaler.load_state_dict(trainer.scaler)
         self._take_up_optimizer(checkpoint)
-        put_back(trainer.random, self.device)
+        restore_rng_state(trainer.random, self.device)
 
     def _take_up_optimizer(self, checkpoint: Path) -> None:
         state = self.ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint))

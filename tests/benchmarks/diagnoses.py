@@ -49,13 +49,13 @@ def make(made: Made, folder: Path) -> None:
         return
     from engine.process.run import carry_out
     from engine.runs.event_log import EventLog
-    from engine.runs.replay import Past
+    from engine.runs.replay import ReplayedLog
     from engine.training.control import Control
 
     run.path.mkdir(parents=True, exist_ok=True)
     run.config.write_text(to_toml(made.config(folder / "images"), comments=False))
     log = EventLog(run)
-    log.write(carry_out(run, log, Control(run), Past()))
+    log.write(carry_out(run, log, Control(run), ReplayedLog()))
     log.close(5)
 
 

@@ -21,7 +21,7 @@ from engine.process.run import prepare
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Forgetting, Warning
 from engine.runs.progress import quiet
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.training.cka import gram, linear_cka
 from engine.training.control import Control
 from engine.training.loop import train
@@ -181,9 +181,9 @@ def test_a_run_that_goes_on_compares_with_the_same_network(session: Sessions, pr
     train(whole, quiet)
     first = session(with_setting(wanted, "train.epochs", 2))
     train(first, quiet)
-    past = Past.of(EventTail(first.folder).poll())
+    past = ReplayedLog.of(EventTail(first.folder).poll())
     last = (first.folder.checkpoints / "last").resolve()
-    log, precision = EventLog(first.folder, past.told), Precision("fp32", torch.device("cpu"))
+    log, precision = EventLog(first.folder, past.contains), Precision("fp32", torch.device("cpu"))
     torch.manual_seed(wanted.train.seed)
     again = prepare(first.folder, log, Control(first.folder), wanted, precision, precision, quiet, past, last)
     train(again, quiet)

@@ -19,7 +19,7 @@ from engine.runs.commands import Set
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Layers, Step, Warning
 from engine.runs.progress import quiet
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.training.control import Control
 from engine.training.layer_stats import is_due
 from engine.training.loop import make_criterion, train
@@ -154,11 +154,11 @@ def test_a_run_that_goes_on_measures_from_the_same_start(
 
 def go_on(run: Session) -> Session:
     """Another engine's session on the same run, from its last checkpoint."""
-    past = Past.of(EventTail(run.folder).poll())
+    past = ReplayedLog.of(EventTail(run.folder).poll())
     precision = Precision("fp32", torch.device("cpu"))
     torch.manual_seed(run.config.train.seed)
     folder, last = run.folder, run.folder.checkpoints / "last"
-    log, control = EventLog(folder, past.told), Control(folder)
+    log, control = EventLog(folder, past.contains), Control(folder)
     return prepare(folder, log, control, run.config, precision, precision, quiet, past, last.resolve())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder, create
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from tests.faults.lives import Life, wait_for_bytes
 from tests.faults.short_run import Outcome, log_problems, script, short_config
 
@@ -47,7 +47,7 @@ def kill_again_and_again(root: Path, kills: int, seed: int) -> Report:
         folder = create(root / "runs", short_config(root))
         wanted = min(KILLS_A_RUN, kills - report.instants)
         where = [_kill_once(folder, cache, size, report, chance) for _ in range(wanted)]
-        completed = Past.of(EventTail(folder).poll()).completed  # before the last kill came
+        completed = ReplayedLog.of(EventTail(folder).poll()).completed  # before the last kill came
         status = 0 if completed else Life(folder, script(), cache=cache).wait()
         report.runs += 1
         wrong = log_problems(folder)

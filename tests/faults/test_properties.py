@@ -19,7 +19,7 @@ from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.folder import RunFolder
-from engine.runs.replay import Past
+from engine.runs.replay import ReplayedLog
 from engine.runs.state import fold_all
 
 NAMES = st.text(max_size=12)
@@ -74,7 +74,7 @@ def test_a_fold_can_be_interrupted_anywhere(events: list[p.AnyEvent], data: st.D
 def test_a_past_has_told_all_steps_that_are_in_it(events: list[p.AnyEvent]):
     for at, event in enumerate(events, 1):
         if isinstance(event, p.Step):
-            assert Past.of(events[:at]).told(event)
+            assert ReplayedLog.of(events[:at]).contains(event)
 
 
 @given(log=LOGS, data=st.data())

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from engine.rng import put_back, random_state
+from engine.rng import random_state, restore_rng_state
 from engine.training import optimizers
 from engine.training.session import Session
 
@@ -36,4 +36,4 @@ def trial(session: Session) -> Iterator[None]:
                 now[name].copy_(tensor)
         for path, layer in module.named_modules():
             layer.training = modes[path]
-        put_back(random, session.device)
+        restore_rng_state(random, session.device)
