@@ -19,13 +19,13 @@ from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
 from engine.models import registry
-from engine.process.run import prepare
+from engine.process.session_setup import set_up_session
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.folder import RunFolder, create
-from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
 from engine.system.interpreter import environment, python_module
 from engine.training.control import Control
+from engine.training.run_context import RunContext
 from engine.training.session import Session
 
 # How long an example takes is the machine's affair.
@@ -142,11 +142,12 @@ def session(tmp_path: Path) -> Iterator[Sessions]:
         folder = create(tmp_path / "runs", config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
-        made.append(prepare(folder, EventLog(folder), Control(folder), config, precision, precision, quiet))
+        context = RunContext(folder, EventLog(folder), Control(folder))
+        made.append(set_up_session(context, config, precision, precision))
         return made[-1]
 
     yield make
     for one in made:
-        one.feed.close()
+        one.loader.close()
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 from textual.app import App, ComposeResult
+from textual.color import Color
 
 from engine.config.data_sources import DATA_SOURCES, DataSourceEntry
+from engine.config.layer_tree import read_layer_tree
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS, OptimizerEntry
 from engine.config.schedules import SCHEDULES, ScheduleEntry
@@ -23,12 +25,20 @@ from engine.config.toml_io import from_tables, load, to_toml
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.errors import InputError
-from engine.experiments.sweep.presets import READY
+from engine.experiments.sweep.presets import PRESETS
+from engine.runs.events import LayerFigures, Layers
 from engine.runs.folder import data_label
+from engine.runs.state import RunState
 from engine.training import lr_schedules
 from engine.training.optimizers import Depth, build
+from tltui.app.app import TltuiApp
+from tltui.freeze_plan.editor import PlanEditor
+from tltui.freeze_plan.layer_columns import COLUMNS, LayerColumn, LayerStats
+from tltui.manual_reference.blocks import BLOCKS
 from tltui.settings.draft import SettingsDraft
 from tltui.widgets.config_form import ConfigForm
+from tltui.widgets.layer_rows import LayerRows
+from tltui.widgets.layer_tree import LayerTree
 
 DIGITS = {"data": {"source": "digits"}}
 
@@ -120,9 +130,9 @@ def test_an_optimizer_is_built_with_its_settings(monkeypatch: pytest.MonkeyPatch
     assert isinstance(made, Lion)
     assert made.defaults["momentum"] == 0.5
     draft = SettingsDraft({**DIGITS, "optimizer": {"name": "lion"}})
-    assert draft.matters("optimizer.momentum")
+    assert draft.has_effect("optimizer.momentum")
     base = RunConfig(data=DataConfig(source="digits"))
-    assert ["lion", 0.0] in READY["optimizers"].space(base)["optimizer.name, optimizer.momentum"]
+    assert ["lion", 0.0] in PRESETS["optimizers"].space(base)["optimizer.name, optimizer.momentum"]
 
 
 def test_a_schedule_moves_the_rate(monkeypatch: pytest.MonkeyPatch):
@@ -136,7 +146,7 @@ def test_a_data_source_is_opened_and_labelled(monkeypatch: pytest.MonkeyPatch):
     config = from_tables({"data": {"source": "bucket", "name": "photos"}})
     assert open_source(config.data).classes == ["cat", "dog"]
     assert data_label(config) == "photos"
-    assert not SettingsDraft(config.model_dump()).matters("data.path")
+    assert not SettingsDraft(config.model_dump()).has_effect("data.path")
     with pytest.raises(InputError, match=r"data\.name is empty.*set data\.name to the bucket\'s name"):
         from_tables({"data": {"source": "bucket"}})
 
@@ -160,3 +170,74 @@ def test_a_recipe_is_offered_by_new(tmp_path: Path):
     tltui("new", "--recipe", "half", "-o", "run.toml")
     (phase,) = load(tmp_path / "run.toml").recipe.phases
     assert phase.lr == pytest.approx(5e-4)
+
+
+THEMES = Path(__file__).parents[1] / "themes"
+
+
+RESNET18 = Path(__file__).parent / "ui/data/resnet18.json"
+
+
+class TreeApp(App[None]):
+    """The layer tree of a network by itself, and the titles of its last column so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = LayerTree()
+        self.titles: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        self.layers.show(PlanEditor(read_layer_tree(RESNET18), ["freeze *", "train head"]))
+        yield self.layers
+
+    def on_mount(self) -> None:
+        self.layers.focus()
+
+    def on_layer_tree_column_shown(self, message: LayerTree.ColumnShown) -> None:
+        self.titles.append(message.title)
+
+    def first_layer(self) -> str:
+        return self.query_one(LayerRows).render_line(1).text.rstrip()
+
+
+@pytest.fixture
+def depth_column() -> Iterator[None]:
+    column = LayerColumn("depth", "levels above the layer", lambda cell: f"level {cell.row.depth}", measured=False)
+    COLUMNS.append(column)
+    yield
+    COLUMNS.remove(column)
+
+
+@pytest.mark.usefixtures("depth_column")
+def test_a_column_of_the_layer_tree_is_one_entry():
+    async def main() -> None:
+        app = TreeApp()
+        async with app.run_test(size=(60, 14)) as pilot:
+            await pilot.press("v")
+            assert app.first_layer().endswith("level 1"), "a draft has the columns that no run has to measure"
+            measured = Layers(40, 1, {"fc": LayerFigures(1.0, 1.0, 0.5, 0.1, 0.01)}, {}, {})
+            app.layers.show_stats(LayerStats(RunState(), measured))
+            await pilot.press("v", "v")
+            assert app.titles[-1] == "weight change since the start, step 40"
+            await pilot.press("v", "v", "v", "v")
+            assert app.titles[-1] == "depth"
+            assert app.first_layer().endswith("level 1")
+
+    asyncio.run(main())
+    assert "- depth: levels above the layer" in BLOCKS["layer-columns"]()
+
+
+def test_a_theme_is_one_file(tmp_path: Path):
+    themes = tmp_path / "config" / "themes"
+    themes.mkdir(parents=True)
+    dark = (THEMES / "dark.toml").read_text()
+    (themes / "sea.toml").write_text(dark.replace("tltui-dark", "sea").replace("#14161b", "#001122"))
+
+    async def main() -> None:
+        app = TltuiApp(tmp_path / "runs", config_dir=tmp_path / "config", theme="sea")
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert app.theme == "sea"
+            assert app.screen.styles.background == Color.parse("#001122")
+
+    asyncio.run(main())

@@ -182,7 +182,7 @@ def _optimizer_costs(classifier: Classifier) -> tuple[float, float]:
     everything = dict(classifier.module.named_parameters())
     head = {name: p for name, p in everything.items() if name.startswith(f"{classifier.head[0]}.")}
     flat = {name: p for name, p in everything.items() if p.ndim == 1} | head
-    where = optimizers.depths(classifier)
+    where = optimizers.parameter_depths(classifier)
     few, many, all_values = (_optimizer_step(chosen, where) for chosen in (head, flat, everything))
     per_tensor = max(many - few, 0.0) / max(len(flat) - len(head), 1)
     rest = max(all_values - few - (len(everything) - len(head)) * per_tensor, 0.0)

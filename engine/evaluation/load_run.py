@@ -39,7 +39,7 @@ def load_trained_run(folder: RunFolder) -> TrainedRun:
     classes = state.data.classes
     checkpoint, best = _usable_checkpoint(folder)
     try:
-        config = checkpoints.settings(checkpoint)
+        config = checkpoints.load_config(checkpoint)
         classifier = registry.build(config.model.name, len(classes), config.head, config.data.image_size)
         checkpoints.load_weights(checkpoint, classifier.module)
     except InputError:
@@ -61,7 +61,7 @@ def _usable_checkpoint(folder: RunFolder) -> tuple[Path, bool]:
         if folder.checkpoints.is_symlink() or path.is_symlink() or not path.is_dir():
             continue
         has_links = any(file.is_symlink() or not file.is_file() for file in path.iterdir())
-        problem = "it holds links or special files" if has_links else checkpoints.damage(path)
+        problem = "it holds links or special files" if has_links else checkpoints.find_damage(path)
         if not problem:
             return path, link == checkpoints.BEST
     raise InputError(f"run {folder.id} has no usable checkpoint: {problem}")

@@ -24,8 +24,8 @@ from engine.models.split import split
 from engine.runs.events import Evaluated
 from engine.runs.progress import Report
 from engine.system import devices
-from engine.training.feature_loader import Feed
-from engine.training.predict_logits import answers
+from engine.training.feature_loader import FeatureLoader
+from engine.training.predict_logits import predict_logits
 from engine.warning_codes import Warn
 
 _ALL = "all"  # the split of a dataset without splits
@@ -105,15 +105,17 @@ def _logits(
     network = classifier.name, classifier.preprocessing.image_size
     fits = Fits(Place(*network, precision.name, frozen_precision.name, precision.device), warn)
     fits.use(config.freeze.rules)
-    feed = Feed(data, classifier, config, precision, frozen_precision, warn, lambda: None, fits)
+    loader = FeatureLoader(data, classifier, config, precision, frozen_precision, warn, lambda: None, fits)
     parts = split(classifier, freezing)
-    feed.use(parts, freezing.digests)
+    loader.set_split(parts, freezing.digests)
     classifier.module.eval()
 
     def report_batches(done: int, total: int) -> None:
         report("evaluate", done, total, "batches")
 
     try:
-        yield from answers(parts, feed, data.splits[name], config.train.batch_size, precision, fits, report_batches)
+        yield from predict_logits(
+            parts, loader, data.splits[name], config.train.batch_size, precision, fits, report_batches
+        )
     finally:
-        feed.close()
+        loader.close()

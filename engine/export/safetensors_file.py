@@ -18,7 +18,7 @@ from engine.export.plain_network import PlainNetwork, plain_network
 from engine.export.predictor import ComputeLogits, Predictor, logits_function
 from engine.models import registry
 from engine.system.devices import choose_device
-from engine.training.checkpoints import plain
+from engine.training.checkpoints import to_plain_tensor
 
 _LOGITS = """\
 {network}
@@ -32,7 +32,7 @@ with torch.inference_mode():
 
 def write(path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
     """Write the whole state dict. Raises OSError and safetensors' errors."""
-    state = {key: plain(tensor) for key, tensor in trained.classifier.module.state_dict().items()}
+    state = {key: to_plain_tensor(tensor) for key, tensor in trained.classifier.module.state_dict().items()}
     save_file(state, path, {"format": "pt", METADATA_KEY: encode(metadata)})
 
 

@@ -1,9 +1,8 @@
 """Many workers from one process: it imports what training needs once and forks a worker for each run.
 
-``python -m engine.process.worker --forks`` takes runs on standard input, as ``prewarmed.as_line`` writes them. It
-reports on standard output what becomes of them, a ``Report`` a line. It never computes anything itself, because
-threads of the libraries that compute do not survive a fork. It leaves where its input ends; the workers, in sessions
-of their own, continue.
+``python -m engine.process.worker --forks`` reads runs from standard input, in the format of ``prewarmed.encode_run``.
+It writes a ``ForkReport`` a line to standard output. It computes nothing itself, because the threads of numerical
+libraries do not survive a fork. It exits when its input ends; the workers, in sessions of their own, continue.
 """
 
 from __future__ import annotations
@@ -19,18 +18,20 @@ from pathlib import Path
 
 import msgspec
 
-from engine.process.prewarmed import become_engine_of, import_everything
+from engine.process.prewarmed import attach_to_run, preload_libraries
 from engine.system.process_signals import ENDING
 
-_LOOK = 0.02  # seconds between looks at the engines
+_POLL = 0.02  # seconds between checks for workers that have exited
 _CHUNK = 1 << 16
-_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what the system tells of a process that ended
+_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
 
 
-class Report(msgspec.Struct):
-    """``run`` is a run's folder, "" where all is imported; an engine that ended had ``memory`` bytes at its peak.
+class ForkReport(msgspec.Struct):
+    """The exit of a worker, or, with an empty ``run``, that the server is ready.
 
-    ``status`` is the engine's exit status, negative for a signal.
+    - ``run``: the run's folder.
+    - ``status``: the worker's exit status, negative for a signal.
+    - ``memory``: the worker's peak memory in bytes.
     """
 
     run: str = ""
@@ -39,39 +40,39 @@ class Report(msgspec.Struct):
 
 
 def serve() -> Path:
-    """Fork engines until the input ends, and this process with it. Returns the run's folder in each engine."""
-    # It goes with its input, and engines begin with signals blocked until they can answer.
+    """Fork workers until the input ends, then exit. Returns the run's folder, in each worker."""
+    # The end of input ends the server, not a signal. Workers begin with signals blocked until they can answer them.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    told = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no report
-    import_everything()
-    _tell(told, Report())
-    engines: dict[int, str] = {}
+    output = os.dup(1)
+    os.dup2(2, 1)  # keeps output of libraries out of the reports
+    preload_libraries()
+    _write(output, ForkReport())
+    workers: dict[int, str] = {}
     rest = b""
     while True:
-        ready, _, _ = select.select([0], [], [], _LOOK if engines else None)
-        for report in _ended(engines):
-            _tell(told, report)
+        ready, _, _ = select.select([0], [], [], _POLL if workers else None)
+        for report in _exited(workers):
+            _write(output, report)
         if not ready:
             continue
         chunk = os.read(0, _CHUNK)
         if not chunk:
-            os._exit(0)  # there is nothing to tidy up, and whoever waits need not wait for the libraries to go
+            os._exit(0)  # skips the slow teardown of libraries
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             run = json.loads(line)
             process = _fork(run)
             if process == 0:
-                os.close(told)
+                os.close(output)
                 return Path(run)
             if process > 0:
-                engines[process] = run
+                workers[process] = run
             else:
-                _tell(told, Report(run, status=-1))
+                _write(output, ForkReport(run, status=-1))
 
 
 def _fork(run: str) -> int:
-    """0 in the engine of a run, its process id here; negative where there can't be another process."""
+    """Fork a worker. Returns 0 in the worker and its process id in the server; -1 if the fork fails."""
     try:
         process = os.fork()
     except OSError:
@@ -79,21 +80,21 @@ def _fork(run: str) -> int:
         return -1
     if process == 0:
         os.setsid()
-        become_engine_of(Path(run))
+        attach_to_run(Path(run))
     return process
 
 
-def _ended(engines: dict[int, str]) -> list[Report]:
-    """The engines that ended since the last look."""
+def _exited(workers: dict[int, str]) -> list[ForkReport]:
+    """Reports of the workers that have exited since the last call."""
     reports = []
-    for process in list(engines):
+    for process in list(workers):
         done, status, usage = os.wait4(process, os.WNOHANG)
         if done:
             memory = usage.ru_maxrss * _MEMORY_UNIT
-            reports.append(Report(engines.pop(process), os.waitstatus_to_exitcode(status), memory))
+            reports.append(ForkReport(workers.pop(process), os.waitstatus_to_exitcode(status), memory))
     return reports
 
 
-def _tell(told: int, report: Report) -> None:
-    with suppress(BrokenPipeError):  # whoever asked is gone, and the input will end, too
-        os.write(told, msgspec.json.encode(report) + b"\n")
+def _write(output: int, report: ForkReport) -> None:
+    with suppress(BrokenPipeError):  # the parent is gone, and the input ends too
+        os.write(output, msgspec.json.encode(report) + b"\n")

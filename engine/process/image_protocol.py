@@ -1,13 +1,16 @@
-"""Questions and answers of ``engine.process.image_server``. Imports neither torch nor Pillow: the app asks."""
+"""Requests and replies of ``engine.process.image_server``. Imports neither torch nor Pillow, for the interface."""
 
 from __future__ import annotations
 
 import msgspec
 
 
-class Ask(msgspec.Struct):
-    """``image``: as predictions.csv calls it; at most ``width`` × ``height`` pixels. With ``label``, a class, what
-    speaks for it in ``layer`` ("": the last one that has places) is laid over the part that the network sees."""
+class ImageRequest(msgspec.Struct):
+    """An image by its path in predictions.csv, at most ``width`` × ``height`` pixels large.
+
+    With the class ``label``, the reply is the network's crop of the image with a Grad-CAM heat map of that class in
+    ``layer``; "" is the last layer with spatial features.
+    """
 
     id: int
     image: str
@@ -17,8 +20,8 @@ class Ask(msgspec.Struct):
     layer: str = ""
 
 
-class Look(msgspec.Struct):
-    """A PNG in base64, or in ``error`` why there is none, in a sentence."""
+class ImageReply(msgspec.Struct):
+    """A PNG in base64, or the reason why there is none, in a sentence."""
 
     id: int
     png: str = ""

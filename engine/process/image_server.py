@@ -1,7 +1,7 @@
-"""``python -m engine.process.image_server RUN``: shows the images of a run, and where the network looked in them.
+"""``python -m engine.process.image_server RUN``: serves the images of a run, with or without Grad-CAM heat maps.
 
-Reads an Ask a line from standard input and writes a Look a line to standard output, until the input ends. An image
-is found by its name in the run's own data, so that a stranger's run can't have another file shown.
+Reads an ImageRequest a line from standard input and writes an ImageReply a line to standard output, until the input
+ends. It opens only images of the run's dataset, so that a run from elsewhere can't expose other files.
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ from engine.data.image import to_rgb, upright, why_unreadable
 from engine.data.sources import open_source
 from engine.errors import InputError, first_line
 from engine.files.csv_cells import path_cell
-from engine.process.image_protocol import Ask, Look
+from engine.process.image_protocol import ImageReply, ImageRequest
 from engine.runs.folder import RunFolder
 
 
-class Looking:
-    """Answers for one run; the network is loaded when it is first asked for."""
+class ImageServer:
+    """Answers requests for one run. It loads the network at the first heat map."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._source = open_source(folder.load_config().data)
-        self._places = {path_cell(image.key): at for at, image in enumerate(self._source.samples)}
+        self._indices = {path_cell(image.key): at for at, image in enumerate(self._source.samples)}
 
-    def __call__(self, ask: Ask) -> Look:
-        at = self._places.get(ask.image)
+    def reply(self, request: ImageRequest) -> ImageReply:
+        at = self._indices.get(request.image)
         if at is None:
-            return Look(ask.id, error="this image is not in the data any more")
+            return ImageReply(request.id, error="this image is not in the dataset any more")
         try:
             _, image = open_sample(self._source, at, read_file)
-            shown = to_rgb(upright(image)) if ask.label is None else self._with_heat(image, ask.layer, ask.label)
+            shown = (
+                to_rgb(upright(image)) if request.label is None else self._heat_map(image, request.layer, request.label)
+            )
         except InputError as error:
-            return Look(ask.id, error=str(error))
+            return ImageReply(request.id, error=str(error))
         except Exception as error:  # Pillow's decoders raise anything
-            return Look(ask.id, error=f"it can't be shown: {why_unreadable(error)}")
-        shown.thumbnail((max(1, ask.width), max(1, ask.height)))
+            return ImageReply(request.id, error=f"it can't be shown: {why_unreadable(error)}")
+        shown.thumbnail((max(1, request.width), max(1, request.height)))
         png = io.BytesIO()
         shown.save(png, "PNG")
-        return Look(ask.id, png=base64.b64encode(png.getvalue()).decode())
+        return ImageReply(request.id, png=base64.b64encode(png.getvalue()).decode())
 
     @cached_property
     def _trained(self):  # noqa: ANN202 (torch is imported by then)
@@ -55,7 +57,7 @@ class Looking:
 
         return load_trained_run(self._folder)
 
-    def _with_heat(self, image: Image.Image, layer: str, label: str) -> Image.Image:
+    def _heat_map(self, image: Image.Image, layer: str, label: str) -> Image.Image:
         import numpy as np
         import torch
 
@@ -64,31 +66,33 @@ class Looking:
 
         classes, classifier = self._trained.classes, self._trained.classifier
         if label not in classes:
-            raise InputError("this class is none of the run's")
-        seen = classifier.preprocessing
-        pixels = centre_view(decode(image, seen.resize_size, seen.interpolation), seen.image_size)
-        given = Normalize(seen, torch.device("cpu"))(pixels[None])
-        heat = grad_cam(classifier.module, layer, given, classes.index(label)).numpy()[..., None]
+            raise InputError("the run has no such class")
+        preprocessing = classifier.preprocessing
+        pixels = centre_view(
+            decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size
+        )
+        inputs = Normalize(preprocessing, torch.device("cpu"))(pixels[None])
+        heat = grad_cam(classifier.module, layer, inputs, classes.index(label)).numpy()[..., None]
         rgb = pixels.permute(1, 2, 0).numpy()
-        glow = np.concatenate([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
-        return Image.fromarray((rgb * (1 - 0.6 * heat) + glow * 0.6 * heat).astype(np.uint8))
+        overlay = np.concatenate([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
+        return Image.fromarray((rgb * (1 - 0.6 * heat) + overlay * 0.6 * heat).astype(np.uint8))
 
 
 def main(path: Path) -> int:
-    """Answer until standard input ends; returns the exit status."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever libraries print is no answer
-    looking: Looking | None = None
+    """Answer requests until standard input ends. Returns the exit status."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # keeps output of libraries out of the replies
+    server: ImageServer | None = None
     problem = ""
     try:
-        looking = Looking(RunFolder(path))
+        server = ImageServer(RunFolder(path))
     except (InputError, OSError) as error:
         problem = str(error) if isinstance(error, InputError) else first_line(error)
     for line in sys.stdin.buffer:
-        ask = msgspec.json.decode(line, type=Ask)
-        answer = looking(ask) if looking else Look(ask.id, error=problem)
-        answers.write(msgspec.json.encode(answer) + b"\n")
-        answers.flush()
+        request = msgspec.json.decode(line, type=ImageRequest)
+        reply = server.reply(request) if server else ImageReply(request.id, error=problem)
+        replies.write(msgspec.json.encode(reply) + b"\n")
+        replies.flush()
     return 0
 
 

@@ -1,7 +1,7 @@
-"""A warm engine: a process that has imported what training needs before there is anything to train.
+"""A prewarmed worker: a process that has imported PyTorch and other libraries before it receives a run.
 
-``python -m engine.process.worker --warm`` waits for a run on standard input, as ``as_line`` writes it. Where the
-input ends instead, because whoever started it is gone, it leaves. Imports no torch before that.
+``python -m engine.process.worker --warm`` waits for a run on standard input, in the format of ``encode_run``. It exits
+if the input ends. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from engine.runs.folder import RunFolder
 from engine.system.process_signals import ENDING
 
 
-def as_line(folder: RunFolder) -> bytes:
-    """What tells a warm engine to train this run."""
+def encode_run(folder: RunFolder) -> bytes:
+    """The line that makes a prewarmed worker train this run."""
     return json.dumps(str(folder.path)).encode() + b"\n"
 
 
-def code_state() -> list[tuple[str, int, int]]:
-    """Path, time of change and size of each of the engine's files: others after an update, or an edit.
+def source_state() -> list[tuple[str, int, int]]:
+    """Path, modification time in ns and size in bytes of each of the engine's source files.
 
-    A warm engine is what a process that starts now would be as long as this is what it was.
+    A prewarmed worker is outdated once this has changed.
     """
-    found = [(str(path), path.stat()) for path in sorted(Path(__file__).parent.parent.rglob("*.py"))]
-    return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in found]
+    files = [(str(path), path.stat()) for path in sorted(Path(__file__).parent.parent.rglob("*.py"))]
+    return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in files]
 
 
 def wait_for_run() -> Path | None:
-    """Import everything, then wait for a run; None if none will come. From then on all output goes to its log."""
-    # It goes with its input. A signal to all processes waits, in all threads to come, until the engine can answer.
+    """Preload libraries and wait for a run; None if the input ends. Output then goes to the run's engine.log."""
+    # The end of input ends it, not a signal. All threads block signals until the worker of the run can answer them.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    import_everything()
+    preload_libraries()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return None
     path = Path(json.loads(line))
-    become_engine_of(path)
+    attach_to_run(path)
     return path
 
 
-def import_everything() -> None:
-    """Import what training needs."""
-    with suppress(Exception):  # the run will meet it again, and tell of it in its events
+def preload_libraries() -> None:
+    """Import the libraries that training needs."""
+    with suppress(Exception):  # the run raises the error again, and reports it in its events
         for name in ("engine.process.run", "timm", "sklearn.datasets", "sklearn.metrics", "scipy.stats"):
             importlib.import_module(name)
 
 
-def become_engine_of(path: Path) -> None:
-    """Let this process be as one that was started for a run: no input, all output to the run's log."""
-    with open(os.devnull, "rb") as nothing, RunFolder(path).open_log() as log:
-        for opened, standard in ((nothing, 0), (log, 1), (log, 2)):
-            os.dup2(opened.fileno(), standard)
+def attach_to_run(path: Path) -> None:
+    """Redirect this process as one started for a run: no input, and all output to the run's engine.log."""
+    with open(os.devnull, "rb") as no_input, RunFolder(path).open_log() as log:
+        for file, descriptor in ((no_input, 0), (log, 1), (log, 2)):
+            os.dup2(file.fileno(), descriptor)

@@ -1,4 +1,4 @@
-"""One of the processes that torchrun starts to train one run together."""
+"""One of the processes that torchrun starts to train a run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from engine.training.distributed import Ranks
 
 
-def main(lead: Callable[[Ranks], int]) -> int:
-    """Train, as one of several; returns the exit status.
+def main(train_first: Callable[[Ranks], int]) -> int:
+    """Train as one of several processes. Returns the exit status.
 
-    ``lead`` is called in the first process, the only one that needs the run's folder: it trains, and returns the exit
-    status, or raises InputError.
+    The first process calls ``train_first``, which needs the run's folder and returns the exit status, or raises
+    InputError.
     """
-    # Where torchrun is killed nobody passes signals on any more: stop gracefully.
+    # If torchrun is killed, nothing forwards signals any more: stop gracefully.
     leave_with_parent(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         check_libraries()
@@ -41,34 +41,36 @@ def main(lead: Callable[[Ranks], int]) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     if not ranks.first:
-        return _go_along(ranks)
+        return _train_other(ranks)
     status = 1
     try:
-        status = lead(ranks)
+        status = train_first(ranks)
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201
         status = 2
     finally:
-        ranks.end(status)
+        ranks.finish(status)
     return status
 
 
-def _go_along(ranks: Ranks) -> int:
-    """Train without a folder of the run: what is written goes to one that nobody reads, and is removed."""
-    from engine.process.run import carry_out
+def _train_other(ranks: Ranks) -> int:
+    """Train as a process other than the first, with a scratch folder in place of the run's."""
+    from engine.process.run import execute_run
 
     with tempfile.TemporaryDirectory(prefix="tltui-") as scratch:
         folder = RunFolder(Path(scratch))
         control = Control(folder)
-        control.see_to_it(lambda _signal: os._exit(130))
-        ranks.leave_with_first(folder.path)
+        control.exit_after_grace_period(lambda _signal: os._exit(130))
+        ranks.exit_with_first(folder.path)
         failed: BaseException | None = None
         try:
-            finished = carry_out(folder, EventLog(folder, is_logged=lambda _event: True), control, ReplayedLog(), ranks)
-            if finished.status == "failed":  # here alone, or in all
+            finished = execute_run(
+                folder, EventLog(folder, is_logged=lambda _event: True), control, ReplayedLog(), ranks
+            )
+            if finished.status == "failed":  # in this process, or in all
                 failed = TrainingFailed(finished.reason)
         except Stopped:
-            pass  # in all
+            pass  # in all processes
         except (InputError, RankLost) as error:
             failed = error
         except Exception as error:

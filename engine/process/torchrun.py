@@ -101,7 +101,7 @@ def _exit_status(folder: RunFolder, told: int, stopped_by: str) -> int:
         return finished.exit_code
     status, exit_code = ("stopped", 130) if stopped_by else ("failed", 1)
     why = stopped_by or f"a process of the run died; {folder.log} may tell why"
-    reason = f"{why}; the last checkpoint is older, steps since are computed again"
+    reason = f"{why}; steps after the last checkpoint are computed again"
     try:
         lock = Lock(folder)
         log = EventLog(folder)

@@ -1,8 +1,10 @@
-"""The engine process: ``python -m engine.process.worker RUN`` trains the run in the folder RUN, or resumes it; with
-``--warm`` it waits until it is told one, with ``--forks`` it makes an engine for each that it is told.
+"""The worker process: ``python -m engine.process.worker RUN`` trains the run in the folder RUN, or resumes it.
 
-What it finds out goes to the run's events; what it prints goes to engine.log. Where several processes train the run it
-starts them; each of them is this module once more.
+- ``--warm`` instead of RUN: a prewarmed worker, which waits for a run on standard input.
+- ``--forks`` instead of RUN: a fork server, which forks a worker for each run on standard input.
+
+Results go to the run's event log, and output to engine.log. With several processes the worker starts torchrun, which
+runs this module in each of them.
 """
 
 from __future__ import annotations
@@ -36,26 +38,26 @@ if TYPE_CHECKING:
     from engine.training.distributed import Ranks
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-NICENESS = 10  # so that keys do not lag while training takes all cores
-_LAST_WORDS = 5.0  # seconds to wait for room on a full disk before the last events are given up
+NICENESS = 10  # keeps typing responsive while training uses all cores
+_CLOSE_TIMEOUT = 5.0  # seconds to wait for space on a full disk before the last events are dropped
 
 
 def main(path: Path) -> int:
-    """Train the run in the folder ``path``; returns the process's exit status: 0, 1, 2 or 130."""
+    """Train the run in the folder ``path``. Returns the exit status: 0, 1, 2 or 130."""
     folder = RunFolder(path)
     if rank_env.is_rank():
         from engine.process import rank
 
-        return rank.main(lambda ranks: train(folder, ranks))
+        return rank.main(lambda ranks: run_worker(folder, ranks))
     processes = _processes(folder)
-    return torchrun.launch(folder, processes) if processes > 1 else train(folder)
+    return torchrun.launch(folder, processes) if processes > 1 else run_worker(folder)
 
 
-def train(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event], None] | None = None) -> int:
-    """Train the run in ``folder`` in this process, the only one or the first of ``ranks``; returns the exit status.
+def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event], None] | None = None) -> int:
+    """Train the run in ``folder`` in this process, the only one or the first of ``ranks``. Returns the exit status.
 
-    It is 0, too, for a run that ended in order otherwise, where torchrun would only start the processes anew. ``show``
-    is given each event.
+    The status is 0 after any graceful end that torchrun would answer with a restart in vain. ``show`` receives each
+    event.
     """
     start = time.monotonic()
     try:
@@ -63,11 +65,11 @@ def train(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event],
         lock = Lock(folder)
         past = ReplayedLog.of(EventTail(folder).poll())
         if past.completed:
-            raise InputError(f"run {folder.id} is completed; there is nothing to go on with")
+            raise InputError(f"run {folder.id} is completed; there is nothing to resume")
         log = EventLog(folder, past.contains)
         log.listeners.extend([show] if show else [])
     except (InputError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 (the log is the other engine's)
+        print(error, file=sys.stderr)  # noqa: T201 (another worker owns the log)
         return 2
     control = Control(folder, past.answered)
     ending = threading.Lock()
@@ -75,48 +77,52 @@ def train(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Event],
     def leave(signal_name: str) -> None:
         if not ending.acquire(blocking=False):
             return
-        threading.Timer(1.0, os._exit, (130,)).start()  # even where the disk does not answer
-        reason = f"signal {signal_name}; the last checkpoint is older, steps since are computed again"
+        threading.Timer(1.0, os._exit, (130,)).start()  # even if the disk does not respond
+        reason = f"signal {signal_name}; steps after the last checkpoint are computed again"
         log.write(
             RunFinished(status="stopped", reason=reason, seconds=round(time.monotonic() - start, 3), exit_code=130)
         )
         os._exit(130)
 
-    control.see_to_it(leave)
-    finished, again = _carry_out(folder, log, control, past, ranks)
+    control.exit_after_grace_period(leave)
+    finished, may_recover = _execute(folder, log, control, past, ranks)
     ending.acquire()
-    for command in control.leftover():
-        if finished.status == "stopped" and isinstance(command, Set):
-            continue  # the engine that goes on with the run will take it
-        log.write(CommandRejected(command=command, reason="the run ended before it could take this command", step=0))
+    _reject_unanswered(control, log, finished)
     finished.seconds = round(time.monotonic() - start, 3)
     log.write(finished)
     try:
-        log.close(_LAST_WORDS)
+        log.close(_CLOSE_TIMEOUT)
     except OSError as error:
         print(f"the last events could not be written: {error}", file=sys.stderr)  # noqa: T201
         return 1
     lock.release()
-    return 0 if rank_env.may_restart() and not again else finished.exit_code
+    return 0 if rank_env.may_restart() and not may_recover else finished.exit_code
+
+
+def _reject_unanswered(control: Control, log: EventLog, finished: RunFinished) -> None:
+    for command in control.take_unanswered():
+        if finished.status == "stopped" and isinstance(command, Set):
+            continue  # the worker that resumes the run applies it
+        log.write(CommandRejected(command=command, reason="the run ended before it could apply this command", step=0))
 
 
 def _processes(folder: RunFolder) -> int:
     try:
         return folder.load_config().train.processes
-    except InputError:  # which the run's events will tell
+    except InputError:  # the run's events report it
         return 1
 
 
-def _carry_out(
+def _execute(
     folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks | None
 ) -> tuple[RunFinished, bool]:
-    """How the run ended, and whether it may end otherwise where nothing changes and it is tried again."""
+    """How the run ended, and whether a restart with the same settings may end differently."""
     try:
         check_libraries()
-        from engine.process.run import carry_out
+        from engine.process.run import execute_run
         from engine.training.distributed import ALONE
 
-        return carry_out(folder, log, control, past, ranks or ALONE), False
+        return execute_run(folder, log, control, past, ranks or ALONE), False
     except InputError as error:
         traceback.print_exc()
         return RunFinished(status="failed", reason=str(error), seconds=0, exit_code=2), False
@@ -134,37 +140,39 @@ def _carry_out(
         return RunFinished(status="failed", reason=reason, seconds=0, exit_code=1), True
 
 
-def give_way() -> None:
-    """Let keys and other people's work go before training, which takes all cores."""
+def lower_priority() -> None:
+    """Lower the priority of this process, so that typing and other users' work stay responsive."""
     os.nice(NICENESS)
-    give_way_as_session()
+    lower_session_priority()
 
 
-def give_way_as_session() -> None:
-    """Where Linux groups processes by session (autogroups, the default on desktops), niceness counts within a session
-    alone; one that is led by the engine has to be made nice as a whole."""
+def lower_session_priority() -> None:
+    """Lower the priority of the session that this process leads, if it leads one.
+
+    With autogroups, the default on Linux desktops, niceness acts only within a session.
+    """
     if os.getsid(0) == os.getpid():
-        with suppress(OSError):  # another system, or another way of grouping
+        with suppress(OSError):  # no Linux, or no autogroups
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
-def run_wanted(argument: str) -> Path | None:
-    """The folder of the run that this process is to train, None where none is wanted any more."""
+def resolve_run(argument: str) -> Path | None:
+    """The folder of the run to train, from the command line or standard input; None if there is none."""
     if argument == "--warm":
         return wait_for_run()
     if argument == "--forks":
         path = serve()
-        give_way_as_session()
+        lower_session_priority()
         return path
     return Path(argument)
 
 
 if __name__ == "__main__":
-    if not rank_env.is_rank():  # those inherit it
-        give_way()
-    wanted = run_wanted(sys.argv[1])
-    status = main(wanted) if wanted else 0
-    if status == 130:  # tearing PyTorch down takes seconds, which whoever sent a signal may not grant
+    if not rank_env.is_rank():  # ranks inherit the priority
+        lower_priority()
+    run_path = resolve_run(sys.argv[1])
+    status = main(run_path) if run_path else 0
+    if status == 130:  # PyTorch takes seconds to tear down, and a scheduler may kill the process before
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

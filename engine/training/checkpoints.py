@@ -1,4 +1,4 @@
-"""Checkpoints: a folder each, complete or not there; ``last`` and ``best`` are links to one of them."""
+"""Checkpoints on disk: one folder each, complete or absent. ``last`` and ``best`` are links to one of them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,16 @@ _TRAINER = "trainer.json"
 _FILES = (MODEL, _OPTIMIZER, _TRAINER)
 _SUMS = "SHA256SUMS"
 LAST, BEST = "last", "best"
-_REST = 20  # times as long as writing one took the writer rests, so that it takes less than 5 % from training
+_REST = 20  # the writer rests this many times as long as it wrote, so that it costs training less than 5 %
 
 
-class Totals(msgspec.Struct):
-    """Sums over the training images of an epoch so far; ``loss``: of their losses, each times its class weight;
-    ``weight``: of those weights; ``done``: steps; ``sound``: all steps were finite; ``seconds``: spent on it."""
+class EpochTotals(msgspec.Struct):
+    """Sums over the training images of the current epoch.
+
+    - ``done``: steps taken; ``sound``: whether all of them were finite; ``seconds``: time spent on them.
+    - ``loss``: losses of the images, each times its class weight; ``weight``: those weights.
+    - ``correct``: correct predictions among ``count`` images.
+    """
 
     done: int = 0
     loss: float = 0.0
@@ -53,24 +57,27 @@ class Totals(msgspec.Struct):
     weight: float = -1.0
 
     def __post_init__(self) -> None:
-        # Checkpoints of version 0.1.0 have no weight: there, each batch's mean loss counts once for each image.
+        # Checkpoints of version 0.1.0 have no weight: each batch's mean loss counts once per image there.
         if self.weight < 0:
             self.weight = float(self.count)
 
 
 class TrainerState(msgspec.Struct):
-    """What goes on with training besides tensors: all of trainer.json.
+    """The state of training without its tensors: the content of trainer.json.
 
-    ``epoch`` and ``step`` count what is done, ``totals`` are those of the epoch that is under way. ``seq``: the last
-    event when this was so. ``phase``: of the recipe, the one in force. ``skips``: consecutive steps up to now that were
-    not finite. ``numbers``: what the optimizer remembers besides tensors.
+    - ``epoch`` and ``step`` count completed epochs and steps; ``totals`` sums over the current epoch.
+    - ``seq``: the number of the last event before the checkpoint.
+    - ``settings``: the config, with all changes by commands.
+    - ``phase``: the number of the recipe's current phase.
+    - ``skips``: consecutive non-finite steps up to now.
+    - ``numbers``: the optimizer state that is no tensor, by parameter name.
     """
 
     epoch: int
     step: int
     seq: int
     settings: dict[str, Any]
-    totals: Totals
+    totals: EpochTotals
     epochs: list[Epoch]
     rollbacks: int
     frozen: FrozenMemory
@@ -83,8 +90,10 @@ class TrainerState(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at one moment: ``weights`` is the network's whole state dict, ``optimizer`` also remembers what is frozen
-    for now. Nothing in it moves when training goes on."""
+    """A run at one moment. Training does not change it any more.
+
+    ``weights`` is the network's state dict. ``optimizer`` includes the state of parameters that are frozen now.
+    """
 
     trainer: TrainerState
     weights: dict[str, torch.Tensor]
@@ -92,8 +101,8 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A checkpoint that is on disk; ``problem``: why it is not, then the ones before are still there."""
+class WrittenCheckpoint:
+    """A checkpoint on disk. ``problem`` says why it could not be written; earlier checkpoints then remain."""
 
     path: Path
     epoch: int
@@ -103,25 +112,25 @@ class Written:
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread, so that training goes on meanwhile.
+    """Writes checkpoints in a background thread while training continues.
 
-    Where epochs are shorter than writing takes, only the latest and the best of those that wait are written.
+    If epochs are shorter than writing takes, it writes only the latest and the best snapshot that wait.
     """
 
-    def __init__(self, folder: RunFolder, before_it_counts: Callable[[], None]) -> None:
-        """``before_it_counts``: called, in the thread, when a checkpoint is on the disk and nothing names it yet."""
+    def __init__(self, folder: RunFolder, before_publish: Callable[[], None]) -> None:
+        """``before_publish`` is called in the thread, once a checkpoint is on disk and before a link names it."""
         self._folder = folder
-        self._before_it_counts = before_it_counts
+        self._before_publish = before_publish
         self._changed = threading.Condition()
         self._waiting: dict[str, Snapshot] = {}  # "best" and "last"
         self._busy = False
-        self._rests = False
+        self._resting = False
         self._hurry = False
-        self._written: list[Written] = []
+        self._written: list[WrittenCheckpoint] = []
         threading.Thread(target=self._work, daemon=True).start()
 
     def save(self, snapshot: Snapshot, *, best: bool) -> None:
-        """Have ``snapshot`` written soon."""
+        """Queue ``snapshot`` for writing."""
         with self._changed:
             self._waiting["last"] = snapshot
             if best:
@@ -130,20 +139,20 @@ class CheckpointWriter:
 
     @property
     def behind(self) -> bool:
-        """Whether what is saved now would have to wait."""
+        """Whether a snapshot saved now would wait."""
         with self._changed:
-            return bool(self._waiting) or self._busy or self._rests
+            return bool(self._waiting) or self._busy or self._resting
 
     def finish(self) -> None:
-        """Wait until all that was saved is written."""
+        """Wait until all saved snapshots are written."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting and not self._busy)
             self._hurry = False
 
-    def written(self) -> list[Written]:
-        """What was written since the last call."""
+    def written(self) -> list[WrittenCheckpoint]:
+        """The checkpoints written since the last call."""
         with self._changed:
             written, self._written = self._written, []
         return written
@@ -158,34 +167,32 @@ class CheckpointWriter:
                     del self._waiting["last"]
                 self._busy = True
             started = time.monotonic()
-            written = _write_checkpoint(self._folder, snapshot, self._before_it_counts, best=best)
+            written = _write_checkpoint(self._folder, snapshot, self._before_publish, best=best)
             with self._changed:
-                self._busy, self._rests = False, True
+                self._busy, self._resting = False, True
                 self._written.append(written)
                 self._changed.notify_all()
                 rest = _REST * (time.monotonic() - started)
                 self._changed.wait_for(lambda: self._hurry, timeout=rest)
-                self._rests = False
+                self._resting = False
 
 
 def _write_checkpoint(
-    folder: RunFolder, snapshot: Snapshot, before_it_counts: Callable[[], None], *, best: bool
-) -> Written:
+    folder: RunFolder, snapshot: Snapshot, before_publish: Callable[[], None], *, best: bool
+) -> WrittenCheckpoint:
     epoch, step = snapshot.trainer.epoch, snapshot.trainer.step
     try:
-        path = save(folder.checkpoints, snapshot, before_it_counts, best=best)
-        return Written(path, epoch, step, best)
-    except Exception as error:  # safetensors has errors of its own for a full disk, and nobody else would see them
-        return Written(folder.checkpoints, epoch, step, best, first_line(error))
+        path = save(folder.checkpoints, snapshot, before_publish, best=best)
+        return WrittenCheckpoint(path, epoch, step, best)
+    except Exception as error:  # safetensors raises errors of its own for a full disk
+        return WrittenCheckpoint(folder.checkpoints, epoch, step, best, first_line(error))
 
 
-def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], None], *, best: bool) -> Path:
-    """Write a checkpoint and let ``last``, and if it is the best ``best``, name it. Older ones are removed,
-    but for the best and the one before the last. Returns the path that names it.
+def save(checkpoints: Path, snapshot: Snapshot, before_publish: Callable[[], None], *, best: bool) -> Path:
+    """Write a checkpoint, link it as ``last`` and, if ``best``, as ``best``, and remove old ones. Returns the link.
 
-    Raises OSError, then those before are as they were.
-
-    ``before_it_counts`` is called when all is on the disk and nothing names it yet.
+    The best checkpoint and the one before the last remain. ``before_publish`` is called once all files are on disk
+    and before a link names them. Raises OSError; earlier checkpoints are then unchanged.
     """
     checkpoints.mkdir(mode=0o700, exist_ok=True)
     name = _free_name(checkpoints, snapshot.trainer.step)
@@ -193,7 +200,7 @@ def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], N
     try:
         temporary.mkdir(mode=0o700)
         _write(temporary, snapshot)
-        before_it_counts()
+        before_publish()
         os.replace(temporary, checkpoints / name)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -201,7 +208,7 @@ def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], N
     sync_folder(checkpoints)
     keep = {name, (checkpoints / LAST).resolve().name}
     for link in (LAST, BEST) if best else (LAST,):
-        point(checkpoints, link, name)
+        set_link(checkpoints, link, name)
     keep.add((checkpoints / BEST).resolve().name)
     for old in (*checkpoints.glob("step-*"), *checkpoints.glob(".step-*")):
         if old.name not in keep:
@@ -209,8 +216,8 @@ def save(checkpoints: Path, snapshot: Snapshot, before_it_counts: Callable[[], N
     return checkpoints / (BEST if best else LAST)
 
 
-def point(checkpoints: Path, link: str, name: str) -> None:
-    """Let ``link`` name the checkpoint in the folder ``name``, from one moment to the next."""
+def set_link(checkpoints: Path, link: str, name: str) -> None:
+    """Point ``link`` to the checkpoint in the folder ``name``, atomically."""
     temporary = checkpoints / f".{link}"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(name)
@@ -218,63 +225,63 @@ def point(checkpoints: Path, link: str, name: str) -> None:
     sync_folder(checkpoints)
 
 
-def newest_sound(checkpoints: Path, on_problem: Warn) -> Path | None:
-    """The last checkpoint whose files are what was written, which ``last`` names from then on; None if there is none.
+def newest_intact(checkpoints: Path, warn: Warn) -> Path | None:
+    """The newest checkpoint with intact files, which ``last`` then names; None if there is none.
 
-    ``on_problem`` is given a code and a sentence about each that is damaged.
+    ``warn`` receives a warning about each damaged one.
     """
     last = (checkpoints / LAST).resolve().name
     others = sorted((path.name for path in checkpoints.glob("step-*")), reverse=True)
     for name in dict.fromkeys([last, *others] if (checkpoints / last).is_dir() else others):
-        problem = damage(checkpoints / name)
+        problem = find_damage(checkpoints / name)
         if not problem:
             if name != last:
-                point(checkpoints, LAST, name)
-            _name_if_best(checkpoints, name)
+                set_link(checkpoints, LAST, name)
+            _link_if_best(checkpoints, name)
             return checkpoints / name
-        on_problem("checkpoint_damaged", f"{checkpoints / name}: {problem}; the one before it is taken")
+        warn("checkpoint_damaged", f"{checkpoints / name}: {problem}; the checkpoint before it is used")
     return None
 
 
-def _name_if_best(checkpoints: Path, name: str) -> None:
-    """Let ``best`` name a checkpoint that is; its writer may have died, or the disk been full, when ``last`` did."""
+def _link_if_best(checkpoints: Path, name: str) -> None:
+    """Point ``best`` to the best checkpoint, if the writer died or the disk was full between the two links."""
     trainer = load_trainer(checkpoints / name)
     best = best_epoch(trainer.epochs)
     if best is not None and best.step == trainer.step and (checkpoints / BEST).resolve().name != name:
-        with suppress(OSError):  # evaluation will say that the best one is gone
-            point(checkpoints, BEST, name)
+        with suppress(OSError):  # evaluation warns that the best one is gone
+            set_link(checkpoints, BEST, name)
 
 
-def damage(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint's files, "" if each has the content that was written."""
+def find_damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint's files; "" if their checksums match."""
     try:
         listed = [line.split("  ", 1) for line in (checkpoint / _SUMS).read_text().splitlines()]
         if sorted(name for _, name in listed) != sorted(_FILES):
             return f"{_SUMS} is damaged"
-        wrong = [name for digest, name in listed if _digest(checkpoint / name) != digest]
+        damaged = [name for digest, name in listed if _digest(checkpoint / name) != digest]
     except (OSError, ValueError) as error:
         return f"can't be read ({first_line(error)})"
-    return f"{wrong[0]} is damaged" if wrong else ""
+    return f"{damaged[0]} is damaged" if damaged else ""
 
 
 def load_weights(checkpoint: Path, module: nn.Module, *, leave: Container[str] = ()) -> None:
-    """Put a checkpoint's weights and buffers into ``module``, but for those named in ``leave``."""
+    """Load a checkpoint's weights and buffers into ``module``, except those named in ``leave``."""
     weights = {name: tensor for name, tensor in load_file(checkpoint / MODEL).items() if name not in leave}
     module.load_state_dict(weights, strict=not leave)
 
 
 def load_trainer(checkpoint: Path) -> TrainerState:
-    """What ``save`` was given, but for tensors."""
+    """The state of training in a checkpoint, without tensors."""
     return msgspec.json.decode((checkpoint / _TRAINER).read_bytes(), type=TrainerState)
 
 
-def settings(checkpoint: Path) -> RunConfig:
-    """Those in force when it was made. Raises InputError where another version wrote them."""
+def load_config(checkpoint: Path) -> RunConfig:
+    """The config at the checkpoint. Raises InputError if another version of the program wrote it."""
     return from_tables(load_trainer(checkpoint).settings)
 
 
 def load_optimizer(checkpoint: Path) -> NamedState:
-    """What the optimizer remembered."""
+    """The optimizer state in a checkpoint, by parameter name."""
     optimizer: NamedState = {name: dict(values) for name, values in load_trainer(checkpoint).numbers.items()}
     for key, tensor in load_file(checkpoint / _OPTIMIZER).items():
         name, _, field = key.rpartition("/")
@@ -283,7 +290,7 @@ def load_optimizer(checkpoint: Path) -> NamedState:
 
 
 def _free_name(checkpoints: Path, step: int) -> str:
-    """A folder's name that nothing has; names sort as they were given for growing steps."""
+    """An unused folder name. Names sort by step, then by time."""
     for number in itertools.count(1):
         name = f"step-{step:08}" + (f"-{number:03}" if number > 1 else "")
         if not (checkpoints / name).exists() and not (checkpoints / f".{name}").exists():
@@ -292,10 +299,12 @@ def _free_name(checkpoints: Path, step: int) -> str:
 
 
 def _write(path: Path, snapshot: Snapshot) -> None:
-    save_file({key: plain(tensor) for key, tensor in snapshot.weights.items()}, path / MODEL)
+    save_file({key: to_plain_tensor(tensor) for key, tensor in snapshot.weights.items()}, path / MODEL)
     tensors, numbers = {}, {}
     for name, values in snapshot.optimizer.items():
-        tensors |= {f"{name}/{key}": plain(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
+        tensors |= {
+            f"{name}/{key}": to_plain_tensor(value) for key, value in values.items() if isinstance(value, torch.Tensor)
+        }
         numbers[name] = {key: value for key, value in values.items() if not isinstance(value, torch.Tensor)}
     save_file(tensors, path / _OPTIMIZER)
     trainer = msgspec.structs.replace(snapshot.trainer, numbers=numbers)
@@ -312,6 +321,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the processor, contiguous, and no view of another tensor, as safetensors wants it."""
+def to_plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """A contiguous copy on the CPU that shares no memory, as safetensors requires."""
     return tensor.detach().to("cpu", copy=True).contiguous()

@@ -1,11 +1,13 @@
-"""The processes that train one run together: what they tell each other.
+"""Data-parallel training: the processes of a run and their collective operations.
 
-Each has the whole network and a part of every batch; after backward their gradients are added up, so that all take the
-same step. That is what torch.nn.parallel.DistributedDataParallel does, too. It is not used because it takes for granted
-what does not hold here: that the parameters with gradients stay the same (plans change), that one call of one module
-makes a step (a batch may go through in parts, or again where memory was too small or to find where a number exploded),
-and that parts are of equal size (an epoch's last batches would then weigh too much). What it would give is that
-gradients travel while others are still computed.
+Each process has the whole network and a local batch. After backward, gradients are summed over all processes, so that
+all take the same step. torch.nn.parallel.DistributedDataParallel does the same, but its assumptions do not hold here:
+
+- The parameters with gradients stay the same. Here freeze plans change them.
+- A step is one call of one module. Here a batch may run in parts, or again after an out-of-memory error.
+- Local batches are of equal size. Here they are not, and an epoch's last batches would weigh too much.
+
+What DistributedDataParallel would add is the overlap of communication and backward.
 """
 
 from __future__ import annotations
@@ -30,18 +32,18 @@ from engine.system import rank_env
 
 Value = TypeVar("Value")
 
-_PATIENCE = timedelta(days=7)  # the first may decode images for hours; who is gone is known from its connection
-_GRACE = 5.0  # seconds in which processes that end wait for each other
-_SHORT = 1.0  # the same where one is gone already
-_POLL = 0.05  # seconds between looks at whether the first process has ended the run
-_RUN = "tltui run"  # in the store: the run's folder
+_TIMEOUT = timedelta(days=7)  # the first may decode images for hours; a lost process shows as a lost connection
+_GRACE_PERIOD = 5.0  # seconds for which processes wait for each other at the end
+_SHORT_GRACE_PERIOD = 1.0  # the same if one is lost already
+_POLL = 0.05  # seconds between checks whether the first process has ended the run
+_RUN = "tltui run"  # the key of the run's folder in the store
 
 
 class Ranks:
     """This process, number ``rank`` of ``count``, and the others.
 
-    What is called by one process has to be called by all, in the same order. A single process calls the same and is
-    left as it is. All raise RankLost where another process is gone.
+    All processes have to call the same collective operations in the same order. With a single process they do nothing.
+    They raise RankLost if another process is lost.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
@@ -55,14 +57,14 @@ class Ranks:
 
     @classmethod
     def join(cls) -> Ranks:
-        """Meet the others that torchrun started: through Gloo, and NCCL for what lies on cards."""
-        store, rank, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))  # pyright: ignore[reportPrivateImportUsage]
+        """Join the processes that torchrun has started, through Gloo, and NCCL for tensors on GPUs."""
+        store, rank, count = next(distributed.rendezvous("env://", timeout=_TIMEOUT))  # pyright: ignore[reportPrivateImportUsage]
         ranks = cls(rank, count)
         ranks._base = store
         ranks._store = PrefixStore(f"tltui attempt {rank_env.attempt()}", store)
         if count > 1:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            distributed.init_process_group(backend, store=ranks._store, rank=rank, world_size=count, timeout=_PATIENCE)
+            distributed.init_process_group(backend, store=ranks._store, rank=rank, world_size=count, timeout=_TIMEOUT)
         return ranks
 
     @property
@@ -80,91 +82,91 @@ class Ranks:
         return bool(flag.item())
 
     def from_first(self, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives in the first process; it is called there alone."""
+        """The result of ``make``, which only the first process calls."""
         if self.count == 1:
             return make()
-        given: list[Any] = [make() if self.first else None]
+        values: list[Any] = [make() if self.first else None]
         with self._connected():
-            distributed.broadcast_object_list(given)
-        return given[0]
+            distributed.broadcast_object_list(values)
+        return values[0]
 
-    def gathered(self, mine: Value) -> list[Value]:
-        """What all have, in the order of their numbers, in all of them."""
+    def all_gather(self, mine: Value) -> list[Value]:
+        """The values of all processes by rank, in every process."""
         if self.count == 1:
             return [mine]
-        found: list[Any] = [None] * self.count
+        values: list[Any] = [None] * self.count
         with self._connected():
-            distributed.all_gather_object(found, mine)
-        return found
+            distributed.all_gather_object(values, mine)
+        return values
 
-    def to_first(self, mine: Value) -> list[Value]:
-        """What all have, in the order of their numbers, in the first process; nothing in the others."""
+    def gather(self, mine: Value) -> list[Value]:
+        """The values of all processes by rank, in the first process; an empty list in the others."""
         if self.count == 1:
             return [mine]
-        found: list[Any] | None = [None] * self.count if self.first else None
+        values: list[Any] | None = [None] * self.count if self.first else None
         with self._connected():
-            distributed.gather_object(mine, found)
-        return found or []
+            distributed.gather_object(mine, values)
+        return values or []
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Put the sums over all processes in place of ``tensors``, of one type and on one device, at once."""
+    def all_reduce(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace ``tensors``, of one type and on one device, by their sums over all processes."""
         if self.count == 1:
             return
-        whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with self._connected():
-            distributed.all_reduce(whole)
-        for tensor, part in zip(tensors, whole.split([tensor.numel() for tensor in tensors]), strict=True):
+            distributed.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view(tensor.shape))
 
-    def stacked(self, mine: torch.Tensor) -> torch.Tensor:
-        """The tensors (…) of all processes as one (count, …)."""
+    def all_gather_stacked(self, mine: torch.Tensor) -> torch.Tensor:
+        """The tensors (…) of all processes as one tensor (count, …)."""
         if self.count == 1:
             return mine.unsqueeze(0)
-        found = [torch.empty_like(mine) for _ in range(self.count)]
+        tensors = [torch.empty_like(mine) for _ in range(self.count)]
         with self._connected():
-            distributed.all_gather(found, mine.contiguous())
-        return torch.stack(found)
+            distributed.all_gather(tensors, mine.contiguous())
+        return torch.stack(tensors)
 
-    def share(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Put what the first process has in the place of ``tensors``."""
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace ``tensors`` by those of the first process."""
         if self.count == 1:
             return
         for tensor in tensors:
-            content = tensor.detach().contiguous()  # a copy where its order of memory is another one
+            content = tensor.detach().contiguous()  # a copy if its memory format differs
             with self._connected():
                 distributed.broadcast(content, 0)
             tensor.detach().copy_(content)
 
     @property
     def run(self) -> Path | None:
-        """The run's folder, where the first process named it in this life of torchrun, also before a restart."""
+        """The run's folder, once the first process has set it. It survives a restart by torchrun."""
         return Path(self._base.get(_RUN).decode()) if self._base.check([_RUN]) else None
 
     @run.setter
     def run(self, path: Path) -> None:
         self._base.set(_RUN, str(path))
 
-    def end(self, status: int) -> None:
-        """Called by the first process alone, when all is done: let the others leave with exit status ``status``."""
+    def finish(self, status: int) -> None:
+        """Let the other processes exit with ``status``. Only the first process calls it, at the end."""
         if self.count == 1:
             return
-        give_up = time.monotonic() + (_SHORT if self._lost else _GRACE)
-        with suppress(RuntimeError):  # where the store is gone, so are the others
+        deadline = time.monotonic() + (_SHORT_GRACE_PERIOD if self._lost else _GRACE_PERIOD)
+        with suppress(RuntimeError):  # if the store is lost, so are the others
             self._store.set("over", str(status))
-            while self._store.add("left", 0) < self.count - 1 and time.monotonic() < give_up:
+            while self._store.add("left", 0) < self.count - 1 and time.monotonic() < deadline:
                 time.sleep(_POLL)
 
-    def leave_with_first(self, scratch: Path) -> None:
-        """Called by the others: end this process when the first has ended the run, whatever it waits for then.
+    def exit_with_first(self, scratch: Path) -> None:
+        """End this process and remove ``scratch`` once the first process has ended the run. The others call it.
 
-        What waits for a process that is gone would else wait for long. ``scratch`` is removed.
+        It ends even while it waits in a collective operation for a process that is lost.
         """
 
         def watch() -> None:
             with suppress(RuntimeError):
                 while not self._store.check(["over"]):
                     time.sleep(_POLL)
-                self._done.wait(_GRACE / 2)
+                self._done.wait(_GRACE_PERIOD / 2)
                 shutil.rmtree(scratch, ignore_errors=True)
                 status = int(self._store.get("over"))
                 self._store.add("left", 1)
@@ -174,19 +176,19 @@ class Ranks:
         self._watch.start()
 
     def wait_for_end(self, error: BaseException | None = None) -> None:
-        """Called by the others when they are done, or failed: the first process has the last word.
+        """Wait until the first process ends the run. The others call it when they are done or have failed.
 
-        Returns only where it does not come: after ``error``, of which it learns, soon.
+        Returns only after ``error``, which the first process is informed of, if the end does not come soon.
         """
         assert self._watch
-        patience = None if error is None else _GRACE
+        timeout = None if error is None else _GRACE_PERIOD
         if isinstance(error, RankLost):
-            patience = _SHORT  # who leaves in order has said so before
+            timeout = _SHORT_GRACE_PERIOD  # a process that ends gracefully has reported so before
         elif error is not None:
             with suppress(RuntimeError):
                 self._store.set("failed", f"process {self.rank} on {socket.gethostname()}: {first_line(error)}")
         self._done.set()
-        self._watch.join(patience)
+        self._watch.join(timeout)
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -199,13 +201,13 @@ class Ranks:
                 if self._store.check(["failed"]):
                     reason = self._store.get("failed").decode()
             raise RankLost(
-                f"a process of the run is gone ({reason}); `tltui resume` goes on from the last checkpoint"
+                f"a process of the run is lost ({reason}); `tltui resume` continues from the last checkpoint"
             ) from error
 
 
 ALONE = Ranks()
 
 
-def tensors_of(module: nn.Module) -> list[torch.Tensor]:
-    """All that makes a network's state, in one order in all processes."""
+def state_tensors(module: nn.Module) -> list[torch.Tensor]:
+    """Parameters and buffers, in the same order in all processes."""
     return [*module.parameters(), *module.buffers()]

@@ -1,4 +1,4 @@
-"""Batches for the part of the network that trains: what the frozen part makes of the images, computed once."""
+"""Batches of features for the trainable suffix: the frozen prefix computes each image's features once."""
 
 from __future__ import annotations
 
@@ -23,58 +23,57 @@ from engine.models.registry import Classifier
 from engine.models.split import Split, bridge
 from engine.runs.folder import data_label
 from engine.training.distributed import ALONE, Ranks
-from engine.training.feature_store import RowStore, on_device, row_bytes
+from engine.training.feature_store import FeatureStore, feature_bytes, on_device
 from engine.warning_codes import Warn
 
 ALL = slice(None)
-_MORE = 1.25  # times its part of the rows that a process has room for, since parts of batches are made equal
+_MARGIN = 1.25  # memory of a process relative to its share of the features, because local batches are of equal size
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A batch of which this process has a part: its ``labels`` int64 (M,), and which ``rows`` int64 (N,) are here."""
+class GlobalBatch:
+    """The batch of all processes: its ``labels`` int64 (M,), and the ``positions`` int64 (N,) of the local images."""
 
     labels: torch.Tensor
-    rows: torch.Tensor
+    positions: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``inputs``: what the suffix takes; ``labels``: int64 (N,). All on the device. ``whole``: where several processes
-    train."""
+    """``inputs`` of the suffix and ``labels`` int64 (N,), on the device. ``global_batch``: with several processes."""
 
     inputs: Rows
     labels: torch.Tensor
-    whole: Whole | None = None
+    global_batch: GlobalBatch | None = None
 
     @property
-    def all_labels(self) -> torch.Tensor:
-        """Those of the batch in all processes."""
-        return self.whole.labels if self.whole else self.labels
+    def global_labels(self) -> torch.Tensor:
+        """The labels of the global batch."""
+        return self.global_batch.labels if self.global_batch else self.labels
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where rows come from: a boundary, what computes it, and what is kept of it (None: computed for each batch)."""
+    """Where features come from: a split, its prefix, and the store; without a store they are computed each time."""
 
     split: Split
     prefix: Prefix
-    rows: RowStore | None
+    store: FeatureStore | None
 
 
 @dataclass(frozen=True)
 class _Bridge:
-    """Rows of an earlier boundary, and what computes the rows of the present one from them."""
+    """Features of an earlier boundary, and the layers that compute the current ones from them."""
 
-    rows: RowStore
+    store: FeatureStore
     prefix: Prefix
 
 
-class Feed:
-    """Gives batches at the boundary of the split in force.
+class FeatureLoader:
+    """Yields batches of features at the boundary of the current split.
 
-    Rows that nobody has computed yet are computed when a batch needs them, and kept; so the first epoch takes as long
-    as the frozen layers take, and those that follow only as long as the layers that train.
+    Features are computed when a batch first needs them, then cached. So the first epoch costs the whole network, and
+    later epochs cost only the trainable layers.
     """
 
     def __init__(
@@ -84,14 +83,14 @@ class Feed:
         config: RunConfig,
         precision: Precision,
         frozen_precision: Precision,
-        tell: Warn,
+        warn: Warn,
         check: Callable[[], None],
         fits: Fits,
         ranks: Ranks = ALONE,
     ) -> None:
-        """``precision``: of what trains, and so of the inputs; ``frozen_precision``: of prefixes, and so of rows.
+        """``precision``: of the suffix and its inputs. ``frozen_precision``: of the prefix and the cached features.
 
-        ``check`` raises Stopped where someone wants that; it is called while much is computed.
+        ``check`` is called during long computations and raises Stopped if a stop is requested.
         """
         self._check = check
         self._data = data
@@ -100,7 +99,7 @@ class Feed:
         self._config = config
         self._precision = precision
         self._frozen_precision = frozen_precision
-        self._tell = tell
+        self._warn = warn
         self._fits = fits
         self._ranks = ranks
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
@@ -111,124 +110,127 @@ class Feed:
         self._source: _Source | None = None
         self._bridge: _Bridge | None = None
 
-    def use(self, split: Split, digests: Mapping[str, str]) -> None:
-        """Give batches at another boundary from now on; ``digests``: of all frozen tensors, by name.
+    def set_split(self, split: Split, digests: Mapping[str, str]) -> None:
+        """Yield batches at the boundary of ``split`` from now on. ``digests``: of all frozen tensors, by name.
 
-        What was computed for the boundary before stays in the cache, and is what deeper ones are computed from.
+        Features of the previous boundary stay in the cache, and those of a deeper one are computed from them.
         """
-        before = self._source
+        previous = self._source
         if self._bridge:
-            self._bridge.rows.close()
+            self._bridge.store.close()
         self._source, self._bridge = None, None
         if split.kind != "none":
             prefix = Prefix(split.prefix, self._frozen_precision, self._fits)
-            rows = self._open_rows(split, prefix, identity(split, digests, self._preprocessing, self._frozen_precision))
-            self._source = _Source(split, prefix, rows)
-        if before and before.rows:
-            self._bridge = self._bridge_from(before.split, before.rows)
+            key = identity(split, digests, self._preprocessing, self._frozen_precision)
+            self._source = _Source(split, prefix, self._open_store(split, prefix, key))
+        if previous and previous.store:
+            self._bridge = self._bridge_from(previous.split, previous.store)
 
-    def _bridge_from(self, split: Split, rows: RowStore) -> _Bridge | None:
-        """What goes on from the rows of the boundary before; where nothing does, they are let go."""
-        between = None
-        if self._source and self._source.rows and rows.bytes:
-            between = bridge(split, self._source.split)
-        if between is None:
-            rows.close()
+    def _bridge_from(self, split: Split, store: FeatureStore) -> _Bridge | None:
+        """A bridge from the features of the previous boundary; None, and the store closed, if they are of no use."""
+        layers = None
+        if self._source and self._source.store and store.stored_bytes:
+            layers = bridge(split, self._source.split)
+        if layers is None:
+            store.close()
             return None
-        rows.leave_memory()
-        return _Bridge(rows, Prefix(between, self._frozen_precision, self._fits))
+        store.free_memory()
+        return _Bridge(store, Prefix(layers, self._frozen_precision, self._fits))
 
     def close(self) -> None:
-        """Let other runs have all that was computed."""
-        for rows in (self._source and self._source.rows, self._bridge and self._bridge.rows):
-            if rows:
-                rows.close()
+        """Publish the computed features for other runs, and close the stores."""
+        for store in (self._source and self._source.store, self._bridge and self._bridge.store):
+            if store:
+                store.close()
 
     @property
-    def cached(self) -> int:
-        """Bytes that are kept of what frozen layers gave."""
-        return self._source.rows.bytes if self._source and self._source.rows else 0
+    def cached_bytes(self) -> int:
+        """The size of the cached features at the boundary."""
+        return self._source.store.stored_bytes if self._source and self._source.store else 0
 
-    def training(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        """Training images by their positions, batch by batch, in the views that ``epoch`` (from 1) shows.
+    def training_batches(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+        """Batches of training images, given as image indices, in their augmented views of ``epoch`` (from 1).
 
-        Of several processes each is given its part of each batch.
+        Each of several processes receives its local batches.
         """
         if self._ranks.count == 1:
-            yield from self._batches(self._shown(batches, epoch))
+            yield from self._batches(self._augmented(batches, epoch))
             return
-        rows = [rank_share(batch, self._ranks.rank, self._ranks.count) for batch in batches]
-        parts = [[batch[at] for at in own] for batch, own in zip(batches, rows, strict=True)]
+        positions = [rank_share(batch, self._ranks.rank, self._ranks.count) for batch in batches]
+        local = [[batch[at] for at in own] for batch, own in zip(batches, positions, strict=True)]
         device = self._labels.device
-        for batch, own, part in zip(batches, rows, self._batches(self._shown(parts, epoch)), strict=True):
+        for batch, own, part in zip(batches, positions, self._batches(self._augmented(local, epoch)), strict=True):
             labels = self._labels[on_device(list(batch), device)]
-            yield replace(part, whole=Whole(labels, on_device(own, device)))
+            yield replace(part, global_batch=GlobalBatch(labels, on_device(own, device)))
 
-    def _shown(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
-        kept = self._source is not None and self._source.rows is not None
-        return [[self._views.in_epoch(epoch, i, self._keys[i], cached=kept) for i in batch] for batch in batches]
+    def _augmented(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
+        cached = self._source is not None and self._source.store is not None
+        return [[self._views.in_epoch(epoch, i, self._keys[i], cached=cached) for i in batch] for batch in batches]
 
-    def centres(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
-        """Images by their positions, in order, without augmentation; of the batches those in ``part``."""
-        return self._batches(_centres(members, batch_size)[part])
+    def eval_batches(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
+        """Images by index, in order, without augmentation; only the batches in ``part``."""
+        return self._batches(_centre_views(members, batch_size)[part])
 
-    def images(self, members: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
-        """Normalized images (N, 3, S, S) by their positions, in order, whatever is kept of them."""
-        for images in self._images(_centres(members, batch_size)):
+    def eval_images(self, members: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
+        """Normalized images (N, 3, S, S) by index, in order, without augmentation. The feature cache is not used."""
+        for images in self._images(_centre_views(members, batch_size)):
             yield self._normalize(images)
 
     def _batches(self, batches: list[list[View]]) -> Iterator[Batch]:
         source = self._source
-        if source is None or source.rows is None:
+        if source is None or source.store is None:
             for batch, images in zip(batches, self._images(batches), strict=True):
-                yield self._batch(self._computed(source, images), batch)
+                yield self._batch(self._compute(source, images), batch)
             return
-        source.rows.refresh()
-        windows = list(self._windows(batches, source.rows, source.prefix.chunk))
-        supply = iter(self._images([missing for _, missing in windows if missing]))
+        store = source.store
+        store.refresh()
+        windows = list(self._windows(batches, store, source.prefix.chunk))
+        images = iter(self._images([missing for _, missing in windows if missing]))
         for window, missing in windows:
             if missing:
-                source.rows.put(self._names(missing), self._computed(source, next(supply)))
+                store.put(self._names(missing), self._compute(source, next(images)))
             for batch in window:
-                yield self._batch(self._kept(source, source.rows, batch), batch)
-        source.rows.publish()
+                yield self._batch(self._load(source, store, batch), batch)
+        store.publish()
 
     def _windows(
-        self, batches: list[list[View]], rows: RowStore, chunk: int
+        self, batches: list[list[View]], store: FeatureStore, chunk: int
     ) -> Iterator[tuple[list[list[View]], list[View]]]:
-        """Batches to be made ready together, with the views that have yet to be computed from images for them.
+        """Groups of batches, each with the views whose features the prefix has yet to compute.
 
-        So many together that the prefix computes whole chunks.
+        Groups are large enough for the prefix to compute full chunks.
         """
         window: list[list[View]] = []
         missing: dict[View, None] = {}
         for batch in batches:
             window.append(batch)
-            missing |= dict.fromkeys(self._to_compute(batch, rows))
+            missing |= dict.fromkeys(self._uncached(batch, store))
             if len(missing) >= chunk and (len(missing) % chunk == 0 or len(missing) >= 4 * chunk):
                 yield window, list(missing)
                 window, missing = [], {}
         if window:
             yield window, list(missing)
 
-    def _to_compute(self, batch: list[View], rows: RowStore) -> list[View]:
-        absent = [batch[at] for at in rows.missing(self._names(batch))]
+    def _uncached(self, batch: list[View], store: FeatureStore) -> list[View]:
+        """The views whose features are cached neither at the boundary nor at the bridge's."""
+        absent = [batch[at] for at in store.missing(self._names(batch))]
         if absent and self._bridge:
-            absent = [absent[at] for at in self._bridge.rows.missing(self._names(absent))]
+            absent = [absent[at] for at in self._bridge.store.missing(self._names(absent))]
         return absent
 
-    def _kept(self, source: _Source, rows: RowStore, batch: list[View]) -> Rows:
+    def _load(self, source: _Source, store: FeatureStore, batch: list[View]) -> Rows:
+        """Cached features of a batch, computed over the bridge where the cache has only the earlier boundary's."""
         names = self._names(batch)
         try:
-            bridged = [names[at] for at in rows.missing(names)]
+            bridged = [names[at] for at in store.missing(names)]
             if bridged:
                 assert self._bridge
-                rows.put(bridged, self._bridge.prefix(*self._bridge.rows.get(bridged)))
-            return rows.get(names)
-        except KeyError:  # the cache's files were damaged while they were in use
-            return self._computed(source, next(iter(self._images([batch]))))
+                store.put(bridged, self._bridge.prefix(*self._bridge.store.get(bridged)))
+            return store.get(names)
+        except KeyError:  # the cache's files were damaged while in use
+            return self._compute(source, next(iter(self._images([batch]))))
 
-    def _computed(self, source: _Source | None, images: torch.Tensor) -> Rows:
+    def _compute(self, source: _Source | None, images: torch.Tensor) -> Rows:
         if source is None:
             return (self._normalize(images),)
         parts = []
@@ -237,18 +239,19 @@ class Feed:
             parts.append(source.prefix(self._normalize(some)))
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
-    def _images(self, draws: list[list[View]]) -> Iterator[torch.Tensor]:
-        return iter(image_loader(self._dataset, draws, self._workers)) if draws else iter(())
+    def _images(self, batches: list[list[View]]) -> Iterator[torch.Tensor]:
+        return iter(image_loader(self._dataset, batches, self._workers)) if batches else iter(())
 
     def _names(self, views: Sequence[View]) -> list[bytes]:
         return [self._views.cache_key(self._keys[image], number) for image, number in views]
 
-    def _batch(self, rows: Rows, views: list[View]) -> Batch:
-        if self._precision.name == "fp32":  # elsewhere autocast brings types together
-            rows = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in rows)
-        return Batch(rows, self._labels[on_device([view.image for view in views], self._labels.device)])
+    def _batch(self, features: Rows, views: list[View]) -> Batch:
+        if self._precision.name == "fp32":  # in other precisions autocast converts the inputs
+            features = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in features)
+        return Batch(features, self._labels[on_device([view.image for view in views], self._labels.device)])
 
-    def _open_rows(self, split: Split, prefix: Prefix, found_by: str) -> RowStore | None:
+    def _open_store(self, split: Split, prefix: Prefix, key: str) -> FeatureStore | None:
+        """The store of the features at a boundary; None, with a warning, if they fit neither memory nor disk."""
         trained = len(self._data.splits.get("train", []))
         expected = trained * self._views.count + len(self._data.samples) - trained
         device = self._precision.device
@@ -256,13 +259,13 @@ class Feed:
             budget = torch.cuda.mem_get_info(device)[0] // 4
         else:
             budget = memory_budget(self._config.data.cache_gb)
-        like = prefix.row(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
-        needed = expected * row_bytes(like)
+        example = prefix.row(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
+        needed = expected * feature_bytes(example)
         if needed > max(budget, _disk_limit()):
-            self._tell(
+            self._warn(
                 "cache_too_small",
-                f"what {split.label} gives would take {needed / 2**30:.1f} GiB, more than memory or the cache's "
-                "disk has room for; it is computed anew in each epoch",
+                f"the features of {split.label} need {needed / 2**30:.1f} GiB, more than memory or the cache's disk "
+                "has room for; they are computed again in each epoch",
             )
             return None
         about = {
@@ -271,14 +274,14 @@ class Feed:
             "boundary": split.label,
             "precision": self._frozen_precision.name,
         }
-        space = Space(cache_root(), "features", found_by, about, self._tell, memory_budget(self._config.data.cache_gb))
-        part = expected if self._ranks.count == 1 else math.ceil(_MORE * expected / self._ranks.count)
-        rows = RowStore(like, space, budget, min(part, expected))
-        rows.missing(self._keys)  # so that one sees from the start how much is there
-        return rows
+        space = Space(cache_root(), "features", key, about, self._warn, memory_budget(self._config.data.cache_gb))
+        part = expected if self._ranks.count == 1 else math.ceil(_MARGIN * expected / self._ranks.count)
+        store = FeatureStore(example, space, budget, min(part, expected))
+        store.missing(self._keys)  # finds what is cached already, so that its size is known from the start
+        return store
 
 
-def _centres(members: Sequence[int], batch_size: int) -> list[list[View]]:
+def _centre_views(members: Sequence[int], batch_size: int) -> list[list[View]]:
     return [[View(i, CENTRE) for i in members[at : at + batch_size]] for at in range(0, len(members), batch_size)]
 
 

@@ -1,4 +1,4 @@
-"""A batch forward and backward, whole or in parts with the same result; and going back to before it."""
+"""Forward and backward pass of a batch, at once or in parts with the same result, and the state before it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from engine.models.freezing import Freezing
 from engine.rng import restore_torch_rng_state, torch_state
 from engine.training.feature_loader import Batch
 from engine.training.session import Session
-from engine.training.sync_layers import WholeBatch
+from engine.training.sync_layers import GlobalBatchMode
 
 
-class Before:
-    """Batch statistics and random numbers as they were before a step, which may have to be done again."""
+class PreStepState:
+    """Batch statistics and random state before a step, to restore them if the step has to be repeated."""
 
     def __init__(self, freezing: Freezing, device: torch.device) -> None:
         self._device = device
@@ -24,54 +24,57 @@ class Before:
         self._values = torch._foreach_mul(self._statistics, 1) if self._statistics else []  # pyright: ignore[reportPrivateImportUsage]
         self._random = torch_state(device)
 
-    def put_back(self) -> None:
-        """Go back to before the step."""
-        self.put_back_statistics()
+    def restore(self) -> None:
+        """Restore batch statistics and random state."""
+        self.restore_statistics()
         restore_torch_rng_state(self._random, self._device)
 
-    def put_back_statistics(self) -> None:
-        """Go back to the batch statistics of before, where those were finite: a step before may not have been."""
+    def restore_statistics(self) -> None:
+        """Restore the batch statistics that were finite; an earlier non-finite step may have changed the others."""
         for buffer, value in zip(self._statistics, self._values, strict=True):
             if value.isfinite().all():
                 buffer.copy_(value)
 
 
 def forward_backward(
-    session: Session, batch: Batch, criterion: Criterion, parts: Sequence[slice], *, together: bool = True
+    session: Session, batch: Batch, criterion: Criterion, parts: Sequence[slice], *, synchronized: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The batch's mean loss and number of right answers; gradients are added to those that are there.
+    """Accumulate the batch's gradients. Returns its mean loss and its number of correct predictions.
 
-    In parts, each counts for what its images weigh in the loss, and batch statistics move as far as in one. Of
-    several processes each adds what its images give; ``together``: all do so now, and layers see the whole batch.
+    In several ``parts``, each part counts by the weight of its images in the loss, and running batch statistics move
+    as far as in one pass. Each of several processes contributes the sums over its local batch. If ``synchronized``,
+    all of them call this at once, and batch norm and dropout act on the global batch.
     """
     losses, correct = [], []
-    whole = criterion.weight(batch.all_labels)
-    with _statistics_shared(session.freezing, len(parts)):
+    total_weight = criterion.weight(batch.global_labels)
+    with _scaled_momentum(session.freezing, len(parts)):
         for part in parts:
             labels = batch.labels[part]
-            with session.precision.autocast(), _in_whole(session, batch, part) if together else nullcontext():
+            with session.precision.autocast(), _global_batch(session, batch, part) if synchronized else nullcontext():
                 outputs = session.split.suffix_train(*(tensor[part] for tensor in batch.inputs))
             loss = criterion(outputs, labels)
-            if len(labels) < len(batch.all_labels):
-                loss = loss * (criterion.weight(labels) / whole)
+            if len(labels) < len(batch.global_labels):
+                loss = loss * (criterion.weight(labels) / total_weight)
             session.scaler.scale(loss).backward()
             losses.append(loss.detach())
             correct.append((main_logits(outputs).detach().argmax(1) == labels).sum())
     return torch.stack(losses).sum(), torch.stack(correct).sum()
 
 
-def _in_whole(session: Session, batch: Batch, part: slice) -> AbstractContextManager[object]:
-    whole = batch.whole
-    return WholeBatch(session.ranks, whole.rows[part], len(whole.labels)) if whole else nullcontext()
+def _global_batch(session: Session, batch: Batch, part: slice) -> AbstractContextManager[object]:
+    if batch.global_batch is None:
+        return nullcontext()
+    positions, size = batch.global_batch.positions[part], len(batch.global_batch.labels)
+    return GlobalBatchMode(session.context.ranks, positions, size)
 
 
-def fewest(freezing: Freezing) -> int:
-    """Images that a part must have: 2 where batch statistics move, which one image has none of."""
+def min_images(freezing: Freezing) -> int:
+    """The smallest part of a batch: 2 images where batch norms train, since one image has no batch statistics."""
     return 2 if freezing.moving else 1
 
 
 @contextmanager
-def _statistics_shared(freezing: Freezing, parts: int) -> Iterator[None]:
+def _scaled_momentum(freezing: Freezing, parts: int) -> Iterator[None]:
     """Let ``parts`` forward passes move running statistics as far as one: (1 - m) = (1 - m')ᵖᵃʳᵗˢ."""
     layers = freezing.moving if parts > 1 else []
     momenta = [layer.momentum for layer in layers]

@@ -1,4 +1,4 @@
-"""What a run's weights were when it began, to say how far they have moved since."""
+"""The weights with which a run begins, to measure how far training moves them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 from engine.models.freezing import Freezing, sha256
 
 
-class StartWeights:
-    """The first values of all that has trained so far, by name, each beside what it is now: of ``weights``, and of the
-    ``statistics`` of batches. What never trained is itself what it was.
+class InitialWeights:
+    """The initial values of all ``weights`` and batch ``statistics`` that have trained so far, by name.
 
-    ``known`` is False in a run that goes on where nobody can tell any more; then nothing is kept.
+    Tensors that never trained are not stored: they still have their initial values. ``known`` is False in a resumed
+    run whose initial weights can't be reproduced. Nothing is stored then.
     """
 
     def __init__(self, *, known: bool = True) -> None:
@@ -24,39 +24,39 @@ class StartWeights:
         self.statistics: dict[str, torch.Tensor] = {}
 
     @classmethod
-    def left_behind(cls, began_with: Mapping[str, torch.Tensor] | None, module: nn.Module) -> StartWeights:
-        """Of a run that goes on: whatever in ``module`` is no more what it ``began_with``, if that is known."""
-        if began_with is None:
+    def of_resumed(cls, state_dict: Mapping[str, torch.Tensor] | None, module: nn.Module) -> InitialWeights:
+        """The initial values of a resumed run: entries of its initial ``state_dict``, if known, that have changed."""
+        if state_dict is None:
             return cls(known=False)
-        start = cls()
-        start.weights = _others(began_with, module.named_parameters())
-        start.statistics = _others(began_with, module.named_buffers())
-        return start
+        initial = cls()
+        initial.weights = _changed(state_dict, module.named_parameters())
+        initial.statistics = _changed(state_dict, module.named_buffers())
+        return initial
 
-    def keep(self, freezing: Freezing) -> None:
-        """Remember what is going to move; what never did before is still as it was at the start."""
+    def record(self, freezing: Freezing) -> None:
+        """Store the values of all tensors that train from now on for the first time."""
         if not self.known:
             return
         moving = {id(buffer) for layer in freezing.moving for buffer in layer.buffers(recurse=False)}
         buffers = {name: buffer for name, buffer in freezing.module.named_buffers() if id(buffer) in moving}
-        for kept, now in ((self.weights, freezing.trainable), (self.statistics, buffers)):
-            kept |= {name: tensor.detach().clone() for name, tensor in now.items() if name not in kept}
+        for stored, current in ((self.weights, freezing.trainable), (self.statistics, buffers)):
+            stored |= {name: tensor.detach().clone() for name, tensor in current.items() if name not in stored}
 
 
-def _others(
-    began_with: Mapping[str, torch.Tensor], tensors: Iterable[tuple[str, torch.Tensor]]
+def _changed(
+    state_dict: Mapping[str, torch.Tensor], tensors: Iterable[tuple[str, torch.Tensor]]
 ) -> dict[str, torch.Tensor]:
-    """The first values of those of ``tensors`` that have others now."""
-    found = {}
+    """The initial values of those ``tensors`` that differ from them, on the tensor's device."""
+    changed = {}
     for name, tensor in tensors:
-        if name in began_with and not torch.equal(first := torch.empty_like(tensor).copy_(began_with[name]), tensor):
-            found[name] = first
-    return found
+        if name in state_dict and not torch.equal(first := torch.empty_like(tensor).copy_(state_dict[name]), tensor):
+            changed[name] = first
+    return changed
 
 
-def digest_of(module: nn.Module) -> str:
+def parameters_digest(module: nn.Module) -> str:
     """SHA-256 over the names and values of all parameters."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, parameter in module.named_parameters():
-        whole.update(f"{name} {sha256(parameter.detach())}\n".encode())
-    return whole.hexdigest()
+        digest.update(f"{name} {sha256(parameter.detach())}\n".encode())
+    return digest.hexdigest()

@@ -12,57 +12,58 @@ from engine.config.phases import part_of
 from engine.data.loaders import shuffled_batches
 from engine.errors import TrainingFailed
 from engine.runs.events import Epoch, Step, finite
-from engine.runs.progress import Report
 from engine.runs.stopped import Stopped
 from engine.training import lr_schedules, optimizers
-from engine.training.checkpoints import Totals
+from engine.training.checkpointing import emit_checkpoints, finish_checkpoints, roll_back, save_checkpoint
+from engine.training.checkpoints import EpochTotals
+from engine.training.command_handler import apply_commands, has_pending_work
 from engine.training.forgetting import Forgetting
 from engine.training.session import Session
-from engine.training.step import Launched, StepResult, launch, read
-from engine.training.validation import Validation
+from engine.training.step import LaunchedStep, StepResult, launch_step, read_step
+from engine.training.validation import ValidationMetrics
 
-_MOST_ROLLBACKS = 3  # without a sound epoch between them; more and going back does not help
-_MOST_SKIPS = 10  # consecutive steps; more and the next ones will not be finite either
+_MAX_ROLLBACKS = 3  # without an epoch of finite steps between them; more of them do not help
+_MAX_SKIPPED = 10  # consecutive steps; the steps after them are non-finite too
 
 
-def train(session: Session, report: Report) -> str:
-    """Train until the planned epochs are done or patience runs out.
+def fit(session: Session) -> str:
+    """Train until all epochs are done or early stopping ends the run. Returns the reason.
 
-    Returns why it ended; checkpoints are written then. Raises Stopped where someone wants it, and TrainingFailed.
+    Raises Stopped on request, and TrainingFailed. Checkpoints are on disk in any case.
     """
     try:
-        return _train_epochs(session, report)
+        criterion = build_criterion(session)
+        forgetting = Forgetting(session)
+        cached = session.loader.cached_bytes
+        while (reason := stop_reason(session)) is None:
+            session.enter_phase()
+            started = time.monotonic() - session.totals.seconds
+            train_epoch(session, criterion, started)
+            if session.totals.sound:
+                session.rollbacks = 0
+            validation = validate(session, criterion)
+            if session.context.ranks.first:
+                forgetting.emit()
+            session.epoch += 1
+            emit_epoch(session, session.totals, validation, time.monotonic() - started)
+            session.totals = EpochTotals()
+            is_best = session.best is session.epochs[-1]
+            # Where epochs are shorter than writing a checkpoint, even a snapshot of each would cost too much.
+            if is_best or not session.writer.behind or stop_reason(session):
+                save_checkpoint(session, best=is_best)
+            if session.loader.cached_bytes != cached:
+                cached = session.loader.cached_bytes
+                session.emit_boundary()
+        return reason
     finally:
-        session.finish_checkpoints()
+        finish_checkpoints(session)
 
 
-def _train_epochs(session: Session, report: Report) -> str:
-    criterion = make_criterion(session)
-    cached = session.feed.cached
-    forgetting = Forgetting(session)
-    while (reason := why_over(session)) is None:
-        session.take_up_phase()
-        started = time.monotonic() - session.totals.seconds
-        train_epoch(session, criterion, started)
-        session.rollbacks = 0 if session.totals.sound else session.rollbacks
-        validation = validate(session, criterion, report)
-        if session.ranks.first:
-            forgetting.tell()
-        session.epoch += 1
-        write_epoch(session, session.totals, validation, time.monotonic() - started)
-        session.totals = Totals()
-        best = session.best is session.epochs[-1]
-        # Where epochs are shorter than writing takes, even a snapshot of each would cost too much.
-        if best or not session.writer.behind or why_over(session):
-            session.save(best=best)
-        if session.feed.cached != cached:
-            cached = session.feed.cached
-            session.tell_of_boundary()
-    return reason
+def stop_reason(session: Session) -> str | None:
+    """Why training ends after the current epoch; None if another epoch follows.
 
-
-def why_over(session: Session) -> str | None:
-    """Why no other epoch is to be trained, None if one is. Patience counts in the last phase: others lead up to it."""
+    Patience counts in the recipe's last phase only, because earlier phases prepare for it.
+    """
     config, best = session.config, session.best
     patience, part = config.train.early_stop_patience, part_of(config, session.epoch)
     in_last = part.number == len(config.recipe.phases)
@@ -72,9 +73,9 @@ def why_over(session: Session) -> str | None:
 
 
 def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
-    """The rest of a pass over the training images. Settings and the freeze plan may change before each step.
+    """Train on the batches left in the epoch. Settings and the freeze plan may change before each step.
 
-    ``started``: when the pass began, in seconds of time.monotonic.
+    ``started``: when the epoch began, in seconds of time.monotonic.
     """
     config, totals = session.config.train, session.totals
     batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
@@ -88,81 +89,87 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
                 totals.weight += result.weight
                 totals.correct += result.correct
                 totals.count += result.count
-                session.skips = 0
+                session.skipped = 0
             else:
                 totals.sound = False
-                survive(session, result)
+                handle_nonfinite_step(session, result)
     if not totals.count and config.on_nan == "skip":
         raise TrainingFailed(f"all {totals.done} steps of epoch {session.epoch + 1} were skipped; {_advice(session)}")
 
 
 def train_batches(session: Session, batches: list[list[int]], criterion: Criterion) -> Iterator[StepResult]:
-    """A step for each of ``batches``, until they are done or the freeze plan asks for inputs of another place.
+    """Take a step on each of ``batches``, until they are done or a freeze plan changes the split of the network.
 
-    All that was launched is read and told before a command is obeyed or Stopped raised.
+    The results of all launched steps are read and emitted before a command is applied or Stopped raised.
     """
     split = session.split
-    steps = Underway(session)
+    steps = StepQueue(session)
     try:
-        for batch in session.feed.training(batches, session.epoch + 1):
-            session.tell_of_checkpoints()
-            if session.wanted():
+        for batch in session.loader.training_batches(batches, session.epoch + 1):
+            emit_checkpoints(session)
+            if has_pending_work(session):
                 yield from steps.read()
-                session.obey()
+                apply_commands(session)
                 if session.split is not split:
                     return
-            config, per_epoch = session.config, session.steps_per_epoch
-            part = part_of(config, session.epoch)
-            factor = lr_schedules.factor(config.schedule, session.step - part.first * per_epoch, per_epoch, part.epochs)
-            optimizers.set_rates(session.optimizer, config.optimizer, factor, session.depths)
+            set_learning_rates(session)
             session.step += 1
-            steps.add(launch(session, batch, criterion))
-            # A card computes the next step while the figures of this one are read.
-            yield from steps.read(but=int(session.device.type == "cuda"))
+            steps.append(launch_step(session, batch, criterion))
+            # A GPU computes the next step while the results of this one are read.
+            yield from steps.read(leave=int(session.device.type == "cuda"))
     except Stopped:
         yield from steps.read()
         raise
     yield from steps.read()
 
 
-class Underway:
-    """Steps that were launched and whose figures nobody has read yet."""
+def set_learning_rates(session: Session) -> None:
+    """Set the optimizer's learning rates for the next step, as the schedule of the current phase has them."""
+    config, steps_per_epoch = session.config, session.steps_per_epoch
+    part = part_of(config, session.epoch)
+    step = session.step - part.first * steps_per_epoch
+    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs)
+    optimizers.set_learning_rates(session.optimizer, config.optimizer, factor, session.depths)
+
+
+class StepQueue:
+    """Launched steps whose results are not read yet."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._launched: deque[Launched] = deque()
+        self._launched: deque[LaunchedStep] = deque()
         self._last = time.monotonic()
 
-    def add(self, launched: Launched) -> None:
-        """The next step."""
+    def append(self, launched: LaunchedStep) -> None:
+        """Add the next step."""
         self._launched.append(launched)
 
-    def read(self, but: int = 0) -> Iterator[StepResult]:
-        """The steps in their order, told, all ``but`` the last few."""
-        while len(self._launched) > but:
-            result = read(self._session, self._launched.popleft())
+    def read(self, leave: int = 0) -> Iterator[StepResult]:
+        """Read and emit the results in order, all but the last ``leave``."""
+        while len(self._launched) > leave:
+            result = read_step(self._session, self._launched.popleft())
             now = time.monotonic()
-            write_step(self._session, result, images_per_second=result.count / (now - self._last))
+            emit_step(self._session, result, images_per_second=result.count / (now - self._last))
             self._last = now
             yield result
 
 
-def survive(session: Session, result: StepResult) -> None:
-    """Do what ``train.on_nan`` says after a step that was not finite.
+def handle_nonfinite_step(session: Session, result: StepResult) -> None:
+    """Skip the step, roll back or fail, as ``train.on_nan`` says.
 
-    Raises TrainingFailed for "stop", and where skipping or going back has not helped often enough.
+    Raises TrainingFailed for "stop", and after too many skips or rollbacks.
     """
     what = f"the loss became {result.loss}" if not math.isfinite(result.loss) else "a gradient was not finite"
     at = f"at step {result.step}" + (f", first {result.origin}" if result.origin else "")
     advice = _advice(session)
     on_nan = session.config.train.on_nan
-    session.skips += 1
-    if on_nan == "skip" and session.skips >= _MOST_SKIPS:
-        raise TrainingFailed(f"{session.skips} consecutive steps were skipped: {what} {at}; {advice}")
+    session.skipped += 1
+    if on_nan == "skip" and session.skipped >= _MAX_SKIPPED:
+        raise TrainingFailed(f"{session.skipped} consecutive steps were skipped: {what} {at}; {advice}")
     if on_nan == "skip":
-        session.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
-    elif on_nan == "rollback" and session.rollbacks < _MOST_ROLLBACKS and session.go_back():
-        session.warn("rolled_back", f"{what} {at}; went back to the last checkpoint; {advice}")
+        session.context.warn("step_skipped", f"{what} {at}; the step was skipped; {advice}")
+    elif on_nan == "rollback" and session.rollbacks < _MAX_ROLLBACKS and roll_back(session):
+        session.context.warn("rolled_back", f"{what} {at}; rolled back to the last checkpoint; {advice}")
     else:
         raise TrainingFailed(f"{what} {at}; the weights before it are kept; {advice}")
 
@@ -177,16 +184,16 @@ def _advice(session: Session) -> str:
     return " or ".join(changes)
 
 
-def validate(session: Session, criterion: Criterion, report: Report) -> Validation:
-    """How the network does on the validation images."""
-    validation = Validation(len(session.data.classes), session.device)
-    for logits, labels in session.answers("val", report, "validate"):
+def validate(session: Session, criterion: Criterion) -> ValidationMetrics:
+    """Compute loss and metrics on the validation images."""
+    validation = ValidationMetrics(len(session.data.classes), session.device)
+    for logits, labels in session.predict_logits("val", "validate"):
         validation.add(criterion(logits, labels), criterion.weight(labels), logits, labels)
-    validation.share(session.ranks)
+    validation.broadcast(session.context.ranks)
     return validation
 
 
-def make_criterion(session: Session) -> Criterion:
+def build_criterion(session: Session) -> Criterion:
     """The loss that the config describes."""
     train = session.config.train
     weights = None
@@ -195,26 +202,26 @@ def make_criterion(session: Session) -> Criterion:
     return Criterion(weights, train.label_smoothing, session.classifier.aux_weight)
 
 
-def write_step(session: Session, result: StepResult, images_per_second: float) -> None:
-    """Tell of a step, and of the layers where they were looked at in it."""
+def emit_step(session: Session, result: StepResult, images_per_second: float) -> None:
+    """Emit a step, and its layer statistics if the step has any."""
     loss, nonfinite = finite(result.loss)
-    session.log.write(
+    session.context.log.write(
         Step(
             step=result.step,
             epoch=session.epoch + 1,
             loss=loss,
             nonfinite=nonfinite,
-            lr=result.rates,
+            lr=result.learning_rates,
             grad_norm=finite(result.grad_norm)[0],
             images_per_second=round(images_per_second, 1),
         )
     )
     if result.layers:
-        session.log.write(result.layers)
+        session.context.log.write(result.layers)
 
 
-def write_epoch(session: Session, totals: Totals, validation: Validation, seconds: float) -> None:
-    """Tell of an epoch, with the proof that what is frozen did not move."""
+def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationMetrics, seconds: float) -> None:
+    """Emit an epoch, with the proof that frozen layers did not change."""
     proof = session.freezing.verify()
     train_loss, train_kind = finite(totals.loss / totals.weight if totals.count else math.nan)
     finite_val_loss, val_kind = finite(validation.loss)
@@ -234,4 +241,4 @@ def write_epoch(session: Session, totals: Totals, validation: Validation, second
         batch_norms=len(session.freezing.moving),
     )
     session.epochs.append(epoch)
-    session.log.write(epoch)
+    session.context.log.write(epoch)

@@ -1,4 +1,4 @@
-"""How the learning rate moves: a factor for each step, a pure function, so that a run can be lengthened on the way."""
+"""Learning-rate schedules: pure functions of the step, so that a command can lengthen a running run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from engine.config.schema import ScheduleConfig
 
 
 def factor(config: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the learning rate is multiplied by at ``step`` (0 is the first) of so many ``epochs``; in 0 … 1.
+    """The factor in 0 … 1 of the learning rate at ``step``, counted from 0.
 
-    These are the whole run's, or those of one phase of a recipe.
+    Step and ``epochs`` are those of the run, or of one phase of its recipe.
     """
     total = max(steps_per_epoch * epochs, 1)
     warmup = config.warmup_epochs * steps_per_epoch

@@ -1,50 +1,54 @@
-"""Where a number that is not finite came from: the step is repeated and every layer watched."""
+"""Locates the first non-finite value of a training step: repeats the step with a hook on every layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from engine.compute.loss import Criterion
 from engine.training.feature_loader import Batch
-from engine.training.forward_backward import Before, forward_backward
+from engine.training.forward_backward import PreStepState, forward_backward
 from engine.training.session import Session
 
 
-def find_origin(session: Session, batch: Batch, criterion: Criterion, parts: Sequence[slice], before: Before) -> str:
-    """In which layer the numbers of a step first were not finite, as the end of a sentence ("in …"); "" if unknown.
+def locate_nonfinite(
+    session: Session, batch: Batch, criterion: Criterion, parts: Sequence[slice], before: PreStepState
+) -> str:
+    """Where a step's first non-finite value arises, as the end of a sentence ("in …"); "" if unknown.
 
-    The step is repeated from ``before``, with the weights of now; nothing of the run moves, gradients are dropped.
+    Repeats the step from the state ``before`` it, with the current weights. The state of the run does not change;
+    gradients are dropped.
     """
     module = session.classifier.module
     if not all(_is_finite(tensor) for tensor in batch.inputs):
-        return f"in what the frozen layers up to {session.boundary} give" if session.boundary else "in the images"
+        return f"in the features of the frozen layers up to {session.boundary}" if session.boundary else "in the images"
     broken = next((name for name, p in module.named_parameters() if not _is_finite(p)), None)
     if broken:
         return f"in the weights of {broken} themselves"
-    now = Before(session.freezing, session.device)
-    before.put_back()
+    now = PreStepState(session.freezing, session.device)
+    before.restore()
     try:
-        return _watched(module, lambda: forward_backward(session, batch, criterion, parts, together=False)[0])
+        return _locate_in_layers(
+            module, lambda: forward_backward(session, batch, criterion, parts, synchronized=False)[0]
+        )
     finally:
-        now.put_back()
+        now.restore()
         session.optimizer.zero_grad(set_to_none=True)
 
 
-def _watched(module: nn.Module, step: Any) -> str:  # noqa: ANN401 (gives the loss)
+def _locate_in_layers(module: nn.Module, step: Callable[[], torch.Tensor]) -> str:
     order: dict[str, int] = {}
     first: list[str] = []
 
     def watch(path: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def look(_layer: nn.Module, _inputs: object, output: object) -> None:
+        def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
             order[path] = len(order)
             if not first and not all(_is_finite(tensor) for tensor in _tensors(output)):
                 first.append(path)
 
-        return layer.register_forward_hook(look)
+        return layer.register_forward_hook(hook)
 
     for parameter in module.parameters():
         parameter.grad = None
@@ -58,10 +62,10 @@ def _watched(module: nn.Module, step: Any) -> str:  # noqa: ANN401 (gives the lo
         return f"in the output of {first[0]}"
     if not _is_finite(loss):
         return "in the loss itself"
-    # Gradients come from the loss: of those that are not finite, the layer that ran last had the first.
-    odd = [name for name, p in module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
-    if odd:
-        return f"in the gradient of {max(odd, key=lambda name: order.get(name.rpartition('.')[0], -1))}"
+    # Gradients flow back from the loss: the last layer of the forward pass has the first non-finite gradient.
+    broken = [name for name, p in module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
+    if broken:
+        return f"in the gradient of {max(broken, key=lambda name: order.get(name.rpartition('.')[0], -1))}"
     return ""
 
 

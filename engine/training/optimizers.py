@@ -1,4 +1,4 @@
-"""Optimizers over the trainable parameters alone, with their state kept by parameter name."""
+"""Optimizers over the trainable parameters, with their state by parameter name."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from engine.config.schema import OptimizerConfig
 from engine.models.layer_tree import stages
 from engine.models.registry import Classifier
 
-# What an optimizer remembers of each parameter (moments, step count), by the parameter's name.
+# Optimizer state (moments, step count) by parameter name.
 NamedState = dict[str, dict[str, Any]]
 
-_FUSED = ("cpu", "cuda")  # device types on which fused optimizers can be told to skip a step
+_FUSED = ("cpu", "cuda")  # device types on which fused optimizers can skip a step
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Where a parameter lies: ``group`` names its learning rate, ``distance`` counts stages from the head, 0 is it."""
+    """A parameter's position: ``group`` names its learning rate, ``distance`` counts stages from the head (0)."""
 
     group: str
     distance: int
 
 
-def depths(classifier: Classifier) -> dict[str, Depth]:
-    """The depth of every parameter; what belongs to no stage (class tokens, position embeddings) counts as the stem."""
+def parameter_depths(classifier: Classifier) -> dict[str, Depth]:
+    """The depth of every parameter. Those in no stage (class tokens, position embeddings) count as the stem's."""
     stage_list = stages(classifier.module, classifier.head)
     found: dict[str, Depth] = {}
     for name, _ in classifier.module.named_parameters():
-        if _below(name, classifier.head):
+        if _is_in(name, classifier.head):
             found[name] = Depth("head", 0)
             continue
-        at = next((i for i, (_, paths) in enumerate(stage_list) if _below(name, paths)), 0)
+        at = next((i for i, (_, paths) in enumerate(stage_list) if _is_in(name, paths)), 0)
         found[name] = Depth(stage_list[at][0] if stage_list else "backbone", len(stage_list) - at)
     return found
 
 
-def _below(name: str, paths: list[str]) -> bool:
+def _is_in(name: str, paths: list[str]) -> bool:
     return any(name.startswith(f"{path}.") for path in paths)
 
 
-def build(config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], where: Mapping[str, Depth]) -> Optimizer:
-    """The optimizer over ``trainable``, in groups by depth and weight decay.
+def build(config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], depths: Mapping[str, Depth]) -> Optimizer:
+    """Build the optimizer over ``trainable``, with parameter groups by depth and weight decay.
 
-    Each group carries ``depth`` (the name of its rate), ``factor`` (times the head's rate gives its own) and ``names``
-    (of its parameters). Biases and normalization weights, all of one dimension, are not decayed.
+    Each group has ``depth`` (the name of its learning rate), ``factor`` (its rate relative to the head's) and ``names``
+    (of its parameters). Biases and normalization weights, which have one dimension, have no weight decay.
     """
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in trainable.items():
-        depth, decays = where[name], parameter.ndim > 1
+        depth, decays = depths[name], parameter.ndim > 1
         label = depth.group if depth.distance == 0 or config.layer_decay < 1 else "backbone"
         group = groups.setdefault(
             (label, decays),
@@ -63,7 +63,7 @@ def build(config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], where:
                 "params": [],
                 "names": [],
                 "depth": label,
-                "factor": rate_factor(config, depth.distance),
+                "factor": lr_factor(config, depth.distance),
                 "weight_decay": config.weight_decay if decays else 0.0,
             },
         )
@@ -72,10 +72,10 @@ def build(config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], where:
     return _make(config, list(groups.values()))
 
 
-def rate_factor(config: OptimizerConfig, distance: int) -> float:
-    """A layer's learning rate over the head's.
+def lr_factor(config: OptimizerConfig, distance: int) -> float:
+    """The learning rate of a stage relative to the head's.
 
-    Layer decay as in ELECTRA (Clark et al. 2020, 2003.10555): a factor for each stage away from the head.
+    Layer decay as in ELECTRA (Clark et al. 2020, 2003.10555): one factor for each stage away from the head.
     """
     return 1.0 if distance == 0 else config.backbone_lr_factor * config.layer_decay ** (distance - 1)
 
@@ -90,34 +90,36 @@ def _make(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
 
 
 def is_fused(optimizer: Optimizer) -> bool:
-    """Whether the optimizer's step is one kernel, which can also skip itself."""
+    """Whether the optimizer's step is one fused kernel, which can skip itself."""
     return bool(optimizer.defaults.get("fused"))
 
 
-def step_if(optimizer: Optimizer, wanted: torch.Tensor) -> None:
-    """Step, with a fused optimizer, if ``wanted`` (a bool scalar on the device) is true, without asking the device.
+def step_if(optimizer: Optimizer, condition: torch.Tensor) -> None:
+    """Step a fused optimizer if ``condition`` (a bool scalar on the device) is true, without synchronizing.
 
-    It is told as torch.amp.GradScaler tells it.
+    Uses ``found_inf``, as torch.amp.GradScaler does.
     """
-    optimizer.found_inf = (~wanted).float()  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.found_inf = (~condition).float()  # pyright: ignore[reportAttributeAccessIssue]
     optimizer.step()
     del optimizer.found_inf  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float, where: Mapping[str, Depth]) -> None:
-    """Give each group its learning rate for the next step; ``factor`` is the schedule's."""
+def set_learning_rates(
+    optimizer: Optimizer, config: OptimizerConfig, factor: float, depths: Mapping[str, Depth]
+) -> None:
+    """Set the learning rate of each group for the next step. ``factor`` is the schedule's."""
     for group in optimizer.param_groups:
-        group["factor"] = rate_factor(config, where[group["names"][0]].distance)
+        group["factor"] = lr_factor(config, depths[group["names"][0]].distance)
         group["lr"] = config.lr * group["factor"] * factor
 
 
-def rates(optimizer: Optimizer) -> dict[str, float]:
-    """The learning rate of each depth."""
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rates, by name."""
     return {group["depth"]: group["lr"] for group in optimizer.param_groups}
 
 
 def named_state(optimizer: Optimizer) -> NamedState:
-    """What the optimizer remembers, by parameter name."""
+    """The optimizer's state, by parameter name."""
     return {
         name: dict(optimizer.state[parameter])
         for group in optimizer.param_groups
@@ -126,8 +128,8 @@ def named_state(optimizer: Optimizer) -> NamedState:
     }
 
 
-def copied(state: NamedState) -> NamedState:
-    """The same in memory of its own."""
+def cloned(state: NamedState) -> NamedState:
+    """A deep copy of ``state``."""
     return {
         name: {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in values.items()}
         for name, values in state.items()
@@ -135,18 +137,20 @@ def copied(state: NamedState) -> NamedState:
 
 
 def restore_state(optimizer: Optimizer, state: NamedState) -> None:
-    """Give each parameter back what was remembered of it; one without an entry starts fresh."""
+    """Restore the state of each parameter. One without an entry starts fresh."""
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name in state:
                 optimizer.state[parameter] = {
-                    key: _where_it_is_needed(optimizer, key, value, parameter) for key, value in state[name].items()
+                    key: _placed(optimizer, key, value, parameter) for key, value in state[name].items()
                 }
 
 
-def _where_it_is_needed(optimizer: Optimizer, key: str, value: Any, parameter: nn.Parameter) -> Any:  # noqa: ANN401
-    """State lies beside its parameter and in the same order of memory, which fused kernels take for granted; but the
-    count of steps stays on the host unless a kernel reads it."""
+def _placed(optimizer: Optimizer, key: str, value: Any, parameter: nn.Parameter) -> Any:  # noqa: ANN401
+    """State on its parameter's device and in its memory format, as fused kernels require.
+
+    The step count stays on the host unless a fused kernel reads it.
+    """
     if not isinstance(value, torch.Tensor) or (key == "step" and not is_fused(optimizer)):
         return value
     if value.shape != parameter.shape:

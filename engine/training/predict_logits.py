@@ -1,4 +1,4 @@
-"""What a network that is cut answers to images without augmentation."""
+"""Predicts logits for images without augmentation, with a network split into prefix and suffix."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from engine.compute.precision import Precision
 from engine.data.loaders import batch_count
 from engine.models.split import Split
 from engine.training.distributed import ALONE, Ranks
-from engine.training.feature_loader import Batch, Feed
+from engine.training.feature_loader import Batch, FeatureLoader
 
 
-def answers(
+def predict_logits(
     split: Split,
-    feed: Feed,
+    loader: FeatureLoader,
     members: Sequence[int],
     batch_size: int,
     precision: Precision,
     fits: Fits,
-    tell_batches: Callable[[int, int], None],
+    report_batches: Callable[[int, int], None],
     ranks: Ranks = ALONE,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Logits (N, classes) in fp32 and labels (N,) of each batch, on the device, for images by their positions.
+    """Logits (N, classes) in fp32 and labels (N,) of each batch, on the device. ``members`` are image indices.
 
-    The network has to be in evaluation mode. ``tell_batches`` is given how many are done, and of how many. Several
-    processes take turns at the batches; the first is given the answers of all, the others none.
+    The network has to be in evaluation mode. ``report_batches`` receives the number of batches done and their total.
+    Several processes take turns at the batches; the first yields all of them, the others none.
     """
     total = batch_count(len(members), batch_size)
-    own = feed.centres(members, batch_size, slice(ranks.rank, None, ranks.count))
-    for begun in range(0, total, ranks.count):
-        batch = next(own) if begun + ranks.rank < total else None
-        answer = batch and (_logits(split, batch, precision, fits).float(), batch.labels)
-        if ranks.count > 1 and answer:
-            answer = answer[0].cpu(), answer[1].cpu()
-        for number, given in enumerate(filter(None, ranks.to_first(answer)), begun + 1):
-            tell_batches(number, total)
-            yield given[0].to(precision.device), given[1].to(precision.device)
-    next(own, None)  # lets the feed publish what it computed
+    batches = loader.eval_batches(members, batch_size, slice(ranks.rank, None, ranks.count))
+    for start in range(0, total, ranks.count):
+        batch = next(batches) if start + ranks.rank < total else None
+        predicted = batch and (_forward(split, batch, precision, fits).float(), batch.labels)
+        if ranks.count > 1 and predicted:
+            predicted = predicted[0].cpu(), predicted[1].cpu()
+        for number, (logits, labels) in enumerate(filter(None, ranks.gather(predicted)), start + 1):
+            report_batches(number, total)
+            yield logits.to(precision.device), labels.to(precision.device)
+    next(batches, None)  # lets the loader publish the features that it computed
 
 
-def _logits(split: Split, batch: Batch, precision: Precision, fits: Fits) -> torch.Tensor:
+def _forward(split: Split, batch: Batch, precision: Precision, fits: Fits) -> torch.Tensor:
+    """Logits of a batch, in as few parts as memory allows."""
     while True:
         parts = fits.parts("eval", len(batch.labels))
         try:

@@ -1,4 +1,4 @@
-"""How processes come to train on the same images."""
+"""Makes the processes of a run train on the same images and splits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from engine.runs.folder import RunFolder
 from engine.training.distributed import Ranks
 
 
-def keep_to_splits(folder: RunFolder, ranks: Ranks) -> None:
-    """Called by the first process once its data are prepared, by the others before theirs are: they wait for it, so
-    that an image is downloaded and decoded once on a machine, and then find its splits.csv in their own ``folder``."""
+def share_splits(folder: RunFolder, ranks: Ranks) -> None:
+    """Copy splits.csv of the first process into the ``folder`` of the others.
+
+    The first process calls it after it has prepared its data, the others before. They wait for it, so that each
+    machine downloads and decodes an image once.
+    """
     splits = ranks.from_first(lambda: folder.splits.read_bytes() if folder.splits.is_file() else b"")
     if not ranks.first:
         write_atomically(folder.splits, splits)
 
 
 def check_same_data(config: RunConfig, data: Data, ranks: Ranks) -> None:
-    """Raises InputError in a process that has other images than the first, and where batches are too small."""
+    """Raise InputError if a process has other images than the first, or if batches are smaller than the world size."""
     if ranks.count == 1:
         return
     content = hashlib.sha256(data.keys.tobytes())

@@ -1,4 +1,4 @@
-"""One optimizer step, in two parts: it is launched, and its figures are read once the device has got that far."""
+"""One optimizer step: ``launch_step`` queues it on the device, ``read_step`` waits for its results."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from engine.errors import TrainingFailed
 from engine.runs.events import Layers
 from engine.training import optimizers
 from engine.training.feature_loader import Batch
-from engine.training.forward_backward import Before, fewest, forward_backward
-from engine.training.layer_stats import Look, is_due
-from engine.training.nonfinite import find_origin
+from engine.training.forward_backward import PreStepState, forward_backward, min_images
+from engine.training.layer_stats import LayerStats, is_due
+from engine.training.nonfinite import locate_nonfinite
 from engine.training.session import Session
 
 _TOO_LARGE = (
-    "a process's part of a batch does not fit into memory, and batch statistics over several processes need it in one "
-    'piece; lower train.batch_size, use more processes, or set freeze.norm_stats = "frozen"'
+    "a process's local batch does not fit into memory, and batch norm over several processes needs it in one piece; "
+    'lower train.batch_size, use more processes, or set freeze.norm_stats = "frozen"'
 )
 
-_LEAST_SCALE = 2.0**-10  # of an fp16 loss; it begins at 2¹⁶, and what overflows here overflows at any scale
+_MIN_LOSS_SCALE = 2.0**-10  # for fp16; the scale begins at 2¹⁶, and what overflows at 2⁻¹⁰ overflows at any scale
 
 
 @dataclass(frozen=True)
-class Launched:
-    """A step that the device may still be at.
+class LaunchedStep:
+    """A step that may still run on the device.
 
-    ``figures``: loss, correct answers, norm of the gradients and what the loss was divided by, then those of the
-    ``look`` at the layers if there was one, on the host when ``ready`` is. ``origin`` repeats the step to find where a
-    number first was not finite.
+    - ``results``: loss, correct predictions, gradient norm, total class weight, then those of ``layer_stats`` if any.
+      They are on the host once ``ready`` has happened.
+    - ``locate_nonfinite`` repeats the step to find its first non-finite value.
     """
 
     step: int
     count: int
-    rates: dict[str, float]
-    figures: torch.Tensor
+    learning_rates: dict[str, float]
+    results: torch.Tensor
     ready: torch.cuda.Event | None
-    before: Before
-    origin: Callable[[], str]
-    look: Look | None
+    before: PreStepState
+    locate_nonfinite: Callable[[], str]
+    layer_stats: LayerStats | None
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Figures of one step: the mean loss and the right answers of ``count`` images, the gradients' norm unclipped.
+    """Mean loss, correct predictions among ``count`` images, and the norm of the gradients before clipping.
 
-    ``weight``: what the mean loss was divided by, the sum of the images' class weights.
-
-    ``origin``: where a number first was not finite, if one was: "in …". ``layers``: where they were looked at.
+    - ``weight``: the total class weight of the images, the divisor of the mean loss.
+    - ``origin``: where the first non-finite value arose, if any: "in …".
+    - ``layers``: the layer statistics, in the steps that have them.
     """
 
     step: int
     count: int
     weight: float
-    rates: dict[str, float]
+    learning_rates: dict[str, float]
     loss: float
     correct: int
     grad_norm: float
@@ -70,96 +70,105 @@ class StepResult:
     layers: Layers | None = None
 
 
-def launch(session: Session, batch: Batch, criterion: Criterion, *, with_looks: bool = True) -> Launched:
-    """Forward, backward, clip, step. Weights stay as they are where the loss or a gradient is not finite.
+def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_layer_stats: bool = True) -> LaunchedStep:
+    """Forward, backward, clip, step. Weights do not change if the loss or a gradient is non-finite.
 
-    Where memory is too small for the batch it goes through in parts. ``with_looks``: at the layers, when one is due.
-    Raises TrainingFailed where no part would fit.
+    A batch too large for memory is processed in parts. ``with_layer_stats``: collect them if they are due.
+    Raises TrainingFailed if no part fits.
     """
-    look = Look(session) if with_looks and is_due(session.step, session.steps_per_epoch) else None
     optimizer, scaler = session.optimizer, session.scaler
-    before = Before(session.freezing, session.device)
-    while True:
-        optimizer.zero_grad(set_to_none=True)
-        parts = _parts(session, len(batch.labels))
-        try:
-            with look.activations() if look else nullcontext():
-                loss, correct = forward_backward(session, batch, criterion, parts)
-            break
-        except Exception as error:
-            if _all_see_the_whole(session) and is_out_of_memory(error):
-                raise TrainingFailed(_TOO_LARGE) from error
-            largest = max(part.stop - part.start for part in parts)
-            session.fits.shrink("train", largest, error, least=fewest(session.freezing))
-        before.put_back()
-        release(session.device)
+    with_layer_stats = with_layer_stats and is_due(session.step, session.steps_per_epoch)
+    stats = LayerStats(session) if with_layer_stats else None
+    before = PreStepState(session.freezing, session.device)
+    loss, correct, parts = _accumulate_gradients(session, batch, criterion, before, stats)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    loss, correct = _added_up(session, loss, correct, parameters)
+    loss, correct = _all_reduce(session, loss, correct, parameters)
     scaler.unscale_(optimizer)
-    if look:
-        look.before_update()
+    if stats:
+        stats.before_update()
     norm = nn.utils.clip_grad_norm_(parameters, session.config.optimizer.clip_norm or math.inf)
-    figures = torch.stack([loss, correct, norm, criterion.weight(batch.all_labels)]).double()
-    # While the scaler looks for its scale, gradients that overflow are expected, and it skips such steps itself.
+    results = torch.stack([loss, correct, norm, criterion.weight(batch.global_labels)]).double()
+    # While the scaler searches its scale, gradients are expected to overflow, and it skips such steps itself.
     if scaler.is_enabled():
         scaler.step(optimizer)
     elif optimizers.is_fused(optimizer):
-        optimizers.step_if(optimizer, figures.isfinite().all())
-    elif figures.isfinite().all():
+        optimizers.step_if(optimizer, results.isfinite().all())
+    elif results.isfinite().all():
         optimizer.step()
     scaler.update()
-    if look:
-        figures = torch.cat([figures, look.after_update(len(parts))])
-    figures, ready = _on_their_way(figures)
-    origin = functools.partial(find_origin, session, batch, criterion, parts, before)
-    count = len(batch.all_labels)
-    return Launched(session.step, count, optimizers.rates(optimizer), figures, ready, before, origin, look)
+    if stats:
+        results = torch.cat([results, stats.after_update(len(parts))])
+    results, ready = _copy_to_host(results)
+    locate = functools.partial(locate_nonfinite, session, batch, criterion, parts, before)
+    rates = optimizers.learning_rates(optimizer)
+    return LaunchedStep(session.step, len(batch.global_labels), rates, results, ready, before, locate, stats)
+
+
+def _accumulate_gradients(
+    session: Session, batch: Batch, criterion: Criterion, before: PreStepState, stats: LayerStats | None
+) -> tuple[torch.Tensor, torch.Tensor, list[slice]]:
+    """Forward and backward, in smaller parts after each out-of-memory error. Returns loss, correct and the parts."""
+    while True:
+        session.optimizer.zero_grad(set_to_none=True)
+        parts = _parts(session, len(batch.labels))
+        try:
+            with stats.record_activations() if stats else nullcontext():
+                loss, correct = forward_backward(session, batch, criterion, parts)
+            return loss, correct, parts
+        except Exception as error:
+            if _must_be_one_part(session) and is_out_of_memory(error):
+                raise TrainingFailed(_TOO_LARGE) from error
+            largest = max(part.stop - part.start for part in parts)
+            session.fits.shrink("train", largest, error, least=min_images(session.freezing))
+        before.restore()
+        release(session.device)
 
 
 def _parts(session: Session, count: int) -> list[slice]:
-    """The parts in which so many images go through the network."""
-    return [slice(0, count)] if _all_see_the_whole(session) else session.fits.parts("train", count)
+    """The parts in which ``count`` images go through the network."""
+    return [slice(0, count)] if _must_be_one_part(session) else session.fits.parts("train", count)
 
 
-def _all_see_the_whole(session: Session) -> bool:
-    """Whether processes wait for each other within a pass, for batch statistics, so that none may repeat a part."""
-    return session.ranks.count > 1 and bool(session.freezing.moving)
+def _must_be_one_part(session: Session) -> bool:
+    """Whether processes synchronize batch statistics within a forward pass, so that none may repeat a part."""
+    return session.context.ranks.count > 1 and bool(session.freezing.moving)
 
 
-def _added_up(
+def _all_reduce(
     session: Session, loss: torch.Tensor, correct: torch.Tensor, parameters: Sequence[nn.Parameter]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and right answers of all processes together, as are the gradients of ``parameters`` from then on."""
-    figures = torch.stack([loss, correct.to(loss.dtype)])
-    session.ranks.add_up([figures, *(p.grad for p in parameters if p.grad is not None)])
-    return figures[0], figures[1]
+    """Sum gradients over all processes, in place, and return the sums of loss and correct predictions."""
+    results = torch.stack([loss, correct.to(loss.dtype)])
+    session.context.ranks.all_reduce([results, *(p.grad for p in parameters if p.grad is not None)])
+    return results[0], results[1]
 
 
-def _on_their_way(figures: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
-    """The figures on the host, and when they will be there, if they are not yet."""
-    if figures.device.type != "cuda":
-        return figures, None
-    figures = figures.to("cpu", non_blocking=True)
+def _copy_to_host(results: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """The results on the host, and the event after which they are there."""
+    if results.device.type != "cuda":
+        return results, None
+    results = results.to("cpu", non_blocking=True)
     ready = torch.cuda.Event()
     ready.record()
-    return figures, ready
+    return results, ready
 
 
-def _is_scale_sought(scaler: torch.amp.GradScaler) -> bool:
-    """Whether gradients may overflow because of the loss's scale, and not by themselves."""
-    return scaler.is_enabled() and scaler.get_scale() > _LEAST_SCALE
-
-
-def read(session: Session, launched: Launched) -> StepResult:
-    """The figures of a step; waits until the device has done it."""
+def read_step(session: Session, launched: LaunchedStep) -> StepResult:
+    """The result of a step. Waits until the device has finished it."""
     if launched.ready:
         launched.ready.synchronize()
-    loss, correct, norm, weight, *of_layers = launched.figures.tolist()
-    sound = math.isfinite(loss) and (math.isfinite(norm) or _is_scale_sought(session.scaler))
+    loss, correct, norm, weight, *layer_results = launched.results.tolist()
+    is_finite = math.isfinite(loss) and (math.isfinite(norm) or _is_scale_search(session.scaler))
     origin = ""
-    if not sound:
-        origin = next(filter(None, session.ranks.gathered(launched.origin())), "")
-        launched.before.put_back_statistics()
-    layers = launched.look.event(launched.step, session.epoch + 1, of_layers) if launched.look else None
-    step, count, rates = launched.step, launched.count, launched.rates
-    return StepResult(step, count, weight, rates, loss, int(correct), norm, sound, origin, layers)
+    if not is_finite:
+        origin = next(filter(None, session.context.ranks.all_gather(launched.locate_nonfinite())), "")
+        launched.before.restore_statistics()
+    stats = launched.layer_stats
+    layers = stats.to_event(launched.step, session.epoch + 1, layer_results) if stats else None
+    step, count, rates = launched.step, launched.count, launched.learning_rates
+    return StepResult(step, count, weight, rates, loss, int(correct), norm, is_finite, origin, layers)
+
+
+def _is_scale_search(scaler: torch.amp.GradScaler) -> bool:
+    """Whether gradients may overflow only because of the loss scale."""
+    return scaler.is_enabled() and scaler.get_scale() > _MIN_LOSS_SCALE

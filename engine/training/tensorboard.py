@@ -1,4 +1,4 @@
-"""A run's figures as TensorBoard event files, in ``tensorboard/`` in its folder."""
+"""A run's metrics as TensorBoard event files, in ``tensorboard/`` in its folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from engine.warning_codes import Warn
 
 
 def writer(folder: RunFolder, warn: Warn) -> Callable[[p.Event], None]:
-    """What takes a run's events. Raises InputError where TensorBoard is not installed.
+    """A listener that writes events to TensorBoard. Raises InputError if TensorBoard is not installed.
 
-    Where a file can't be written, ``warn`` is told once, and the run goes on without.
+    If a file can't be written it warns once and writes no more.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -32,36 +32,39 @@ def writer(folder: RunFolder, warn: Warn) -> Callable[[p.Event], None]:
             return
         try:
             if files is None:
-                place = folder.path / "tensorboard"
-                os.makedirs(place, mode=0o700, exist_ok=True)
-                files = SummaryWriter(str(place), flush_secs=5)
+                logs = folder.path / "tensorboard"
+                os.makedirs(logs, mode=0o700, exist_ok=True)
+                files = SummaryWriter(str(logs), flush_secs=5)
             for name, value, step in _scalars(event):
                 files.add_scalar(name, value, step, walltime=event.time)
             if isinstance(event, p.RunFinished):
                 files.close()
-        except Exception as error:  # a full disk comes as whatever the writer's thread died of
+        except Exception as error:  # a full disk surfaces as any error of the writer's thread
             broken = True
-            warn("not_written", f"TensorBoard's files can't be written ({first_line(error)}); the run goes on without")
+            warn(
+                "not_written",
+                f"TensorBoard's files can't be written ({first_line(error)}); the run continues without them",
+            )
 
     return write
 
 
 def _scalars(event: p.Event) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of each figure that ``event`` holds."""
-    figures: dict[str, float | None]
+    """Name, value and step of each metric in ``event``."""
+    metrics: dict[str, float | None]
     match event:
         case p.Step():
-            figures = {"loss/train": event.loss, "gradient norm": event.grad_norm}
-            figures["images per second"] = event.images_per_second
-            figures |= {f"learning rate/{group}": rate for group, rate in event.lr.items()}
+            metrics = {"loss/train": event.loss, "gradient norm": event.grad_norm}
+            metrics["images per second"] = event.images_per_second
+            metrics |= {f"learning rate/{group}": rate for group, rate in event.lr.items()}
         case p.Epoch():
-            figures = {"loss/val": event.val_loss, "accuracy/val": event.val_accuracy}
-            figures["accuracy/train"] = event.train_accuracy
+            metrics = {"loss/val": event.val_loss, "accuracy/val": event.val_accuracy}
+            metrics["accuracy/train"] = event.train_accuracy
         case p.Layers():
-            figures = {f"weight change/{stage}": change for stage, change in event.stages.items()}
+            metrics = {f"weight change/{stage}": change for stage, change in event.stages.items()}
         case p.Forgetting():
-            figures = {f"CKA/{stage}": value for stage, value in event.cka.items()}
-            figures["original answers kept"] = event.agreement
+            metrics = {f"CKA/{stage}": value for stage, value in event.cka.items()}
+            metrics["original answers kept"] = event.agreement
         case _:
             return
-    yield from ((name, value, event.step) for name, value in figures.items() if value is not None)
+    yield from ((name, value, event.step) for name, value in metrics.items() if value is not None)

@@ -1,4 +1,4 @@
-"""What is measured of a network after each epoch, on validation images."""
+"""Loss and metrics on the validation images after each epoch."""
 
 from __future__ import annotations
 
@@ -7,53 +7,57 @@ import torch
 from engine.training.distributed import Ranks
 
 
-class Validation:
-    """Sums over batches, kept on the device: each figure is read once."""
+class ValidationMetrics:
+    """Sums over batches. They stay on the device until a metric is read."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self._loss = 0.0
         self._weight = 0.0
-        self._right = torch.zeros(classes, dtype=torch.int64, device=device)
-        self._images = torch.zeros_like(self._right)
-        self._ranks = torch.zeros((), dtype=torch.int64, device=device)
+        self._correct = torch.zeros(classes, dtype=torch.int64, device=device)
+        self._images = torch.zeros_like(self._correct)
+        self._label_ranks = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, loss: torch.Tensor, weight: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """A batch: its mean loss, the ``weight`` that this was divided by, logits (N, classes), labels int64 (N,)."""
+        """Add a batch: its mean loss and its total class ``weight``, logits (N, classes), labels int64 (N,)."""
         classes = len(self._images)
-        right = logits.argmax(1) == labels
+        correct = logits.argmax(1) == labels
         mean, divisor = torch.stack([loss, weight]).tolist()
         self._loss += mean * divisor
         self._weight += divisor
-        self._right += torch.bincount(labels[right], minlength=classes)
+        self._correct += torch.bincount(labels[correct], minlength=classes)
         self._images += torch.bincount(labels, minlength=classes)
         above = (logits > logits.gather(1, labels[:, None])).sum(1)
-        self._ranks += (above - 1).clamp(min=0).sum()  # the answer itself is above every label that was missed
+        self._label_ranks += (
+            (above - 1).clamp(min=0).sum()
+        )  # the prediction itself ranks above the label of every misclassified image
 
-    def share(self, ranks: Ranks) -> None:
-        """Take over the sums of the first of several processes, which alone was given batches."""
+    def broadcast(self, ranks: Ranks) -> None:
+        """Copy the sums of the first process, the only one that adds batches, to the others."""
         self._loss, self._weight = ranks.from_first(lambda: (self._loss, self._weight))
-        ranks.share([self._right, self._images, self._ranks])
+        ranks.broadcast([self._correct, self._images, self._label_ranks])
 
     @property
     def loss(self) -> float:
-        """The mean over the images, each weighted as in the loss: the same for any batch size and order."""
+        """The mean over the images, with their class weights. Independent of batch size and order."""
         return self._loss / self._weight
 
     @property
     def accuracy(self) -> float:
-        """The share of images that are right, of 1."""
-        return int(self._right.sum()) / int(self._images.sum())
+        """The fraction of correct images, from 0 to 1."""
+        return int(self._correct.sum()) / int(self._images.sum())
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean over the classes that have images of the share that is right, of 1."""
-        there = self._images > 0
-        return (self._right[there].double() / self._images[there]).mean().item()
+        """The mean recall over the classes that have images, from 0 to 1."""
+        present = self._images > 0
+        return (self._correct[present].double() / self._images[present]).mean().item()
 
     @property
     def label_rank(self) -> float | None:
-        """Over the mistakes: the mean place of the label among the classes that were not answered, from 0, the second
-        guess, to 1, the last. None where there is no mistake, or with two classes."""
-        mistakes = int((self._images - self._right).sum())
+        """The mean rank of the label among the classes not predicted, over the misclassified images.
+
+        From 0, the second most confident class, to 1, the least. None without mistakes, or with two classes.
+        """
+        mistakes = int((self._images - self._correct).sum())
         others = len(self._images) - 2
-        return int(self._ranks) / mistakes / others if mistakes and others > 0 else None
+        return int(self._label_ranks) / mistakes / others if mistakes and others > 0 else None

@@ -22,7 +22,7 @@ from PIL import Image
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, with_settings
-from engine.experiments.linear_probe.probe import probe_for
+from engine.experiments.linear_probe.probe import run_linear_probe
 from engine.experiments.linear_probe.recommendation import HEAD_RATE
 from engine.experiments.sweep.definition import define
 from engine.experiments.sweep.definition import from_tables as sweep_file
@@ -95,7 +95,7 @@ def with_every_plan(folder: Path) -> None:
 def compared(folder: Path, table: Path, seed: int) -> str:
     """Test accuracy with the defaults and as it is advised, and what that is."""
     default = settings(table, seed)
-    advice = probe_for(default, [default.model.name], quiet, lambda *_: None).recommendation
+    advice = run_linear_probe(default, [default.model.name], quiet, lambda *_: None).recommendation
     before, after = (accuracy(folder, one) for one in (default, with_settings(default, advice.settings)))
     return f"{before:.1%} → {after:.1%}  {advice.trains}, large {advice.large}, similar {advice.similar}"
 

@@ -47,7 +47,7 @@ def make(made: Made, folder: Path) -> None:
     run = RunFolder(folder / "runs" / made.name)
     if run.events.exists() and fold_all(EventTail(run, steps=False).poll()).finished:
         return
-    from engine.process.run import carry_out
+    from engine.process.run import execute_run
     from engine.runs.event_log import EventLog
     from engine.runs.replay import ReplayedLog
     from engine.training.control import Control
@@ -55,7 +55,7 @@ def make(made: Made, folder: Path) -> None:
     run.path.mkdir(parents=True, exist_ok=True)
     run.config.write_text(to_toml(made.config(folder / "images"), comments=False))
     log = EventLog(run)
-    log.write(carry_out(run, log, Control(run), ReplayedLog()))
+    log.write(execute_run(run, log, Control(run), ReplayedLog()))
     log.close(5)
 
 

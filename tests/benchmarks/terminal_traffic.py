@@ -96,7 +96,8 @@ def a_run(folder: Path, real_engine: bool) -> Iterator[RunFolder]:
 @contextmanager
 def busy_cores() -> Iterator[None]:
     """As many processes as there are cores, each taking one, in a session of their own that gives way as the engine."""
-    burn = f"import os; from engine.process.worker import give_way; give_way(); [os.fork() for _ in range({FORKS})]"
+    lower = "import os; from engine.process.worker import lower_priority; lower_priority()"
+    burn = f"{lower}; [os.fork() for _ in range({FORKS})]"
     burning = subprocess.Popen([sys.executable, "-c", f"{burn}\nwhile True: pass"], start_new_session=True)
     try:
         yield

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from engine.config.toml_io import from_tables
-from engine.runs.progress import quiet
-from engine.training.layer_stats import Look
-from engine.training.loop import train
+from engine.training.layer_stats import LayerStats
+from engine.training.loop import fit
 from tests.conftest import Sessions
 from tltui.settings.demo import demo_config
 
@@ -26,8 +25,8 @@ def timed(patch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Seconds of each call of what looks at layers, while a step goes on that is taken with it or without it."""
     spent: list[float] = []
     with patch.context() as inner:
-        for name in ("__init__", "_see", "before_update", "after_update", "event"):
-            inner.setattr(Look, name, _timing(getattr(Look, name), spent))
+        for name in ("__init__", "_record", "before_update", "after_update", "to_event"):
+            inner.setattr(LayerStats, name, _timing(getattr(LayerStats, name), spent))
         yield spent
 
 
@@ -50,11 +49,11 @@ def test_looking_at_layers_takes_less_than_3_percent_of_training(
     """Epochs of 40 steps, after a first one that computes what is frozen."""
     demo = demo_config({"train.device": "cpu", "train.precision": "fp32", "train.epochs": "1", **settings})
     run = session(demo)
-    train(run, quiet)
+    fit(run)
     run.config = from_tables({**demo.model_dump(), "train": {**demo.train.model_dump(), "epochs": 3}})
     with timed(monkeypatch) as spent:
         began = time.perf_counter()
-        train(run, quiet)
+        fit(run)
         whole = time.perf_counter() - began
     assert spent
     share = sum(spent) / whole

@@ -17,9 +17,8 @@ from engine.runs.commands import Stop
 from engine.runs.event_log import EventTail
 from engine.runs.events import Epoch
 from engine.runs.folder import RunFolder, create
-from engine.runs.progress import quiet
 from engine.training import checkpoints
-from engine.training.loop import make_criterion, train, validate
+from engine.training.loop import build_criterion, fit, validate
 from engine.training.session import Session
 from tests.conftest import Sessions, make_images
 from tests.engine.ranks import Together
@@ -43,7 +42,7 @@ def imbalanced(tmp_path: Path) -> str:
 @pytest.fixture
 def weighted(config: Callable[..., RunConfig], imbalanced: str) -> Callable[..., RunConfig]:
     def make(**train: object) -> RunConfig:
-        settings = {"epochs": 1, "class_weights": "balanced", **train}
+        settings = {"epochs": 1, "class_weights": "balanced", **fit}
         return config(**STILL, data={"path": imbalanced, "workers": 0}, train=settings)
 
     return make
@@ -51,7 +50,7 @@ def weighted(config: Callable[..., RunConfig], imbalanced: str) -> Callable[...,
 
 def loss_of(run: Session, split: str, label_smoothing: float = 0.0) -> float:
     """PyTorch's weighted mean over a split in one piece."""
-    logits, labels = map(torch.cat, zip(*run.answers(split, quiet, "evaluate"), strict=True))
+    logits, labels = map(torch.cat, zip(*run.predict_logits(split, "evaluate"), strict=True))
     weights = balanced_weights(run.data.class_counts("train"))
     return functional.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing).item()
 
@@ -70,10 +69,10 @@ def test_the_losses_of_an_epoch_depend_on_neither_batch_size_nor_order(
         order: Sequence[int] = run.data.splits["val"]
         for members in (sorted(order), sorted(order, key=lambda at: run.data.labels[at]), order[::-1]):
             run.data.splits["val"] = list(members)
-            found = validate(run, make_criterion(run), quiet)
+            found = validate(run, build_criterion(run))
             assert found.loss == pytest.approx(expected["val"], rel=1e-5), size
-        train(run, quiet)
-        epoch = last_epoch(run.folder)
+        fit(run)
+        epoch = last_epoch(run.context.folder)
         assert epoch.val_loss == pytest.approx(expected["val"], rel=1e-5), size
         assert epoch.train_loss == pytest.approx(expected["train"], rel=1e-5), size
 
@@ -128,5 +127,5 @@ def test_a_checkpoint_of_version_0_1_0_resumes_with_the_weights_that_it_has(
     assert epoch.train_loss
     if class_weights == "none":
         run = session(weighted(batch_size=64))
-        logits, labels = map(torch.cat, zip(*run.answers("train", quiet, "evaluate"), strict=True))
+        logits, labels = map(torch.cat, zip(*run.predict_logits("train", "evaluate"), strict=True))
         assert epoch.train_loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)

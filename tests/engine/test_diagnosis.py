@@ -19,10 +19,9 @@ from engine.errors import TrainingFailed
 from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.event_log import EventTail
-from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
-from engine.training.loop import train
-from engine.training.validation import Validation
+from engine.training.loop import fit
+from engine.training.validation import ValidationMetrics
 from tests.conftest import Sessions, make_images
 
 ALL = {"rules": ["train *"]}
@@ -33,9 +32,9 @@ def of_run(sessions: Sessions, config: RunConfig) -> dict[str, Finding]:
     """Train, and diagnose from the log."""
     session = sessions(config)
     with suppress(TrainingFailed):
-        train(session, quiet)
-    session.log.close(5)
-    state = fold_all(EventTail(session.folder).poll())
+        fit(session)
+    session.context.log.close(5)
+    state = fold_all(EventTail(session.context.folder).poll())
     return {finding.case: finding for finding in diagnose(state, config)}
 
 
@@ -202,7 +201,7 @@ def test_figures_that_no_engine_writes_fail_nothing(config: Callable[..., RunCon
 
 
 def test_places_of_missed_labels_are_counted_among_the_classes_that_were_not_answered():
-    validation = Validation(4, torch.device("cpu"))
+    validation = ValidationMetrics(4, torch.device("cpu"))
     logits = torch.tensor([[4.0, 3.0, 2.0, 1.0]] * 4)
     validation.add(torch.tensor(1.0), logits, torch.tensor([0, 1, 3, 3]))
     assert validation.accuracy == 0.25
@@ -212,7 +211,7 @@ def test_places_of_missed_labels_are_counted_among_the_classes_that_were_not_ans
 
 
 def test_without_a_mistake_or_with_two_classes_there_are_no_places():
-    right, two = Validation(3, torch.device("cpu")), Validation(2, torch.device("cpu"))
+    right, two = ValidationMetrics(3, torch.device("cpu")), ValidationMetrics(2, torch.device("cpu"))
     right.add(torch.tensor(math.nan), torch.eye(3), torch.arange(3))
     two.add(torch.tensor(0.5), torch.eye(2), torch.tensor([1, 0]))
     assert (right.label_rank, two.label_rank, two.accuracy) == (None, None, 0.0)

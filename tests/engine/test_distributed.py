@@ -97,7 +97,7 @@ def test_two_processes_take_the_steps_of_one(case: str, config: Callable[..., Ru
     assert log_problems(together) == []
 
 
-def test_parts_of_a_batch_are_equal_and_each_image_is_in_one():
+def test_local_batches_are_equal_and_each_image_is_in_one():
     batches = [[5, 2, 9, 4, 11], list(range(0, 40, 2)), [3, 1, 2]]
     for batch in batches:
         parts = [rank_share(batch, rank, 3) for rank in range(3)]
@@ -106,7 +106,7 @@ def test_parts_of_a_batch_are_equal_and_each_image_is_in_one():
     assert rank_share([5, 2, 9, 4, 11, 8], 1, 2) == [0, 2, 4]
 
 
-def test_a_stop_reaches_all(tmp_path: Path):
+def test_a_stop_reaches_all_ranks(tmp_path: Path):
     folder = create(tmp_path / "runs", short_config(tmp_path))
     ranks = Together(folder, script=[(4, Stop(id="stop"))])
     assert ranks.wait() == [130, 130]
@@ -115,7 +115,7 @@ def test_a_stop_reaches_all(tmp_path: Path):
     assert (folder.checkpoints / "last").exists()
 
 
-def test_a_pause_and_a_signal_to_any_of_them_reach_all(tmp_path: Path):
+def test_a_pause_and_a_signal_to_any_rank_reach_all(tmp_path: Path):
     folder = create(tmp_path / "runs", with_setting(short_config(tmp_path), "train.epochs", 10_000))
     ranks = Together(folder, script=[(4, Pause(id="pause"))])
     while not events(folder, CommandApplied):
@@ -129,7 +129,7 @@ def test_a_pause_and_a_signal_to_any_of_them_reach_all(tmp_path: Path):
 
 
 @pytest.mark.parametrize("on_nan", ["stop", pytest.param("rollback", marks=pytest.mark.slow)])
-def test_numbers_that_explode_end_the_run_in_all(on_nan: str, config: Callable[..., RunConfig], tmp_path: Path):
+def test_a_nonfinite_loss_ends_the_run_in_all_ranks(on_nan: str, config: Callable[..., RunConfig], tmp_path: Path):
     wanted = config(
         optimizer={"name": "sgd", "lr": 100, "backbone_lr_factor": 1.0, "clip_norm": 0.0},
         freeze={"rules": DEEP},
@@ -146,9 +146,7 @@ def test_numbers_that_explode_end_the_run_in_all(on_nan: str, config: Callable[.
         assert "rolled_back" in [one.code for one in events(folder, Warning)]
 
 
-def test_each_process_computes_and_keeps_its_part_of_what_frozen_layers_give(
-    config: Callable[..., RunConfig], tmp_path: Path
-):
+def test_each_rank_computes_and_caches_its_share_of_the_features(config: Callable[..., RunConfig], tmp_path: Path):
     wanted = config(data={"path": str(make_images(tmp_path / "images", 32))}, train={"batch_size": 16, "epochs": 4})
     caches = [tmp_path / "one", tmp_path / "two"]
     assert Together(create(tmp_path / "runs", wanted), caches=caches).wait() == [0, 0]
@@ -157,7 +155,7 @@ def test_each_process_computes_and_keeps_its_part_of_what_frozen_layers_give(
     assert max(kept) < 0.7 * 96
 
 
-def test_batches_smaller_than_the_number_of_processes_are_refused(config: Callable[..., RunConfig], tmp_path: Path):
+def test_batches_smaller_than_the_world_size_are_refused(config: Callable[..., RunConfig], tmp_path: Path):
     folder = create(tmp_path / "runs", config(train={"batch_size": 1}))
     assert Together(folder).wait() == [2, 2]
     assert "train.batch_size = 1" in events(folder, RunFinished)[-1].reason
@@ -182,7 +180,7 @@ def wait_for_step(folder: RunFolder, step: int) -> None:
         time.sleep(0.02)
 
 
-def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_result(tmp_path: Path):
+def test_a_killed_rank_ends_the_run_and_it_resumes_with_the_same_result(tmp_path: Path):
     wanted = short_config(tmp_path)
     undisturbed, folder = (create(tmp_path / "runs", wanted) for _ in range(2))
     assert Together(undisturbed).wait() == [0, 0]
@@ -193,7 +191,7 @@ def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_resu
     assert ranks.wait() == [1, -signal.SIGKILL]
     finished = events(folder, RunFinished)[-1]
     assert (finished.status, finished.exit_code) == ("failed", 1)
-    assert "a process of the run is gone" in finished.reason
+    assert "a process of the run is lost" in finished.reason
     assert not is_locked(folder)
     assert Together(folder).wait() == [0, 0], folder.log.read_text()
     assert Outcome.of(folder).difference(Outcome.of(undisturbed)) == ["answers"]  # to the pause
@@ -203,7 +201,7 @@ def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_with_the_same_resu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_the_engine_that_started_the_processes_tells_that_one_died(rank: str, tmp_path: Path, engine: Engine):
+def test_the_launcher_reports_that_a_rank_died(rank: str, tmp_path: Path, engine: Engine):
     wanted = with_setting(with_setting(short_config(tmp_path), "train.processes", 2), "train.epochs", 10_000)
     folder, process = engine.start(wanted)
     wait_for_step(folder, 3)
@@ -215,7 +213,7 @@ def test_the_engine_that_started_the_processes_tells_that_one_died(rank: str, tm
     assert not is_locked(folder)
 
 
-def test_sigterm_to_the_launcher_stops_the_run_in_order(tmp_path: Path, engine: Engine):
+def test_sigterm_to_the_launcher_stops_the_run_gracefully(tmp_path: Path, engine: Engine):
     wanted = with_setting(with_setting(short_config(tmp_path), "train.processes", 2), "train.epochs", 10_000)
     folder, process = engine.start(wanted)
     wait_for_step(folder, 1)
@@ -227,7 +225,7 @@ def test_sigterm_to_the_launcher_stops_the_run_in_order(tmp_path: Path, engine: 
 
 
 @pytest.mark.slow
-def test_torchrun_starts_the_processes_anew_where_one_dies(tmp_path: Path):
+def test_torchrun_restarts_the_ranks_if_one_dies(tmp_path: Path):
     wanted = short_config(tmp_path)
     (tmp_path / "run.toml").write_text(to_toml(with_setting(wanted, "train.epochs", 20)))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]

@@ -21,12 +21,11 @@ from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
 from engine.runs.event_log import EventTail
 from engine.runs.events import Warning
-from engine.runs.progress import quiet
 from engine.training.feature_loader import Batch
 from engine.training.forward_backward import forward_backward
-from engine.training.loop import make_criterion, train
+from engine.training.loop import build_criterion, fit
 from engine.training.session import Session
-from engine.training.step import launch, read
+from engine.training.step import launch_step, read_step
 from tests.conftest import Sessions
 
 ERRORS = [
@@ -68,12 +67,12 @@ def room_for(images: int, layer: nn.Module, error: Exception = ERRORS[0]) -> Ite
 
 
 def warnings(session: Session, code: str) -> list[str]:
-    found = [event for event in EventTail(session.folder).poll() if isinstance(event, Warning)]
+    found = [event for event in EventTail(session.context.folder).poll() if isinstance(event, Warning)]
     return [event.message for event in found if event.code == code]
 
 
 def first_batch(session: Session, size: int = 8) -> Batch:
-    return next(iter(session.feed.training([session.data.splits["train"][:size]], 1)))
+    return next(iter(session.loader.training_batches([session.data.splits["train"][:size]], 1)))
 
 
 def gradients(session: Session) -> dict[str, torch.Tensor]:
@@ -84,14 +83,14 @@ WHOLE = {"freeze": {"rules": [], "norm_stats": "frozen"}, "head": {"dropout": 0.
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:30])
-def test_every_devices_way_to_say_that_memory_is_too_small_halves_the_batch(
+def test_every_out_of_memory_error_halves_the_batch(
     error: Exception, session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(**WHOLE))
     batch = first_batch(run)
     run.step += 1
     with room_for(3, run.classifier.module.get_submodule("layer2"), error) as tried:
-        result = read(run, launch(run, batch, make_criterion(run)))
+        result = read_step(run, launch_step(run, batch, build_criterion(run)))
     assert tried == [8, 4, 2, 2, 2, 2]
     assert result.count == 8
     assert math.isfinite(result.loss)
@@ -100,7 +99,7 @@ def test_every_devices_way_to_say_that_memory_is_too_small_halves_the_batch(
     assert "in parts of 2" in told[-1]
 
 
-def test_other_errors_are_not_taken_for_it():
+def test_other_errors_are_not_out_of_memory():
     assert not any(
         is_out_of_memory(error) for error in (RuntimeError("mat1 and mat2 shapes can't be multiplied"), OSError(28))
     )
@@ -112,7 +111,7 @@ def test_other_errors_are_not_taken_for_it():
     ids=["plain", "weighted", "weighted and smoothed"],
 )
 @pytest.mark.parametrize("parts", [(4, 8), (3, 6, 8), (1, 2, 3, 4, 5, 6, 7, 8)])
-def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
+def test_a_batch_in_parts_has_the_gradients_of_one_pass(
     parts: tuple[int, ...], loss: dict[str, object], session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(**WHOLE, train=loss))
@@ -147,18 +146,18 @@ def test_a_repeated_step_moves_batch_statistics_as_far_as_one(session: Sessions,
         mean = module.get_submodule("conv1")(batch.inputs[0]).mean((0, 2, 3))
     run.step += 1
     with room_for(4, module.get_submodule("layer4")):
-        read(run, launch(run, batch, make_criterion(run)))
+        read_step(run, launch_step(run, batch, build_criterion(run)))
     assert norm.num_batches_tracked == 1
     assert norm.momentum == 0.1
     assert torch.allclose(norm.running_mean, started * 0.9 + mean * 0.1, atol=1e-5)
 
 
-def test_a_run_goes_on_in_parts_and_the_next_one_begins_with_them(
+def test_a_run_continues_in_parts_and_the_next_run_begins_with_them(
     session: Sessions, config: Callable[..., RunConfig], own_cache: Path
 ):
     first = session(config(**WHOLE))
     with room_for(4, first.classifier.module.get_submodule("layer2")) as tried:
-        train(first, quiet)
+        fit(first)
     assert max(tried) == 8
     assert first.epoch == 2
     assert len(warnings(first, "out_of_memory")) == 2  # training and evaluation
@@ -166,7 +165,7 @@ def test_a_run_goes_on_in_parts_and_the_next_one_begins_with_them(
 
     second = session(config(**WHOLE))
     with room_for(4, second.classifier.module.get_submodule("layer2")) as tried:
-        train(second, quiet)
+        fit(second)
     assert max(tried) == 4
     assert "in an earlier run" in warnings(second, "out_of_memory")[0]
 
@@ -176,17 +175,15 @@ def test_a_run_goes_on_in_parts_and_the_next_one_begins_with_them(
 
 def test_frozen_layers_are_computed_in_smaller_chunks(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
-    prefix = run.feed._source.prefix
+    prefix = run.loader._source.prefix
     with room_for(9, next(layer for layer in prefix.module.modules() if isinstance(layer, nn.Conv2d))):
-        train(run, quiet)
+        fit(run)
     assert run.epoch == 2
     assert prefix.chunk == 8
     assert "batches of frozen layers now go through in parts of 8" in warnings(run, "out_of_memory")[-1]
 
 
-def test_where_not_one_image_fits_the_run_fails_with_what_to_change(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_a_run_fails_with_advice_if_no_single_image_fits(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(**WHOLE))
     with (
         room_for(0, run.classifier.module.get_submodule("layer2")),
@@ -194,7 +191,7 @@ def test_where_not_one_image_fits_the_run_fails_with_what_to_change(
             TrainingFailed, match=r"one image at a time does not fit into the memory of cpu .* lower data\.image_size"
         ),
     ):
-        train(run, quiet)
+        fit(run)
 
 
 LIMITED = """
@@ -215,7 +212,7 @@ sys.exit("it fitted")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_processor_without_memory_is_recognised():
+def test_out_of_memory_on_the_cpu_is_recognised():
     assert resource.getrlimit(resource.RLIMIT_AS)
     done = subprocess.run([sys.executable, "-c", LIMITED], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -242,23 +239,23 @@ def spoiled(layer: nn.Module, at: int) -> Iterator[None]:
         handle.remove()
 
 
-def test_the_layer_is_named_in_which_a_number_first_was_not_finite(session: Sessions, config: Callable[..., RunConfig]):
+def test_the_layer_of_the_first_nonfinite_value_is_named(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": []}, optimizer={"clip_norm": 0.0}))
     with spoiled(run.classifier.module.get_submodule("layer2.0.conv1"), at=3), pytest.raises(TrainingFailed) as failed:
-        train(run, quiet)
+        fit(run)
     assert "at step 3, first in the output of layer2.0.conv1" in str(failed.value)
     assert "lower optimizer.lr (it is 0.01) or set optimizer.clip_norm = 1.0" in str(failed.value)
     assert all(torch.isfinite(tensor).all() for tensor in run.classifier.module.state_dict().values())
 
 
-def test_a_gradient_that_explodes_is_traced_to_its_layer(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_nonfinite_gradient_is_traced_to_its_layer(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": []}))
     layer = run.classifier.module.get_submodule("layer3.0.conv2")
     layer.register_full_backward_hook(lambda _layer, inputs, _outputs: tuple(g * math.inf for g in inputs))
     with pytest.raises(
         TrainingFailed, match=r"a gradient was not finite at step 1, first in the gradient of layer3\.0\."
     ):
-        train(run, quiet)
+        fit(run)
 
 
 def test_skipping_a_step_leaves_batch_statistics_finite_and_where_they_were(
@@ -269,17 +266,19 @@ def test_skipping_a_step_leaves_batch_statistics_finite_and_where_they_were(
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     run.step += 1
     with spoiled(module.get_submodule("layer2.0.conv1"), at=1):
-        result = read(run, launch(run, first_batch(run), make_criterion(run)))
+        result = read_step(run, launch_step(run, first_batch(run), build_criterion(run)))
     assert not result.finite
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def test_looking_for_the_origin_changes_nothing_of_the_run(session: Sessions, config: Callable[..., RunConfig]):
+def test_locating_the_first_nonfinite_value_does_not_change_the_run(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     run = session(config(freeze={"rules": []}))
     run.step += 1
-    launched = launch(run, first_batch(run), make_criterion(run))
+    launched = launch_step(run, first_batch(run), build_criterion(run))
     before = {name: tensor.clone() for name, tensor in run.classifier.module.state_dict().items()}
     random = torch.get_rng_state()
-    assert launched.origin() == ""
+    assert launched.locate_nonfinite() == ""
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in run.classifier.module.state_dict().items())

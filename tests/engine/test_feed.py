@@ -17,8 +17,8 @@ from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Set
 from engine.runs.event_log import EventTail
 from engine.runs.events import Boundary, ModelReady, Step, Warning
-from engine.runs.progress import quiet
-from engine.training.loop import train
+from engine.training.command_handler import apply_commands
+from engine.training.loop import fit
 from engine.training.session import Session
 from tests.conftest import Engine, Sessions
 
@@ -49,7 +49,7 @@ class Counted(torch.nn.Module):
 
 def count(run: Session) -> Counted:
     """Counts from here on."""
-    source = run.feed._source
+    source = run.loader._source
     assert source is not None
     source.prefix.chunk = 1  # else the last chunks are filled up
     counted = Counted(source.prefix.module)
@@ -58,7 +58,7 @@ def count(run: Session) -> Counted:
 
 
 def told(run: Session, kind: type) -> list:
-    return [event for event in EventTail(run.folder).poll() if isinstance(event, kind)]
+    return [event for event in EventTail(run.context.folder).poll() if isinstance(event, kind)]
 
 
 def losses(run: Session) -> list[float]:
@@ -67,16 +67,16 @@ def losses(run: Session) -> list[float]:
 
 @pytest.mark.parametrize("rules", [HEAD_ONLY, LAST_STAGE, MIDDLE])
 @pytest.mark.parametrize("augment", ["none", "flip", "standard"])
-def test_training_on_kept_rows_takes_the_steps_of_training_on_the_images(
+def test_training_on_cached_features_equals_training_on_images(
     rules: list[str], augment: str, session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     wanted = config(freeze={"rules": rules}, data={"augment": augment}, train={"epochs": 3})
     kept = session(wanted)
-    train(kept, quiet)
+    fit(kept)
     plain = session(wanted)
     monkeypatch.setattr("engine.training.session.split", lambda classifier, _: without_prefix(classifier, ""))
-    plain.cut()
-    train(plain, quiet)
+    plain.split_network()
+    fit(plain)
     assert kept.boundary is not None
     assert plain.boundary is None
     assert losses(kept) == pytest.approx(losses(plain), rel=1e-4)
@@ -86,41 +86,41 @@ def test_frozen_layers_may_compute_in_bf16_while_the_head_trains_in_fp32(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config())
-    run.feed._frozen_precision = Precision("bf16", torch.device("cpu"))
-    run.cut()
-    batch = next(run.feed.training([[0, 1, 2]], 1))
+    run.loader._frozen_precision = Precision("bf16", torch.device("cpu"))
+    run.split_network()
+    batch = next(run.loader.training_batches([[0, 1, 2]], 1))
     assert {tensor.dtype for tensor in batch.inputs} == {torch.float32}
-    train(run, quiet)
+    fit(run)
     assert losses(run) == pytest.approx(losses_of_fp32(session, config), rel=0.05)
 
 
 def losses_of_fp32(session: Sessions, config: Callable[..., RunConfig]) -> list[float]:
     run = session(config())
-    train(run, quiet)
+    fit(run)
     return losses(run)
 
 
 def test_each_image_goes_through_the_frozen_layers_once(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(train={"epochs": 4}))
     counted = count(run)
-    train(run, quiet)
+    fit(run)
     assert counted.images == len(run.data.splits["train"]) + len(run.data.splits["val"])
 
 
 def test_a_second_run_with_other_settings_computes_nothing_again(session: Sessions, config: Callable[..., RunConfig]):
-    train(session(config()), quiet)
+    fit(session(config()))
     second = session(
         config(optimizer={"name": "sgd", "lr": 0.1}, head={"hidden": [8]}, train={"batch_size": 5, "seed": 42})
     )
     (ready,) = told(second, ModelReady)
     assert ready.cached > 0
     counted = count(second)
-    train(second, quiet)
+    fit(second)
     assert counted.images == 0
 
 
-def test_rows_of_other_weights_are_not_taken_for_ours(session: Sessions, config: Callable[..., RunConfig]):
-    train(session(config()), quiet)
+def test_features_of_other_weights_are_not_used(session: Sessions, config: Callable[..., RunConfig]):
+    fit(session(config()))
     other = session(config(train={"seed": 43}))  # the backbone is random, too
     assert told(other, ModelReady)[0].cached == 0
 
@@ -128,57 +128,59 @@ def test_rows_of_other_weights_are_not_taken_for_ours(session: Sessions, config:
 def test_augmented_views_are_computed_once_each(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(data={"augment": "standard", "views": 2}, train={"epochs": 4, "batch_size": 24}))
     counted = count(run)
-    train(run, quiet)
+    fit(run)
     trained, val = len(run.data.splits["train"]), len(run.data.splits["val"])
     assert 2 * trained + val < counted.images < 4 * trained + val
 
 
-def test_freezing_deeper_computes_from_what_is_kept_and_says_where_it_is(
+def test_freezing_deeper_computes_from_cached_features_and_reports_the_boundary(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(freeze={"rules": LAST_STAGE}, train={"epochs": 3}))
     assert run.boundary is not None
     before = run.boundary
     run.config = run.config.model_copy(update={"train": run.config.train.model_copy(update={"epochs": 1})})
-    train(run, quiet)
+    fit(run)
     run.config = run.config.model_copy(update={"train": run.config.train.model_copy(update={"epochs": 3})})
-    send(run.folder, Set(id=new_command_id(), key="freeze.rules", value=HEAD_ONLY))
-    run.obey()
+    send(run.context.folder, Set(id=new_command_id(), key="freeze.rules", value=HEAD_ONLY))
+    apply_commands(run)
     counted = count(run)
-    train(run, quiet)
+    fit(run)
     assert counted.images == 0  # all came over the bridge
     assert told(run, Boundary)[-1].boundary == run.boundary != before
     assert told(run, Boundary)[-1].cached > 0
 
 
-def test_unfreezing_on_the_way_goes_on_with_the_right_inputs(session: Sessions, config: Callable[..., RunConfig]):
+def test_unfreezing_during_training_continues_with_the_correct_inputs(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     run = session(config(train={"epochs": 4}))
-    send(run.folder, Set(id=new_command_id(), key="freeze.rules", value=LAST_STAGE))
-    train(run, quiet)
+    send(run.context.folder, Set(id=new_command_id(), key="freeze.rules", value=LAST_STAGE))
+    fit(run)
     steps = told(run, Step)
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert set(steps[-1].lr) == {"head", "backbone"}
     assert run.freezing.verify().unchanged
 
 
-def test_rows_that_would_not_fit_are_computed_anew_and_that_is_said(
+def test_features_that_do_not_fit_are_computed_again_with_a_warning(
     session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("engine.training.feature_loader._disk_limit", lambda: 0)
     run = session(config(data={"cache_gb": 1e-7}))
     assert "cache_too_small" in {warning.code for warning in told(run, Warning)}
     counted = count(run)
-    train(run, quiet)
+    fit(run)
     assert counted.images >= 2 * len(run.data.splits["train"])
-    assert run.feed.cached == 0
+    assert run.loader.cached_bytes == 0
 
 
 def test_a_small_memory_reads_from_the_cache_and_changes_nothing(session: Sessions, config: Callable[..., RunConfig]):
     wanted = config(freeze={"rules": LAST_STAGE})
     plenty = session(wanted)
-    train(plenty, quiet)
+    fit(plenty)
     little = session(config(freeze={"rules": LAST_STAGE}, data={"cache_gb": 1e-5}))
-    train(little, quiet)
+    fit(little)
     assert losses(little) == losses(plenty)
 
 
@@ -187,25 +189,25 @@ def test_a_cache_that_is_damaged_while_training_costs_time_and_nothing_else(
 ):
     wanted = config(data={"cache_gb": 1e-7}, train={"epochs": 1})
     whole = session(wanted)
-    train(whole, quiet)
+    fit(whole)
     damaged = session(wanted)
     for file in own_cache.glob("features/*/*.bin"):
         with file.open("r+b") as rows:
             rows.truncate(100)
-    train(damaged, quiet)
+    fit(damaged)
     assert losses(damaged) == pytest.approx(losses(whole), rel=1e-5)
     assert "cache_unusable" in {warning.code for warning in told(damaged, Warning)}
 
 
-def test_where_neither_disk_nor_memory_has_room_rows_are_computed_again(
+def test_without_disk_or_memory_features_are_computed_again(
     session: Sessions, config: Callable[..., RunConfig], own_cache: Path
 ):
     whole = session(config(train={"epochs": 2}))
-    train(whole, quiet)
+    fit(whole)
     shutil.rmtree(own_cache)
     own_cache.write_text("no folder")
     little = session(config(data={"cache_gb": 2e-5}, train={"epochs": 2}))
-    train(little, quiet)
+    fit(little)
     assert losses(little) == pytest.approx(losses(whole), rel=1e-5)
     assert {"cache_unusable", "cache_memory_full"} <= {warning.code for warning in told(little, Warning)}
 

@@ -17,14 +17,14 @@ from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.split import split
 from engine.models.stage_features import HEAD_INPUT, Suffix, of_whole
-from engine.process.run import prepare
+from engine.process.session_setup import set_up_session
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Forgetting, Warning
-from engine.runs.progress import quiet
 from engine.runs.replay import ReplayedLog
 from engine.training.cka import gram, linear_cka
 from engine.training.control import Control
-from engine.training.loop import train
+from engine.training.loop import fit
+from engine.training.run_context import RunContext
 from engine.training.session import Session
 from tests.conftest import TINY, Sessions, make_weights
 
@@ -34,7 +34,7 @@ ROUGH = {"name": "sgd", "lr": 0.1, "backbone_lr_factor": 100.0, "clip_norm": 0.0
 
 
 def events(session: Session, kind: type) -> list:
-    return [event for event in EventTail(session.folder).poll() if isinstance(event, kind)]
+    return [event for event in EventTail(session.context.folder).poll() if isinstance(event, kind)]
 
 
 def numbers(*shape: int) -> torch.Tensor:
@@ -54,14 +54,14 @@ def plain_cka(x: np.ndarray, y: np.ndarray) -> float:
     return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
 
 
-def test_similarity_is_that_of_the_literature():
+def test_cka_equals_the_published_estimate():
     x, y = numbers(40, 12), numbers(40, 30)
     y[:, :12] += x
     assert linear_cka(gram(x), gram(y)) == pytest.approx(plain_cka(x.double().numpy(), y.double().numpy()))
     assert linear_cka(gram(x), gram(x)) == pytest.approx(1.0)
 
 
-def test_similarity_knows_no_rotation_scale_or_offset_and_sees_nothing_in_noise():
+def test_cka_is_invariant_to_rotation_scale_and_offset_and_0_for_noise():
     x = numbers(40, 3000)
     rotation, _ = torch.linalg.qr(numbers(3000, 3000))
     assert linear_cka(gram(x), gram(3 * x @ rotation + 5)) == pytest.approx(1.0, abs=1e-4)
@@ -84,7 +84,7 @@ def test_similarity_knows_no_rotation_scale_or_offset_and_sees_nothing_in_noise(
         ),
     ],
 )
-def test_stages_give_the_same_behind_a_cut_as_in_the_whole_network(name: str, rules: list[str]):
+def test_stage_outputs_are_the_same_in_the_suffix_and_in_the_network(name: str, rules: list[str]):
     classifier = registry.build(name, 3, HeadConfig(), 64 if "vit" not in name else 0)
     freezing = Freezing(classifier.module, classifier.head, "follow")
     freezing.apply(rules)
@@ -105,9 +105,7 @@ def test_stages_give_the_same_behind_a_cut_as_in_the_whole_network(name: str, ru
         torch.testing.assert_close(output, whole[stage], rtol=1e-4, atol=1e-4)
 
 
-def test_the_original_classifier_answers_as_the_network_that_it_came_from(
-    session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
-):
+def test_the_original_head_predicts_as_its_network(session: Sessions, config: Callable[..., RunConfig], tmp_path: Path):
     file = make_weights(tmp_path / "weights.pt")
     run = session(config(model={"weights": str(file)}, freeze={"rules": LAST_STAGE}))
     original = registry.architecture(TINY["name"]).build(32).eval()
@@ -129,9 +127,9 @@ def pretrained(config: Callable[..., RunConfig], tmp_path: Path) -> Callable[...
     )
 
 
-def test_a_network_that_hardly_moves_forgets_nothing(session: Sessions, pretrained: Callable[..., RunConfig]):
+def test_a_network_that_hardly_trains_forgets_nothing(session: Sessions, pretrained: Callable[..., RunConfig]):
     run = session(pretrained(optimizer=GENTLE, freeze={"rules": LAST_STAGE, "norm_stats": "frozen"}))
-    train(run, quiet)
+    fit(run)
     told = events(run, Forgetting)
     assert [one.epoch for one in told] == [1, 2]
     for one in told:
@@ -153,11 +151,11 @@ def noise(tmp_path: Path) -> Path:
     return tmp_path / "noise"
 
 
-def test_a_network_that_is_torn_away_forgets_and_a_warning_says_what_to_do(
+def test_fast_forgetting_emits_a_warning_with_advice(
     session: Sessions, pretrained: Callable[..., RunConfig], noise: Path
 ):
     run = session(pretrained(data={"path": str(noise)}, optimizer=ROUGH, freeze={"rules": []}))
-    train(run, quiet)
+    fit(run)
     first = events(run, Forgetting)[0]
     assert min(first.cka.values()) < 0.5
     assert first.agreement < 0.5
@@ -166,26 +164,28 @@ def test_a_network_that_is_torn_away_forgets_and_a_warning_says_what_to_do(
     assert "lower optimizer.backbone_lr_factor (it is 100)" in warning.message
 
 
-def test_where_there_is_nothing_to_forget_nothing_is_told(
+def test_forgetting_is_emitted_for_a_trained_pretrained_backbone_only(
     session: Sessions, pretrained: Callable[..., RunConfig], config: Callable[..., RunConfig]
 ):
     for wanted in (pretrained(freeze={"rules": ["freeze *", "train head"]}), config(freeze={"rules": LAST_STAGE})):
         run = session(wanted)
-        train(run, quiet)
+        fit(run)
         assert events(run, Forgetting) == []
 
 
-def test_a_run_that_goes_on_compares_with_the_same_network(session: Sessions, pretrained: Callable[..., RunConfig]):
+def test_a_resumed_run_compares_with_the_same_initial_network(session: Sessions, pretrained: Callable[..., RunConfig]):
     wanted = pretrained(optimizer={"lr": 0.01}, train={"epochs": 3})
     whole = session(wanted)
-    train(whole, quiet)
+    fit(whole)
     first = session(with_setting(wanted, "train.epochs", 2))
-    train(first, quiet)
-    past = ReplayedLog.of(EventTail(first.folder).poll())
-    last = (first.folder.checkpoints / "last").resolve()
-    log, precision = EventLog(first.folder, past.contains), Precision("fp32", torch.device("cpu"))
+    fit(first)
+    past = ReplayedLog.of(EventTail(first.context.folder).poll())
+    last = (first.context.folder.checkpoints / "last").resolve()
+    log, precision = EventLog(first.context.folder, past.contains), Precision("fp32", torch.device("cpu"))
     torch.manual_seed(wanted.train.seed)
-    again = prepare(first.folder, log, Control(first.folder), wanted, precision, precision, quiet, past, last)
-    train(again, quiet)
+    folder = first.context.folder
+    context = RunContext(folder, log, Control(folder), past=past)
+    again = set_up_session(context, wanted, precision, precision, last)
+    fit(again)
     expected = [(one.epoch, one.cka, one.agreement) for one in events(whole, Forgetting)]
     assert [(one.epoch, one.cka, one.agreement) for one in events(again, Forgetting)] == expected

@@ -14,8 +14,8 @@ from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Set
 from engine.runs.event_log import EventTail
 from engine.runs.events import CommandApplied, CommandRejected, Epoch, Warning
-from engine.runs.progress import quiet
-from engine.training.loop import train
+from engine.training.command_handler import apply_commands
+from engine.training.loop import fit
 from engine.training.optimizers import named_state
 from engine.training.session import Session
 from tests.conftest import Sessions
@@ -35,14 +35,14 @@ def moved(before: dict[str, torch.Tensor], session: Session) -> set[str]:
 
 def train_on(session: Session, epochs: int) -> None:
     session.config = with_setting(session.config, "train.epochs", session.epoch + epochs)
-    train(session, quiet)
+    fit(session)
 
 
 def change_plan(session: Session, rules: list[str]) -> CommandApplied | CommandRejected:
     """By command, as a user does; it takes effect when training goes on."""
-    send(session.folder, Set(id=new_command_id(), key="freeze.rules", value=rules))
-    session.obey()
-    *_, last = [e for e in EventTail(session.folder).poll() if isinstance(e, CommandApplied | CommandRejected)]
+    send(session.context.folder, Set(id=new_command_id(), key="freeze.rules", value=rules))
+    apply_commands(session)
+    *_, last = [e for e in EventTail(session.context.folder).poll() if isinstance(e, CommandApplied | CommandRejected)]
     return last
 
 
@@ -140,7 +140,7 @@ def test_every_epoch_carries_a_digest_and_proves_that_nothing_changed(
 ):
     run = session(config(freeze={"rules": LAST_STAGE}))
     train_on(run, 3)
-    epochs = [event for event in EventTail(run.folder).poll() if isinstance(event, Epoch)]
+    epochs = [event for event in EventTail(run.context.folder).poll() if isinstance(event, Epoch)]
     assert len({epoch.frozen_digest for epoch in epochs}) == 1
     assert all(epoch.frozen_unchanged for epoch in epochs)
     proof = run.freezing.verify()
@@ -188,5 +188,5 @@ def test_batch_statistics_without_parameters_follow_their_own_rule():
 
 def test_a_frozen_new_head_is_pointed_out(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": ["freeze *", "train layer4"]}))
-    codes = [event.code for event in EventTail(run.folder).poll() if isinstance(event, Warning)]
+    codes = [event.code for event in EventTail(run.context.folder).poll() if isinstance(event, Warning)]
     assert "head_frozen" in codes

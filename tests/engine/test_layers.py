@@ -12,19 +12,20 @@ from torch import nn
 
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
-from engine.process.run import prepare
+from engine.process.session_setup import set_up_session
 from engine.rng import random_state
 from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Set
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.events import Layers, Step, Warning
-from engine.runs.progress import quiet
 from engine.runs.replay import ReplayedLog
+from engine.training.command_handler import apply_commands
 from engine.training.control import Control
 from engine.training.layer_stats import is_due
-from engine.training.loop import make_criterion, train
+from engine.training.loop import build_criterion, fit
+from engine.training.run_context import RunContext
 from engine.training.session import Session
-from engine.training.step import launch, read
+from engine.training.step import launch_step, read_step
 from tests.conftest import Sessions
 
 LAST_STAGE = ["freeze *", "train layer4", "train head"]
@@ -32,7 +33,7 @@ PLAIN_SGD = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 0.05, "c
 
 
 def events(session: Session, kind: type) -> list:
-    return [event for event in EventTail(session.folder).poll() if isinstance(event, kind)]
+    return [event for event in EventTail(session.context.folder).poll() if isinstance(event, kind)]
 
 
 def weights(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -45,10 +46,10 @@ def norm_below(path: str, tensors: Mapping[str, torch.Tensor]) -> float:
     return math.sqrt(sum(float(tensor.square().sum()) for tensor in own))
 
 
-def test_change_is_that_of_the_weights_since_the_start(session: Sessions, config: Callable[..., RunConfig]):
+def test_weight_change_is_measured_from_the_initial_weights(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": LAST_STAGE}))
     before = weights(run.classifier.module)
-    train(run, quiet)
+    fit(run)
     after = weights(run.classifier.module)
     last = events(run, Layers)[-1]
     assert last.step == run.step
@@ -67,13 +68,13 @@ def test_change_is_that_of_the_weights_since_the_start(session: Sessions, config
     assert last.stages.keys() == {"layer4", "head"}
 
 
-def test_what_is_frozen_again_has_no_gradient_and_no_update(session: Sessions, config: Callable[..., RunConfig]):
+def test_layers_frozen_again_have_no_gradient_and_no_update(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": LAST_STAGE}, train={"epochs": 1}))
-    train(run, quiet)
-    send(run.folder, Set(id=new_command_id(), key="freeze.rules", value=["freeze *", "train head"]))
-    send(run.folder, Set(id=new_command_id(), key="train.epochs", value=2))
-    run.obey()
-    train(run, quiet)
+    fit(run)
+    send(run.context.folder, Set(id=new_command_id(), key="freeze.rules", value=["freeze *", "train head"]))
+    send(run.context.folder, Set(id=new_command_id(), key="train.epochs", value=2))
+    apply_commands(run)
+    fit(run)
     thawed, frozen = (event.layers["layer4.0.conv1"] for event in events(run, Layers))
     assert thawed.gradient > 0
     assert thawed.update > 0
@@ -81,11 +82,9 @@ def test_what_is_frozen_again_has_no_gradient_and_no_update(session: Sessions, c
     assert frozen.moved == thawed.moved > 0
 
 
-def test_gradients_are_those_before_clipping_and_updates_those_that_were_made(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_gradients_are_before_clipping_and_updates_after_it(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(optimizer=PLAIN_SGD, schedule={"name": "constant"}, freeze={"rules": LAST_STAGE}))
-    train(run, quiet)
+    fit(run)
     steps = {step.step: step for step in events(run, Step)}
     looks = events(run, Layers)
     assert [look.step for look in looks] == [run.steps_per_epoch, 2 * run.steps_per_epoch]
@@ -99,7 +98,7 @@ def test_gradients_are_those_before_clipping_and_updates_those_that_were_made(
 
 
 @pytest.mark.parametrize("parts", [None, 4])
-def test_units_that_gave_nothing_are_counted_at_every_place_of_a_shared_activation(
+def test_dead_units_are_counted_at_every_call_of_a_shared_activation(
     parts: int | None, session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(model={"name": "resnet18"}, freeze={"rules": LAST_STAGE}))
@@ -120,12 +119,14 @@ def test_units_that_gave_nothing_are_counted_at_every_place_of_a_shared_activati
 def look_at(run: Session, step: int = 0) -> Layers:
     """The layers at the first batch, which counts as the last step of an epoch."""
     run.step = step or run.steps_per_epoch
-    batch = next(run.feed.training([list(range(8))], 1))
-    result = read(run, launch(run, batch, make_criterion(run)))
+    batch = next(run.loader.training_batches([list(range(8))], 1))
+    result = read_step(run, launch_step(run, batch, build_criterion(run)))
     return result.layers
 
 
-def test_looking_changes_neither_weights_nor_random_numbers(session: Sessions, config: Callable[..., RunConfig]):
+def test_layer_statistics_change_neither_weights_nor_random_numbers(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     wanted = config(freeze={"rules": LAST_STAGE}, head={"dropout": 0.5, "hidden": [8]})
     ends = []
     for step in (1, 0):
@@ -139,37 +140,37 @@ def test_looking_changes_neither_weights_nor_random_numbers(session: Sessions, c
     assert drawn == drawn_too
 
 
-def test_a_run_that_goes_on_measures_from_the_same_start(
+def test_a_resumed_run_measures_from_the_same_initial_weights(
     session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
 ):
     run = session(config(freeze={"rules": LAST_STAGE}))
-    first = dict(run.start.weights)
-    train(run, quiet)
+    first = dict(run.initial_weights.weights)
+    fit(run)
     again = go_on(run)
-    assert again.start.known
-    assert again.start.weights.keys() == first.keys()
-    assert all(torch.equal(again.start.weights[name], first[name]) for name in first)
+    assert again.initial_weights.known
+    assert again.initial_weights.weights.keys() == first.keys()
+    assert all(torch.equal(again.initial_weights.weights[name], first[name]) for name in first)
     assert again.step == run.step
 
 
 def go_on(run: Session) -> Session:
     """Another engine's session on the same run, from its last checkpoint."""
-    past = ReplayedLog.of(EventTail(run.folder).poll())
+    past = ReplayedLog.of(EventTail(run.context.folder).poll())
     precision = Precision("fp32", torch.device("cpu"))
     torch.manual_seed(run.config.train.seed)
-    folder, last = run.folder, run.folder.checkpoints / "last"
-    log, control = EventLog(folder, past.contains), Control(folder)
-    return prepare(folder, log, control, run.config, precision, precision, quiet, past, last.resolve())
+    folder, last = run.context.folder, run.context.folder.checkpoints / "last"
+    context = RunContext(folder, EventLog(folder, past.contains), Control(folder), past=past)
+    return set_up_session(context, run.config, precision, precision, last.resolve())
 
 
-def test_without_the_weights_it_began_with_a_run_goes_on_and_says_what_it_can_not_tell(
+def test_a_resumed_run_warns_if_its_initial_weights_are_lost(
     session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
 ):
     file = tmp_path / "weights.pt"
     donor = session(config())
     torch.save(donor.classifier.module.state_dict(), file)
     run = session(config(model={"weights": str(file)}, freeze={"rules": LAST_STAGE}))
-    train(run, quiet)
+    fit(run)
     file.unlink()
     again = go_on(run)
     (warning,) = [one for one in events(run, Warning) if one.code == "start_unknown"]
@@ -185,5 +186,5 @@ def test_without_the_weights_it_began_with_a_run_goes_on_and_says_what_it_can_no
     ("steps_per_epoch", "due"),
     [(1, [1, 2, 3]), (5, [5, 10, 15]), (60, [60, 120]), (80, [40, 80, 120]), (1000, [250, 500, 750, 1000])],
 )
-def test_layers_are_looked_at_when_an_epoch_ends_and_some_times_in_a_long_one(steps_per_epoch: int, due: list[int]):
+def test_layer_statistics_are_due_at_the_end_of_an_epoch_and_within_a_long_one(steps_per_epoch: int, due: list[int]):
     assert [step for step in range(1, due[-1] + 1) if is_due(step, steps_per_epoch)] == due

@@ -18,7 +18,7 @@ from torch import nn
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.evaluation.gradcam import grad_cam
-from engine.process.image_protocol import Ask, Look
+from engine.process.image_protocol import ImageReply, ImageRequest
 from engine.runs.folder import RunFolder
 from tests.conftest import Engine
 
@@ -66,11 +66,11 @@ def test_a_layer_without_places_is_refused():
         grad_cam(network, "3", torch.zeros(1, 3, 8, 8), 0)
 
 
-def answers(folder: RunFolder, asks: Iterable[Ask]) -> list[Look]:
+def answers(folder: RunFolder, asks: Iterable[ImageRequest]) -> list[ImageReply]:
     command = [sys.executable, "-m", "engine.process.image_server", str(folder.path)]
     lines = b"".join(msgspec.json.encode(ask) + b"\n" for ask in asks)
     done = subprocess.run(command, input=lines, capture_output=True, check=True)
-    return [msgspec.json.decode(line, type=Look) for line in done.stdout.splitlines()]
+    return [msgspec.json.decode(line, type=ImageReply) for line in done.stdout.splitlines()]
 
 
 def test_a_runs_images_are_shown_and_no_others(engine: Engine, config: Callable[..., RunConfig]):
@@ -80,10 +80,10 @@ def test_a_runs_images_are_shown_and_no_others(engine: Engine, config: Callable[
     plain, hot, other_class, elsewhere = answers(
         folder,
         [
-            Ask(1, name, 20, 10),
-            Ask(2, name, 400, 400, label=label),
-            Ask(3, name, 400, 400, label="\x1b[31m"),
-            Ask(4, f"../{name}", 20, 20),
+            ImageRequest(1, name, 20, 10),
+            ImageRequest(2, name, 400, 400, label=label),
+            ImageRequest(3, name, 400, 400, label="\x1b[31m"),
+            ImageRequest(4, f"../{name}", 20, 20),
         ],
     )
     assert [one.id for one in (plain, hot, other_class, elsewhere)] == [1, 2, 3, 4]
@@ -92,12 +92,12 @@ def test_a_runs_images_are_shown_and_no_others(engine: Engine, config: Callable[
     assert small.height <= 10
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(hot.png))))
     assert pixels.shape == (32, 32, 3)
-    assert (other_class.png, other_class.error) == ("", "this class is none of the run's")
-    assert (elsewhere.png, elsewhere.error) == ("", "this image is not in the data any more")
+    assert (other_class.png, other_class.error) == ("", "the run has no such class")
+    assert (elsewhere.png, elsewhere.error) == ("", "this image is not in the dataset any more")
 
 
 def test_data_that_are_gone_are_said_to_be(engine: Engine, config: Callable[..., RunConfig]):
     folder, _, _ = engine.run(config())
     folder.config.write_text(folder.config.read_text().replace('path = "', 'path = "/nowhere'))
-    (answer,) = answers(folder, [Ask(1, "x", 20, 20)])
+    (answer,) = answers(folder, [ImageRequest(1, "x", 20, 20)])
     assert "there is no such folder" in answer.error

@@ -16,15 +16,14 @@ import pytest
 import torch
 
 from engine.config.schema import RunConfig
-from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried, read_off
+from engine.experiments.lr_range_test.curve import RATES, Curve, RangeTestResult, RangeTestStep, suggest_rate
 from engine.experiments.lr_range_test.rollback import trial
-from engine.experiments.lr_range_test.test import SWEEPS, find
+from engine.experiments.lr_range_test.test import SWEEPS, lr_range_test
 from engine.experiments.server.json_lines import RatesLine
 from engine.rng import random_state
-from engine.runs.progress import quiet
 from engine.runs.stopped import Stopped
 from engine.training import optimizers
-from engine.training.loop import make_criterion, train, train_batches
+from engine.training.loop import build_criterion, fit, train_batches
 from engine.training.session import Session
 from tests.conftest import Sessions
 
@@ -35,12 +34,12 @@ def everything(session: Session) -> dict[str, object]:
     """All that a step of training may move, as it is now."""
     return {
         "weights": {name: t.clone() for name, t in session.classifier.module.state_dict().items()},
-        "optimizer": (id(session.optimizer), optimizers.copied(optimizers.named_state(session.optimizer))),
+        "optimizer": (id(session.optimizer), optimizers.cloned(optimizers.named_state(session.optimizer))),
         "scaler": session.scaler.state_dict(),
         "random": msgspec.json.encode(random_state(session.device)),
         "steps": (session.step, session.epoch, session.config),
         "modes": [layer.training for layer in session.classifier.module.modules()],
-        "rates": optimizers.rates(session.optimizer),
+        "rates": optimizers.learning_rates(session.optimizer),
     }
 
 
@@ -64,27 +63,27 @@ def test_a_test_leaves_the_session_as_it_was_and_the_run_is_the_same_with_and_wi
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
-    train(without, quiet)
+    fit(without)
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
     before = everything(tested)
-    told: list[Tried] = []
+    told: list[RangeTestStep] = []
     backbone = next(p for name, p in tested.freezing.trainable.items() if tested.depths[name].distance > 0)
     first, moved = backbone.detach().clone(), {"head": False, "": False, "backbone": False}
 
-    def listen(tried: Tried) -> None:
+    def listen(tried: RangeTestStep) -> None:
         told.append(tried)
         moved[tried.part] |= not torch.equal(backbone, first)
 
-    found = find(tested, listen)
+    found = lr_range_test(tested, listen)
     assert moved == {"head": False, "": False, "backbone": True}
     assert same(everything(tested), before)
     assert all(a.done < b.done for a, b in pairwise(told))
     assert told[-1].done <= told[-1].total == 3 * SWEEPS * len(RATES)
     assert found.head
     assert found.backbone
-    train(tested, quiet)
+    fit(tested)
     assert same(everything(tested)["weights"], everything(without)["weights"])
     assert [(e.train_loss, e.val_loss) for e in tested.epochs] == [(e.train_loss, e.val_loss) for e in without.epochs]
 
@@ -96,24 +95,24 @@ def test_a_test_in_the_middle_of_training_or_that_is_cancelled_leaves_no_trace_e
     one = session(config(freeze=ALL_TRAIN))
     one.freezing.train_mode()
     members = one.data.splits["train"]
-    list(train_batches(one, [members[:8], members[8:16]], make_criterion(one)))
+    list(train_batches(one, [members[:8], members[8:16]], build_criterion(one)))
     before = everything(one)
 
-    def cancel(tried: Tried) -> None:
+    def cancel(tried: RangeTestStep) -> None:
         if tried.part == "backbone" and tried.done % len(RATES) == 5:
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        find(one, cancel)
+        lr_range_test(one, cancel)
     assert same(everything(one), before)
     with trial(one):
-        list(train_batches(one, [members[:8]], make_criterion(one)))
+        list(train_batches(one, [members[:8]], build_criterion(one)))
         assert not same(everything(one), before)
     assert same(everything(one), before)
 
 
 def curve(loss: Callable[[float], float], steps: int = len(RATES)) -> Curve:
-    return read_off([[loss(math.log10(rate)) for rate in RATES[:steps]]])
+    return suggest_rate([[loss(math.log10(rate)) for rate in RATES[:steps]]])
 
 
 def test_rates_are_read_off_where_the_loss_falls_and_none_where_it_does_not():
@@ -122,7 +121,7 @@ def test_rates_are_read_off_where_the_loss_falls_and_none_where_it_does_not():
     assert falls.minimum_tenth
     assert 1e-3 < falls.steepest < 1e-2  # the slope is steepest at 1e-3; smoothing sees it later
     assert falls.suggested == falls.steepest
-    for flat in (curve(lambda _: 1.1), curve(lambda x: 2 + x / 10), curve(lambda _: 1.0, steps=3), read_off([[]])):
+    for flat in (curve(lambda _: 1.1), curve(lambda x: 2 + x / 10), curve(lambda _: 1.0, steps=3), suggest_rate([[]])):
         assert (flat.steepest, flat.minimum_tenth, flat.suggested) == (None, None, None)
         assert "no suggestion" in flat.why
 
@@ -131,12 +130,12 @@ def test_what_the_head_gains_alone_is_no_merit_of_the_backbones_rate():
     alone = [2 * 0.97**step for step in range(len(RATES))]
     noise = np.random.default_rng(0).normal(0, 0.3, len(RATES))
     control = [loss + n for loss, n in zip(alone, noise, strict=True)]
-    assert read_off([control]).suggested
-    assert read_off([control], [control]).suggested is None
+    assert suggest_rate([control]).suggested
+    assert suggest_rate([control], [control]).suggested is None
     gains = [
         loss - 0.5 / (1 + math.exp(-4 * (math.log10(rate) + 3))) for loss, rate in zip(control, RATES, strict=True)
     ]
-    assert read_off([gains], [control]).suggested
+    assert suggest_rate([gains], [control]).suggested
 
 
 def asked(config: RunConfig, read: int | None = None) -> tuple[list[RatesLine], int]:
@@ -159,7 +158,7 @@ def asked(config: RunConfig, read: int | None = None) -> tuple[list[RatesLine], 
 def test_the_process_tells_each_step_and_what_it_found_and_ends_when_it_is_told_to(config: Callable[..., RunConfig]):
     lines, status = asked(config())
     assert status == 0
-    assert isinstance(lines[-1].found, Found)
+    assert isinstance(lines[-1].found, RangeTestResult)
     head, backbone = lines[-1].found.head, lines[-1].found.backbone
     assert backbone is None  # which is frozen
     assert head

@@ -18,15 +18,15 @@ from engine.config.freeze_rules import decide
 from engine.config.schema import HeadConfig, RunConfig
 from engine.config.toml_io import from_tables, with_settings
 from engine.errors import InputError
-from engine.experiments.linear_probe.logme import SourceAnswersSum, logme
-from engine.experiments.linear_probe.probe import choose, pooled, probe_for
-from engine.experiments.linear_probe.recommendation import MANY_A_CLASS, MANY_IMAGES, advise, best_stage
+from engine.experiments.linear_probe.logme import SourcePredictionsAccumulator, logme
+from engine.experiments.linear_probe.probe import choose, pooled, run_linear_probe
+from engine.experiments.linear_probe.recommendation import MANY_A_CLASS, MANY_IMAGES, best_stage, recommend
 from engine.experiments.linear_probe.results import (
     HEAD_INPUT,
     Backbone,
     ImageCounts,
-    Probed,
-    SourceAnswers,
+    ProbeResults,
+    SourcePredictions,
     Stage,
 )
 from engine.models.layer_tree import describe
@@ -89,7 +89,7 @@ def test_maps_and_tokens_are_pooled_to_a_number_for_each_channel():
 
 
 def test_answers_that_are_sure_and_differ_are_told_from_those_that_are_all_the_same():
-    sure, same = SourceAnswersSum(), SourceAnswersSum()
+    sure, same = SourcePredictionsAccumulator(), SourcePredictionsAccumulator()
     assert sure.told() is None
     for batch in np.split(np.eye(10), 2):
         sure.add(batch)
@@ -104,7 +104,7 @@ def test_answers_that_are_sure_and_differ_are_told_from_those_that_are_all_the_s
 
 def test_probes_follow_the_stages_and_leave_the_network_as_it_is(config: Callable[..., RunConfig], tmp_path: Path):
     wanted = config(model={"weights": str(make_weights(tmp_path / "weights.pt"))})
-    probed = probe_for(wanted, [wanted.model.name], quiet, ignore)
+    probed = run_linear_probe(wanted, [wanted.model.name], quiet, ignore)
     backbone = probed.backbones[0]
     tree = describe(wanted.model.name, 3, 32, wanted.head)
     assert [stage.name for stage in backbone.stages] == [*(s.name for s in tree.stages), HEAD_INPUT]
@@ -114,13 +114,15 @@ def test_probes_follow_the_stages_and_leave_the_network_as_it_is(config: Callabl
     assert backbone.source
     assert backbone.source.classes == 1000
     assert probed.images == ImageCounts(classes=3, train=24, val=12, used_train=24, used_val=12)
-    assert probed == probe_for(wanted, [wanted.model.name], quiet, ignore)
+    assert probed == run_linear_probe(wanted, [wanted.model.name], quiet, ignore)
 
 
 def test_an_unknown_network_is_refused_before_the_first_is_probed(config: Callable[..., RunConfig]):
     reported: list[str] = []
     with pytest.raises(InputError, match="is not known"):
-        probe_for(config(), ["timm/test_resnet", "resnet1"], lambda activity, *_: reported.append(activity), ignore)
+        run_linear_probe(
+            config(), ["timm/test_resnet", "resnet1"], lambda activity, *_: reported.append(activity), ignore
+        )
     assert not reported
 
 
@@ -131,7 +133,7 @@ def test_a_signal_ends_it(config: Callable[..., RunConfig], when: str):
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(Stopped):
-        probe_for(config(), ["timm/test_resnet"], interrupt, ignore)
+        run_linear_probe(config(), ["timm/test_resnet"], interrupt, ignore)
 
 
 def test_weights_that_are_not_finite_are_refused(config: Callable[..., RunConfig], tmp_path: Path):
@@ -140,16 +142,16 @@ def test_weights_that_are_not_finite_are_refused(config: Callable[..., RunConfig
     torch.save(state, tmp_path / "weights.pt")
     wanted = config(model={"weights": str(tmp_path / "weights.pt")})
     with pytest.raises(InputError, match="NaN or infinity"):
-        probe_for(wanted, [wanted.model.name], quiet, ignore)
+        run_linear_probe(wanted, [wanted.model.name], quiet, ignore)
 
 
 # The advice, on facts.
 
-SIMILAR, DIFFERENT = SourceAnswers(1000, 0.7, 40.0), SourceAnswers(1000, 0.3, 3.0)
+SIMILAR, DIFFERENT = SourcePredictions(1000, 0.7, 40.0), SourcePredictions(1000, 0.3, 3.0)
 
 
 def network(
-    source: SourceAnswers | None, *accuracies: float, mirrored: float = 1.0, pretrained: bool = True
+    source: SourcePredictions | None, *accuracies: float, mirrored: float = 1.0, pretrained: bool = True
 ) -> Backbone:
     names = [*(f"layer{at}" for at in range(1, len(accuracies))), HEAD_INPUT]
     stages = [
@@ -168,18 +170,18 @@ RISES, FALLS = (0.5, 0.7, 0.8, 0.9, 0.9), (0.5, 0.9, 0.85, 0.8, 0.8)
 
 
 def test_the_four_cases_come_out_as_they_are_taught():
-    head = advise(network(SIMILAR, *RISES), SMALL)
+    head = recommend(network(SIMILAR, *RISES), SMALL)
     assert (head.trains, head.large, head.similar) == ("head", False, True)
     assert head.settings["freeze.rules"] == ["freeze *", "train head"]
 
-    some = advise(network(DIFFERENT, *FALLS), SMALL)
+    some = recommend(network(DIFFERENT, *FALLS), SMALL)
     assert (some.trains, some.large, some.similar) == ("stages", False, False)
     assert some.settings["freeze.rules"] == ["freeze *", "train layer3", "train layer4", "train head"]
     assert some.settings["data.augment"] == "flip"
 
-    low = advise(network(SIMILAR, *RISES), LARGE)
+    low = recommend(network(SIMILAR, *RISES), LARGE)
     assert (low.trains, low.large, low.similar) == ("everything", True, True)
-    high = advise(network(DIFFERENT, *FALLS), LARGE)
+    high = recommend(network(DIFFERENT, *FALLS), LARGE)
     assert (high.trains, high.large, high.similar) == ("everything", True, False)
     assert low.settings["freeze.rules"] == high.settings["freeze.rules"] == ["train *"]
 
@@ -195,28 +197,28 @@ def test_the_four_cases_come_out_as_they_are_taught():
 
 
 def test_an_earlier_stage_that_is_clearly_ahead_tells_of_another_task_whatever_the_classifier_says():
-    assert advise(network(SIMILAR, *FALLS), SMALL).similar is False
-    assert advise(network(None, *FALLS), SMALL).similar is False
-    assert advise(network(None, *RISES), SMALL).similar is True
+    assert recommend(network(SIMILAR, *FALLS), SMALL).similar is False
+    assert recommend(network(None, *FALLS), SMALL).similar is False
+    assert recommend(network(None, *RISES), SMALL).similar is True
     assert best_stage(network(None, 0.5, 0.899, 0.9, 0.9).stages).name == "layer2"
 
 
 def test_few_images_train_at_least_one_stage_and_at_most_half_of_them():
-    one = advise(network(DIFFERENT, *RISES[:-1], 0.95), SMALL).settings["freeze.rules"]
+    one = recommend(network(DIFFERENT, *RISES[:-1], 0.95), SMALL).settings["freeze.rules"]
     assert one == ["freeze *", "train layer4", "train head"]
-    most = advise(network(DIFFERENT, 1.0, 1.0, 1.0, 1.0, 1.0), SMALL).settings["freeze.rules"]
+    most = recommend(network(DIFFERENT, 1.0, 1.0, 1.0, 1.0, 1.0), SMALL).settings["freeze.rules"]
     assert most == ["freeze *", "train layer3", "train layer4", "train head"]
 
 
 def test_no_augmentation_is_advised_where_mirrored_images_are_of_another_class():
-    advice = advise(network(DIFFERENT, *FALLS, mirrored=0.7), SMALL)
+    advice = recommend(network(DIFFERENT, *FALLS, mirrored=0.7), SMALL)
     assert advice.settings["data.augment"] == "none"
-    assert "none are flipped" in advice.reasons[-1]
+    assert "augment without flips" in advice.reasons[-1]
 
 
 def test_many_images_of_many_classes_are_few_and_without_weights_everything_trains():
-    assert not advise(network(SIMILAR, *RISES), images(1000, 1000 // MANY_A_CLASS + 1)).large
-    advice = advise(network(None, *RISES, pretrained=False), SMALL)
+    assert not recommend(network(SIMILAR, *RISES), images(1000, 1000 // MANY_A_CLASS + 1)).large
+    advice = recommend(network(None, *RISES, pretrained=False), SMALL)
     assert (advice.trains, advice.similar) == ("everything", None)
     assert any("can't be judged" in reason for reason in advice.reasons)
 
@@ -251,10 +253,10 @@ def handwriting(folder: Path, a_class: int) -> Path:
     return folder
 
 
-def probed_with_lite0(folder: Path) -> Probed:
+def probed_with_lite0(folder: Path) -> ProbeResults:
     shares = {"val_fraction": 0.3, "test_fraction": 0.0}
     tables = {"data": {"path": str(folder), "image_size": 96, **shares}, "train": {"device": "cpu"}}
-    return probe_for(from_tables(tables), [LITE0], quiet, ignore)
+    return run_linear_probe(from_tables(tables), [LITE0], quiet, ignore)
 
 
 MADE = [

@@ -18,10 +18,9 @@ from engine.models.layer_tree import describe
 from engine.runs.commands import Set
 from engine.runs.event_log import EventTail
 from engine.runs.events import CommandApplied, ParameterCounts, Phase, Step
-from engine.runs.progress import quiet
 from engine.runs.state import fold_all
 from engine.runs.state import in_force as settings_in_force
-from engine.training.loop import train
+from engine.training.loop import fit
 from tests.conftest import TINY, Sessions
 from tests.ui.networks import network
 
@@ -34,7 +33,7 @@ THREE = [
 
 
 def with_phases(phases: list[dict], **train: int) -> RunConfig:
-    return from_tables({"data": {"source": "digits"}, "recipe": {"phases": phases}, "train": train})
+    return from_tables({"data": {"source": "digits"}, "recipe": {"phases": phases}, "train": fit})
 
 
 def parts(config: RunConfig) -> list[tuple[int, int, int]]:
@@ -129,8 +128,8 @@ def test_the_ready_made_recipes_are_those_of_the_papers():
 
 def test_a_run_goes_through_its_phases(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(recipe={"phases": THREE}, schedule={"name": "cosine"}, train={"epochs": 5}))
-    train(run, quiet)
-    events = list(EventTail(run.folder).poll())
+    fit(run)
+    events = list(EventTail(run.context.folder).poll())
     told = [event for event in events if isinstance(event, Phase)]
     per_epoch = run.steps_per_epoch
     assert [(one.number, one.phases, one.epoch, one.epochs, one.step) for one in told] == [
@@ -150,7 +149,7 @@ def test_a_run_goes_through_its_phases(session: Sessions, config: Callable[..., 
     assert rates[3 * per_epoch]["head"] < 0.002
     state = fold_all(events)
     assert (state.rules, state.parameters) == (["train *"], told[2].parameters)
-    now = settings_in_force(run.folder.load_config(), state).optimizer
+    now = settings_in_force(run.context.folder.load_config(), state).optimizer
     assert (now.lr, now.backbone_lr_factor, now.layer_decay) == (0.001, 1.0, 1.0)
     assert all(epoch.frozen_unchanged for epoch in state.epochs)
 
@@ -159,7 +158,7 @@ def test_patience_waits_for_the_last_phase(session: Sessions, config: Callable[.
     nothing_learned = {"lr": 1e-9, "backbone_lr_factor": 1.0}
     phases = [{"epochs": epochs, "rules": ["freeze *", "train head"], **nothing_learned} for epochs in (4, 50)]
     run = session(config(recipe={"phases": phases}, train={"epochs": 54, "early_stop_patience": 2}))
-    assert "stopped early" in train(run, quiet)
+    assert "stopped early" in fit(run)
     assert run.best is not None
     assert run.epoch == max(run.best.epoch, 4) + 2
 

@@ -17,11 +17,10 @@ from engine.runs.commands import Stop
 from engine.runs.event_log import EventTail
 from engine.runs.events import RunFinished, Warning
 from engine.runs.folder import RunFolder, create
-from engine.runs.progress import quiet
 from engine.training.feature_loader import Batch
-from engine.training.loop import train
+from engine.training.loop import fit
 from engine.training.session import Session
-from engine.training.step import Launched
+from engine.training.step import LaunchedStep
 from tests.conftest import Engine, Sessions
 from tests.faults.lives import Life
 
@@ -43,7 +42,7 @@ def explode_at(steps: set[int], run: Session) -> None:
     run.classifier.module.get_submodule("layer4").register_forward_hook(spoil)
 
 
-def test_a_run_that_only_skips_steps_fails_with_what_to_do(engine: Engine, config: Callable[..., RunConfig]):
+def test_a_run_that_only_skips_steps_fails_with_advice(engine: Engine, config: Callable[..., RunConfig]):
     wanted = config(
         optimizer={"name": "sgd", "lr": 100.0, "clip_norm": 0.0, "backbone_lr_factor": 100.0},
         freeze={"rules": []},
@@ -64,24 +63,24 @@ def test_ten_consecutive_skipped_steps_end_a_run(session: Sessions, config: Call
     with pytest.raises(
         TrainingFailed, match=r"10 consecutive steps were skipped: .* at step 14, .*lower optimizer\.lr"
     ):
-        train(run, quiet)
-    assert skipped(run.folder) == 9
+        fit(run)
+    assert skipped(run.context.folder) == 9
     assert all(torch.isfinite(tensor).all() for tensor in run.classifier.module.state_dict().values())
 
 
-def test_a_finite_step_between_them_lets_a_run_go_on(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_finite_step_resets_the_count_of_skipped_steps(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": [], "norm_stats": "frozen"}, train={**SKIP, "batch_size": 1, "epochs": 1}))
     explode_at(set(range(1, 25)) - {9, 18}, run)
-    train(run, quiet)
-    assert skipped(run.folder) == 22
+    fit(run)
+    assert skipped(run.context.folder) == 22
 
 
 def test_an_epoch_without_a_finite_step_ends_a_run(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": [], "norm_stats": "frozen"}, train={**SKIP, "epochs": 3}))
     explode_at({2, 4, 5, 6}, run)
     with pytest.raises(TrainingFailed, match=r"all 3 steps of epoch 2 were skipped; lower optimizer\.lr"):
-        train(run, quiet)
-    assert (run.epoch, skipped(run.folder)) == (1, 4)
+        fit(run)
+    assert (run.epoch, skipped(run.context.folder)) == (1, 4)
 
 
 def test_skipped_steps_are_counted_across_a_resume(tmp_path: Path, config: Callable[..., RunConfig]):
@@ -96,13 +95,13 @@ def test_skipped_steps_are_counted_across_a_resume(tmp_path: Path, config: Calla
 def explode_after_step_3(_folder: RunFolder) -> None:
     from engine.training import loop
 
-    launch = loop.launch
+    launch_step = loop.launch_step
 
-    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> LaunchedStep:
         scale = math.inf if session.step > 3 else 1.0
-        return launch(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
+        return launch_step(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
 
-    loop.launch = overflowing
+    loop.launch_step = overflowing
 
 
 def test_gradients_that_overflow_at_every_scale_of_the_loss_end_a_run(
@@ -113,13 +112,11 @@ def test_gradients_that_overflow_at_every_scale_of_the_loss_end_a_run(
     layer = run.classifier.module.get_submodule("layer3.0.conv2")
     layer.register_full_backward_hook(lambda _layer, inputs, _outputs: tuple(g * math.inf for g in inputs))
     with pytest.raises(TrainingFailed, match="10 consecutive steps were skipped: a gradient was not finite"):
-        train(run, quiet)
+        fit(run)
     assert run.step < 24 * 2
 
 
-def test_gradients_that_overflow_while_the_scale_is_sought_are_no_fault(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_gradients_may_overflow_while_the_loss_scale_is_searched(session: Sessions, config: Callable[..., RunConfig]):
     run = session(
         config(freeze={"rules": [], "norm_stats": "frozen"}, train={"on_nan": "stop", "batch_size": 1, "epochs": 1})
     )
@@ -130,5 +127,5 @@ def test_gradients_that_overflow_while_the_scale_is_sought_are_no_fault(
         return tuple(g * math.inf for g in inputs) if run.scaler.get_scale() > 2.0**4 else inputs
 
     layer.register_full_backward_hook(overflow)
-    train(run, quiet)
+    fit(run)
     assert run.scaler.get_scale() == 2.0**4

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from engine.config.schema import HeadConfig, RunConfig
-from engine.experiments.linear_probe.probe import pooled, probe_for
+from engine.experiments.linear_probe.probe import pooled, run_linear_probe
 from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.layer_tree import stages
@@ -22,8 +22,8 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import Forgetting
 from engine.runs.progress import quiet
 from engine.training.cka import gram, linear_cka
-from engine.training.layer_stats import Look
-from engine.training.loop import train
+from engine.training.layer_stats import LayerStats
+from engine.training.loop import fit
 from tests.conftest import Sessions, make_images
 
 # Network, image size, the stages whose maps are (N, H, W, C), and of some stages the numbers of channels.
@@ -160,14 +160,14 @@ def test_forgetting_compares_channels_of_networks_that_have_them_last(
 
     def maps() -> torch.Tensor:
         with torch.no_grad(), raw_outputs(run.classifier) as raw:
-            for images in run.feed.images(members, 64):
+            for images in run.loader.eval_images(members, 64):
                 run.classifier.module(images)
         return raw["stages.3"].flatten(1)  # 2 × 2 places: each is a cell of its own
 
     before = maps()
-    train(run, quiet)
+    fit(run)
     run.classifier.module.eval()
-    (event,) = [event for event in EventTail(run.folder).poll() if isinstance(event, Forgetting)]
+    (event,) = [event for event in EventTail(run.context.folder).poll() if isinstance(event, Forgetting)]
     expected = linear_cka(gram(before), gram(maps()))
     assert expected is not None
     assert expected < 0.999
@@ -176,7 +176,7 @@ def test_forgetting_compares_channels_of_networks_that_have_them_last(
 
 def test_probes_see_as_many_features_as_a_stage_has_channels(config: Callable[..., RunConfig]):
     wanted = config(data={"image_size": 96})
-    backbone = probe_for(wanted, ["timm/test_mambaout"], quiet, lambda _code, _message: None).backbones[0]
+    backbone = run_linear_probe(wanted, ["timm/test_mambaout"], quiet, lambda _code, _message: None).backbones[0]
     found = {stage.name: stage.features for stage in backbone.stages}
     assert {name: found[name] for name in ("stem", "stages.1", "stages.3")} == {
         "stem": 16,
@@ -191,7 +191,7 @@ def test_dead_units_of_maps_with_channels_last_are_channels(session: Sessions, c
     run.classifier.module.add_module("rectifier", layer)
     maps = torch.full((2, 5, 5, 8), -1.0)
     maps[..., 3] = 1.0
-    look = Look(run)
+    look = LayerStats(run)
     look.before_update()
     with look.activations():
         layer(maps)

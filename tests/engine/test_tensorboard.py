@@ -17,7 +17,7 @@ from engine.training.tensorboard import writer
 from tests.conftest import Engine
 
 
-def test_its_files_hold_the_figures_of_the_log(engine: Engine, config: Callable[..., RunConfig]):
+def test_tensorboard_files_hold_the_metrics_of_the_event_log(engine: Engine, config: Callable[..., RunConfig]):
     folder, state, status = engine.run(config(log={"tensorboard": True}))
     assert status == 0
     files = EventAccumulator(str(folder.path / "tensorboard"))
@@ -31,17 +31,17 @@ def test_its_files_hold_the_figures_of_the_log(engine: Engine, config: Callable[
     assert (folder.path / "tensorboard").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_place_that_can_not_be_written_is_told_once(tmp_path: Path):
+def test_an_unwritable_folder_emits_one_warning(tmp_path: Path):
     (tmp_path / "tensorboard").write_text("in the way")
     told: list[str] = []
     write = writer(RunFolder(tmp_path), lambda _code, message: told.append(message))
     for step in (1, 2):
         write(Step(step=step, epoch=1, loss=1.0, lr={"head": 0.1}, grad_norm=1.0, images_per_second=1.0))
     assert len(told) == 1
-    assert "the run goes on without" in told[0]
+    assert "the run continues without" in told[0]
 
 
-def test_without_the_library_a_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_tensorboard_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match=r'pip install "tltui\[tensorboard\]"'):
         writer(RunFolder(tmp_path), lambda _code, _message: None)

@@ -23,13 +23,15 @@ from engine.runs.events import Checkpoint, CommandApplied, CommandRejected, Epoc
 from engine.runs.progress import quiet
 from engine.runs.stopped import Stopped
 from engine.training import checkpoints, lr_schedules, optimizers
-from engine.training.loop import train
+from engine.training.checkpointing import finish_checkpoints, roll_back, save_checkpoint
+from engine.training.command_handler import apply_commands
+from engine.training.loop import fit
 from engine.training.session import Session
 from tests.conftest import Engine, Sessions
 
 
 def events(session: Session, kind: type) -> list:
-    return [event for event in EventTail(session.folder).poll() if isinstance(event, kind)]
+    return [event for event in EventTail(session.context.folder).poll() if isinstance(event, kind)]
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine, config: Callable[..., RunConfig]):
@@ -49,17 +51,17 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine
 def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:
     classifier = registry.build(name, 3, HeadConfig())
     trainable = dict(classifier.module.named_parameters())
-    return optimizers.build(config, trainable, optimizers.depths(classifier)).param_groups
+    return optimizers.build(config, trainable, optimizers.parameter_depths(classifier)).param_groups
 
 
-def test_weight_decay_spares_biases_and_norms():
+def test_weight_decay_excludes_biases_and_norms():
     for group in groups_of(OptimizerConfig(weight_decay=0.1)):
         for name, parameter in zip(group["names"], group["params"], strict=True):
             spared = name.endswith("bias") or ".bn" in name or name.startswith("bn") or parameter.ndim == 1
             assert group["weight_decay"] == (0.0 if spared else 0.1), name
 
 
-def test_rates_fall_from_the_head_to_the_stem():
+def test_learning_rates_decay_from_the_head_to_the_stem():
     config = OptimizerConfig(lr=1.0, backbone_lr_factor=0.5, layer_decay=0.1)
     factors = {group["depth"]: group["factor"] for group in groups_of(config)}
     assert factors == pytest.approx(
@@ -69,7 +71,7 @@ def test_rates_fall_from_the_head_to_the_stem():
     assert plain == {"head": 1.0, "backbone": 0.5}
 
 
-def test_class_tokens_and_embeddings_train_at_the_stems_rate():
+def test_class_tokens_and_embeddings_have_the_stems_learning_rate():
     config = OptimizerConfig(layer_decay=0.5)
     factor = {name: group["factor"] for group in groups_of(config, "timm/test_vit") for name in group["names"]}
     assert factor["cls_token"] == factor["pos_embed"] == factor["patch_embed.proj.weight"]
@@ -94,7 +96,7 @@ def test_schedules_have_their_shapes():
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "step", "onecycle"])
-def test_warm_up_rises_to_where_the_schedule_begins(name: str):
+def test_warmup_rises_to_the_start_of_the_schedule(name: str):
     rates = curve(name, warmup=2.0)
     assert rates[:20] == sorted(rates[:20])
     assert rates[0] == pytest.approx(1 / 21)
@@ -112,18 +114,20 @@ def test_auxiliary_heads_add_their_loss_with_their_weight():
     assert inception.module.get_submodule("AuxLogits.fc").weight.grad is not None
 
 
-def test_rare_classes_weigh_more_and_the_average_stays():
+def test_rare_classes_have_larger_weights_with_the_same_mean():
     weights = balanced_weights([30, 10])
     assert weights.tolist() == pytest.approx([2 / 3, 2.0])
     assert (weights * torch.tensor([30, 10])).sum() == pytest.approx(40)
 
 
-def test_gradients_are_clipped_and_the_norm_before_is_told(session: Sessions, config: Callable[..., RunConfig]):
+def test_gradients_are_clipped_and_the_norm_before_clipping_is_reported(
+    session: Sessions, config: Callable[..., RunConfig]
+):
     def change(clip: float) -> tuple[float, float]:
         settings = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "clip_norm": clip}
         run = session(config(optimizer=settings, schedule={"name": "constant"}, train={"epochs": 1, "batch_size": 64}))
         before = [p.detach().clone() for p in run.freezing.trainable.values()]
-        train(run, quiet)
+        fit(run)
         after = [p.detach() for p in run.freezing.trainable.values()]
         moved = math.sqrt(sum(float((a - b).square().sum()) for a, b in zip(before, after, strict=True)))
         return moved, events(run, Step)[0].grad_norm
@@ -136,18 +140,18 @@ def test_gradients_are_clipped_and_the_norm_before_is_told(session: Sessions, co
     assert same_norm == norm
 
 
-def test_training_stops_early_when_nothing_gets_better(session: Sessions, config: Callable[..., RunConfig]):
+def test_training_stops_early_without_improvement(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(optimizer={"lr": 1e-9}, train={"epochs": 50, "early_stop_patience": 2}))
-    assert "stopped early" in train(run, quiet)
+    assert "stopped early" in fit(run)
     assert run.best is not None
     assert run.epoch == run.best.epoch + 2
 
 
-def test_commands_change_rate_clipping_and_epochs(session: Sessions, config: Callable[..., RunConfig]):
+def test_commands_change_learning_rate_clipping_and_epochs(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(schedule={"name": "constant"}))
     for key, value in (("optimizer.lr", 0.5), ("optimizer.clip_norm", 2), ("train.epochs", 1)):
-        send(run.folder, Set(id=new_command_id(), key=key, value=value))
-    train(run, quiet)
+        send(run.context.folder, Set(id=new_command_id(), key=key, value=value))
+    fit(run)
     assert run.epoch == 1
     assert all(step.lr == {"head": 0.5} for step in events(run, Step))
     assert [answer.command.value for answer in events(run, CommandApplied)] == [0.5, 2, 1]
@@ -162,35 +166,35 @@ def test_commands_change_rate_clipping_and_epochs(session: Sessions, config: Cal
         ("train.epochs", 0, "1 ≤ x"),
     ],
 )
-def test_a_setting_that_can_not_be_changed_is_refused_with_the_reason(
+def test_a_setting_that_is_not_live_is_rejected_with_a_reason(
     key: str, value: object, says: str, session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config())
-    send(run.folder, Set(id="one", key=key, value=value))
-    run.obey()
+    send(run.context.folder, Set(id="one", key=key, value=value))
+    apply_commands(run)
     (refusal,) = events(run, CommandRejected)
     assert refusal.command.id == "one"
     assert says in refusal.reason
 
 
-def test_pause_holds_until_resume_and_stop_ends_a_pause(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_pause_lasts_until_resume_or_stop(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
     for command in (Pause(id="1"), Pause(id="2"), Set(id="3", key="optimizer.lr", value=0.1), Resume(id="4")):
-        send(run.folder, command)
-    run.obey()
+        send(run.context.folder, command)
+    apply_commands(run)
     assert [type(event).__name__ for event in events(run, CommandApplied | CommandRejected)] == [
         "CommandApplied", "CommandRejected", "CommandApplied", "CommandApplied",
     ]  # fmt: skip
     for command in (Pause(id="5"), Stop(id="6")):
-        send(run.folder, command)
+        send(run.context.folder, command)
     with pytest.raises(Stopped):
-        run.obey()
+        apply_commands(run)
 
 
-def test_a_checkpoint_holds_all_weights_and_the_trainers_state(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_checkpoint_holds_all_weights_and_the_trainer_state(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": ["freeze *", "train layer4", "train head"]}))
-    train(run, quiet)
-    last = run.folder.checkpoints / "last"
+    fit(run)
+    last = run.context.folder.checkpoints / "last"
     weights = load_file(last / "model.safetensors")
     own = run.classifier.module.state_dict()
     assert weights.keys() == own.keys()
@@ -208,22 +212,22 @@ def test_best_names_the_best_epoch_and_the_one_before_the_last_is_kept(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config(train={"epochs": 5}))
-    train(run, quiet)
+    fit(run)
     best = max(events(run, Epoch), key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
-    assert json.loads((run.folder.checkpoints / "best" / "trainer.json").read_text())["epoch"] == best.epoch
-    folders = {path.name for path in run.folder.checkpoints.iterdir() if not path.is_symlink()}
+    assert json.loads((run.context.folder.checkpoints / "best" / "trainer.json").read_text())["epoch"] == best.epoch
+    folders = {path.name for path in run.context.folder.checkpoints.iterdir() if not path.is_symlink()}
     last = f"step-{run.step:08}"
-    assert (run.folder.checkpoints / "last").resolve().name == last
+    assert (run.context.folder.checkpoints / "last").resolve().name == last
     written = sorted({f"step-{checkpoint.step:08}" for checkpoint in events(run, Checkpoint)})
     assert folders == {f"step-{best.step:08}", *written[-2:]}
 
 
 def test_a_checkpoint_is_written_on_command(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
-    send(run.folder, SaveCheckpoint(id="now"))
-    run.obey()
+    send(run.context.folder, SaveCheckpoint(id="now"))
+    apply_commands(run)
     assert [checkpoint.step for checkpoint in events(run, Checkpoint)] == [0]
-    assert (run.folder.checkpoints / "last" / "model.safetensors").exists()
+    assert (run.context.folder.checkpoints / "last" / "model.safetensors").exists()
 
 
 EXPLODING = {"name": "sgd", "lr": 100.0, "clip_norm": 0.0, "backbone_lr_factor": 100.0}
@@ -233,53 +237,51 @@ def exploding(config: Callable[..., RunConfig], on_nan: str) -> RunConfig:
     return config(optimizer=EXPLODING, freeze={"rules": []}, schedule={"name": "constant"}, train={"on_nan": on_nan})
 
 
-def test_numbers_that_explode_stop_the_run_and_leave_finite_weights(
-    session: Sessions, config: Callable[..., RunConfig]
-):
+def test_a_nonfinite_loss_stops_the_run_and_leaves_finite_weights(session: Sessions, config: Callable[..., RunConfig]):
     run = session(exploding(config, "stop"))
     with pytest.raises(TrainingFailed, match=r"at step \d+, first in .*; .* lower optimizer\.lr"):
-        train(run, quiet)
+        fit(run)
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 
 
-def test_a_step_that_is_not_finite_can_be_skipped(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_nonfinite_step_can_be_skipped(session: Sessions, config: Callable[..., RunConfig]):
     run = session(exploding(config, "skip"))
-    train(run, quiet)
+    fit(run)
     assert "step_skipped" in {warning.code for warning in events(run, Warning)}
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 
 
-def test_going_back_too_often_ends_the_run(session: Sessions, config: Callable[..., RunConfig]):
+def test_too_many_rollbacks_end_the_run(session: Sessions, config: Callable[..., RunConfig]):
     run = session(exploding(config, "rollback"))
     run.config = with_setting(run.config, "train.epochs", 50)
-    run.save(best=False)
-    run.finish_checkpoints()
+    save_checkpoint(run, best=False)
+    finish_checkpoints(run)
     with pytest.raises(TrainingFailed, match=r"lower optimizer\.lr"):
-        train(run, quiet)
+        fit(run)
     assert [warning.code for warning in events(run, Warning)].count("rolled_back") >= 3
     assert all(torch.isfinite(p).all() for p in run.classifier.module.parameters())
 
 
-def test_going_back_takes_up_the_last_checkpoint(session: Sessions, config: Callable[..., RunConfig]):
+def test_a_rollback_restores_the_last_checkpoint(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
-    train(run, quiet)
+    fit(run)
     saved = {name: tensor.clone() for name, tensor in run.classifier.module.state_dict().items()}
     run.config = with_setting(run.config, "train.epochs", 3)
     with torch.no_grad():
         for parameter in run.freezing.trainable.values():
             parameter.fill_(math.nan)
-    assert run.go_back()
+    assert roll_back(run)
     assert all(torch.equal(tensor, saved[name]) for name, tensor in run.classifier.module.state_dict().items())
-    train(run, quiet)
+    fit(run)
     assert run.epoch == 3
 
 
-def test_arithmetic_that_a_processor_does_not_train_in_is_refused():
+def test_fp16_on_a_cpu_is_refused():
     with pytest.raises(InputError, match="fp16"):
         choose_precision("fp16", torch.device("cpu"), quiet)
 
 
-def test_bf16_trains_on_a_processor(engine: Engine, config: Callable[..., RunConfig]):
+def test_bf16_trains_on_a_cpu(engine: Engine, config: Callable[..., RunConfig]):
     _, state, status = engine.run(config(train={"precision": "bf16"}, freeze={"rules": []}))
     assert status == 0
     assert all(math.isfinite(step.loss) for step in state.steps.recent)

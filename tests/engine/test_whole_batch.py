@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 from engine.training.distributed import Ranks
-from engine.training.sync_layers import WholeBatch
+from engine.training.sync_layers import GlobalBatchMode
 
 SHAPES = {"features": (6, 5), "maps": (6, 5, 4, 3), "tokens": (6, 7, 5)}
 
@@ -28,13 +28,13 @@ def given(shape: tuple[int, ...]) -> torch.Tensor:
     return images.requires_grad_()
 
 
-def whole(count: int = 6) -> WholeBatch:
-    return WholeBatch(Ranks(), torch.arange(count), count)
+def whole(count: int = 6) -> GlobalBatchMode:
+    return GlobalBatchMode(Ranks(), torch.arange(count), count)
 
 
 @pytest.mark.parametrize("shape", ["features", "maps"])
 @pytest.mark.parametrize("lower", [False, True])
-def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
+def test_batch_norm_over_local_batches_equals_batch_norm_over_the_global_batch(shape: str, lower: bool):
     def through(*, together: bool) -> list[torch.Tensor]:
         layer = nn.BatchNorm1d(5) if shape == "features" else nn.BatchNorm2d(5)
         images = given(SHAPES[shape])
@@ -59,19 +59,19 @@ def test_batch_norm_gives_what_it_gives_alone(shape: str, lower: bool):
     ],
     ids=["dropout", "timm", "torchvision"],
 )
-def test_random_masks_are_those_of_the_whole_batch(shape: str, drop: Callable[[torch.Tensor], torch.Tensor]):
+def test_random_masks_are_those_of_the_global_batch(shape: str, drop: Callable[[torch.Tensor], torch.Tensor]):
     images = given(SHAPES[shape]).detach()
     torch.manual_seed(7)
     alone, after = drop(images), torch.rand(())
     for rows in (torch.arange(6), torch.tensor([1, 4]), torch.tensor([0, 2, 3, 5])):
         torch.manual_seed(7)
-        with WholeBatch(Ranks(), rows, 6):
+        with GlobalBatchMode(Ranks(), rows, 6):
             part = drop(images[rows])
         assert torch.equal(part, alone[rows])
         assert torch.rand(()) == after
 
 
-def test_layers_in_evaluation_mode_are_left_alone():
+def test_layers_in_evaluation_mode_are_not_synchronized():
     network = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5)).eval()
     images = given(SHAPES["features"])
     with whole():

@@ -64,15 +64,15 @@ def test_a_folder_that_vanishes_does_not_end_the_training(tmp_path: Path):
 def vanish_at_step_7(folder: RunFolder) -> None:
     from engine.training import loop
 
-    write_step = loop.write_step
+    emit_step = loop.emit_step
 
     def vanish(session: Session, result: StepResult, images_per_second: float) -> None:
-        write_step(session, result, images_per_second)
+        emit_step(session, result, images_per_second)
         if result.step == 7:
             gone = folder.path.rename(folder.path.with_name("gone"))  # at once, whatever is being written in it
             shutil.rmtree(gone, ignore_errors=True)
 
-    loop.write_step = vanish
+    loop.emit_step = vanish
 
 
 def test_a_log_is_continued_after_a_torn_line_and_after_garbage(tmp_path: Path, config: Callable[..., RunConfig]):
@@ -95,21 +95,21 @@ def test_a_log_is_continued_after_a_torn_line_and_after_garbage(tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_links_that_name_nothing_are_no_checkpoint(name: str, tmp_path: Path):
-    from engine.training.checkpoints import newest_sound
+    from engine.training.checkpoints import newest_intact
 
     (tmp_path / name).symlink_to("/etc")
-    assert newest_sound(tmp_path, pytest.fail) is None
+    assert newest_intact(tmp_path, pytest.fail) is None
 
 
 def test_a_best_checkpoint_that_only_last_could_name_is_the_best_when_the_run_goes_on(tmp_path: Path):
-    from engine.training.checkpoints import BEST, newest_sound, point
+    from engine.training.checkpoints import BEST, newest_intact, set_link
 
     folder, _ = uninterrupted(tmp_path)
     best = (folder.checkpoints / BEST).resolve()
     others = [path.name for path in folder.checkpoints.glob("step-*") if path != best]
     assert (folder.checkpoints / "last").resolve() == best
-    point(folder.checkpoints, BEST, others[0])  # as it is where the machine dies between the two links
-    assert newest_sound(folder.checkpoints, pytest.fail) == best
+    set_link(folder.checkpoints, BEST, others[0])  # as it is where the machine dies between the two links
+    assert newest_intact(folder.checkpoints, pytest.fail) == best
     assert (folder.checkpoints / BEST).resolve() == best
 
 

@@ -17,7 +17,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import Checkpoint, Epoch, Progress, RunFinished, Step
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
-from engine.training.checkpoints import newest_sound
+from engine.training.checkpoints import newest_intact
 from tests.conftest import Engine, make_images
 from tests.faults.lives import Life
 
@@ -108,7 +108,7 @@ def check_stopped(folder: RunFolder, number: signal.Signals, *, before_training:
     assert not is_locked(folder)
     assert "DataLoader worker" not in folder.log.read_text()
     problems: list[str] = []
-    checkpoint = newest_sound(folder.checkpoints, lambda _code, message: problems.append(message))
+    checkpoint = newest_intact(folder.checkpoints, lambda _code, message: problems.append(message))
     assert (checkpoint is None) is before_training
     assert problems == []
 

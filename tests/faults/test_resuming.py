@@ -34,7 +34,7 @@ from engine.runs.folder import RunFolder, create
 from engine.runs.state import fold_all
 from engine.training.feature_loader import Batch
 from engine.training.session import Session
-from engine.training.step import Launched, StepResult
+from engine.training.step import LaunchedStep, StepResult
 from tests.faults.kills import kill_again_and_again, uninterrupted
 from tests.faults.lives import Life, Script
 from tests.faults.short_run import STEPS, Outcome, log_problems, script, short_config
@@ -84,14 +84,14 @@ def end(folder: RunFolder, asked: Script | None = None) -> Outcome:
     return Outcome.of(folder)
 
 
-def test_runs_that_are_killed_at_random_moments_end_with_the_same_bits(tmp_path: Path):
+def test_runs_killed_at_random_moments_resume_bit_identically(tmp_path: Path):
     report = kill_again_and_again(tmp_path, kills=6, seed=os.getpid())
     assert report.problems == []
     assert report.lines_lost == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_with_a_checkpoint_and_the_run_goes_on_from_there(
+def test_a_signal_stops_with_a_checkpoint_and_the_run_resumes_from_it(
     number: signal.Signals, folder: RunFolder, expected: Outcome
 ):
     life = live(folder, step(8), script())
@@ -104,7 +104,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_run_goes_on_from_there(
     assert (resumed.step, resumed.told) == (stopped_at, stopped_at)
 
 
-def test_a_signal_is_obeyed_while_the_run_gets_ready(folder: RunFolder, expected: Outcome):
+def test_a_signal_stops_a_run_during_setup(folder: RunFolder, expected: Outcome):
     life = live(folder, lambda _first: True, script())
     life.signal(signal.SIGTERM)
     assert life.wait(10) == 130
@@ -112,7 +112,7 @@ def test_a_signal_is_obeyed_while_the_run_gets_ready(folder: RunFolder, expected
     assert not expected.difference(end(folder))
 
 
-def test_a_signal_is_obeyed_while_frozen_layers_are_computed(folder: RunFolder, root: Path, expected: Outcome):
+def test_a_signal_stops_a_run_while_features_are_computed(folder: RunFolder, root: Path, expected: Outcome):
     life = Life(folder, script(), fault=slow_to_compute, cache=root / "another-cache")
     while not (folder.path / "computes").exists():
         assert not life.over, folder.log.read_text()
@@ -140,7 +140,7 @@ def slow_to_compute(folder: RunFolder) -> None:
     Prefix.__call__ = slow
 
 
-def test_a_long_epoch_is_not_lost_with_its_engine(folder: RunFolder, expected: Outcome):
+def test_a_killed_worker_does_not_lose_a_long_epoch(folder: RunFolder, expected: Outcome):
     tail = EventTail(folder)
     life = Life(folder, script(), fault=checkpoints_without_delay)
     told: list[AnyEvent] = []
@@ -158,12 +158,12 @@ def test_a_long_epoch_is_not_lost_with_its_engine(folder: RunFolder, expected: O
 
 def checkpoints_without_delay(_folder: RunFolder) -> None:
     """As if five minutes had passed after each step."""
-    from engine.training import session
+    from engine.training import checkpointing
 
-    session._BETWEEN_CHECKPOINTS = 0.0
+    checkpointing._INTERVAL = 0.0
 
 
-def test_images_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, expected: Outcome):
+def test_images_deleted_after_decoding_are_not_needed(tmp_path: Path, expected: Outcome):
     folder = create(tmp_path / "runs", short_config(tmp_path))
     assert Life(folder, script(), fault=images_vanish).wait() == 0, folder.log.read_text()
     assert not expected.difference(Outcome.of(folder))
@@ -173,17 +173,17 @@ def test_images_that_vanish_after_they_were_read_are_not_missed(tmp_path: Path, 
 def images_vanish(folder: RunFolder) -> None:
     from engine.training import loop
 
-    write_step = loop.write_step
+    emit_step = loop.emit_step
 
     def vanish(session: Session, result: StepResult, images_per_second: float) -> None:
-        write_step(session, result, images_per_second)
+        emit_step(session, result, images_per_second)
         if result.step == 1:
             shutil.rmtree(folder.load_config().data.path)
 
-    loop.write_step = vanish
+    loop.emit_step = vanish
 
 
-def test_images_that_vanish_or_change_before_they_are_read_are_passed_over_by_name(tmp_path: Path):
+def test_images_deleted_or_changed_before_decoding_are_skipped_by_name(tmp_path: Path):
     folder = create(tmp_path / "runs", short_config(tmp_path))
     assert Life(folder, [], fault=some_vanish, cache=tmp_path / "cache").wait() == 0, folder.log.read_text()
     (ready,) = events(folder, DataReady)
@@ -194,20 +194,20 @@ def test_images_that_vanish_or_change_before_they_are_read_are_passed_over_by_na
 
 def some_vanish(folder: RunFolder) -> None:
     """Between the look into the folders and the reading."""
-    from engine.process import run
+    from engine.process import session_setup
 
     one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
-    prepare = run.load_data
+    prepare = session_setup.load_data
 
     def later(*arguments: Any) -> Any:  # noqa: ANN401
         one.unlink()
         another.write_text("no image any more")
         return prepare(*arguments)
 
-    run.load_data = later
+    session_setup.load_data = later
 
 
-def test_a_process_that_is_stuck_leaves_ten_seconds_after_a_signal(folder: RunFolder, expected: Outcome):
+def test_a_stuck_worker_exits_within_ten_seconds_of_a_signal(folder: RunFolder, expected: Outcome):
     life = Life(folder, script(), fault=stuck_at_step_4)
     tail = EventTail(folder)
     while not any(step(4)(event) for event in tail.poll()):
@@ -224,25 +224,25 @@ def stuck_at_step_4(_folder: RunFolder) -> None:
     """As a kernel or a network drive would: the main thread does not come back."""
     from engine.training import loop
 
-    launch = loop.launch
+    launch_step = loop.launch_step
 
-    def stuck(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+    def stuck(session: Session, batch: Batch, criterion: Criterion) -> LaunchedStep:
         if session.step == 5:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
             time.sleep(3600)
-        return launch(session, batch, criterion)
+        return launch_step(session, batch, criterion)
 
-    loop.launch = stuck
+    loop.launch_step = stuck
 
 
-def test_a_run_that_is_killed_while_it_catches_up_still_ends_the_same(folder: RunFolder, expected: Outcome):
+def test_a_run_killed_during_replay_ends_the_same(folder: RunFolder, expected: Outcome):
     live(folder, step(12), script()).kill()
     for _ in range(2):
         live(folder, lambda event: isinstance(event, Resumed), script()).kill()
     assert not expected.difference(end(folder))
 
 
-def test_a_run_in_phases_that_is_killed_between_and_within_them_ends_the_same(root: Path):
+def test_a_run_killed_between_and_within_phases_ends_the_same(root: Path):
     config = with_setting(
         short_config(root),
         "recipe.phases",
@@ -290,16 +290,16 @@ def overflow_at_high_rates(_folder: RunFolder) -> None:
     """As weights do that have become too large."""
     from engine.training import loop
 
-    launch = loop.launch
+    launch_step = loop.launch_step
 
-    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> Launched:
+    def overflowing(session: Session, batch: Batch, criterion: Criterion) -> LaunchedStep:
         scale = math.inf if session.config.optimizer.lr > 1 else 1.0
-        return launch(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
+        return launch_step(session, Batch(tuple(tensor * scale for tensor in batch.inputs), batch.labels), criterion)
 
-    loop.launch = overflowing
+    loop.launch_step = overflowing
 
 
-def test_a_run_whose_numbers_exploded_goes_on_from_its_checkpoint_with_another_rate(folder: RunFolder, root: Path):
+def test_a_run_with_a_nonfinite_loss_resumes_with_another_learning_rate(folder: RunFolder, root: Path):
     failed_at = explode(folder)
     outcome = end(folder, [])
     assert all(one["nonfinite"] is None for one in outcome.steps if one["step"] != failed_at)
@@ -314,7 +314,7 @@ def test_a_run_whose_numbers_exploded_goes_on_from_its_checkpoint_with_another_r
     assert not outcome.difference(end(killed, []))
 
 
-def test_commands_that_came_while_no_engine_lived_are_applied_once(folder: RunFolder):
+def test_commands_sent_while_no_worker_runs_are_applied_once(folder: RunFolder):
     asked = script()[:3]
     live(folder, step(8), asked).kill()
     reported = max(one.step for one in events(folder, Step))
@@ -332,7 +332,7 @@ def test_commands_that_came_while_no_engine_lived_are_applied_once(folder: RunFo
     ]
 
 
-def test_a_pause_ends_when_another_engine_takes_over(folder: RunFolder, expected: Outcome):
+def test_a_pause_ends_when_another_worker_resumes_the_run(folder: RunFolder, expected: Outcome):
     life = live(folder, step(5), script())
     send(folder, Pause(id=new_command_id()))
     while fold_all(EventTail(folder).poll()).status != "paused":
@@ -344,7 +344,7 @@ def test_a_pause_ends_when_another_engine_takes_over(folder: RunFolder, expected
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "trainer.json", "SHA256SUMS"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, folder: RunFolder, expected: Outcome):
+def test_after_a_damaged_checkpoint_the_one_before_is_used(file: str, folder: RunFolder, expected: Outcome):
     life = live(folder, step(13), script())
     life.signal(signal.SIGTERM)
     life.wait(10)
@@ -358,7 +358,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(file: str, folder: Run
     assert resumed.step < resumed.told
 
 
-def test_without_any_checkpoint_a_run_begins_anew_and_tells_no_step_twice(folder: RunFolder, expected: Outcome):
+def test_without_a_checkpoint_a_run_restarts_and_reports_no_step_twice(folder: RunFolder, expected: Outcome):
     live(folder, step(2), script()).kill()
     assert not folder.checkpoints.exists() or not list(folder.checkpoints.glob("step-*"))
     assert not expected.difference(end(folder))
@@ -366,14 +366,14 @@ def test_without_any_checkpoint_a_run_begins_anew_and_tells_no_step_twice(folder
     assert (resumed.step, resumed.checkpoint) == (0, None)
 
 
-def test_a_torn_line_is_cut_off_and_numbers_go_on(folder: RunFolder, expected: Outcome):
+def test_a_torn_line_is_truncated_and_numbering_continues(folder: RunFolder, expected: Outcome):
     live(folder, step(9), script()).kill()
     with folder.events.open("ab") as log:
         log.write(b'{"type":"step","seq":999,"ti')
     assert not expected.difference(end(folder))
 
 
-def test_a_run_stopped_while_it_is_evaluated_is_evaluated_again(folder: RunFolder, expected: Outcome):
+def test_a_run_stopped_during_evaluation_is_evaluated_again(folder: RunFolder, expected: Outcome):
     life = live(folder, lambda event: getattr(event, "activity", "") == "evaluate", script())
     life.signal(signal.SIGTERM)
     if life.wait(10) == 130:
@@ -383,7 +383,7 @@ def test_a_run_stopped_while_it_is_evaluated_is_evaluated_again(folder: RunFolde
     assert Outcome.of(folder).predictions == expected.predictions
 
 
-def test_a_completed_run_is_left_alone(folder: RunFolder):
+def test_a_completed_run_is_not_resumed(folder: RunFolder):
     assert Life(folder, []).wait() == 0
     before = folder.events.read_bytes()
     assert Life(folder, []).wait() == 2

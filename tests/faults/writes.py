@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.runs.folder import RunFolder, create
-from engine.training.checkpoints import damage
+from engine.training.checkpoints import find_damage
 from tests.faults.kills import Report, uninterrupted
 from tests.faults.lives import Life
 from tests.faults.short_run import Outcome, log_problems, script, short_config
@@ -73,7 +73,7 @@ def fail_at_writes(root: Path, most: int, seed: int) -> Report:
 def _one(folder: RunFolder, root: Path, expected: Outcome, first: int, last: int) -> list[str]:
     status = _run(folder, root, first, last)
     links = [folder.checkpoints / name for name in ("last", "best")]
-    wrong = [f"{link.name}: {damage(link)}" for link in links if link.exists() and damage(link)]
+    wrong = [f"{link.name}: {find_damage(link)}" for link in links if link.exists() and find_damage(link)]
     if first == last:
         wrong += [f"status {status}"] if status else []
     else:  # training went on to its end, but nobody could be told

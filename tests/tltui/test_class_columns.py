@@ -51,7 +51,7 @@ def test_mistakes_of_any_classes_are_found_with_their_probabilities(case: str, t
     assert misclassified_images(path, classes) == expected
     for one in expected:
         assert confused_images(path, one.true, one.predicted) == [one]
-    right = [answer.right for answer in read_predictions(path)]
+    right = [answer.correct for answer in read_predictions(path)]
     assert right == [False] * len(expected) + [True] * len(classes)
 
 

@@ -16,7 +16,7 @@ from engine.experiments.linear_probe.results import (
     HEAD_INPUT,
     Backbone,
     ImageCounts,
-    Probed,
+    ProbeResults,
     Recommendation,
     Stage,
 )
@@ -56,7 +56,7 @@ def test_what_can_not_be_read_is_one_sentence(tltui: CommandLine):
     assert (refused.returncode, "can't be read" in refused.stderr, len(refused.stderr.splitlines())) == (2, True, 1)
 
 
-def probed(models: int) -> Probed:
+def probed(models: int) -> ProbeResults:
     names = ["conv1", "a.very.long.path.to.the.layer.of.a.stage", "layer4", HEAD_INPUT]
     stages = [
         Stage(name, [name], 512, accuracy, adds, 0.0, 0.01, -0.5)
@@ -68,7 +68,7 @@ def probed(models: int) -> Probed:
     ]
     settings = {"freeze.rules": ["freeze *", "train head"], "optimizer.lr": 0.003}
     advice = Recommendation(backbones[0].model, "head", False, True, settings, ["Word " * 60])
-    return Probed(ImageCounts(10, 12_345, 2345, 2000, 1000), backbones, advice)
+    return ProbeResults(ImageCounts(10, 12_345, 2345, 2000, 1000), backbones, advice)
 
 
 @pytest.mark.parametrize("width", [80, 120])

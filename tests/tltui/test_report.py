@@ -15,8 +15,7 @@ from PIL import Image
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
-from engine.runs.progress import quiet
-from engine.training.loop import train
+from engine.training.loop import fit
 from tests.conftest import Sessions, make_images
 from tests.tltui.test_command_line import CommandLine
 from tltui.cli.report import write_report
@@ -57,7 +56,15 @@ def test_a_report_holds_what_there_is_to_say_and_nothing_that_is_obeyed(tltui: C
     assert tltui("report", "last", "-o", "report.html").returncode == 0
     source = (tltui.folder / "report.html").read_text()
     page = Page(source)
-    for expected in (folder.id, "test accuracy", "F1", "epoch", "What trained", "never changed", "run.toml"):
+    for expected in (
+        folder.id,
+        "test accuracy",
+        "F1",
+        "epoch",
+        "Trainable and frozen layers",
+        "never changed",
+        "run.toml",
+    ):
         assert expected in page.text
     assert "<b onclick=x>`|[a](b)\\x1b[31m" in page.text
     assert "b" not in page.tags
@@ -92,11 +99,11 @@ def test_another_kind_of_file_is_refused(tltui: CommandLine):
 
 def test_what_stands_out_comes_with_what_helps(session: Sessions, tmp_path: Path, config: Callable[..., RunConfig]):
     slow = session(config(optimizer={"lr": 1e-7}, train={"epochs": 6, "batch_size": 4}))
-    train(slow, quiet)
-    slow.log.close(5)
+    fit(slow)
+    slow.context.log.close(5)
     for name in ("report.html", "report.md"):
-        write_report(slow.folder, tmp_path / name)
+        write_report(slow.context.folder, tmp_path / name)
         text = (tmp_path / name).read_text()
-        assert "What stands out" in text
+        assert "Diagnosis" in text
         assert "rate too low: head moved" in text
         assert "optimizer.lr = 1e-06" in text

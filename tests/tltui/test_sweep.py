@@ -16,7 +16,7 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import load
 from engine.errors import InputError
 from engine.experiments.sweep.definition import define, read_file
-from engine.experiments.sweep.presets import READY
+from engine.experiments.sweep.presets import PRESETS
 from engine.experiments.sweep.presets import to_toml as to_toml_of_sweep
 from engine.runs.folder import RunFolder
 from tests.tltui.conftest import engine_of
@@ -190,7 +190,7 @@ def test_a_base_that_can_not_be_trained_ends_the_sweep_at_its_first_trial(
     assert "there is no such folder" in done.stderr
 
 
-@pytest.mark.parametrize("kind", READY)
+@pytest.mark.parametrize("kind", PRESETS)
 def test_ready_made_sweeps_can_be_read(kind: str, config: Callable[..., RunConfig], tmp_path: Path):
     path = tmp_path / "sweep.toml"
     path.write_text(to_toml_of_sweep(kind, "run.toml", config()))

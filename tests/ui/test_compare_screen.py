@@ -49,7 +49,7 @@ def test_marked_runs_are_compared_and_stay_marked(tmp_path: Path, size: tuple[in
         assert all(word in text for word in ("0000", "0001", "validation accuracy", "lr", "95 % interval"))
         assert "0002" not in text
         assert table(app)[0].split()[:2] == ["2", "0001"]  # the better one
-        assert "McNemar: the best" in text
+        assert "McNemar: best validation accuracy" in text
         await pilot.press("down")
         await until(pilot, lambda: "McNemar: worse than 2" in text_of(app))
         await pilot.press("escape")
@@ -77,7 +77,7 @@ def test_without_marks_all_runs_on_the_same_data_are_compared_however_many(tmp_p
         last = app.screen.query_one("ComparedTable")
         assert last.has_focus
         await pilot.press(*["right"] * 20)
-        await until(pilot, lambda: "an epoch" in text_of(app))
+        await until(pilot, lambda: "per epoch" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         await pilot.press("d")

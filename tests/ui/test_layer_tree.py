@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 from engine.config import layer_tree
 from engine.runs.state import RunState, fold_all
 from tltui.freeze_plan.editor import PlanEditor
-from tltui.freeze_plan.layer_columns import FIGURES, LayersAtWork, percent, short
+from tltui.freeze_plan.layer_columns import COLUMNS, LayerStats, column_text, percent, short
+from tltui.freeze_plan.layer_index import LayerRow
 from tltui.plotting.panels import CHANGE, View, panel_chart
 from tltui.plotting.run_series import RunSeries
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
@@ -34,7 +35,7 @@ class TreeApp(App[None]):
         self.plans: list[list[str]] = []
         self.refusals: list[str] = []
         self.highlighted: list[tuple[str, str]] = []
-        self.figures: list[str] = []
+        self.titles: list[str] = []
 
     def compose(self) -> ComposeResult:
         self.layers.show(self.editor)
@@ -52,8 +53,8 @@ class TreeApp(App[None]):
     def on_layer_tree_highlighted(self, message: LayerTree.Highlighted) -> None:
         self.highlighted.append((message.path, message.why))
 
-    def on_layer_tree_figure_shown(self, message: LayerTree.FigureShown) -> None:
-        self.figures.append(message.title)
+    def on_layer_tree_column_shown(self, message: LayerTree.ColumnShown) -> None:
+        self.titles.append(message.title)
 
     def lines(self) -> list[str]:
         """The tree as one sees it, without what is empty."""
@@ -159,9 +160,9 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
         await pilot.press("end", "space", "u", "h")
         assert app.plans == []
         assert [reason.split(";")[0] for reason in app.refusals] == [
-            "this would leave nothing to train",
+            "this would freeze every layer",
             "there is nothing to undo",
-            "only the head trains already",
+            "Only the head is trainable already",
         ]
 
     drive(test)
@@ -169,11 +170,11 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
 
 def test_the_foot_says_what_the_layer_does_and_by_which_rule():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        assert app.foot() == "resnet18 · partly trains · freeze *, train head"
+        assert app.foot() == "resnet18 · partly trainable · freeze *, train head"
         await pilot.press("down")
         assert app.foot() == "conv1 · frozen · freeze *"
         await pilot.press("space")
-        assert app.foot() == "conv1 · trains · train conv1"
+        assert app.foot() == "conv1 · trainable · train conv1"
         await pilot.press("down", "down")
         assert app.foot() == "relu · no parameters"
 
@@ -244,7 +245,7 @@ def test_search_goes_to_what_has_the_words_and_on_to_the_next():
         await pilot.press("space")
         assert app.plans == [["freeze *", "train layer4.0.downsample", "train head"]]
         await pilot.press("escape")
-        assert app.foot().startswith("layer4.0.downsample · trains")
+        assert app.foot().startswith("layer4.0.downsample · trainable")
         assert app.layers.path == "layer4.0.downsample"
 
     drive(test, size=(70, 20))
@@ -254,7 +255,7 @@ def test_letters_typed_into_the_search_are_no_commands_and_nothing_found_is_said
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
         await pilot.press("slash", *"aha 123")
         assert app.plans == []
-        assert app.foot().split() == ["/aha", "123", "none", "found"]
+        assert app.foot().split() == ["/aha", "123", "no", "match"]
         assert app.layers.path == ""
         await pilot.press("enter")
         assert isinstance(app.focused, LayerRows)
@@ -352,22 +353,22 @@ def test_a_click_goes_to_a_layer_and_one_on_its_sign_opens_it():
 LAST_STAGE = ["freeze *", "train layer4", "train head"]
 
 
-def at_work(*, unchanged: bool = True, size: float = 1.0) -> LayersAtWork:
-    """What layers did in a run, whose frozen ones were proven to be as they were, or not."""
+def stats(*, unchanged: bool = True, size: float = 1.0) -> LayerStats:
+    """Statistics of a run whose frozen layers were verified to be unchanged, or not."""
     epoch = an_epoch(1, 40, 0.5)
     epoch.frozen_unchanged = unchanged
     state: RunState = fold_all(through_a_log([a_look(40, 1, size), epoch]))
     assert state.layers
-    return LayersAtWork(state, state.layers)
+    return LayerStats(state, state.layers)
 
 
 @pytest.mark.parametrize("width", [38, 60, 80, 120])
-def test_a_key_says_what_layers_do_in_the_last_column(width: int):
+def test_a_key_switches_the_last_column_to_statistics_of_the_run(width: int):
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
         parameters = app.lines()
         await pilot.press("v")
-        assert app.lines() == parameters, "before a run's first figures there is nothing else to say"
-        app.layers.show_at_work(at_work())
+        assert app.lines() == parameters, "before a run's first statistics there is one column"
+        app.layers.show_stats(stats())
         columns = []
         for _ in range(4):
             await pilot.press("v")
@@ -383,7 +384,7 @@ def test_a_key_says_what_layers_do_in_the_last_column(width: int):
         assert not any(cell in ("0", "0%") for cell in (*change[3:5], *gradient[3:5]))
         await pilot.press("v")
         assert app.lines() == parameters
-        assert app.figures[1:5] == [
+        assert app.titles[1:5] == [
             "weight change since the start, step 40",
             "gradient norm, step 40",
             "update / weights, step 40",
@@ -395,10 +396,10 @@ def test_a_key_says_what_layers_do_in_the_last_column(width: int):
 
 def test_what_is_frozen_shows_zero_only_where_it_is_proven():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        app.layers.show_at_work(at_work(unchanged=False))
+        app.layers.show_stats(stats(unchanged=False))
         await pilot.press("v")
         assert not app.lines()[1].endswith(" 0")
-        app.layers.show_at_work(at_work())
+        app.layers.show_stats(stats())
         assert app.lines()[1].endswith(" 0")
         app.layers.show(app.editor, {"conv1"})
         assert " 0 " not in app.lines()[1], "the engine has not frozen it yet"
@@ -406,24 +407,29 @@ def test_what_is_frozen_shows_zero_only_where_it_is_proven():
     drive(test, rules=LAST_STAGE, size=(60, 14))
 
 
+def texts(stats: LayerStats, path: str, *, frozen: bool) -> list[str]:
+    """What the measured columns say of a layer."""
+    row = LayerRow(path, path.rpartition(".")[2], "", 1, "ReLU", (), 0, in_head=False)
+    return [column_text(column, row, stats, frozen=frozen) for column in COLUMNS if column.measured]
+
+
 def test_an_activation_has_dead_units_and_nothing_else():
-    layers = at_work()
-    assert [layers.text(figure, "layer4.0.relu", frozen=False) for figure in FIGURES] == ["", "", "", "25%"]
-    assert [layers.text(figure, "layer4.0.relu", frozen=True) for figure in FIGURES] == ["0", "0", "0", "25%"]
-    assert [layers.text(figure, "layer2", frozen=False) for figure in FIGURES] == ["", "", "", ""]
+    assert texts(stats(), "layer4.0.relu", frozen=False) == ["", "", "", "25%"]
+    assert texts(stats(), "layer4.0.relu", frozen=True) == ["0", "0", "0", "25%"]
+    assert texts(stats(), "layer2", frozen=False) == ["", "", "", ""]
 
 
-def test_figures_follow_the_run_while_they_are_shown():
+def test_statistics_follow_the_run_while_they_are_shown():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        app.layers.show_at_work(at_work())
+        app.layers.show_stats(stats())
         await pilot.press("v")
-        app.layers.show_at_work(at_work(size=2.0))
+        app.layers.show_stats(stats(size=2.0))
         assert app.lines()[-1].endswith("50%")
 
     drive(test, rules=LAST_STAGE, size=(60, 14))
 
 
-def test_figures_have_two_digits_and_only_nothing_is_zero():
+def test_statistics_have_two_digits_and_only_nothing_is_zero():
     assert [percent(x) for x in (0.0, 1e-9, 0.000123, 0.0345, 0.997, 12.5)] == [
         "0", "<.001%", "0.012%", "3.5%", "100%", "1250%",
     ]  # fmt: skip
@@ -436,10 +442,9 @@ def test_a_log_from_elsewhere_may_hold_any_number_and_any_path():
     state = fold_all(through_a_log([a_look(40, 1, 1e300), a_look(80, 2)]))
     assert state.layers
     state.layers.layers["a." * 100_000] = state.layers.layers["fc"]
-    layers = LayersAtWork(state, state.layers)
-    assert layers.text(FIGURES[0], "a", frozen=False) == "25%"
+    assert texts(LayerStats(state, state.layers), "a", frozen=False)[0] == "25%"
     huge = fold_all(through_a_log([a_look(40, 1, 1e305)]))
     assert huge.layers
-    assert [LayersAtWork(huge, huge.layers).text(figure, "", frozen=False) for figure in FIGURES[:2]]
+    assert all(texts(LayerStats(huge, huge.layers), "", frozen=False)[:2])
     assert RunSeries(huge).weight_changes()
     assert panel_chart(CHANGE, RunSeries(huge), View(), 80, 12) is None

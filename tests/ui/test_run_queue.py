@@ -87,7 +87,7 @@ def test_where_the_engine_can_not_be_started_the_run_waits_and_no_folder_is_left
         "queue = RunQueue(Path(sys.argv[1]), launch.start); queue.add(config)\n"
         "launch.ENGINE = ('/no/such/program',)\n"
         "try: queue.start_next(False)\n"
-        "except InputError as error: sys.exit('no engine can be started' not in queue.waiting[0].failed)"
+        "except InputError as error: sys.exit('no worker can be started' not in queue.waiting[0].failed)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "runs")], check=False)
     assert done.returncode == 0
@@ -102,7 +102,7 @@ def test_a_queued_run_that_can_not_be_started_is_shown_with_its_reason_and_start
         await pilot.press("f2", "y")
         await until(pilot, lambda: "○ draft" in text_of(app))
         await pilot.press("r")
-        await until(pilot, lambda: "Queue it" in text_of(app))
+        await until(pilot, lambda: "Queue this run" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: "○ queued" in text_of(app))
         (tmp_path / "runs").rename(tmp_path / "elsewhere")

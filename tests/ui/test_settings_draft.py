@@ -68,19 +68,19 @@ def test_numbers_are_written_without_loss(value: float):
 
 
 def test_momentum_matters_for_the_optimizers_that_have_it():
-    assert not draft().matters("optimizer.momentum")
-    assert draft(optimizer__name="sgd").matters("optimizer.momentum")
+    assert not draft().has_effect("optimizer.momentum")
+    assert draft(optimizer__name="sgd").has_effect("optimizer.momentum")
 
 
 def test_the_fields_of_the_data_follow_its_source():
-    assert [key for key in ("data.path", "data.name") if draft().matters(key)] == []
-    assert [key for key in ("data.path", "data.name") if draft(data__source="folder").matters(key)] == ["data.path"]
-    assert draft(data__source="torchvision").matters("data.name")
+    assert [key for key in ("data.path", "data.name") if draft().has_effect(key)] == []
+    assert [key for key in ("data.path", "data.name") if draft(data__source="folder").has_effect(key)] == ["data.path"]
+    assert draft(data__source="torchvision").has_effect("data.name")
 
 
 def test_a_warmup_that_was_set_stays_in_view_since_it_acts():
-    assert not draft(schedule__name="onecycle").matters("schedule.warmup_epochs")
-    assert draft(schedule__name="onecycle", schedule__warmup_epochs=2.0).matters("schedule.warmup_epochs")
+    assert not draft(schedule__name="onecycle").has_effect("schedule.warmup_epochs")
+    assert draft(schedule__name="onecycle", schedule__warmup_epochs=2.0).has_effect("schedule.warmup_epochs")
 
 
 def test_the_table_of_dependencies_names_settings_and_values_that_exist():

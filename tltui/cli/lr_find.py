@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from engine.config.schema import RunConfig
-from engine.experiments.lr_range_test.curve import Tried
+from engine.experiments.lr_range_test.curve import RangeTestStep
 from tltui.cli import json_output
 from tltui.cli.console import print_rows, speaks_unicode, warn
 from tltui.cli.progress_bar import working
@@ -25,14 +25,14 @@ def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> N
     from engine.system.devices import check_libraries
 
     check_libraries()
-    from engine.experiments.lr_range_test.test import find_for
+    from engine.experiments.lr_range_test.test import run_lr_range_test
 
     with working() as report:
 
-        def listen(tried: Tried) -> None:
+        def listen(tried: RangeTestStep) -> None:
             report("lr_find", tried.done, tried.total, "steps")
 
-        found = find_for(config, report, listen, warn)
+        found = run_lr_range_test(config, report, listen, warn)
     if as_json:
         click.echo(json_output.as_json(found))
         return

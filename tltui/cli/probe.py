@@ -30,7 +30,7 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
     from engine.system.devices import check_libraries
 
     check_libraries()
-    from engine.experiments.linear_probe.probe import probe_for
+    from engine.experiments.linear_probe.probe import run_linear_probe
 
     told: set[str] = set()
 
@@ -41,7 +41,7 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
         warn(code, message)
 
     with working() as report:
-        probed = probe_for(config, models or [config.model.name], report, tell)
+        probed = run_linear_probe(config, models or [config.model.name], report, tell)
     if as_json:
         click.echo(json_output.as_json(probed))
         return

@@ -16,10 +16,10 @@ from rich.text import Text
 
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.events import (
+    SweepEvent,
     SweepListed,
     SweepResults,
     SweepStarted,
-    Told,
     TrialEpoch,
     TrialFinished,
     TrialResult,
@@ -38,7 +38,7 @@ _ROWS_AROUND = 6  # of the terminal that show no trial
 class View(Protocol):
     """Shows the events of a sweep."""
 
-    def show(self, event: Told) -> None: ...
+    def show(self, event: SweepEvent) -> None: ...
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def open_view(sweep: Sweep, *, as_json: bool) -> Iterator[View]:
 class JsonLines:
     """Prints each event as a line of JSON."""
 
-    def show(self, event: Told) -> None:
+    def show(self, event: SweepEvent) -> None:
         sys.stdout.buffer.write(as_json_line(event) + b"\n")
         sys.stdout.buffer.flush()
 
@@ -70,7 +70,7 @@ class PlainLines:
     def __init__(self, out: Console) -> None:
         self._out = out
 
-    def show(self, event: Told) -> None:
+    def show(self, event: SweepEvent) -> None:
         match event:
             case SweepStarted():
                 wanted = f", {event.wanted} trials" if event.wanted else ""
@@ -100,7 +100,7 @@ class LiveTable:
         self._there = self._wanted = 0
         self._trials: dict[int, TrialResult] = {}
 
-    def show(self, event: Told) -> None:
+    def show(self, event: SweepEvent) -> None:
         match event:
             case SweepStarted():
                 self._there, self._wanted = event.trials, event.wanted

@@ -61,7 +61,7 @@ def _main(lead: Callable[[Ranks], int], *, detach: bool) -> int:
 
 
 def _train(folder: RunFolder, ranks: Ranks, *, as_json: bool) -> int:
-    from engine.process.worker import train
+    from engine.process.worker import run_worker
 
     console = Console(markup=False, highlight=False)
     shown: AbstractContextManager[View] = nullcontext(JsonLines()) if as_json else PlainProgress(console, folder)
@@ -73,4 +73,4 @@ def _train(folder: RunFolder, ranks: Ranks, *, as_json: bool) -> int:
             if isinstance(event, RunFinished) and event.status == "failed":
                 say(event.reason)
 
-        return train(folder, ranks, show)
+        return run_worker(folder, ranks, show)

@@ -1,4 +1,4 @@
-"""What is said of each run of a comparison, column by column. A new column is a new entry here."""
+"""The columns of a comparison. A new column is a new entry here."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tltui.text import numbers as write
 from tltui.text.glyphs import Glyphs, safe
 
 LEVEL = 0.05
-"""Of McNemar's tests: a difference is one below this chance of a false alarm."""
+"""Significance level of McNemar's tests."""
 LONGEST_VALUE = 400  # cells
 _CHANGES_SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Column:
-    """``texts`` of the runs in the order of their numbers, safe to print. ``key``: of the setting, if it is one."""
+    """``texts`` by run number, safe to print; ``left``-aligned or right. ``key``: of the setting, if it is one."""
 
     heading: str
     texts: tuple[str, ...]
@@ -32,26 +32,26 @@ class Column:
 
 
 def metric_columns(comparison: Comparison) -> list[Column]:
-    """The figures by which runs are told to be good or bad."""
+    """Status, accuracy and significance of each run."""
     all_done = all(run.status == "completed" for run in comparison.runs)
     return _filled(
         Column("run", _ids(comparison), left=True),
-        _of_runs(comparison, "state", lambda run: "" if all_done else run.status, left=True),
+        _of_runs(comparison, "status", lambda run: "" if all_done else run.status, left=True),
         _of_runs(comparison, "epoch", lambda run: f"{run.epoch}/{run.epochs}"),
         _of_runs(comparison, "val", lambda run: _share(run.best_val_accuracy)),
-        _of_figures(comparison, _split(comparison), lambda of: _share(of.accuracy)),
-        _of_figures(comparison, "95 % interval", lambda of: _interval(*of.accuracy_interval)),
+        _of_metrics(comparison, _split(comparison), lambda of: _share(of.accuracy)),
+        _of_metrics(comparison, "95 % interval", lambda of: _interval(*of.accuracy_interval)),
         _verdicts(comparison),
     )
 
 
 def setting_columns(comparison: Comparison, glyphs: Glyphs) -> list[Column]:
-    """The settings that differ, the most telling first."""
+    """The settings that differ, those that explain most variance first."""
     names = _short_names([difference.key for difference in comparison.differing])
     return [
         Column(
             names[difference.key],
-            tuple(safe(text, LONGEST_VALUE) for text in _settings_in_few_words(difference, glyphs)),
+            tuple(safe(text, LONGEST_VALUE) for text in _short_values(difference, glyphs)),
             left=not all(_is_number(setting) for setting in difference.settings),
             key=difference.key,
         )
@@ -59,8 +59,8 @@ def setting_columns(comparison: Comparison, glyphs: Glyphs) -> list[Column]:
     ]
 
 
-def _settings_in_few_words(difference: Difference, glyphs: Glyphs) -> list[str]:
-    """The runs' values; of lists without what is in all of them, unless only their order tells them apart."""
+def _short_values(difference: Difference, glyphs: Glyphs) -> list[str]:
+    """The runs' values; lists without their common items, unless they differ in order alone."""
     texts = [history(setting, glyphs, plain=True) for setting in difference.settings]
     values = [setting.value for setting in difference.settings]
     if not all(isinstance(value, list) for value in values) or any(of.changes for of in difference.settings):
@@ -76,7 +76,7 @@ def _without(common: list[object], value: list[object], glyphs: Glyphs) -> str:
 
 
 def further_columns(comparison: Comparison) -> list[Column]:
-    """What else is known of the runs."""
+    """Further metrics, costs and the numbers behind the tests."""
     tests = {test.run: test for test in comparison.mcnemar.tests}
     best = comparison.mcnemar.best
 
@@ -86,33 +86,33 @@ def further_columns(comparison: Comparison) -> list[Column]:
     return _filled(
         _of_runs(comparison, "best at", lambda run: "" if run.best_epoch is None else str(run.best_epoch)),
         *(_of_metric(comparison, metric) for metric in METRICS.values() if metric.name != "accuracy"),
-        of_tests("only it right", lambda test: f"{test.only_this:,}"),
-        of_tests(f"only {best} right", lambda test: f"{test.only_best:,}"),
+        of_tests("only it correct", lambda test: f"{test.only_this:,}"),
+        of_tests(f"only {best} correct", lambda test: f"{test.only_best:,}"),
         of_tests("p, uncorrected", lambda test: p_text(test.p) if len(tests) > 1 else ""),
-        _of_runs(comparison, "trains", lambda run: "" if run.trainable is None else write.number(run.trainable)),
-        _of_runs(comparison, "share", _trainable_share),
-        _of_runs(comparison, "training", lambda run: _duration(run.epoch_seconds)),
-        _of_runs(comparison, "an epoch", lambda run: _duration(run.epoch_seconds, run.epoch)),
-        _of_runs(comparison, "kept", lambda run: write.bytes(run.cached_bytes) if run.cached_bytes else ""),
+        _of_runs(comparison, "trainable", lambda run: "" if run.trainable is None else write.number(run.trainable)),
+        _of_runs(comparison, "trainable %", _trainable_share),
+        _of_runs(comparison, "time", lambda run: _duration(run.epoch_seconds)),
+        _of_runs(comparison, "per epoch", lambda run: _duration(run.epoch_seconds, run.epoch)),
+        _of_runs(comparison, "cached", lambda run: write.bytes(run.cached_bytes) if run.cached_bytes else ""),
         _of_runs(comparison, "images", lambda run: f"{run.evaluated.count:,}" if run.evaluated else ""),
-        _of_runs(comparison, "on", lambda run: safe(run.device, 12), left=True),
+        _of_runs(comparison, "device", lambda run: safe(run.device, 12), left=True),
     )
 
 
 def verdict(test: Test) -> str:
-    """Whether the run is better or worse than the one it is tested against, "" where no difference is shown."""
+    """Whether the run is better or worse than the best one; "" where the difference is not significant."""
     if test.p_holm >= LEVEL:
         return ""
     return "better" if test.only_this > test.only_best else "worse"
 
 
 def p_text(value: float) -> str:
-    """A p value, in few characters."""
+    """A p value with three decimals, or its order of magnitude."""
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
 def history(setting: Setting, glyphs: Glyphs, *, plain: bool = False) -> str:
-    """A setting's value, with what commands made of it; ``plain``: lists as they are said, not as JSON."""
+    """A setting's value with its changes by command; ``plain``: lists with commas, not as JSON."""
     changes = [f"{_value(change.value, plain=plain)} after step {change.step:,}" for change in setting.changes]
     if len(changes) > _CHANGES_SHOWN:
         changes[1 : 1 - _CHANGES_SHOWN] = [glyphs.ellipsis]
@@ -120,7 +120,7 @@ def history(setting: Setting, glyphs: Glyphs, *, plain: bool = False) -> str:
 
 
 def setting_value(difference: Difference, number: int, glyphs: Glyphs) -> str:
-    """The value that run ``number`` has, as a setting's line says it."""
+    """The value of run ``number``, cut to ``LONGEST_VALUE`` cells."""
     return safe(history(difference.settings[number - 1], glyphs), LONGEST_VALUE)
 
 
@@ -133,7 +133,7 @@ def _value(value: object, *, plain: bool) -> str:
 
 
 def is_constant(column: Column) -> bool:
-    """Whether it says the same of all runs."""
+    """Whether it has the same text for all runs."""
     return len(set(column.texts)) == 1
 
 
@@ -145,7 +145,7 @@ def _of_runs(comparison: Comparison, heading: str, text: Callable[[ComparedRun],
     return Column(heading, tuple(text(run) for run in comparison.runs), left)
 
 
-def _of_figures(comparison: Comparison, heading: str, text: Callable[[Metrics], str]) -> Column:
+def _of_metrics(comparison: Comparison, heading: str, text: Callable[[Metrics], str]) -> Column:
     return _of_runs(comparison, heading, lambda run: text(run.evaluated) if run.evaluated else "")
 
 
@@ -154,11 +154,11 @@ def _of_metric(comparison: Comparison, metric: Metric) -> Column:
         value = figures.metrics.get(metric.name)
         return "" if value is None else metric.format(value)
 
-    return _of_figures(comparison, metric.heading, text)
+    return _of_metrics(comparison, metric.heading, text)
 
 
 def _split(comparison: Comparison) -> str:
-    """What the accuracy is of: "test", or "test, val" where runs differ in that."""
+    """The split of the accuracy: "test", or "test, val" where runs differ in it."""
     return ", ".join(sorted({run.evaluated.split for run in comparison.runs if run.evaluated}))
 
 
@@ -176,7 +176,7 @@ def _verdicts(comparison: Comparison) -> Column:
 
 
 def _ids(comparison: Comparison) -> tuple[str, ...]:
-    """The runs' ids up to the first "-", or whole where that does not tell them apart."""
+    """The runs' ids up to the first "-", or whole where these are not unique."""
     short = [run.run.split("-")[0] for run in comparison.runs]
     twice = {name for name, count in Counter(short).items() if count > 1}
     names = [run.run if name in twice else name for run, name in zip(comparison.runs, short, strict=True)]
@@ -184,7 +184,7 @@ def _ids(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _short_names(keys: list[str]) -> dict[str, str]:
-    """ "lr" for "optimizer.lr", "model" for "model.name", where no two settings would have the same name."""
+    """ "lr" for "optimizer.lr", "model" for "model.name"; the whole key where a short name is not unique."""
     short = {key: key.split(".")[0] if key.endswith(".name") else key.split(".")[1] for key in keys}
     count = Counter(short.values())
     return {key: name if count[name] == 1 else key for key, name in short.items()}

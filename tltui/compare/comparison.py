@@ -1,4 +1,4 @@
-"""Runs side by side, from their configs, their folded events and their predictions. Knows no screen."""
+"""Compares runs by their configs, folded events and predictions. Knows no screen."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tltui.compare.structs import ComparedRun, Comparison, EpochMetrics, Metrics
 
 @dataclass(frozen=True)
 class RunSource:
-    """What a run's folder tells: its id and path, settings, events, and whether its engine lives."""
+    """A run as read from its folder."""
 
-    run: str
+    id: str
     path: Path
     config: RunConfig
     state: RunState
@@ -31,23 +31,22 @@ class RunSource:
 
 
 def compare(runs: Sequence[RunSource], tests: Tests) -> Comparison:
-    """Everything that is compared; ``tests`` as ``mcnemar_tests`` gives them."""
+    """The comparison of ``runs``; ``tests`` are those of ``mcnemar_tests``."""
     numbers = range(1, len(runs) + 1)
     ranked = _by_validation(runs)
     return Comparison(
-        runs=[_compared(number, told) for number, told in zip(numbers, runs, strict=True)],
+        runs=[_compared(number, run) for number, run in zip(numbers, runs, strict=True)],
         best=next(iter(ranked), None),
         order=[*ranked, *(number for number in numbers if number not in ranked)],
-        differing=differences([(told.config, told.state) for told in runs]),
+        differing=differences([(run.config, run.state) for run in runs]),
         mcnemar=tests,
     )
 
 
 def mcnemar_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
-    """McNemar's test of each run against the best one that has predictions. Each one's are read once.
+    """McNemar's test of each run against the best one that has predictions. Each table is read once.
 
-    The best is chosen by validation accuracy: chosen by the images it is then tested on, it would look better than
-    it is.
+    The best is selected by validation accuracy: selection on the test images would bias the tests in its favour.
     """
     untested: dict[int, str] = {}
     for best in _by_validation(runs):
@@ -57,14 +56,14 @@ def mcnemar_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
             untested[best] = str(reason)
             continue
         discordant: dict[int, Discordant] = {}
-        for number, told in enumerate(runs, start=1):
+        for number, run in enumerate(runs, start=1):
             report("compare", number, len(runs), "runs")
             if number == best or number in untested:
                 continue
             try:
-                if _images(told.config.data) != _images(runs[best - 1].config.data):
-                    raise NotComparable("was evaluated on other data")
-                discordant[number] = reference.discordant(read_predictions(told.predictions))
+                if _images(run.config.data) != _images(runs[best - 1].config.data):
+                    raise NotComparable("was evaluated on another dataset")
+                discordant[number] = reference.discordant(read_predictions(run.predictions))
             except NotComparable as reason:
                 untested[number] = str(reason)
         return Tests(best, len(reference), _tested(discordant), _untested(untested))
@@ -84,8 +83,8 @@ def _untested(reasons: dict[int, str]) -> list[Untested]:
 
 
 def _by_validation(runs: Sequence[RunSource]) -> list[int]:
-    """The numbers of the runs that have an epoch, the best first."""
-    epochs = {number: told.state.best for number, told in enumerate(runs, start=1)}
+    """The numbers of the runs that have an epoch, best validation accuracy first."""
+    epochs = {number: run.state.best for number, run in enumerate(runs, start=1)}
     order = []
     while best := best_epoch(epoch for epoch in epochs.values() if epoch is not None):
         number = next(number for number, epoch in epochs.items() if epoch is best)
@@ -95,29 +94,29 @@ def _by_validation(runs: Sequence[RunSource]) -> list[int]:
 
 
 def _images(data: DataConfig) -> tuple[str, str]:
-    """Where images come from: names like cat/1.jpg may be in any folder, and be others there."""
+    """Identifies the images: a path like cat/1.jpg may exist in any dataset."""
     key = DATA_SOURCES[data.source].identified_by
     return data.source, getattr(data, key) if key else ""
 
 
-def _compared(number: int, told: RunSource) -> ComparedRun:
-    state, best, finished = told.state, told.state.best, told.state.finished
+def _compared(number: int, run: RunSource) -> ComparedRun:
+    state, best, finished = run.state, run.state.best, run.state.finished
     return ComparedRun(
         number=number,
-        run=told.run,
-        path=str(told.path),
-        status=told.status,
+        run=run.id,
+        path=str(run.path),
+        status=run.status,
         reason=finished.reason if finished else "",
-        model=told.config.model.name,
-        data=data_label(told.config),
+        model=run.config.model.name,
+        data=data_label(run.config),
         device=state.started.device if state.started else "",
         epoch=len(state.epochs),
-        epochs=state.epochs_planned or told.config.train.epochs,
+        epochs=state.epochs_planned or run.config.train.epochs,
         best_epoch=best.epoch if best else None,
         best_val_accuracy=best.val_accuracy if best else None,
         trainable=state.parameters.trainable if state.parameters else None,
         total=state.parameters.total if state.parameters else None,
-        evaluated=_figures(state),
+        evaluated=_metrics(state),
         epoch_seconds=sum(epoch.seconds for epoch in state.epochs) if state.epochs else None,
         seconds=finished.seconds if finished and not state.resumed else None,
         cached_bytes=state.cached if state.model else None,
@@ -125,7 +124,7 @@ def _compared(number: int, told: RunSource) -> ComparedRun:
     )
 
 
-def _figures(state: RunState) -> Metrics | None:
+def _metrics(state: RunState) -> Metrics | None:
     of: p.Evaluated | None = state.evaluations.get("test") or state.evaluations.get("val")
     if of is None:
         return None

@@ -1,4 +1,4 @@
-"""Validation curves of many runs in one plot: few are told apart by colour and number, of many the best stand out."""
+"""Validation curves of all runs in one plot: a colour each for few runs, the best ones and a band for many."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tltui.text.glyphs import safe
 
 Points = list[tuple[float, float]]
 
-# So many colours are told apart in every theme; with more runs than that colours would only confuse.
+# Every theme has so many distinguishable colours.
 STYLES = ("run1", "run2", "run3", "run4", "run5", "run6")
-# With more runs than there are colours these many are drawn, the best, and one that is chosen; the others are a band.
+# With more runs than colours the best few and the chosen one are drawn; the others are a band.
 _BEST_SHOWN = 3
 CHOSEN, OTHER = "chosen", "other"
 ACCURACY, LOSS = "validation accuracy", "validation loss"
-# From this ratio of the highest to the lowest loss on, a linear axis would show one run and a flat rest.
+# Above this ratio of the highest to the lowest loss the axis is logarithmic: a linear one would flatten most runs.
 _ORDERS = 30.0
 _APART = 3  # cells between the entries of a legend
 _LARGEST = 1e290  # beyond this the ends of axes would be infinite
 
 
 def styles(comparison: Comparison, chosen: int | None = None) -> dict[int, str]:
-    """The runs that have a curve of their own, the best first, and the names of their styles."""
+    """The runs with a curve of their own, best first, and the names of their styles."""
     if len(comparison.runs) <= len(STYLES):
         return {number: STYLES[number - 1] for number in comparison.order}
     shown: dict[int, str] = dict(zip(comparison.order[:_BEST_SHOWN], STYLES, strict=False))
@@ -36,11 +36,11 @@ def styles(comparison: Comparison, chosen: int | None = None) -> dict[int, str]:
 
 
 def legend(comparison: Comparison, width: int, marker: str, chosen: int | None = None) -> Row:
-    """Which curve is which, as far as there is room: numbers also stand where curves end."""
+    """The legend, as far as there is room; run numbers also stand at the ends of curves."""
     shown = styles(comparison, chosen)
     sample = plot.samples(LINE, marker)
     parts: list[Row] = []
-    # what is chosen is named rather than the second best
+    # the chosen run comes before the second best
     for number, style in sorted(shown.items(), key=lambda entry: (entry[0] != comparison.best, entry[1] != CHOSEN)):
         run = comparison.runs[number - 1]
         parts.append([(f"{sample} {run.number}", style), (f" {short(run)}", "axis")])
@@ -62,14 +62,14 @@ def legend(comparison: Comparison, width: int, marker: str, chosen: int | None =
 
 
 def short(run: ComparedRun) -> str:
-    """As much of a run's id as is said of it in few words."""
+    """A run's id up to the first "-"."""
     return safe(run.run.split("-")[0], 12)
 
 
 def chart(
     comparison: Comparison, which: str, width: int, height: int, marker: str, chosen: int | None = None
 ) -> list[Row]:
-    """A plot of ``width`` by ``height`` cells with its title; a sentence where no run has an epoch yet."""
+    """A plot of ``width`` by ``height`` cells with its title; without curves before the first epoch."""
     lines = {run.number: points for run in comparison.runs if (points := _points(run, which))}
     if not lines:
         return [[(which, "title")], [("after the first epoch", "axis")]]
@@ -110,7 +110,7 @@ def _y_axis(which: str, values: Sequence[float], rows: int, *, logarithmic: bool
 
 
 def _spread(curves: Sequence[Points]) -> list[tuple[float, float, float, float]]:
-    """For each epoch the 10th percentile, the median and the 90th percentile of the runs that have come to it."""
+    """For each epoch the 10th percentile, the median and the 90th percentile over the runs that reached it."""
     at: dict[float, list[float]] = {}
     for points in curves:
         for epoch, y in points:
@@ -136,7 +136,7 @@ def _band(
 
 
 def _between(spread: Sequence[tuple[float, float, float, float]], at: float) -> tuple[float, float]:
-    """The band's ends at ``at``, on straight lines from epoch to epoch."""
+    """The band's ends at ``at``, linearly interpolated between epochs."""
     after = next(place for place, (epoch, *_) in enumerate(spread) if epoch >= at)
     right, left = spread[after], spread[max(after - 1, 0)]
     part = (at - left[0]) / (right[0] - left[0]) if right[0] > left[0] else 1.0

@@ -1,4 +1,4 @@
-"""How much a setting tells about which of many runs are good."""
+"""The share of the variance in validation accuracy that a setting explains."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Hashable, Sequence
 from tltui.compare.structs import Setting
 
 FEWEST = 8
-"""With fewer runs than this, what a setting seems to explain is chance."""
-# Numbers that are nearly all different, as random search draws them, are told apart by size alone.
-_SIZES = 4
+"""With fewer runs the estimate is mostly noise."""
+# Numeric values that are nearly all different, as random search draws them, are grouped by quantile.
+_QUANTILES = 4
 
 
 def explained_variance(settings: Sequence[Setting], outcomes: Sequence[float | None]) -> float | None:
     """The share of the variance of ``outcomes`` that a setting's values explain, each by itself, from 0 to 1.
 
-    Epsilon squared, which unlike the plain correlation ratio is not led astray by a setting that has another value in
-    every run: Kelley, An unbiased correlation ratio measure, Proceedings of the National Academy of Sciences 21 (1935).
+    Epsilon squared: unlike the plain correlation ratio it is not biased by a setting that has another value in every
+    run. Kelley, An unbiased correlation ratio measure, Proceedings of the National Academy of Sciences 21 (1935).
     None where fewer than ``FEWEST`` outcomes are known.
     """
     known = [(setting, y) for setting, y in zip(settings, outcomes, strict=True) if y is not None]
@@ -36,9 +36,9 @@ def _groups(settings: Sequence[Setting]) -> list[Hashable]:
     values = [setting.value for setting in settings]
     plain = not any(setting.changes for setting in settings)
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if plain and numbers and len(set(values)) > _SIZES:
+    if plain and numbers and len(set(values)) > _QUANTILES:
         ordered = sorted(values)
-        return [_SIZES * ordered.index(value) // len(ordered) for value in values]
+        return [_QUANTILES * ordered.index(value) // len(ordered) for value in values]
     return [repr(setting) for setting in settings]
 
 

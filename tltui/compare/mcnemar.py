@@ -1,4 +1,4 @@
-"""McNemar's test: whether two classifiers that saw the same images differ in how often they are right."""
+"""McNemar's test: whether two classifiers differ in accuracy on the same images."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _NEEDED = ("path", "true", "predicted")
 
 
 class NotComparable(Exception):
-    """Why a run's answers can't be held against those of another."""
+    """The reason why a run's predictions can't be compared with those of another."""
 
 
 class Prediction(NamedTuple):
-    """A run's answer to one image, as predictions.csv has it."""
+    """A run's prediction for one image, from predictions.csv."""
 
     path: str
     true: str
-    right: bool
+    correct: bool
 
 
 class Discordant(NamedTuple):
-    """Numbers of images that one run alone is right on: ``only_this`` run, ``only_other``, the one compared with."""
+    """Numbers of images that only this run, and only the other run, classifies correctly."""
 
     only_this: int
     only_other: int
 
 
 def read_predictions(table: Path) -> Iterator[Prediction]:
-    """The rows of a predictions.csv, one after the other. Raises NotComparable where that is no such table."""
+    """The rows of a predictions.csv, one by one. Raises NotComparable where it is missing or damaged."""
     try:
         with open_regular(table) as file:
             found = read_table(decoded(file), _NEEDED)
@@ -48,60 +48,60 @@ def read_predictions(table: Path) -> Iterator[Prediction]:
 
 
 class Reference:
-    """The answers that others are compared with."""
+    """The predictions that others are compared with."""
 
-    def __init__(self, answers: Iterator[Prediction]) -> None:
-        """Raises NotComparable where there are none, or two for one image."""
+    def __init__(self, predictions: Iterator[Prediction]) -> None:
+        """Raises NotComparable where ``predictions`` are empty or name an image twice."""
         self._places: dict[str, int] = {}
         self._true: list[str] = []
-        self._right = bytearray()
-        for path, true, right in answers:
+        self._correct = bytearray()
+        for path, true, correct in predictions:
             if self._places.setdefault(path, len(self._true)) != len(self._true):
                 raise NotComparable("its predictions.csv names an image twice")
             self._true.append(true)
-            self._right.append(right)
+            self._correct.append(correct)
         if not self._true:
             raise NotComparable("its predictions.csv holds no image")
 
     def __len__(self) -> int:
         return len(self._true)
 
-    def discordant(self, answers: Iterator[Prediction]) -> Discordant:
-        """Count where ``answers`` and these differ in being right.
+    def discordant(self, predictions: Iterator[Prediction]) -> Discordant:
+        """Count the images that only one of ``predictions`` and these gets right.
 
-        Raises NotComparable unless they are about exactly the same images with the same true classes.
+        Raises NotComparable unless both have exactly the same images and true classes.
         """
         seen = bytearray(len(self))
         only_this = only_other = 0
-        for path, true, right in answers:
+        for path, true, correct in predictions:
             at = self._places.get(path)
             if at is None or self._true[at] != true or seen[at]:
                 raise NotComparable("was not evaluated on the same images")
             seen[at] = 1
-            only_this += right and not self._right[at]
-            only_other += bool(self._right[at]) and not right
+            only_this += correct and not self._correct[at]
+            only_other += bool(self._correct[at]) and not correct
         if not all(seen):
             raise NotComparable("was not evaluated on the same images")
         return Discordant(only_this, only_other)
 
 
 def p_value(discordant: Discordant) -> float:
-    """The exact two-sided test that both runs are right equally often, from the images on which they disagree.
+    """The p value of the exact two-sided test that both accuracies are equal.
 
-    Under the null hypothesis a discordant image falls to either side with probability 1/2, so this is a binomial
-    test; 1 where they disagree on none. McNemar, Note on the sampling error of the difference between correlated
+    Under the null hypothesis a discordant image falls to either side with probability 1/2: a binomial test. 1
+    without discordant images. McNemar, Note on the sampling error of the difference between correlated
     proportions or percentages, Psychometrika 12 (1947).
     """
     disagree = sum(discordant)
     if not disagree:
         return 1.0
-    from scipy.stats import binomtest  # takes half a second that no other command should wait for
+    from scipy.stats import binomtest  # its import takes half a second
 
     return float(binomtest(discordant.only_this, disagree, 0.5).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for being several, in their order, so that the chance of any false alarm is that of one test.
+    """p values with Holm's step-down correction, in their order: it controls the family-wise error rate.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
     """

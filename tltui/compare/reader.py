@@ -1,4 +1,4 @@
-"""Runs that are compared, read from their folders and looked at again while some of them train."""
+"""Reads the runs of a comparison from their folders, again and again while some of them train."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tltui.runs.run_follower import RunFollower
 
 
 class ComparisonReader:
-    """``read`` reads only what was added since the last look, and tests anew only where predictions are others."""
+    """Each ``read`` takes only new events, and repeats tests only where predictions changed."""
 
     def __init__(self, folders: Sequence[RunFolder]) -> None:
         """Reads nothing yet. Raises InputError where fewer than two different runs are given."""
@@ -27,7 +27,7 @@ class ComparisonReader:
         self._tested: object = None
 
     def read(self, report: Report = quiet) -> Comparison:
-        """The runs as they are now; the same object where nothing is new since the last look.
+        """The comparison now; the same object where nothing changed since the last call.
 
         Raises InputError where the config of one can't be read.
         """
@@ -40,23 +40,23 @@ class ComparisonReader:
             news |= following.poll()
             followed.append(following)
             report("runs", done, len(self._folders), "runs")
-        told = [_told(following) for following in followed]
-        tested = [_tested_on(run) for run in told]
+        sources = [_source(following) for following in followed]
+        tested = [_test_inputs(run) for run in sources]
         if self._tests is None or tested != self._tested:
-            self._tests, self._tested = mcnemar_tests(told, report), tested
+            self._tests, self._tested = mcnemar_tests(sources, report), tested
             news = True
         if self._seen is None or news:
-            self._seen = compare(told, self._tests)
+            self._seen = compare(sources, self._tests)
         return self._seen
 
 
-def _told(following: RunFollower) -> RunSource:
+def _source(following: RunFollower) -> RunSource:
     folder = following.folder
     return RunSource(folder.id, folder.path, following.config, following.state, following.status, folder.predictions)
 
 
-def _tested_on(run: RunSource) -> tuple[object, ...]:
-    """What tests depend on. How good a run is matters only once it has predictions, so not while it trains."""
+def _test_inputs(run: RunSource) -> tuple[object, ...]:
+    """The tests' inputs. The validation accuracy counts only once there are predictions, so not during training."""
     try:
         status = run.predictions.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""One run of a comparison in a few sentences."""
+"""One run of a comparison in a few lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tltui.text.glyphs import Glyphs, safe
 
 
 def run_details(comparison: Comparison, number: int, widest: int, glyphs: Glyphs) -> Iterator[str]:
-    """Its id and state, McNemar's verdict, and the settings whose values are wider than ``widest`` cells."""
+    """Its id and status, McNemar's test, and the settings whose values are wider than ``widest`` cells."""
     run = comparison.runs[number - 1]
     reason = f": {safe(run.reason)}" if run.reason and run.status != "completed" else ""
     yield f"{run.number}  {safe(run.run)}  {run.status}{reason}"
@@ -26,8 +26,7 @@ def run_details(comparison: Comparison, number: int, widest: int, glyphs: Glyphs
 def _tested(comparison: Comparison, run: ComparedRun) -> str:
     found = comparison.mcnemar
     if run.number == found.best:
-        several = "the others are" if len(comparison.runs) > 2 else "the other is"
-        return f"McNemar: the best in validation of those with predictions; {several} tested against it"
+        return "McNemar: best validation accuracy among runs with predictions; reference of the tests"
     for test in found.tests:
         if test.run == run.number:
             return _verdict(test, found.best or 0, found.count, several=len(found.tests) > 1)
@@ -36,9 +35,9 @@ def _tested(comparison: Comparison, run: ComparedRun) -> str:
 
 
 def _verdict(test: Test, best: int, count: int, *, several: bool) -> str:
-    how = {"better": "better than", "worse": "worse than", "": "no difference shown from"}[verdict(test)]
-    corrected = ", after Holm" if several else ""
+    how = {"better": "better than", "worse": "worse than", "": "no significant difference from"}[verdict(test)]
+    corrected = ", Holm-corrected" if several else ""
     return (
         f"McNemar: {how} {best} (p {p_text(test.p_holm)}{corrected}); of {count:,} images "
-        f"right alone on {test.only_this:,}, {best} alone on {test.only_best:,}"
+        f"only this run correct on {test.only_this:,}, only {best} on {test.only_best:,}"
     )

@@ -1,4 +1,4 @@
-"""Which settings differ between runs, with what commands changed while they trained."""
+"""The settings that differ between runs, with their changes by command during training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tltui.compare.structs import Change, Difference, Setting
 
 
 def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
-    """The settings whose value, or whose history, is not the same in all runs: the most telling first."""
+    """The settings whose value or history differs, those that explain most variance first."""
     outcomes = [state.best.val_accuracy if state.best else None for _, state in runs]
     changes = [_changes(config, state) for config, state in runs]
     tables = [config.model_dump() for config, _ in runs]
@@ -31,7 +31,7 @@ def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
 
 
 def _changes(config: RunConfig, state: RunState) -> dict[str, list[Change]]:
-    """What applied commands made of each setting. A log from elsewhere may tell of values that no setting can have."""
+    """The changes of each setting by applied commands. Values from a foreign log that are invalid are ignored."""
     found: dict[str, list[Change]] = {}
     for answer in state.answers.values():
         if not (isinstance(answer, p.CommandApplied) and isinstance(answer.command, commands.Set)):

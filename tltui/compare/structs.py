@@ -1,4 +1,4 @@
-"""A comparison of runs, as JSON gives it and the screen shows it. Runs are numbered from 1 in the order given."""
+"""A comparison of runs, for JSON and the screen. Runs are numbered from 1 in the order of the arguments."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import msgspec
 
 
 class Change(msgspec.Struct):
-    """A command gave a setting a ``value`` that was in force from the step after ``step``."""
+    """A command set a setting to ``value`` after ``step``."""
 
     value: Any
     step: int
 
 
 class Setting(msgspec.Struct):
-    """A run's value of a setting: that of its run.toml, then what commands made of it."""
+    """A run's value of a setting in run.toml, and its changes by command."""
 
     value: Any
     changes: list[Change]
 
 
 class Difference(msgspec.Struct):
-    """A setting that is not the same in all runs; ``settings`` in the order of the runs.
+    """A setting that differs; ``settings`` in the order of the runs.
 
-    ``explains``: the share of the variance of validation accuracy that its values explain, null for few runs.
+    ``explains``: the share of the variance of validation accuracy that it explains, null for few runs.
     """
 
     key: str
@@ -54,11 +54,12 @@ class EpochMetrics(msgspec.Struct):
 
 
 class ComparedRun(msgspec.Struct):
-    """A run as far as it goes; what it has not come to is null.
+    """A run so far; fields without a value yet are null.
 
-    ``evaluated``: on its test images, or on validation images where it has no others. ``epoch_seconds``: the sum
-    over its epochs, of training and validation. ``seconds``: from the engine's start to its end, null for a run that
-    was resumed, whose engines tell each its own. ``cached_bytes``: what is kept of frozen layers.
+    - ``evaluated``: on the test split, or on validation where there is no test split
+    - ``epoch_seconds``: training and validation, summed over the epochs
+    - ``seconds``: from the worker's start to its end, null for a resumed run
+    - ``cached_bytes``: size of the feature cache
     """
 
     number: int
@@ -85,8 +86,8 @@ class ComparedRun(msgspec.Struct):
 class Test(msgspec.Struct):
     """McNemar's exact test of a run against the best one.
 
-    ``only_this`` and ``only_best``: images that one of the two alone is right on. ``p_holm``: corrected for the
-    number of runs that are tested.
+    ``only_this`` and ``only_best``: images that only one of the two classifies correctly. ``p_holm``: Holm-corrected
+    for the number of tests.
     """
 
     run: int
@@ -104,8 +105,8 @@ class Untested(msgspec.Struct):
 
 
 class Tests(msgspec.Struct):
-    """All tests on the same ``count`` images against run ``best``, which has the highest validation accuracy of those
-    with predictions (null: none has any)."""
+    """All tests, on the same ``count`` images, against run ``best``: the highest validation accuracy among runs with
+    predictions, null where none has any."""
 
     best: int | None
     count: int

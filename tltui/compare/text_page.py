@@ -1,4 +1,4 @@
-"""A comparison as lines of text with named styles, as the command prints it."""
+"""A comparison as lines of text with named styles, as `tltui compare` prints it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ WIDE = 110  # from here on the two charts stand beside each other
 _NARROWEST = 40
 # Settings whose values are longer than this are listed below the table.
 _WIDEST_SETTING = 24
-# What else is known is told of so many runs at most, and so many values of a setting are listed.
-_MOST_ROWS = 12
-_TELLING = 5
+_MAX_ROWS = 12  # runs in the tables of further metrics, and listed values of a setting
+_MAX_EXPLAINED = 5  # settings whose explained variance is named
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How it is drawn: ``width`` in cells, ``chart`` rows a chart, ``marker`` as ``Curves`` takes it."""
+    """``width`` in cells, ``chart``: rows of each chart, ``marker``: one of plot.SAMPLES."""
 
     width: int
     chart: int
@@ -42,7 +41,7 @@ class Layout:
 
 
 def page(comparison: Comparison, layout: Layout) -> list[Row]:
-    """All of it, each line at most ``layout.width`` cells wide."""
+    """The whole page; each line is at most ``layout.width`` cells wide."""
     layout = replace(layout, width=max(layout.width, _NARROWEST))
     figures, settings = metric_columns(comparison), setting_columns(comparison, layout.glyphs)
     short = [column for column in settings if max(map(cell_len, column.texts)) <= _WIDEST_SETTING]
@@ -62,7 +61,7 @@ def page(comparison: Comparison, layout: Layout) -> list[Row]:
 
 
 def charts(comparison: Comparison, width: int, height: int, marker: str, chosen: int | None = None) -> list[Row]:
-    """The curves of both figures beside each other, ``height`` rows with their titles."""
+    """Accuracy and loss curves side by side, ``height`` rows with their titles."""
     half = (width - GAP) // 2
     left, right = (chart(comparison, which, half, height, marker, chosen) for which in (ACCURACY, LOSS))
     blank: list[Row] = [[]] * height
@@ -79,7 +78,7 @@ def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
 
 
 def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> Iterator[Row]:
-    yield [("Runs, the best first", "title")]
+    yield [("Runs, best validation accuracy first", "title")]
     yield from _table(comparison, columns, comparison.order, layout)
     for run in comparison.runs:
         if run.reason and run.status in ("failed", "stopped", "lost"):
@@ -89,20 +88,20 @@ def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> 
     for sentence in tests_in_words(comparison):
         yield from _words(sentence, layout)
     telling = [
-        f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_TELLING] if (one.explains or 0) >= 0.01
+        f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_MAX_EXPLAINED] if (one.explains or 0) >= 0.01
     ]
     if telling:
-        yield from _words(f"Of the variance in val each setting by itself explains: {', '.join(telling)}.", layout)
+        yield from _words(f"Variance in val accuracy explained by each setting alone: {', '.join(telling)}.", layout)
 
 
 def tests_in_words(comparison: Comparison) -> Iterator[str]:
-    """What the p values are, and which runs have none."""
+    """The meaning of the p values, and the runs that have none."""
     found = comparison.mcnemar
     if found.best is not None and found.tests:
-        tests = f", corrected for {len(found.tests)} tests after Holm" if len(found.tests) > 1 else ""
+        tests = f", Holm-corrected for {len(found.tests)} tests" if len(found.tests) > 1 else ""
         yield (
-            f"p: McNemar's exact test against run {found.best}, the best in validation of those with predictions, on "
-            f"the same {found.count:,} images{tests}; better or worse where p < {LEVEL}, else no difference is shown."
+            f"p: McNemar's exact test against run {found.best} (best validation accuracy among runs with "
+            f"predictions) on the same {found.count:,} images{tests}. Better or worse: significant at p < {LEVEL}."
         )
     elif found.best is not None:
         yield f"No run can be tested against run {found.best}."
@@ -113,7 +112,7 @@ def tests_in_words(comparison: Comparison) -> Iterator[str]:
 
 
 def _settings(differing: Sequence[Difference], layout: Layout) -> Iterator[Row]:
-    """Settings that have no column: each value that there is, with the runs that have it."""
+    """Settings without a column: each value with the runs that have it."""
     if differing:
         yield [("Further settings that differ", "title")]
     for difference in differing:
@@ -121,11 +120,11 @@ def _settings(differing: Sequence[Difference], layout: Layout) -> Iterator[Row]:
         found: dict[str, list[int]] = {}
         for number in range(1, len(difference.settings) + 1):
             found.setdefault(setting_value(difference, number, layout.glyphs), []).append(number)
-        values = sorted(found.items(), key=lambda value: -len(value[1])) if len(found) > _MOST_ROWS else found.items()
-        for value, numbers in list(values)[:_MOST_ROWS]:
+        values = sorted(found.items(), key=lambda value: -len(value[1])) if len(found) > _MAX_ROWS else found.items()
+        for value, numbers in list(values)[:_MAX_ROWS]:
             yield from _listed(value, _numbers(numbers), layout)
-        if len(found) > _MOST_ROWS:
-            yield [(f"  and {len(found) - _MOST_ROWS} other values; --json has all", "note")]
+        if len(found) > _MAX_ROWS:
+            yield [(f"  and {len(found) - _MAX_ROWS} other values; --json has all", "note")]
 
 
 def _listed(value: str, who: str, layout: Layout) -> Iterator[Row]:
@@ -137,18 +136,18 @@ def _listed(value: str, who: str, layout: Layout) -> Iterator[Row]:
 
 
 def _further(comparison: Comparison, names: Column, layout: Layout) -> Iterator[Row]:
-    """What else is known, in as many tables as it takes."""
-    shown = comparison.order[:_MOST_ROWS]
+    """Further metrics, in as many tables as the width needs."""
+    shown = comparison.order[:_MAX_ROWS]
     of = f" of the {len(shown)} best; --json has all" if len(shown) < len(comparison.runs) else ""
     further = further_columns(comparison)
     columns = [column for column in further if not is_constant(column)]
     if same := [f"{column.heading} {column.texts[0]}" for column in further if is_constant(column)]:
-        yield from _words(f"Alike in all runs: {', '.join(same)}.", layout)
+        yield from _words(f"Same in all runs: {', '.join(same)}.", layout)
         yield from [[]] if columns else []
     while columns:
         here = _fitting([_number_column(comparison), names], columns, layout.width) or columns[:1]
         columns = [column for column in columns if column not in here]
-        yield [("More figures", "title"), (of, "note")]
+        yield [("Further metrics", "title"), (of, "note")]
         yield from _table(comparison, [names, *here], shown, layout)
         if columns:
             yield []
@@ -159,7 +158,7 @@ def _number_column(comparison: Comparison) -> Column:
 
 
 def _fitting(taken: Sequence[Column], columns: Sequence[Column], width: int) -> list[Column]:
-    """Those of ``columns`` that have room beside ``taken``; the first ones go before the others."""
+    """Those of ``columns`` that fit beside ``taken``, the first ones with priority."""
     width -= sum(map(_width, taken)) + GAP * (len(taken) - 1)
     fitting = []
     for column in columns:
@@ -174,7 +173,7 @@ def _width(column: Column) -> int:
 
 
 def _table(comparison: Comparison, columns: Sequence[Column], numbers: Sequence[int], layout: Layout) -> Iterator[Row]:
-    """A row for each of the runs ``numbers``; the first column, their names, gives way where there is no room."""
+    """A row for each of the runs ``numbers``; the first column, their names, shrinks where there is no room."""
     number, shown = _number_column(comparison), styles(comparison)
     widths = [_width(column) for column in columns]
     spare = layout.width - _width(number) - sum(widths) - GAP * len(columns)

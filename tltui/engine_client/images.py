@@ -7,7 +7,7 @@ import base64
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.process.image_protocol import Ask, Look
+from engine.process.image_protocol import ImageReply, ImageRequest
 from engine.system.interpreter import python_module
 from tltui.engine_client.json_lines import JsonLinesProcess
 
@@ -39,7 +39,7 @@ class ImageClient:
             try:
                 await self._last_reply(process)  # to a request that was cancelled
                 self._requests += 1
-                await process.send(Ask(self._requests, image, *size, label=label, layer=layer))
+                await process.send(ImageRequest(self._requests, image, *size, label=label, layer=layer))
                 reply = await self._last_reply(process)
             except InputError:
                 await process.end()
@@ -60,11 +60,11 @@ class ImageClient:
             self._process = await JsonLinesProcess.start(self._command, "the image server")
         return self._process
 
-    async def _last_reply(self, process: JsonLinesProcess) -> Look | None:
+    async def _last_reply(self, process: JsonLinesProcess) -> ImageReply | None:
         """The reply to the newest request; None where all have been received."""
         reply = None
         while self._replies < self._requests:
-            if (reply := await process.receive(Look)) is None:
+            if (reply := await process.receive(ImageReply)) is None:
                 raise process.no_answer()
             self._replies = reply.id
         return reply

@@ -1,4 +1,4 @@
-"""Editing a freeze plan: each wish of the user becomes a short list of rules, and can be taken back. No torch."""
+"""Edits a freeze plan with undo: each edit results in a short list of rules. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from engine.runs.events import ParameterCounts
 from tltui.freeze_plan.layer_index import LayerIndex
 from tltui.freeze_plan.rule_writer import extend_rules, write_rules
 
-_FLOAT = 4  # bytes: parameters, gradients and the optimizer's moments are single precision whatever the arithmetic
+_FLOAT = 4  # bytes: parameters, gradients and optimizer state are fp32 in every precision
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes that a plan needs, without activations."""
+    """Bytes of memory under a freeze plan, without activations."""
 
     weights: int
     gradients: int
@@ -26,15 +26,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return self.weights + self.gradients + self.optimizer_state
 
 
 class PlanEditor:
     """A freeze plan over one network, with its history.
 
-    Edits either change the plan or raise InputError with a sentence for the user. An edit that asks for what already
-    holds changes nothing. A choice of layers that was in force before is written in the same words again.
+    An edit changes the plan, changes nothing where the plan has it already, or raises InputError. A selection of
+    layers that the history has is written in the same rules again.
     """
 
     def __init__(self, tree: LayerTree, rules: Sequence[str]) -> None:
@@ -50,22 +50,22 @@ class PlanEditor:
 
     @property
     def rules(self) -> list[str]:
-        """The plan, as it stands in run.toml."""
+        """The plan's rules, as in run.toml."""
         return list(self._history[self._at])
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an edit to take back."""
+        """Whether there is an edit to undo."""
         return self._at > 0
 
     @property
     def can_redo(self) -> bool:
-        """Whether an edit that was taken back can be made again."""
+        """Whether there is an undone edit."""
         return self._at < len(self._history) - 1
 
     @property
     def decisions(self) -> dict[str, Decision]:
-        """What the engine will decide for every layer and parameter."""
+        """The engine's decision for every layer and parameter."""
         return self._matcher.decide(self.rules)
 
     @property
@@ -75,11 +75,11 @@ class PlanEditor:
         return ParameterCounts(total=total, trainable=trainable, frozen=total - trainable)
 
     def state(self, path: str) -> State:
-        """Whether what ``path`` holds trains: all of it, none, some; "none" where there is nothing to train."""
+        """Whether all, none or some of a layer is trainable; "none" where it has no parameters."""
         return self._states[path]
 
     def why(self, path: str) -> str:
-        """The rule that decided about ``path``; where rules differ on what it holds, each of them in their order."""
+        """The rules that decide about a layer and what it holds, in their order."""
         undecided = self.network.below(path)
         if not undecided:
             return "nothing to train"
@@ -89,15 +89,15 @@ class PlanEditor:
             if covered & undecided:
                 deciding.insert(0, str(rule))
             undecided &= ~covered
-        return ", ".join([*(["no rule: trains"] if undecided else []), *deciding])
+        return ", ".join([*(["no rule: trainable"] if undecided else []), *deciding])
 
     def changed_since(self, rules: Sequence[str]) -> set[str]:
-        """The rows whose training differs from what other rules decide, with all rows above them."""
+        """The layers that ``rules`` decide differently, with all layers that hold them."""
         changed = self._trained ^ self._trains(rules)
         return {path for path in self.network.rows if self.network.below(path) & changed}
 
     def memory(self, optimizer: str, precision: str, momentum: float = 0.9) -> Memory:
-        """What weights, gradients and optimizer state take under this plan."""
+        """Memory of weights, gradients and optimizer state under this plan."""
         counts = self.counts
         moments = OPTIMIZERS[optimizer].state_tensors(momentum)
         # Autocast keeps a half-precision copy of each weight that needs a gradient until the step is done.
@@ -109,19 +109,19 @@ class PlanEditor:
         )
 
     def toggle(self, path: str) -> None:
-        """Freeze what ``path`` holds if all of it trains, else train all of it."""
+        """Freeze a layer if all of it is trainable, else train all of it."""
         inside = self.network.below(path)
         if not inside:
-            raise InputError(f"{path or self.network.name} has nothing to train or freeze")
+            raise InputError(f"{path or self.network.name} has no parameters to freeze or train")
         trains = self._trained & inside == inside
         self._choose(self._trained & ~inside if trains else self._trained | inside)
 
     def up_to_here(self, path: str) -> None:
-        """Freeze everything that runs before ``path``; what runs from there on stays as it is."""
+        """Freeze everything that runs before ``path``; the layers from there on keep their state."""
         self._choose(self._trained & ~self.network.before(path))
 
     def head_only(self) -> None:
-        """Train the new classifier and nothing else."""
+        """Train the head only."""
         self._choose(self.network.head_leaves)
 
     def all(self) -> None:
@@ -137,7 +137,7 @@ class PlanEditor:
         self._choose(self.network.together([*paths, *self.network.head]))
 
     def set_rules(self, rules: Sequence[str]) -> None:
-        """Take over rules as they are written."""
+        """Replace the plan by ``rules``. Raises InputError."""
         try:
             parse_rules(rules)
         except ValueError as error:
@@ -147,13 +147,13 @@ class PlanEditor:
             self._record(list(rules), self._trains(rules))
 
     def undo(self) -> None:
-        """Go back to the plan before the last edit."""
+        """Restore the plan before the last edit."""
         if not self.can_undo:
             raise InputError("there is nothing to undo")
         self._go(self._at - 1)
 
     def redo(self) -> None:
-        """Go forward again to the plan that was undone last."""
+        """Restore the plan that was undone last."""
         if not self.can_redo:
             raise InputError("there is nothing to redo")
         self._go(self._at + 1)
@@ -162,11 +162,11 @@ class PlanEditor:
         if wanted == self._trained:
             return
         if not wanted & self.network.parameter_leaves:
-            raise InputError("this would leave nothing to train; choose first what shall train instead")
+            raise InputError("this would freeze every layer; train another one first")
         self._record(self._wordings.get(wanted) or self._write(wanted), wanted)
 
     def _write(self, wanted: int) -> list[str]:
-        """Anew, or as the present rules with a change where these have patterns (``*.bn1``) that say it shorter."""
+        """New rules, or the present ones extended where their patterns (``*.bn1``) are shorter."""
         anew = write_rules(self.network, wanted)
         changed = extend_rules(self.network, self.rules, self._trained, wanted, self._trains)
         return changed if 0 < len(changed) < len(anew) - 1 else anew
@@ -186,5 +186,5 @@ class PlanEditor:
         return self.network.among(name for name, by in self._matcher.match(rules).items() if by.trainable)
 
     def _covered(self, rule: Rule) -> int:
-        """The leaves that a rule covers."""
+        """The leaves that a rule matches."""
         return self.network.among(self._matcher.covered(rule))

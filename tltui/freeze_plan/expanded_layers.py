@@ -1,4 +1,4 @@
-"""Which layers of a network are open, and so which rows of its tree are in view. Knows no Textual."""
+"""The expanded layers of the tree, and the rows that they make visible. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tltui.freeze_plan.layer_index import LayerRow
 
 
 class ExpandedLayers:
-    """The rows in view, from top to bottom. ``rows`` have each layer before those that it holds."""
+    """The visible rows, from top to bottom. ``rows`` have each layer before those that it holds."""
 
     def __init__(self, rows: Mapping[str, LayerRow]) -> None:
         self._rows = rows
@@ -18,11 +18,11 @@ class ExpandedLayers:
         self.open_to_depth(1)
 
     def is_open(self, path: str) -> bool:
-        """Whether what the layer holds is in view where the layer is."""
+        """Whether the layer is expanded."""
         return path in self._open
 
     def place(self, path: str) -> int:
-        """Where the layer's row is; of one that is hidden, the row of the closed layer that hides it."""
+        """The index of the layer's row; of a hidden layer, that of the collapsed layer that hides it."""
         return self._places[next(above for above in [path, *reversed(self.above(path))] if above in self._places)]
 
     def above(self, path: str) -> list[str]:
@@ -34,27 +34,27 @@ class ExpandedLayers:
         return above
 
     def open(self, paths: Iterable[str]) -> None:
-        """Open layers; those that hold nothing have nothing to open."""
+        """Expand layers; those without children are ignored."""
         self._open.update(path for path in paths if self._rows[path].children)
-        self._look()
+        self._refresh()
 
     def close(self, paths: Iterable[str]) -> None:
-        """Close layers."""
+        """Collapse layers."""
         self._open.difference_update(paths)
-        self._look()
+        self._refresh()
 
     def open_to_depth(self, depth: int) -> None:
-        """Open all layers down to this many levels, and close those below."""
+        """Expand ``depth`` levels, and collapse those below."""
         self._open = {path for path, row in self._rows.items() if row.children and row.depth < depth}
-        self._look()
+        self._refresh()
 
     def open_what_fits(self, height: int) -> None:
-        """Open as many levels as ``height`` rows have room for, the first in any case."""
+        """Expand as many levels as fit into ``height`` rows, at least one."""
         depths = [row.depth for row in self._rows.values()]
         fitting = [depth for depth in range(1, max(depths) + 1) if sum(d <= depth for d in depths) <= height]
         self.open_to_depth(max(fitting, default=1))
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         self.paths = []
         closed_at: int | None = None
         for path, row in self._rows.items():

@@ -1,4 +1,4 @@
-"""A network's layer tree for a command: what the engine wrote down, or, where it has not yet, what it finds out now."""
+"""A network's layer tree for commands: cached, or described by the engine now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.models import layer_tree_cache
 
 
 def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree:
-    """The layer tree of a network; imports torch only where the tree is not known. Raises InputError."""
+    """The layer tree of a network; imports torch only where the tree is not cached. Raises InputError."""
     tree = layer_tree_cache.look(model, classes, image_size, head)
     if tree is None:
         from engine.system.devices import check_libraries

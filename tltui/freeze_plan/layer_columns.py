@@ -1,4 +1,4 @@
-"""What layers do, as texts for the layer tree: from the last look at them and the last proof of freezing. No torch."""
+"""The last column of the layer tree. A new column is a new entry of COLUMNS: tree, key and manual follow."""
 
 from __future__ import annotations
 
@@ -9,26 +9,16 @@ from dataclasses import dataclass
 
 from engine.runs.events import DeadUnits, LayerFigures, Layers
 from engine.runs.state import RunState
+from tltui.freeze_plan.layer_index import LayerRow
 from tltui.plotting.summary import lr_text
-from tltui.text import numbers as write
+from tltui.text import numbers
 
-WIDTH = 7
-"""Of the longest text: <.001%, 8.3e-10."""
-
-_DEEPEST = 50  # levels of a network; a log from elsewhere may hold a path of any length
+_MEASURED_WIDTH = 7  # of the longest text: <.001%, 8.3e-10
+_MAX_DEPTH = 50  # levels of a network; a log from elsewhere may hold a path of any length
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One thing that can be said of a layer. ``zero``: it is nothing where a layer is frozen."""
-
-    title: str
-    text: Callable[[_Whole], str]
-    zero: bool = True
-
-
-class _Whole:
-    """All figures of a layer and of what it holds, as if it were one."""
+class LayerTotals:
+    """Statistics of a layer and all layers that it holds, as if they were one."""
 
     def __init__(self) -> None:
         self._norms: dict[str, float] = {}
@@ -37,80 +27,132 @@ class _Whole:
         self.units = 0
 
     def add(self, layer: LayerFigures) -> None:
-        """Norms of parts that have nothing in common add up as squares."""
+        """Add a layer's norms; those of disjoint weights add up as squares."""
         self.start_known = self.start_known and layer.start is not None
         for name in layer.__struct_fields__:
             self._norms[name] = math.hypot(self.norm(name), getattr(layer, name) or 0.0)
 
     def add_units(self, units: DeadUnits) -> None:
-        """Units of one more activation."""
+        """Add the channels of an activation."""
         self.dead += units.dead
         self.units += units.units
 
     @property
     def has_weights(self) -> bool:
-        """Whether anything in it trains or has trained."""
+        """Whether anything in it is or was trainable."""
         return bool(self._norms)
 
     def norm(self, name: str) -> float:
-        """Of one kind of figure."""
+        """The norm in the field ``name`` of LayerFigures."""
         return self._norms.get(name, 0.0)
 
 
-def _change(whole: _Whole) -> str:
-    start = whole.norm("start")
-    return percent(whole.norm("moved") / start) if whole.start_known and start else ""
+@dataclass(frozen=True)
+class LayerCell:
+    """Everything that a column's text may depend on.
+
+    ``frozen``: the engine has frozen all of the layer. ``unchanged``: it compared the bits of all frozen tensors, and
+    found no change.
+    """
+
+    row: LayerRow
+    totals: LayerTotals
+    frozen: bool
+    unchanged: bool
+
+    @property
+    def zero(self) -> str:
+        """The text of a frozen layer: exactly 0 once that is verified."""
+        return "0" if self.unchanged else ""
 
 
-def _gradient(whole: _Whole) -> str:
-    return short(whole.norm("gradient")) if whole.has_weights else ""
+@dataclass(frozen=True)
+class LayerColumn:
+    """``help`` is a sentence for the manual, ``width`` in cells; ``measured``: it needs a step of a run."""
+
+    title: str
+    help: str
+    text: Callable[[LayerCell], str]
+    width: int = _MEASURED_WIDTH
+    measured: bool = True
 
 
-def _update(whole: _Whole) -> str:
-    weight = whole.norm("weight")
-    return short(whole.norm("update") / weight) if weight else ""
-
-
-def _dead(whole: _Whole) -> str:
-    return write.share(whole.dead / whole.units) if whole.units else ""
-
-
-FIGURES = (
-    Figure("weight change since the start", _change),
-    Figure("gradient norm", _gradient),
-    Figure("update / weights", _update),
-    Figure("dead units", _dead, zero=False),
-)
-
-
-class LayersAtWork:
-    """The last look that a run's engine had at its layers."""
+class LayerStats:
+    """The statistics of all layers at the step of a run that was measured last."""
 
     def __init__(self, state: RunState, layers: Layers) -> None:
-        self._step = layers.step
-        self._proven = bool(state.epochs) and state.epochs[-1].frozen_unchanged
-        self._wholes: dict[str, _Whole] = defaultdict(_Whole)
+        self.step = layers.step
+        self._unchanged = bool(state.epochs) and state.epochs[-1].frozen_unchanged
+        self._totals: dict[str, LayerTotals] = defaultdict(LayerTotals)
         for path, layer in layers.layers.items():
-            for above in _with_all_above(path):
-                self._wholes[above].add(layer)
+            for ancestor in _with_ancestors(path):
+                self._totals[ancestor].add(layer)
         for path, units in layers.dead.items():
-            for above in _with_all_above(path):
-                self._wholes[above].add_units(units)
+            for ancestor in _with_ancestors(path):
+                self._totals[ancestor].add_units(units)
 
-    def title(self, figure: Figure) -> str:
-        """What the column says, and as of when."""
-        return f"{figure.title}, step {self._step}"
+    def cell(self, row: LayerRow, *, frozen: bool) -> LayerCell:
+        """The cell of one layer."""
+        return LayerCell(row, self._totals.get(row.path) or LayerTotals(), frozen, self._unchanged)
 
-    def text(self, figure: Figure, path: str, *, frozen: bool) -> str:
-        """The figure of one layer; "" where there is none.
 
-        What is frozen has exactly 0 once the engine has proven, bit by bit, that nothing frozen has changed; but it
-        keeps the change from when it trained.
-        """
-        whole = self._wholes.get(path) or _Whole()
-        if figure.zero and frozen and not (whole.has_weights and figure.text is _change):
-            return "0" if self._proven else ""
-        return figure.text(whole)
+def column_text(column: LayerColumn, row: LayerRow, stats: LayerStats | None, *, frozen: bool) -> str:
+    """A layer's text in ``column``; "" where it has none. ``stats`` are those of the run, None in a draft."""
+    return column.text(stats.cell(row, frozen=frozen) if stats else LayerCell(row, LayerTotals(), frozen, False))
+
+
+def column_title(column: LayerColumn, stats: LayerStats | None) -> str:
+    """The column's title, with the step that was measured; "" for the number of parameters."""
+    if column is PARAMETERS:
+        return ""
+    return f"{column.title}, step {stats.step}" if column.measured and stats else column.title
+
+
+def available_columns(stats: LayerStats | None) -> list[LayerColumn]:
+    """The columns in the order of the key that switches them; before a run's first statistics not the measured ones."""
+    return [column for column in COLUMNS if stats is not None or not column.measured]
+
+
+def _parameters(cell: LayerCell) -> str:
+    return numbers.number(cell.row.parameters) if cell.row.parameters else ""
+
+
+def _weight_change(cell: LayerCell) -> str:
+    if cell.frozen and not cell.totals.has_weights:  # one that was trainable before keeps its change
+        return cell.zero
+    start = cell.totals.norm("start")
+    return percent(cell.totals.norm("moved") / start) if cell.totals.start_known and start else ""
+
+
+def _gradient_norm(cell: LayerCell) -> str:
+    if cell.frozen:
+        return cell.zero
+    return short(cell.totals.norm("gradient")) if cell.totals.has_weights else ""
+
+
+def _relative_update(cell: LayerCell) -> str:
+    if cell.frozen:
+        return cell.zero
+    weight = cell.totals.norm("weight")
+    return short(cell.totals.norm("update") / weight) if weight else ""
+
+
+def _dead_units(cell: LayerCell) -> str:
+    return numbers.share(cell.totals.dead / cell.totals.units) if cell.totals.units else ""
+
+
+PARAMETERS = LayerColumn(
+    "parameters", "number of parameters, trainable and frozen", _parameters, width=6, measured=False
+)
+COLUMNS = [
+    PARAMETERS,
+    LayerColumn("weight change since the start", "relative weight change, ‖W − W₀‖ / ‖W₀‖", _weight_change),
+    LayerColumn("gradient norm", "gradient norm before clipping", _gradient_norm),
+    LayerColumn("update / weights", "the last update relative to the weights", _relative_update),
+    LayerColumn(
+        "dead units", "ReLU or ReLU6 channels that were 0 everywhere in all images of a step", _dead_units
+    ),
+]  # fmt: skip
 
 
 def percent(share: float) -> str:
@@ -129,6 +171,6 @@ def short(number: float) -> str:
     return f"{number:.2g}" if 1e-3 <= number < 99.5 else lr_text(number)
 
 
-def _with_all_above(path: str) -> list[str]:
-    parts = path.split(".")[:_DEEPEST] if path else []
+def _with_ancestors(path: str) -> list[str]:
+    parts = path.split(".")[:_MAX_DEPTH] if path else []
     return [".".join(parts[:count]) for count in range(len(parts) + 1)]

@@ -1,6 +1,6 @@
 """An index of a layer tree: its rows, and the leaves that a freeze plan decides about. Imports no torch.
 
-A *leaf* is what freezing acts on: a parameter, or a layer that holds batch statistics and nothing else. Leaves are
+A *leaf* is a unit of freezing: a parameter, or a layer that holds batch statistics and nothing else. Leaves are
 numbered in the order of definition, which keeps those of one layer together; a set of leaves is an ``int`` whose
 bit *i* stands for leaf *i*, because plans are compared and combined on every key press.
 """
@@ -19,9 +19,9 @@ _SEQUENCES = ("Sequential", "ModuleList")
 
 @dataclass(slots=True)
 class LayerRow:
-    """A line of the layer tree: a layer, or a parameter that a layer with further layers holds itself.
+    """A row of the layer tree: a layer, or a parameter of a layer that has child layers too.
 
-    ``kind`` is the type, or like "3 × Bottleneck" for a sequence of equals; ``shape`` is that of the output for one
+    ``kind`` is the type, or like "3 × Bottleneck" for a uniform sequence; ``shape`` is that of the output for one
     image (of a parameter: its own), empty where it is unknown.
     """
 
@@ -73,17 +73,17 @@ class LayerIndex:
         return leaves
 
     def among(self, names: Iterable[str]) -> int:
-        """The leaves that are called one of ``names``."""
-        wanted = set(names)
-        return sum(1 << i for i, leaf in enumerate(self.leaves) if leaf in wanted)
+        """The leaves named in ``names``."""
+        chosen = set(names)
+        return sum(1 << i for i, leaf in enumerate(self.leaves) if leaf in chosen)
 
     def before(self, path: str) -> int:
-        """The leaves of layers that start to run before ``path`` does, without those of the head."""
+        """The leaves of layers that run before ``path``, without those of the head."""
         order = self._order(path)
         return self.among(leaf for leaf in self.leaves if self._order(leaf) < order) & ~self.head_leaves
 
     def values(self, leaves: int) -> int:
-        """How many scalars a set of leaves holds."""
+        """The number of scalars in a set of leaves."""
         return sum(self.parameters.get(leaf, 0) for i, leaf in enumerate(self.leaves) if leaves >> i & 1)
 
     def find(self, query: str) -> list[str]:
@@ -131,7 +131,7 @@ class LayerIndex:
 
 
 def _children(layers: list[Layer]) -> dict[str, list[str]]:
-    """For each module what stands directly below it: its own parameters, then its modules."""
+    """The children of each module: its own parameters, then its modules."""
     children: dict[str, list[str]] = {}
     for layer in layers:
         path = layer.path
@@ -142,7 +142,7 @@ def _children(layers: list[Layer]) -> dict[str, list[str]]:
 
 
 def _orders(layers: list[Layer]) -> dict[str, int]:
-    """When each module starts to run.
+    """The execution order of the modules.
 
     One that is not called itself counts as the one defined before it: attention takes its projection's weight
     without running the projection, and auxiliary classifiers run in training alone.

@@ -14,8 +14,8 @@ from tltui.freeze_plan.layer_index import LayerIndex
 def write_rules(network: LayerIndex, trained: int) -> list[str]:
     """Few rules that train exactly the leaves ``trained``, outer layers before what they hold.
 
-    A plan that freezes everything and then says what trains reads best: it is taken even where exceptions to a
-    training network would be one rule shorter.
+    A plan that freezes everything and then lists trainable layers reads best. It is preferred even where exceptions
+    to a trainable network are one rule shorter.
     """
     if trained == network.all_leaves:
         return ["train *"]
@@ -30,7 +30,7 @@ def extend_rules(
 ) -> list[str]:
     """``rules``, which train the leaves ``trained``, changed as little as possible so that they train ``wanted``.
 
-    What the change makes superfluous is dropped, the oldest first. ``trains`` says which leaves rules train.
+    Rules that become redundant are dropped, the oldest first. ``trains`` gives the leaves that rules train.
     """
     kept = [*rules, *_changes(network, trained ^ wanted, wanted, "")]
     for rule in list(kept):
@@ -44,7 +44,7 @@ def extend_rules(
 def _exceptions(network: LayerIndex, trained: int, start: bool) -> list[str]:
     """The fewest rules for ``trained`` after one that trains everything (``start``) or freezes it.
 
-    Of equally short lists the one that speaks of ``head`` is taken.
+    Of equally short lists the one with a rule for ``head`` is preferred.
     """
     plain = _cover(network, trained, network.all_leaves, start)
     head = trained & network.head_leaves
@@ -56,7 +56,7 @@ def _exceptions(network: LayerIndex, trained: int, start: bool) -> list[str]:
 
 
 def _cover(network: LayerIndex, trained: int, cared: int, start: bool) -> list[str]:
-    """The fewest rules by which, of the leaves ``cared``, those in ``trained`` train; others may do as they like."""
+    """The fewest rules that train ``trained`` among the leaves ``cared``; other leaves do not matter."""
 
     @cache
     def write(path: str, inherited: bool) -> list[str]:
@@ -77,7 +77,7 @@ def _cover(network: LayerIndex, trained: int, cared: int, start: bool) -> list[s
 
 
 def _changes(network: LayerIndex, changed: int, wanted: int, path: str) -> list[str]:
-    """A rule for each outermost layer that has leaves in ``changed`` and wants the same of all its leaves."""
+    """A rule for each outermost layer with leaves in ``changed`` whose leaves all get the same state."""
     inside = network.below(path)
     if not inside & changed:
         return []
@@ -88,14 +88,13 @@ def _changes(network: LayerIndex, changed: int, wanted: int, path: str) -> list[
 
 
 def _pattern(network: LayerIndex, path: str) -> str | None:
-    """How a rule names exactly ``path`` and what is below; None where it can't.
+    """The pattern of exactly ``path`` and what it holds; None where there is none.
 
-    ``head`` is a word of its own, and the whole network is spoken of by the first rule alone.
+    ``head`` is a keyword, and only the first rule matches the whole network.
     """
     if not path or (path == HEAD and network.head != [HEAD]):
         return None
-    # Names come from model code: what the pattern language takes for a sign is written as a character, and a space,
-    # which would end the pattern, as any character.
+    # Names come from model code: wildcards are escaped; a space would end the pattern, so it becomes "?".
     return re.sub(r"\s", "?", glob.escape(path))
 
 

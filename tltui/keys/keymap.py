@@ -1,4 +1,4 @@
-"""Keys: the user's own from a file, checked as a whole, and the list of those in force."""
+"""The user's keymap: read and validated as a whole, and the keys that apply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from textual.binding import Binding
 from textual.keys import KEY_ALIASES, Keys, _character_to_key
 
-# The word before the dot of a binding's id, the heading under which help lists it, and the scope that lies around it.
+# The prefix of a binding's id, its heading in the help screen, and the enclosing scope.
 SCOPES: dict[str, tuple[str, str]] = {
     "app": ("Everywhere", ""),
     "home": ("Your runs", "app"),
@@ -24,7 +24,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "evaluate": ("Evaluation", "workbench"),
     "confusion": ("Confusion matrix", "evaluate"),
     "matrix": ("Moving in the matrix", "confusion"),
-    "pairs": ("The worst pairs", "confusion"),
+    "pairs": ("Most frequent confusions", "confusion"),
     "dialog": ("This dialog", "app"),
     "compare": ("Comparing runs", "app"),
     "sweep": ("A sweep", "app"),
@@ -44,7 +44,7 @@ _KNOWN_KEYS = frozenset(key.value for key in Keys) | frozenset(KEY_ALIASES)
 
 @dataclass(frozen=True)
 class ActionKeys:
-    """An action and its keys, each in Textual's words ("ctrl+p", "question_mark")."""
+    """An action and its keys by Textual's names ("ctrl+p", "question_mark")."""
 
     id: str
     action: str
@@ -69,10 +69,10 @@ def declared_actions(classes: Iterable[type]) -> dict[str, ActionKeys]:
 
 
 def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, ActionKeys]]) -> tuple[dict[str, str], list[str]]:
-    """The keymap in a TOML file of lines like ``"workbench.run" = "r,f9"``, and what is wrong with it.
+    """The keymap in a TOML file of lines like ``"workbench.run" = "r,f9"``, and its errors.
 
-    What is wrong is left out, so that its default stays in force. Textual itself accepts anything here and may
-    silently drop another action's key.
+    Invalid lines are skipped: their actions keep the default keys. Textual itself accepts any line and may silently
+    drop another action's key.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -82,21 +82,21 @@ def load_keymap(path: Path, known_actions: Callable[[], Mapping[str, ActionKeys]
         return {}, [f"{path} can't be read: {error}"]
     known = known_actions()
     problems: list[str] = []
-    wanted: dict[str, tuple[str, ...]] = {}
+    chosen: dict[str, tuple[str, ...]] = {}
     for id, value in content.items():
         if problem := _problem(id, value, known):
             problems.append(problem)
         else:
-            wanted[id] = tuple(map(_normal, value.split(",")))
-    while clash := _clash(wanted, known):
+            chosen[id] = tuple(map(_normal, value.split(",")))
+    while clash := _clash(chosen, known):
         id, problem = clash
         problems.append(problem)
-        del wanted[id]
-    return {id: ",".join(keys) for id, keys in wanted.items()}, problems
+        del chosen[id]
+    return {id: ",".join(keys) for id, keys in chosen.items()}, problems
 
 
 def effective_keys(known: Mapping[str, ActionKeys], keymap: Mapping[str, str]) -> list[ActionKeys]:
-    """All actions with the keys that work now."""
+    """All actions with the keys that apply."""
     return [
         ActionKeys(bound.id, bound.action, bound.description, tuple(keymap[bound.id].split(",")))
         if bound.id in keymap
@@ -107,25 +107,25 @@ def effective_keys(known: Mapping[str, ActionKeys], keymap: Mapping[str, str]) -
 
 def _problem(id: str, value: Any, known: Mapping[str, ActionKeys]) -> str:  # noqa: ANN401
     if id not in known:
-        return f'"{id}" is no action; the help screen (?) names them'
+        return f'"{id}" is no action; the help screen (?) lists them'
     if not isinstance(value, str) or not value:
-        return f'"{id}" takes keys in quotes, like "r" or "r,f9"'
+        return f'"{id}" needs keys in quotes, like "r" or "r,f9"'
     wrong = [key for key in value.split(",") if not _is_key(key.strip())]
     return f'"{id}": "{wrong[0]}" is no key; write "x", "f9", "ctrl+t", "space" …' if wrong else ""
 
 
-def _clash(wanted: Mapping[str, tuple[str, ...]], known: Mapping[str, ActionKeys]) -> tuple[str, str] | None:
-    """The first wish whose key is taken by another action in the same place or around it."""
-    keys = {id: wanted.get(id, bound.keys) for id, bound in known.items()}
-    for id, mine in wanted.items():
+def _clash(chosen: Mapping[str, tuple[str, ...]], known: Mapping[str, ActionKeys]) -> tuple[str, str] | None:
+    """The first entry whose key belongs to another action in the same or an enclosing scope, and the error."""
+    keys = {id: chosen.get(id, bound.keys) for id, bound in known.items()}
+    for id, mine in chosen.items():
         for other, theirs in keys.items():
             if other != id and _meet(id, other) and (shared := set(mine) & set(theirs)):
-                return id, f'"{id}": the key {min(shared)} is that of "{other}"; its default stays'
+                return id, f'"{id}": the key {min(shared)} belongs to "{other}"; choose another key (the default stays)'
     return None
 
 
 def _meet(one: str, other: str) -> bool:
-    """Whether two actions may be within reach at once."""
+    """Whether two actions can be reachable at the same time."""
     first, second = one.split(".", maxsplit=1)[0], other.split(".", maxsplit=1)[0]
     return first in _around(second) or second in _around(first)
 

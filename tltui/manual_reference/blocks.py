@@ -9,6 +9,7 @@ from tltui.manual.pages import BLOCK_BEGINS, BLOCK_ENDS
 from tltui.manual_reference.codes import exit_codes, warning_codes
 from tltui.manual_reference.commands import commands
 from tltui.manual_reference.keys import keys
+from tltui.manual_reference.layer_columns import layer_columns
 from tltui.manual_reference.protocol import engine_commands, events
 from tltui.manual_reference.results import export_formats, metrics
 from tltui.manual_reference.settings import settings, sweep_settings
@@ -17,6 +18,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "sweep-settings": sweep_settings,
     "keys": keys,
+    "layer-columns": layer_columns,
     "commands": commands,
     "events": events,
     "engine-commands": engine_commands,

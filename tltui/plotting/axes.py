@@ -1,4 +1,4 @@
-"""Where an axis begins and ends and what stands beside its ticks: round numbers, so that it seldom has to move."""
+"""Axes: ranges and tick labels in round numbers, so that they rarely change."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def linear(low: float, high: float, most: int) -> Axis:
         step for step in (factor * magnitude for factor in (1, 2, 5, 10, 20)) if _intervals(low, high, step) <= most
     )
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    if decimals > 3:  # all in the same power of ten, or neighbours could not be compared
+    if decimals > 3:  # one power of ten for all labels, so that they can be compared
         return _ticked(low, high, step, lambda value: f"{value * 10**decimals:.0f}e-{decimals}" if value else "0")
     return _ticked(low, high, step, lambda value: _plain(value, decimals))
 
 
 def percent(low: float, high: float, most: int) -> Axis:
-    """An axis for shares of one: it ends at round parts of a hundred per cent, and its ticks never leave 0 to 100."""
+    """An axis for shares of one, with round percentages between 0 and 100 % as ticks."""
     low, high = max(low - 0.005, 0.0), min(high + 0.005, 1.0)
     step = next(step for step in (0.1, 0.2, 0.25, 0.5, 1.0) if _intervals(low, high, step) <= most)
     return _ticked(low, high, step, lambda value: f"{100 * value:.0f}%")
 
 
 def even(axis: Axis, rows: int) -> Axis:
-    """The axis, stretched at its upper end so that its ticks stand equally far apart in so many rows."""
+    """The axis with its upper end raised so that its ticks are equidistant in ``rows`` rows."""
     intervals = len(axis.ticks) - 1
     rows_apart = (rows - 1) // intervals
     if rows_apart < 1:

@@ -1,4 +1,4 @@
-"""Phases of a run in a plot: a line above it that names them, and every other one on another background."""
+"""The phases of a recipe in a plot: a line of names above it, every other phase on another background."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.cells import cell_len
 from tltui.plotting.axes import Axis
 from tltui.text.glyphs import ASCII, UNICODE, safe
 
-# Text and the name of its style.
+# A text and the name of its style.
 Span = tuple[str, str]
-# What lies on the other background has this after the name of its style.
+# Suffix of the style of text on the other background.
 SHADED = " shaded"
 
 
 @dataclass(frozen=True)
 class PhaseBand:
-    """A stretch of the x axis: phase ``number`` of a run, and what to call it."""
+    """A range of steps: phase ``number`` of a recipe, from 1, and its name."""
 
     start: float
     end: float
@@ -30,8 +30,8 @@ class PhaseBand:
 def name_line(bands: Sequence[PhaseBand], x: Axis, left: int, width: int, ascii_only: bool) -> list[Span]:
     """A line with the bands' names over a plot ``width`` wide whose curves begin at column ``left``.
 
-    No colour is needed to tell them apart: each begins with the mark that goes on below it, and its line is thin or,
-    with an even number, thick.
+    Bands differ without colour: each begins with the mark that continues below it, and its line is thin, or thick for
+    an even number.
     """
     row: list[Span] = []
     at = 0
@@ -46,13 +46,13 @@ def name_line(bands: Sequence[PhaseBand], x: Axis, left: int, width: int, ascii_
 
 
 def shaded(rows: list[list[Span]], bands: Sequence[PhaseBand], x: Axis, left: int, width: int) -> list[list[Span]]:
-    """``rows`` of a plot with the styles of what lies in bands of even number marked as on another background."""
+    """``rows`` of a plot; the styles of text inside bands of even number get the suffix ``SHADED``."""
     spans = [(start, end) for start, end, band in _columns(bands, x, left, width) if band.number % 2 == 0]
     return [list(_split(row, spans)) for row in rows]
 
 
 def _columns(bands: Sequence[PhaseBand], x: Axis, left: int, width: int) -> Iterator[tuple[int, int, PhaseBand]]:
-    """The columns of each band that is seen, from the first to the one after the last."""
+    """The first column of each visible band and the one after its last."""
     per_column = (x.high - x.low) / max(width - left - 1, 1)
     reached = left
     for band in bands:

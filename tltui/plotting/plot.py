@@ -1,4 +1,4 @@
-"""A plot as characters. The only module that knows plotext: another library would replace this file alone."""
+"""Draws charts as characters. The only module that imports plotext, so that another library can replace it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from tltui.plotting.axes import Axis
 from tltui.plotting.phase_bands import PhaseBand, Span, name_line, shaded
 
-# A plotted series: what its name says is how it looks, so that no colour is needed to tell them apart.
+# The looks of a curve; they differ without colour.
 LINE, SCATTER, POINT, BEST, BAND = "line", "scatter", "point", "best", "band"
 
 LABEL_WIDTH = 5
@@ -49,7 +49,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that is drawn in one plot; two that are equal look the same."""
+    """The content of one plot; equal charts look the same."""
 
     x: Axis
     y: Axis
@@ -61,30 +61,30 @@ class Chart:
 
 
 def columns(width: int) -> int:
-    """How many columns of a plot ``width`` cells wide are left for its curves."""
+    """The columns for curves in a plot of ``width`` cells."""
     return width - LABEL_WIDTH - 1
 
 
 def rows(height: int, x_labels: bool) -> int:
-    """How many rows of a plot ``height`` cells high are left for its curves."""
+    """The rows for curves in a plot of ``height`` cells."""
     return height - 1 if x_labels else height
 
 
 def samples(look: str, marker: str) -> str:
-    """How a curve looks, for a legend."""
+    """A sample of a curve's look, for a legend."""
     if look == LINE:
         return SAMPLES[marker]
     return "··" if look == SCATTER else _MARKERS[marker][look] * (2 if look == BAND else 1)
 
 
 def draw(chart: Chart, width: int, height: int, marker: str) -> list[list[Span]]:
-    """The chart as ``height`` rows of runs, each ``width`` characters."""
+    """The chart as ``height`` rows of styled spans, each row ``width`` characters."""
     styles = list(dict.fromkeys(["phase", *(c.style for c in chart.curves), *(t.style for t in chart.labels)]))
     codes = {style: _FIRST_CODE + at for at, style in enumerate(styles)}
     height -= len(chart.bands) > 0
     canvas = _canvas(chart, width, height, marker, codes)
     names = {str(code): style for style, code in codes.items()}
-    drawn = [_runs(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
+    drawn = [_spans(line, names, marker == "ascii") for line in canvas.rstrip("\n").split("\n")]
     if not chart.bands:
         return drawn
     plotted = rows(height, chart.x_labels)
@@ -93,10 +93,10 @@ def draw(chart: Chart, width: int, height: int, marker: str) -> list[list[Span]]
 
 
 def _canvas(chart: Chart, width: int, height: int, marker: str, codes: dict[str, int]) -> str:
-    import plotext  # not needed before there is something to plot, and the first screen is to be there at once
+    import plotext  # imported with the first plot: the first screen must open at once
 
     plotext.clear_figure()
-    plotext.limit_size(False, False)  # the terminal is larger than the widget, or not there at all
+    plotext.limit_size(False, False)  # the terminal is larger than the widget, or absent
     plotext.plot_size(width, height)
     plotext.theme("clear")
     plotext.xaxes(False, False)
@@ -122,13 +122,13 @@ def _canvas(chart: Chart, width: int, height: int, marker: str, codes: dict[str,
     return plotext.build()
 
 
-def _runs(line: str, names: dict[str, str], ascii_only: bool) -> list[Span]:
-    runs: list[Span] = []
+def _spans(line: str, names: dict[str, str], ascii_only: bool) -> list[Span]:
+    spans: list[Span] = []
     style = "axis"
     for at, part in enumerate(_ANSI.split(line)):
         if at % 2:
             style = names.get(part.rsplit(";", 1)[-1], "axis")
         elif part:
             text = part.replace("│", "┊") if style == "phase" else part
-            runs.append((text.translate(_TO_ASCII) if ascii_only else text, style))
-    return runs
+            spans.append((text.translate(_TO_ASCII) if ascii_only else text, style))
+    return spans

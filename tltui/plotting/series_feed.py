@@ -1,4 +1,4 @@
-"""Series that follow a growing list of events, and the smoothing of what is plotted of them."""
+"""Series that follow a growing list of events, and their smoothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from engine.runs.time_series import Bucket, Series
 
 
 def smoothed(buckets: Sequence[Bucket], span: float) -> list[tuple[int, float]]:
-    """An exponential moving average over bucket means, as (place of the bucket, value).
+    """An exponential moving average over bucket means, as (index of the bucket, value).
 
-    ``span`` is the time constant in buckets. The start is corrected for its missing past, as in Adam.
+    ``span`` is the time constant in buckets. The start is bias-corrected, as in Adam.
     """
     found: list[tuple[int, float]] = []
     value = weight = 0.0
@@ -36,7 +36,7 @@ T = TypeVar("T", bound=HasStep)
 
 
 class EventSeries(Generic[T]):
-    """A series that follows a growing list of events; ``read`` gives the value of one, None if it has none."""
+    """A series that follows a growing list of events; ``read`` gives the value of an event, None without one."""
 
     def __init__(self, read: Callable[[T], float | None]) -> None:
         self.series = Series()
@@ -44,7 +44,7 @@ class EventSeries(Generic[T]):
         self._taken = 0
 
     def follow(self, events: Sequence[T]) -> Series:
-        """The series with whatever came since the last call."""
+        """The series, extended with the events since the last call."""
         new = events[self._taken :]
         self._taken = len(events)
         if not new:

@@ -1,4 +1,4 @@
-"""The latest values of a run as one line of words: what a screen reader, a narrow terminal or a log can use."""
+"""The latest values of a run as one line of text, for screen readers, narrow terminals and logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tltui.text import glyphs
 
 
 def summary_parts(state: RunState) -> list[str]:
-    """The latest values, the most wanted first."""
+    """The latest values, most important first."""
     return list(_parts(state))
 
 
@@ -39,13 +39,13 @@ def _parts(state: RunState) -> Iterator[str]:
 
 
 def lr_text(rate: float) -> str:
-    """A learning rate as one writes it: 1.0e-3."""
+    """A learning rate in scientific notation: 1.0e-3."""
     mantissa, exponent = f"{rate:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
 def value(number: float) -> str:
-    """Three significant digits; what is not finite is named."""
+    """Three significant digits; "nan" and "inf" for non-finite numbers."""
     if not math.isfinite(number) or abs(number) < 1e-3:
         return f"{number:.3g}"
     return f"{number:#.3g}".rstrip(".")

@@ -1,4 +1,4 @@
-"""Rows of texts with the names of their styles: cut to a width, and beside each other."""
+"""Rows of styled text: cut to a width, and placed side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tltui.plotting.plot import Span
 Row = list[Span]
 
 GAP = 2
-"""Cells between what stands beside each other."""
+"""Cells between columns."""
 
 
 def width_of(row: Row) -> int:
@@ -21,7 +21,7 @@ def width_of(row: Row) -> int:
 
 
 def cut(row: Row, width: int) -> Row:
-    """As much of a row as ``width`` cells have room for."""
+    """The row cut to at most ``width`` cells."""
     found: Row = []
     for text, style in row:
         if width <= 0:
@@ -33,14 +33,14 @@ def cut(row: Row, width: int) -> Row:
 
 
 def fitted(row: Row, width: int) -> Row:
-    """The row, exactly ``width`` cells wide."""
+    """The row cut or padded to exactly ``width`` cells."""
     found = cut(row, width)
     rest = width - width_of(found)
     return [*found, (" " * rest, "axis")] if rest else found
 
 
 def beside(columns: Sequence[Sequence[Row]], width: int) -> list[Row]:
-    """Columns of rows beside each other, all but the last ``width`` cells wide."""
+    """Columns of rows side by side, all but the last ``width`` cells wide."""
     rows: list[Row] = []
     for parts in zip_longest(*columns, fillvalue=list[Span]()):
         row: Row = []
@@ -51,7 +51,7 @@ def beside(columns: Sequence[Sequence[Row]], width: int) -> list[Row]:
 
 
 def changes(before: Row, after: Row) -> list[tuple[int, int]]:
-    """Where two rows of one width differ, as one range of columns; nothing if they are the same."""
+    """The range of columns in which two rows of one width differ; empty if they are equal."""
     if before == after:
         return []
     if any(cell_len(text) != len(text) for text, _ in before + after):

@@ -1,4 +1,4 @@
-"""What there is to say about a run."""
+"""The content of a report: metrics, curves, freezing, misclassified images, and how to reproduce the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tltui.tables.confusion import most_confused
 from tltui.tables.evaluation import frozen_line
 from tltui.text.numbers import number
 
-_MOST_CLASSES = 30  # a larger matrix is given as its worst pairs
+_MOST_CLASSES = 30  # a larger confusion matrix is a list of its most frequent confusions
 _MOST_PAIRS = 30
 _MOST_IMAGES = 24
 _MOST_POINTS = 1000
@@ -39,27 +39,27 @@ def content(folder: RunFolder, state: RunState, status: str) -> Iterator[Part]:
         yield from _evaluation(evaluated)
     yield from _curves(state)
     yield from _freezing(state)
-    yield from _mistakes(folder, state)
+    yield from _misclassified(folder, state)
     if state.warnings:
         yield Heading("Warnings")
-        yield Table(("code", "what"), [(warning.code, warning.message) for warning in state.warnings])
+        yield Table(("code", "message"), [(warning.code, warning.message) for warning in state.warnings])
     yield from _settings(folder, config, state)
 
 
 def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str) -> Iterator[Part]:
     yield Heading(f"Run {folder.id}")
-    facts = [("state", status)]
+    facts = [("status", status)]
     if state.finished:
-        facts.append(("how it ended", state.finished.reason))
-        facts.append(("time", str(datetime.timedelta(seconds=round(state.finished.seconds)))))
+        facts.append(("reason", state.finished.reason))
+        facts.append(("duration", str(datetime.timedelta(seconds=round(state.finished.seconds)))))
     facts.append(("model", config.model.name))
-    facts.append(("data", config.data.path or config.data.name or config.data.source))
+    facts.append(("dataset", config.data.path or config.data.name or config.data.source))
     if state.data:
         counts = ", ".join(f"{count:,} {name}" for name, count in state.data.counts.items())
         facts.append(("images", f"{counts}; {len(state.data.skipped)} skipped; {len(state.data.classes)} classes"))
     if state.started:
         began = datetime.datetime.fromtimestamp(state.started.time).astimezone()
-        facts.append(("began", began.isoformat(" ", "seconds")))
+        facts.append(("started", began.isoformat(" ", "seconds")))
         facts.append(("device", f"{state.started.device} ({state.started.device_name}), {state.started.precision}"))
     if best := state.best:
         facts.append(("best epoch", f"{best.epoch} of {len(state.epochs)}: val accuracy {best.val_accuracy:.1%}"))
@@ -68,7 +68,7 @@ def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str)
 
 def _diagnosis(config: RunConfig, state: RunState) -> Iterator[Part]:
     if found := diagnose(state, config):
-        yield Heading("What stands out")
+        yield Heading("Diagnosis")
     for one in found:
         yield Paragraph(f"{one.case}: {one.sentence}. In another run, {one.anew.words} ({one.anew.assignments}).")
 
@@ -88,7 +88,7 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
                 f"{of.precision:.3f}",
                 f"{of.recall:.3f}",
                 f"{of.f1:.3f}",
-                _figure(of.roc_auc),
+                _decimals(of.roc_auc),
                 f"{of.support:,}",
             )
             for of in evaluated.per_class
@@ -143,66 +143,66 @@ def _curves(state: RunState) -> Iterator[Part]:
 
 
 def _freezing(state: RunState) -> Iterator[Part]:
-    yield Heading("What trained")
+    yield Heading("Trainable and frozen layers")
     if counts := state.parameters:
         share = counts.trainable / max(1, counts.total)
-        train = f"{number(counts.trainable)} of {number(counts.total)} parameters train ({share:.1%})"
-        yield Paragraph(f"{train}; rules: {', '.join(state.rules) or 'none, everything trains'}.")
+        train = f"{number(counts.trainable)} of {number(counts.total)} parameters are trainable ({share:.1%})"
+        yield Paragraph(f"{train}; freeze plan: {', '.join(state.rules) or 'no rules, all layers are trainable'}.")
     if changes := plan_changes(state):
-        yield Table(("after step", "plan"), [(f"{mark.step:,}", _plan(mark)) for mark in changes])
+        yield Table(("after step", "freeze plan"), [(f"{mark.step:,}", _plan(mark)) for mark in changes])
     if state.finished:
         yield Paragraph(frozen_line(state.finished.frozen))
     if state.changes:
-        yield Paragraph("How far the weights of each stage have moved since the start, relative to their norm:")
+        yield Paragraph("Relative weight change of each stage since the start, ‖W − W₀‖ / ‖W₀‖:")
         yield Table(("stage", "change"), [(name, f"{share:.2%}") for name, share in state.changes[-1].stages.items()])
     if state.forgetting:
         last = state.forgetting[-1]
-        yield Paragraph("How alike the features of each stage are to the pretrained ones (linear CKA, 1: the same):")
+        yield Paragraph("Similarity of each stage's features to the pretrained ones (linear CKA; 1: identical):")
         yield Table(("stage", "CKA"), [(name, f"{value:.3f}") for name, value in last.cka.items()])
         if last.agreement is not None:
-            kept = f"{last.agreement:.1%} of {last.images:,} validation images"
-            yield Paragraph(f"The original classifier still gives its first answer on {kept}.")
+            share = f"{last.agreement:.1%} of {last.images:,} validation images"
+            yield Paragraph(f"The pretrained classifier keeps its top-1 prediction on {share}.")
 
 
 def _plan(mark: PlanChange) -> str:
     return f"phase {mark.phase}: {mark.rules}" if mark.phase else mark.rules
 
 
-def _mistakes(folder: RunFolder, state: RunState) -> Iterator[Part]:
+def _misclassified(folder: RunFolder, state: RunState) -> Iterator[Part]:
     found = misclassified_images(folder.predictions, state.data.classes if state.data else [])
     if found:
-        yield Heading("Mistakes, the surest first")
+        yield Heading("Misclassified images, most confident first")
         yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_IMAGES])))
 
 
 async def _thumbnails(folder: RunFolder, found: list[PredictedImage]) -> list[Thumbnail]:
-    looking = ImageClient(folder.path)
+    client = ImageClient(folder.path)
     images = []
     try:
         for one in found:
-            caption = f"{one.path}: {one.true}, taken for {one.predicted}, {one.probability:.1%} sure"
+            caption = f"{one.path}: {one.true} predicted as {one.predicted}, confidence {one.probability:.1%}"
             try:
-                images.append(Thumbnail(await looking.image(one.path, _THUMBNAIL), caption))
+                images.append(Thumbnail(await client.image(one.path, _THUMBNAIL), caption))
             except InputError as error:
                 images.append(Thumbnail(b"", f"{caption} ({error})"))
     finally:
-        await looking.close()
+        await client.close()
     return images
 
 
 def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator[Part]:
-    yield Heading("How to reproduce it")
+    yield Heading("Reproduce this run")
     values = config.model_dump()
     changed = []
     for key, field in settings():
         section, name = key.split(".")
         if values[section][name] != field.get_default(call_default_factory=True):
             changed.append((key, _value(config, key)))
-    yield Paragraph("What is not as by default:")
+    yield Paragraph("Settings that differ from the defaults:")
     yield Table(("setting", "value"), changed)
     versions = state.started.versions if state.started else {}
     yield Paragraph(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
-    yield Paragraph("Save what follows as run.toml; then: tltui train run.toml")
+    yield Paragraph("Save the following as run.toml, then run: tltui train run.toml")
     yield Code(to_toml(config, comments=False))
 
 
@@ -213,5 +213,5 @@ def _value(config: RunConfig, key: str) -> str:
     return str(getattr(getattr(config, section), name))
 
 
-def _figure(value: float | None) -> str:
+def _decimals(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"

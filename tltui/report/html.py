@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no network. No name of the run is more than text in it."""
+"""A report as one self-contained HTML file. All names and texts of the run are escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as one Markdown file; images stand in it as data."""
+"""A report as one Markdown file with its images as data URLs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _part(part: Part, *, first: bool) -> str:
             lines = [columns, ["---"] * len(columns)]
             head = [f"| {' | '.join(inline(cell) for cell in columns)} |", f"| {' | '.join(lines[1])} |"]
             return "\n".join([*head, *(f"| {' | '.join(inline(cell) for cell in row)} |" for row in rows)]) + "\n"
-        case Chart():  # the table beside it has the figures
+        case Chart():  # the table of epochs has its values
             return ""
         case Thumbnails(images):
             return "\n".join(f"{_image(one.png)}\n{inline(one.caption)}\n" for one in images)

@@ -1,4 +1,4 @@
-"""What a report is made of. All texts are as the run has them: whoever writes a file escapes them."""
+"""The parts of a report. Texts are unescaped: each file format escapes them for itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Heading:
-    """The title of what follows."""
+    """The title of the parts up to the next heading."""
 
     text: str
 
@@ -22,14 +22,14 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to be taken as they are."""
+    """A block of preformatted TOML."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """``shades``, if given: from 0 to 1 for each cell, green from 0 up and red from 0 down to -1."""
+    """``shades`` has a number for each cell: 0 to 1 is green, 0 to -1 red. Empty column names: a list of facts."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: ``points`` as (x, y); ``dots``: single values and no line."""
+    """One curve: ``points`` as (x, y); ``dots``: markers without a line."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -55,7 +55,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image as PNG, with what is to be said of it."""
+    """A PNG with its caption; empty where the image can't be read."""
 
     png: bytes
     caption: str

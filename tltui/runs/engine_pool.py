@@ -6,28 +6,28 @@ import subprocess
 from pathlib import Path
 
 from engine.config.schema import RunConfig
-from engine.process.prewarmed import as_line, code_state
+from engine.process.prewarmed import encode_run, source_state
 from engine.runs.folder import RunFolder, create
 from engine.system.interpreter import environment
 from tltui.runs import launch
 
 
 class EnginePool:
-    """At most one engine waits. It goes when this process does, however that ends: the pipe between them closes."""
+    """Keeps at most one prewarmed worker. It exits with this process, however that ends: their pipe closes."""
 
     def __init__(self) -> None:
         self._waiting: subprocess.Popen[bytes] | None = None
         self._code: object = None
 
     def start(self, runs_dir: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-        """Make a run and start its engine, the one that waits if any. Raises InputError as ``registry.start`` does."""
+        """Create a run and start it, in the prewarmed worker if any. Raises InputError as ``launch.start`` does."""
         folder = create(runs_dir, config)
         return folder, self._take(folder) or launch.start_first_engine(folder)
 
     def prewarm(self) -> None:
-        """Let an engine wait from now on."""
+        """Start a worker that imports its libraries and waits for a run."""
         if self._waiting is None or self._waiting.poll() is not None:
-            self._code = code_state()
+            self._code = source_state()
             self._waiting = subprocess.Popen(
                 [*launch.ENGINE, "--warm"],
                 stdin=subprocess.PIPE,
@@ -39,20 +39,20 @@ class EnginePool:
             )
 
     def release(self) -> None:
-        """No run is wanted for now: let the engine that waits go."""
+        """End the prewarmed worker."""
         if self._waiting is not None and self._waiting.stdin is not None:
             self._waiting.stdin.close()
         self._waiting = None
 
     def _take(self, folder: RunFolder) -> subprocess.Popen[bytes] | None:
-        """The engine that waits, with this run; None if it died, or is not what would start now."""
+        """The prewarmed worker, given this run; None if it died, or the code changed since it started."""
         engine = self._waiting
         if engine is None or engine.stdin is None or engine.poll() is not None:
             return None
-        if self._code == code_state():
+        if self._code == source_state():
             try:
-                engine.stdin.write(as_line(folder))
-            except OSError:  # it died just now
+                engine.stdin.write(encode_run(folder))
+            except OSError:  # it has just died
                 engine = None
         else:
             engine = None

@@ -1,4 +1,4 @@
-"""Starts, resumes, follows and asks the worker of a run."""
+"""Starts, resumes and follows the worker of a run, and sends it commands."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from tltui.runs.registry import START_SECONDS, read, status
 ENGINE = python_module("engine.process.worker")
 
 
-_POLL = 0.1  # seconds between looks at a run's folder
+_POLL = 0.1  # seconds between polls of a run's folder
 
 
 class EngineLost(Exception):
-    """The engine of a run that has not finished is gone."""
+    """The worker of a run died before the run finished."""
 
 
 def start(runs: Path, config: RunConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
-    """Make a run and start its engine. Raises InputError where that can't be done; nothing is left of the run then."""
+    """Create a run and start its worker. Raises InputError where either fails, and leaves no folder."""
     folder = create(runs, config)
     return folder, start_first_engine(folder)
 
 
 def start_first_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
-    """Start the engine of a run that was made just now; one that can't be started leaves no folder."""
+    """Start the worker of a new run; removes the folder where it can't start."""
     try:
         return start_engine(folder)
     except InputError:
@@ -48,7 +48,7 @@ def start_first_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
 
 
 def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subprocess.Popen[bytes] | None:
-    """Start an engine that goes on with a run, with other settings than before; None where it is completed.
+    """Resume a run with ``changes`` of its settings; None where it has completed.
 
     Raises InputError as ``prepare_resume`` does.
     """
@@ -56,9 +56,9 @@ def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subpr
 
 
 def prepare_resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bool:
-    """Let the engine that goes on with a run find other settings than before; False where the run is completed.
+    """Send ``changes`` of settings to the worker that will resume a run; False where the run has completed.
 
-    Raises InputError where an engine is at work or would write through a link, and for a setting that can't change.
+    Raises InputError where a worker is running or would write through a link, and for a setting that can't change.
     """
     if is_locked(folder):
         raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
@@ -75,9 +75,9 @@ def prepare_resume(folder: RunFolder, changes: Mapping[str, str] | None = None) 
 
 
 def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
-    """Start a run's engine as a process in a session of its own, which outlives this one.
+    """Start a run's worker in a session of its own: it outlives this process.
 
-    It begins with signals blocked, so that one that comes before it can answer waits until it can. Raises InputError.
+    Signals are blocked at first, so that an early one waits for the worker's handler. Raises InputError.
     """
     try:
         with blocked(), folder.open_log() as log:
@@ -91,51 +91,51 @@ def start_engine(folder: RunFolder) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise InputError(
-            f"{folder.path}: no engine can be started there ({error.strerror}); make room, then try again"
+            f"{folder.path}: no worker can be started there ({error.strerror}); free disk space, then retry"
         ) from None
 
 
 def follow(folder: RunFolder, process: subprocess.Popen[bytes] | None = None) -> Iterator[AnyEvent | None]:
-    """A run's events from the first to the last, waiting for those to come; None whenever there is nothing new.
+    """A run's events from the first to the last, as they come; None whenever there is no new one.
 
-    Where another log takes the place of the one read so far, its events follow from the first that was not given.
-    Raises EngineLost where the engine is gone without its last event.
+    Where another log replaces the one read so far, its events follow from the first new one. Raises EngineLost where
+    the worker died before its ``run_finished`` event.
     """
     tail = EventTail(folder)
-    given = _Given()
+    yielded = _Yielded()
     began = time.monotonic()
     last: AnyEvent | None = None
     while True:
         gone = process.poll() is not None if process else not is_locked(folder)
         beginnings, coming = tail.beginnings, tail.poll()
         if tail.beginnings != beginnings:
-            given.begin_anew()
+            yielded.restart()
         for event in coming:
             last = event
-            if given.is_new(event):
+            if yielded.is_new(event):
                 yield event
-        # A run that was stopped may have gone on, and have other last words.
+        # A stopped run may have been resumed, and finish differently.
         if gone and isinstance(last, RunFinished) and (process is None or process.returncode == last.exit_code):
             return
         if gone and (process or time.monotonic() - began > START_SECONDS or _has_begun(folder)):
-            raise EngineLost(f"the engine of run {folder.id} is gone; {folder.log} may tell why")
+            raise EngineLost(f"the worker of run {folder.id} is gone; {folder.log} may have the reason")
         yield None
         time.sleep(_POLL)
 
 
-class _Given:
-    """The events that were given, in 8 bytes each, so that a log that is read again gives none twice."""
+class _Yielded:
+    """Hashes of the yielded events, 8 bytes each, so that a replaced log yields none twice."""
 
     def __init__(self) -> None:
         self._events = array("q")
         self._at = 0
 
-    def begin_anew(self) -> None:
-        """The events come from the first again."""
+    def restart(self) -> None:
+        """The log is read from its first event again."""
         self._at = 0
 
     def is_new(self, event: AnyEvent) -> bool:
-        """Whether the next event was not given before; to be asked once for each."""
+        """Whether the next event is new; call it once for each event."""
         this = hash((event.seq, event.time, type(event)))
         known = self._at < len(self._events) and self._events[self._at] == this
         if not known:
@@ -150,10 +150,10 @@ def _has_begun(folder: RunFolder) -> bool:
 
 
 def send_and_wait(folder: RunFolder, command: Command, timeout: float = 30.0) -> CommandApplied | CommandRejected:
-    """Send a command and wait for the engine's answer. Raises InputError where none can come, or none does."""
+    """Send a command and wait ``timeout`` seconds for its event. Raises InputError where none comes."""
     state = read(folder, steps=False)
     if not is_locked(folder):
-        raise InputError(f"run {folder.id} is not running ({status(folder, state)}); nothing to steer")
+        raise InputError(f"run {folder.id} is not running ({status(folder, state)}); nothing to control")
     send(folder, command)
     tail = EventTail(folder)
     deadline = time.monotonic() + timeout
@@ -162,6 +162,6 @@ def send_and_wait(folder: RunFolder, command: Command, timeout: float = 30.0) ->
             if isinstance(event, CommandApplied | CommandRejected) and getattr(event.command, "id", "") == command.id:
                 return event
         if not is_locked(folder):
-            raise InputError(f"run {folder.id} ended before it took the command; `tltui resume` takes it")
+            raise InputError(f"run {folder.id} ended before it applied the command; `tltui resume` applies it")
         time.sleep(_POLL)
-    raise InputError(f"run {folder.id} has not answered for {timeout:.0f} s; it will take the command at its next step")
+    raise InputError(f"run {folder.id} has not answered for {timeout:.0f} s; it applies the command at its next step")

@@ -1,4 +1,4 @@
-"""Which images were taken for what: read from a run's predictions.csv and splits.csv."""
+"""Predicted and true classes of images, from a run's predictions.csv and splits.csv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_IMAGES = 1000
 
 
 class PredictedImage(NamedTuple):
-    """One image: its name, its class, and what it was taken for with which probability ("" and 0: not known)."""
+    """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown)."""
 
     path: str
     true: str
@@ -27,19 +27,19 @@ class PredictedImage(NamedTuple):
 
 
 def confused_images(table: Path, true: str, predicted: str) -> list[PredictedImage]:
-    """The images of class ``true`` that were taken for ``predicted``, the surest first; none without a table."""
+    """Images of class ``true`` predicted as ``predicted``, most confident first; none without a table."""
     found = (one for one in _predictions(table, [true, predicted]) if (one.true, one.predicted) == (true, predicted))
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
 def misclassified_images(table: Path, classes: list[str]) -> list[PredictedImage]:
-    """The images that were taken for another class, the surest first; none without a table."""
+    """Misclassified images, most confident first; none without a table."""
     found = (one for one in _predictions(table, classes) if one.true != one.predicted)
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
 def images_of_class(splits: Path, label: str) -> list[PredictedImage]:
-    """The first images of a class, whatever they are for; ``splits``: the run's splits.csv."""
+    """The first images of a class in any split; ``splits``: the run's splits.csv."""
     for written in dict.fromkeys([text_cell(label), label]):  # as version 0.1.0 wrote some
         rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
         if found := [
@@ -50,12 +50,12 @@ def images_of_class(splits: Path, label: str) -> list[PredictedImage]:
 
 
 def _predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage]:
-    """The rows of a predictions.csv about these classes alone."""
+    """The rows of a predictions.csv whose true and predicted class are among ``classes``."""
     names: dict[str, str] = {}
     for heading, (path, true, predicted), rest in _rows(table, PREDICTION_COLUMNS):
         names = names or {_cell(name, heading): name for name in classes}
         if true in names and predicted in names:
-            # That of the predicted class is the highest, whatever its column is called.
+            # The predicted class has the highest one, whatever its column is called.
             probability = max(map(_number, rest), default=0.0)
             yield PredictedImage(path, names[true], names[predicted], probability)
 
@@ -68,7 +68,7 @@ def _cell(name: str, heading: Sequence[str]) -> str:
 
 def _rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], list[str], list[str]]]:
     """The heading, and of each row the cells in ``columns`` and those in others."""
-    # Whatever lies there: a run's folder may have come from a stranger.
+    # A run's folder may come from a stranger: anything may lie there.
     with suppress(OSError, TableError), open_regular(table) as file:
         found = read_table(decoded(file), columns)
         places = [found.heading.index(name) for name in columns]

@@ -1,4 +1,4 @@
-"""Runs that this app starts: one at a time unless asked otherwise, the others wait their turn here."""
+"""The queue of runs that this app starts one at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Start = Callable[[Path, RunConfig], tuple[RunFolder, "subprocess.Popen[bytes]"]]
 
 @dataclass(frozen=True)
 class QueuedRun:
-    """A run that starts when those before it are over; it has no folder yet. ``queued`` is in Unix seconds.
+    """A run that starts when those before it have ended; it has no folder yet. ``queued`` is in Unix seconds.
 
-    ``failed``: why it could not be started; it stays where it is until ``RunQueue.retry``.
+    ``failed``: the reason why it could not start; it keeps its place until ``RunQueue.retry``.
     """
 
     config: RunConfig
@@ -28,7 +28,7 @@ class QueuedRun:
 
 
 class RunQueue:
-    """Starts engines. What waits is held in memory: it goes when the app does."""
+    """Starts runs. Queued ones are held in memory: they end with the app."""
 
     def __init__(self, runs_dir: Path, start: Start) -> None:
         self.waiting: list[QueuedRun] = []
@@ -37,19 +37,20 @@ class RunQueue:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, config: RunConfig) -> RunFolder:
-        """Start a run now. Raises InputError where it can't be started."""
+        """Start a run now. Raises InputError where it can't start."""
         folder, process = self._start(self._runs_dir, config)
         self._processes.append(process)
         return folder
 
     def add(self, config: RunConfig) -> None:
-        """Let a run wait for its turn."""
+        """Append a run to the queue."""
         self.waiting.append(QueuedRun(config, time.time()))
 
     def start_next(self, others_train: bool) -> RunFolder | None:
-        """Start the next that waits if nothing trains; to be called now and then.
+        """Start the next queued run unless one is training; call it regularly.
 
-        Raises InputError where it can't be started: it keeps its place, with the reason, and those behind it are next.
+        Raises InputError where it can't start: it keeps its place with the reason, and the next call
+        takes the one behind it.
         """
         self._processes = [process for process in self._processes if process.poll() is None]
         places = [place for place, waiting in enumerate(self.waiting) if not waiting.failed]
@@ -65,5 +66,5 @@ class RunQueue:
         return folder
 
     def retry(self, place: int) -> None:
-        """Let a run that could not be started wait for its turn again."""
+        """Queue a run again that could not start."""
         self.waiting[place] = replace(self.waiting[place], failed="")

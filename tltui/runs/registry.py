@@ -1,4 +1,4 @@
-"""Runs: find, list, start, follow and steer them."""
+"""Run folders: lists and finds them, reads their state and status."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
 from engine.runs.state import RunState, fold_all
 
-START_SECONDS = 20  # a run whose engine has not taken its lock by then has none
+START_SECONDS = 20  # a younger run without a lock may still start
 
 
-UNREADABLE = "can't be read"  # in place of the data of a run whose settings are broken
+UNREADABLE = "can't be read"  # in place of the dataset, where run.toml is invalid
 
 
 class RunSummary(msgspec.Struct, omit_defaults=True):
-    """One row of ``tltui runs``; ``created`` is in Unix seconds. ``problem``: why its run.toml can't be read."""
+    """One row of ``tltui runs``. ``created`` is in Unix seconds; ``problem``: the reason why run.toml can't be read."""
 
     run: str
     path: str
@@ -39,7 +39,7 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
 
 
 def runs_folder(option: str | None) -> Path:
-    """Where runs are kept: the option, else $TLTUI_RUNS, else the platform's folder for user data."""
+    """The folder of all runs: the option, else $TLTUI_RUNS, else the platform's folder for user data."""
     chosen = option or os.environ.get("TLTUI_RUNS")
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir("tltui")) / "runs"
 
@@ -51,7 +51,7 @@ def folders(runs: Path) -> list[RunFolder]:
 
 
 def find(runs: Path, name: str) -> RunFolder:
-    """The run that ``name`` means: an id, a unique prefix of one, a path, or "last". Raises InputError."""
+    """The run called ``name``: an id, a unique prefix of one, a path, or "last". Raises InputError."""
     known = folders(runs)
     if name == "last" and known:
         return known[0]
@@ -60,7 +60,7 @@ def find(runs: Path, name: str) -> RunFolder:
         return matching[0]
     if len(matching) > 1:
         raise InputError(
-            f'"{name}" means {len(matching)} runs: {", ".join(f.id for f in matching[:5])}; write more of it'
+            f'"{name}" matches {len(matching)} runs: {", ".join(f.id for f in matching[:5])}; give more characters'
         )
     path = Path(name).expanduser()
     if (path / "run.toml").is_file():
@@ -69,16 +69,16 @@ def find(runs: Path, name: str) -> RunFolder:
 
 
 def read(folder: RunFolder, *, steps: bool = True) -> RunState:
-    """The state of a run as its log has it now."""
+    """A run's state: its event log folded."""
     return fold_all(EventTail(folder, steps=steps).poll())
 
 
 def status(folder: RunFolder, state: RunState) -> str:
-    """The run's status: as its events tell it, or "lost" where its engine died without a last word."""
+    """The run's status from its events; "lost" where its worker died without a ``run_finished`` event."""
     if state.finished or is_locked(folder):
         return state.status
     try:
         young = 0 <= time.time() - folder.config.stat().st_mtime < START_SECONDS
-    except OSError:  # the folder was removed just now
+    except OSError:  # the folder has just been removed
         young = False
     return state.status if young and state.seq == 0 else "lost"

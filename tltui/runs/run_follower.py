@@ -16,12 +16,12 @@ from engine.runs.state import RunState, chosen_settings, fold_all, in_force
 from tltui.runs import launch, registry
 from tltui.runs.status import ENDED
 
-BATCH = 2048  # events that are taken in at once: some 10 ms
+BATCH = 2048  # events folded at once, in about 10 ms
 
 
 @dataclass(frozen=True)
 class SettingReply:
-    """What the engine said to a change of a setting: applied at a step, or refused with a reason."""
+    """The worker's reply to a change of a setting: applied at a step, or refused with a reason."""
 
     key: str
     value: Any
@@ -30,33 +30,33 @@ class SettingReply:
 
 
 class LogFollower:
-    """A run's events, folded as they come. Its settings are not needed. ``poll`` is cheap where nothing happened."""
+    """Folds a run's events as they come, without its settings. ``poll`` is cheap without new events."""
 
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
-        """Without ``steps`` the single steps, which only curves need, are passed over."""
+        """Without ``steps``, step events are skipped: only curves need them."""
         self.folder = folder
         self.state = RunState()
-        """Another object once the log is another."""
+        """A new object once the log was replaced."""
         self.status = "starting"
         self.has_backlog = False
-        """Whether there is more to read at once; ``status`` waits for it."""
+        """Whether more events can be read at once; ``status`` is not updated before that."""
         self._tail = EventTail(folder, steps=steps)
         self._beginnings = 0
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run has ended, in order or not."""
+        """Whether the run has ended, gracefully or not."""
         return self.status in ENDED
 
     def poll(self) -> bool:
-        """Take in what is new; returns whether anything is."""
+        """Fold all new events; returns whether anything changed."""
         news = self.poll_batch()
         while self.has_backlog:
             news |= self.poll_batch()
         return news
 
     def poll_batch(self) -> bool:
-        """As ``poll``, for those who must not wait: takes in a few thousand events at most, see ``has_backlog``."""
+        """Fold at most ``BATCH`` new events, so that callers never block; see ``has_backlog``."""
         before = (self.state, self.state.seq, self.status)
         coming = self._tail.poll()
         if self._tail.beginnings != self._beginnings:
@@ -71,18 +71,18 @@ class LogFollower:
 
 
 class RunFollower:
-    """A run as its folder tells it: its settings and its log."""
+    """A run's settings and its followed log; sends commands and matches their replies."""
 
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
-        """``steps`` as for LogFollower. Raises InputError where the run's config can't be read."""
+        """``steps`` as for LogFollower. Raises InputError where the run.toml can't be read."""
         self.folder = folder
         self.config: RunConfig = folder.load_config()
         self._log = LogFollower(folder, steps=steps)
-        self._waiting: dict[str, commands.Set] = {}
+        self._pending: dict[str, commands.Set] = {}
 
     @property
     def state(self) -> RunState:
-        """The run as its events tell it so far."""
+        """The folded events so far."""
         return self._log.state
 
     @property
@@ -92,33 +92,33 @@ class RunFollower:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether there is more to read at once."""
+        """Whether more events can be read at once."""
         return self._log.has_backlog
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run has ended, in order or not."""
+        """Whether the run has ended, gracefully or not."""
         return self._log.has_ended
 
     def poll(self) -> bool:
-        """Take in what is new; returns whether anything is."""
+        """Fold all new events; returns whether anything changed."""
         return self._log.poll()
 
     def poll_batch(self) -> bool:
-        """As ``poll``, for those who must not wait; see ``has_backlog``."""
+        """Fold at most ``BATCH`` new events; see ``has_backlog``."""
         return self._log.poll_batch()
 
     def take_replies(self) -> list[SettingReply]:
-        """The answers that came to changes sent from here, each once."""
-        answered = [id for id in self._waiting if id in self.state.answers]
-        return [self._answer(self._waiting.pop(id), self.state.answers[id]) for id in answered]
+        """The replies to changes sent from here, each once."""
+        answered = [id for id in self._pending if id in self.state.answers]
+        return [self._reply(self._pending.pop(id), self.state.answers[id]) for id in answered]
 
     def pending(self, key: str) -> bool:
-        """Whether a change of ``key`` waits for the engine."""
-        return any(command.key == key for command in self._waiting.values())
+        """Whether the worker has not replied to a change of ``key`` yet."""
+        return any(command.key == key for command in self._pending.values())
 
     def pause_or_resume(self) -> str:
-        """Returns which of the two was asked for."""
+        """Send the command that applies; returns "pause" or "resume"."""
         if self.status == "paused":
             send(self.folder, commands.Resume(id=new_command_id()))
             return "resume"
@@ -126,34 +126,34 @@ class RunFollower:
         return "pause"
 
     def stop(self) -> None:
-        """Ask the engine to write a checkpoint and end the run."""
+        """Ask the worker to write a checkpoint and end the run."""
         send(self.folder, commands.Stop(id=new_command_id()))
 
     def resume(self) -> None:
-        """Start an engine that goes on with a run that ended before it was completed. Raises InputError."""
+        """Start a worker that resumes a stopped, failed or lost run. Raises InputError."""
         launch.resume(self.folder)
 
     def checkpoint(self) -> None:
-        """Ask the engine for a checkpoint."""
+        """Ask the worker for a checkpoint."""
         send(self.folder, commands.SaveCheckpoint(id=new_command_id()))
 
     def set(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
-        """Ask the engine to change a live setting."""
+        """Ask the worker to change a live setting."""
         command = commands.Set(id=new_command_id(), key=key, value=value)
         send(self.folder, command)
-        self._waiting[command.id] = command
+        self._pending[command.id] = command
 
     def live_value(self, key: str) -> Any:  # noqa: ANN401
-        """The value of ``section.key`` in force: the config's, or what a phase or a command made of it since."""
+        """The current value of ``section.key``: that of run.toml unless a phase or a command changed it."""
         section, name = key.split(".")
         return getattr(getattr(in_force(self.config, self.state), section), name)
 
     @property
     def config_for_new_run(self) -> RunConfig:
-        """The settings that a new run like this one starts from."""
+        """The settings for a new run like this one, with changes by command."""
         return chosen_settings(self.config, self.state)
 
     @staticmethod
-    def _answer(command: commands.Set, event: p.CommandApplied | p.CommandRejected) -> SettingReply:
+    def _reply(command: commands.Set, event: p.CommandApplied | p.CommandRejected) -> SettingReply:
         reason = event.reason if isinstance(event, p.CommandRejected) else ""
         return SettingReply(command.key, command.value, event.step, reason)

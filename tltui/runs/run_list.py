@@ -1,4 +1,4 @@
-"""The runs of a folder, looked at again and again at little cost."""
+"""Summaries of all runs of a folder, cheap to refresh."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Mark = tuple[int, ...]
 
 @dataclass
 class _Known:
-    """A run's log and its settings, with the mark of the file they were read from; None and why if they can't be."""
+    """A run's log and settings, with the mark of the run.toml read; ``problem``: the reason where it can't be."""
 
     log: LogFollower
     read_from: _Mark = ()
@@ -28,21 +28,21 @@ class _Known:
 class RunList:
     """Summaries of all runs below a folder.
 
-    A run that lives is followed: each look reads only what was added. Of one that is over the summary alone is
-    kept, until its events or its settings change.
+    Of a run that is alive each refresh reads only the new events. Of one that has ended the summary is memoized until
+    its events or settings change.
     """
 
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self._alive: dict[str, _Known] = {}
-        self._over: dict[str, tuple[tuple[_Mark, _Mark], RunSummary]] = {}
+        self._ended: dict[str, tuple[tuple[_Mark, _Mark], RunSummary]] = {}
 
     def refresh(self) -> list[RunSummary]:
-        """The runs as they are now, the newest first."""
+        """The summaries now, newest run first."""
         names = self._names()
-        for gone in (self._alive.keys() | self._over.keys()) - names:
+        for gone in (self._alive.keys() | self._ended.keys()) - names:
             self._alive.pop(gone, None)
-            self._over.pop(gone, None)
+            self._ended.pop(gone, None)
         found = [self._summary(name) for name in names]
         return sorted(found, key=lambda run: (run.created, run.run), reverse=True)
 
@@ -56,8 +56,8 @@ class RunList:
     def _summary(self, name: str) -> RunSummary:
         folder = RunFolder(self.runs_dir / name)
         marks = _mark(folder.events), _mark(folder.config)
-        if name in self._over and self._over[name][0] == marks:
-            return self._over[name][1]
+        if name in self._ended and self._ended[name][0] == marks:
+            return self._ended[name][1]
         known = self._alive.get(name) or _Known(LogFollower(folder, steps=False))
         if known.read_from != marks[1]:
             _read_settings(known, marks[1])
@@ -65,9 +65,9 @@ class RunList:
         summary = _summary_of(known)
         if known.log.has_ended:
             self._alive.pop(name, None)
-            self._over[name] = (marks, summary)
+            self._ended[name] = (marks, summary)
         else:
-            self._over.pop(name, None)
+            self._ended.pop(name, None)
             self._alive[name] = known
         return summary
 
@@ -99,7 +99,7 @@ def _summary_of(known: _Known) -> RunSummary:
 
 
 def _mark(path: Path) -> _Mark:
-    """What changes with a file's content; none where there is no file."""
+    """Identifies a file's content; empty without a file."""
     try:
         status = path.stat()
     except OSError:
@@ -110,5 +110,5 @@ def _mark(path: Path) -> _Mark:
 def _written(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # removed just now
+    except OSError:  # it has just been removed
         return 0.0

@@ -1,4 +1,4 @@
-"""How a run's status is shown: a glyph and the word, so that colour is never needed."""
+"""A run's status as a glyph and a word, readable without colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RUNNING = ("running", "$text-primary")
 
 
 def is_alive(status: str) -> bool:
-    """Whether an engine works on a run with this status, or may be about to."""
+    """Whether a run with this status has a worker, or is starting one."""
     return status not in ENDED and status not in ("queued", "draft")
 
 

@@ -1,4 +1,4 @@
-"""The main job with nothing to prepare."""
+"""The settings of `tltui demo`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
 
-# Digits share little with photographs: the last stages have to learn, the first ones find strokes as they are.
+# Digits differ from photographs: the last stages have to adapt, the first ones detect strokes already.
 _DEMO = {
     "data": {"source": "digits", "image_size": 96},
     "model": {"name": "efficientnet_lite0"},

@@ -1,4 +1,4 @@
-"""Settings while they are being typed: any of them may be wrong, and each says why. Knows no screen."""
+"""A draft of settings: values may be invalid, each with its error message. Knows no screen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS: dict[str, FieldInfo] = dict(settings())
 
 @dataclass(frozen=True)
 class Condition:
-    """A setting matters while ``applies`` is true of another. ``or_changed``: it acts in any case once it is set."""
+    """A setting has an effect while ``applies`` is true of ``key``; ``or_changed``: or once it is no default."""
 
     key: str
     applies: Callable[[Any], bool]
@@ -33,7 +33,7 @@ def _is_source_setting(name: str) -> Callable[[Any], bool]:
     return lambda source: source in DATA_SOURCES and name in DATA_SOURCES[source].settings
 
 
-# The settings that matter only sometimes; all others always do.
+# The settings that have an effect only sometimes; all others always do.
 CONDITIONS: dict[str, Condition] = {
     "data.path": Condition("data.source", _is_source_setting("path")),
     "data.name": Condition("data.source", _is_source_setting("name")),
@@ -46,15 +46,15 @@ CONDITIONS: dict[str, Condition] = {
     ),
 }
 
-# Against this config one setting is judged alone: whatever its value, no rule about two settings speaks up.
+# One setting is validated against this config: with it no rule about two settings fails.
 _NEUTRAL = RunConfig(data=DataConfig(source="digits", path="images", name="Flowers102"))
 
 
 class SettingsDraft:
-    """The tables of a run.toml that need not be valid yet."""
+    """The tables of a run.toml, not necessarily valid."""
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Settings that ``tables`` leaves out have their default."""
+        """Settings missing in ``tables`` have their default."""
         self.tables: dict[str, dict[str, Any]] = defaults()
         for section, table in tables.items():
             self.tables[section].update(deepcopy(dict(table)))
@@ -75,13 +75,13 @@ class SettingsDraft:
         """Whether a setting differs from its default."""
         return self[key] != default(key)
 
-    def matters(self, key: str) -> bool:
+    def has_effect(self, key: str) -> bool:
         """Whether a setting has an effect, given the others."""
         when = CONDITIONS.get(key)
         return when is None or when.applies(self[when.key]) or (when.or_changed and self.is_changed(key))
 
     def problem(self, key: str) -> str:
-        """Why the value of one setting can't be used, whatever the others are; empty if it can."""
+        """The error of one setting's value, whatever the others are; "" if it is valid."""
         try:
             with_setting(_NEUTRAL, key, self[key])
         except InputError as error:
@@ -90,7 +90,7 @@ class SettingsDraft:
         return ""
 
     def problems(self) -> dict[str, str]:
-        """All that stands between this draft and a config, by setting; what concerns several stands at the first."""
+        """All errors by setting; one that concerns several is at the first."""
         found = {key: problem for key in FIELDS if (problem := self.problem(key))}
         if not found:
             try:
@@ -121,10 +121,7 @@ def defaults() -> dict[str, dict[str, Any]]:
 
 
 def to_text(value: object) -> str:
-    """A value as one types it: lists with commas between the items, numbers in their shortest form.
-
-    Phases, which nobody types, in short.
-    """
+    """A value as a user types it: lists with commas, numbers in their shortest form; of phases a summary."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value)} phase{'s' * (len(value) > 1)}, {'+'.join(str(phase['epochs']) for phase in value)} epochs"
     if isinstance(value, list):
@@ -138,7 +135,7 @@ def to_text(value: object) -> str:
 
 
 def from_text(key: str, text: str) -> object:
-    """What was typed for a setting as a value of its type; the text itself where it is none, for ``problem`` to say."""
+    """The typed text as a value of the setting's type; the text itself where it is invalid, for ``problem``."""
     field = FIELDS[key]
     if get_origin(field.annotation) is list:
         parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -148,7 +145,7 @@ def from_text(key: str, text: str) -> object:
 
 
 def range_of(key: str) -> str:
-    """What a setting takes, as short as can be: ``0 ≤ x < 1``, or nothing where anything goes."""
+    """The allowed values in short: ``0 ≤ x < 1``; "" where any are allowed."""
     if is_list_of_tables(FIELDS[key]):
         return ""
     if get_origin(FIELDS[key].annotation) is list:
@@ -167,6 +164,6 @@ def _read(kind: type, text: str) -> object:
 
 
 def _without_key(message: str, key: str) -> str:
-    """The reason alone: which setting it is about stands beside it."""
+    """The reason alone: the form shows it beside the setting."""
     _, found, reason = message.partition("can't be used: it ")
     return reason if found else message.removeprefix(f"{key.split('.', maxsplit=1)[0]}: ").removeprefix(f"{key}: ")

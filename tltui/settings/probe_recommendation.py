@@ -1,4 +1,4 @@
-"""The settings that an advice changes, to take over."""
+"""The settings that a recommendation changes, in several formats."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from engine.experiments.linear_probe.results import Recommendation
 Changes = Mapping[str, str | float | list[str]]
 
 
-def recommended_changes(advice: Recommendation, config: RunConfig) -> Changes:
-    """What is advised and not so in ``config`` yet, by key."""
+def recommended_changes(recommendation: Recommendation, config: RunConfig) -> Changes:
+    """The recommended settings that ``config`` does not have yet, by key."""
     now = config.model_dump()
-    wanted = {"model.name": advice.model, **advice.settings}
-    if "freeze.rules" in advice.settings:  # which the phases of a recipe would overrule
-        wanted["recipe.phases"] = []
-    return {key: value for key, value in wanted.items() if now[key.split(".")[0]][key.split(".")[1]] != value}
+    changes = {"model.name": recommendation.model, **recommendation.settings}
+    if "freeze.rules" in recommendation.settings:  # phases of a recipe would override them
+        changes["recipe.phases"] = []
+    return {key: value for key, value in changes.items() if now[key.split(".")[0]][key.split(".")[1]] != value}
 
 
 def as_options(changes: Changes) -> str:
-    """``--set`` for each, as a shell takes it."""
+    """A quoted ``--set`` option for each."""
     values = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in changes.items()}
     return " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
 

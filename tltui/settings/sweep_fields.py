@@ -1,4 +1,4 @@
-"""A sweep as a form has it: texts that make a sweep, or one sentence about what is wrong with them."""
+"""The fields of the sweep form as text, and the sweep that they define."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASE = "base.toml"
 
 @dataclass(frozen=True)
 class SweepFields:
-    """What stands in the form. ``space``: the lines of [space]; ``kind``: which ready-made sweep it came from."""
+    """The texts of the form. ``space``: the lines of [space]; ``kind``: the preset that it was filled from."""
 
     kind: str
     sampler: str
@@ -32,11 +32,11 @@ class SweepFields:
     space: str
 
     def sweep(self, base: RunConfig) -> Sweep:
-        """The sweep that is meant. Raises InputError."""
+        """The sweep. Raises InputError for the first invalid field."""
         return define(Path(f"{self.kind}.toml"), self._file(), base)
 
     def write(self, runs_dir: Path, base: RunConfig) -> Path:
-        """Write sweep and base below ``runs_dir``, where the same sweep always lies in the same place.
+        """Write sweep.toml and base.toml below ``runs_dir``; the same sweep always has the same path.
 
         Returns the path of the sweep. Raises InputError.
         """
@@ -47,7 +47,7 @@ class SweepFields:
             write_atomically(folder / BASE, to_toml(base).encode())
             write_atomically(path, presets.as_toml(self._file().model_dump()).encode())
         except OSError as error:
-            raise InputError(f"{folder}: can't be written ({error.strerror}); make room there") from None
+            raise InputError(f"{folder}: can't be written ({error.strerror}); free disk space") from None
         return path
 
     def _file(self) -> SweepFile:
@@ -72,7 +72,7 @@ class SweepFields:
 
 def filled(kind: str, base: RunConfig) -> SweepFields:
     """The form with a ready-made sweep in it that suits ``base``."""
-    of = presets.READY[kind]
+    of = presets.PRESETS[kind]
     settings = SweepFile(base=BASE, space=of.space(base), **of.settings)
     return SweepFields(
         kind=kind,
@@ -86,7 +86,7 @@ def filled(kind: str, base: RunConfig) -> SweepFields:
 
 
 def budget_text(sweep: Sweep) -> str:
-    """How long the sweep goes on."""
+    """The limits after which the sweep ends."""
     limits = [f"{sweep.wanted} trials"] if sweep.wanted else []
     limits += [f"{sweep.minutes:g} minutes"] if sweep.minutes else []
     return ", or ".join(limits)

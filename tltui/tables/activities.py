@@ -1,4 +1,4 @@
-"""What a worker is doing, as people read it."""
+"""What a worker is doing, in words for progress lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ ACTIVITIES = {
     "precision": "timing bf16 against fp32",
     "download": "downloading weights",
     "data": "reading images",
-    "catch_up": "computing again what was told before",
+    "catch_up": "recomputing steps after the checkpoint",
     "validate": "validating",
     "evaluate": "evaluating",
     "checkpoint": "reading the checkpoint",
@@ -14,7 +14,7 @@ ACTIVITIES = {
     "compare": "comparing",
     "runs": "reading runs",
     "predict": "predicting",
-    "lr_find": "trying learning rates",
-    "features": "looking at images",
+    "lr_find": "learning-rate range test",
+    "features": "computing features",
     "probe": "fitting probes",
 }

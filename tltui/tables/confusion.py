@@ -10,7 +10,7 @@ MAX_PAIRS = 200
 
 
 def most_confused(evaluated: Evaluated, most: int = MAX_PAIRS) -> list[tuple[int, int, int]]:
-    """The most frequent confusions as (images, true class, predicted class), the worst first."""
+    """The most frequent confusions as (images, true class, predicted class), most frequent first."""
     found = (
         (count, true, predicted)
         for true, row in enumerate(evaluated.confusion)

@@ -1,4 +1,4 @@
-"""What the command line prints as tables and trees."""
+"""Tables and trees of the command line: runs, evaluations, layers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
 
 
 def runs_table(rows: list[RunSummary]) -> Table:
-    """All runs, one a row."""
-    table = _table("run", "state", "data", "model", "trains", "best val", "epoch", "started")
+    """One row for each run."""
+    table = _table("run", "status", "dataset", "model", "trainable", "best val", "epoch", "started")
     for row in rows:
         trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
         best = f"{row.best_val_accuracy:.1%}" if row.best_val_accuracy is not None else ""
@@ -83,10 +83,10 @@ def _confusion_table(evaluated: Evaluated) -> Table:
 
 
 def frozen_line(proof: FrozenProof | None) -> str:
-    """What the run can prove of its frozen layers, in one line."""
+    """Whether the bits of the frozen layers are unchanged, in one line."""
     if proof is None or not proof.tensors:
         return "frozen: nothing was frozen when the run ended"
-    verdict = "never changed" if proof.unchanged else "CHANGED, which is a bug: please report it"
+    verdict = "never changed" if proof.unchanged else "CHANGED, which is a bug; please report it"
     return (
         f"frozen: {proof.tensors} tensors of {number(proof.values)} values {verdict}; "
         f"SHA-256 {proof.digest[:12]} compared {proof.checks} times"
@@ -94,7 +94,7 @@ def frozen_line(proof: FrozenProof | None) -> str:
 
 
 def layer_tree(tree: LayerTree, depth: int, decisions: dict[str, Decision] | None) -> Tree:
-    """A layer tree down to ``depth``, with what the freeze plan decides if there is one."""
+    """A layer tree down to ``depth``, with trainable and frozen marks where there is a freeze plan."""
     root = Tree(
         Text.assemble((safe(tree.name), "bold"), f"  {number(tree.parameters)} parameters, input {_shape(tree.input)}")
     )
@@ -116,13 +116,13 @@ def layer_tree(tree: LayerTree, depth: int, decisions: dict[str, Decision] | Non
 
 
 def plan_line(tree: LayerTree, decisions: dict[str, Decision]) -> str:
-    """How many parameters a freeze plan trains."""
+    """The number and share of parameters that a freeze plan trains."""
     trainable = sum(size for name, size in tree.parameter_sizes.items() if decisions[name].trainable)
     return f"trainable {number(trainable)} of {number(tree.parameters)}, {trainable / tree.parameters:.1%}"
 
 
 def sections(found: dict[str, dict[str, str]]) -> Table:
-    """Facts under headings."""
+    """Names and values under headings."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for heading, facts in found.items():
         table.add_row(Text(heading, style="bold"))

@@ -1,4 +1,4 @@
-"""What probes found, as lines of text with named styles."""
+"""Results of linear probes as lines of text with named styles."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.experiments.linear_probe.results import Backbone, ImageCounts, Probed, Recommendation, Stage
+from engine.experiments.linear_probe.results import (
+    Backbone,
+    ImageCounts,
+    ProbeResults,
+    Recommendation,
+    Stage,
+)
 from tltui.plotting.text_rows import Row
 from tltui.text.glyphs import Glyphs, safe
 from tltui.text.numbers import number
 
 _NAME = 24  # cells of a stage's or a network's name, at most
-_FIGURES = "  {features:>5}  "
-_AFTER = "  {accuracy:>6.1%}  {adds:>+6.1%}  {logme:>7.3f}"
+_FEATURES = "  {features:>5}  "
+_SCORES = "  {accuracy:>6.1%}  {adds:>+6.1%}  {logme:>7.3f}"
 _LONGEST_BAR = 70
 
 TITLES = {"head": "train the head alone", "stages": "train the last stages carefully", "everything": "train everything"}
 
 _INTENTION = (
     "A linear probe after every stage of the pretrained network shows where its features tell your classes apart. "
-    "From this follows an advice: to train the new head alone, the last stages, or everything. Nothing is trained in "
-    "the network, and no run is made."
+    "The recommendation follows from it: train the new head alone, the last stages, or everything. The network itself "
+    "is not trained and no run is created."
 )
 
 
@@ -34,47 +40,47 @@ class Layout:
     glyphs: Glyphs
 
 
-def probe_page(probed: Probed, layout: Layout) -> list[Row]:
-    """All that was found, without the settings."""
-    rows = _wrapped(_seen(probed.images), layout, "note")
+def probe_page(probed: ProbeResults, layout: Layout) -> list[Row]:
+    """The probes' results and the recommendation, without the settings."""
+    rows = _wrapped(_summary(probed.images), layout, "note")
     for backbone in probed.backbones:
         rows += [[], *_chart(backbone, layout)]
     if len(probed.backbones) > 1:
         rows += [[], *_ranking(probed.backbones, layout)]
-    return [*rows, [], *_advice(probed.recommendation, layout)]
+    return [*rows, [], *_recommendation(probed.recommendation, layout)]
 
 
 def introduction(layout: Layout) -> list[Row]:
-    """What probes are for, to read while they are fitted."""
+    """The purpose of probes, shown while they are fitted."""
     return _wrapped(_INTENTION, layout, "note")
 
 
-def _seen(images: ImageCounts) -> str:
+def _summary(images: ImageCounts) -> str:
     return (
-        f"Linear probes, fitted on {images.used_train:,} of {images.train:,} training images and scored on "
-        f"{images.used_val:,} of {images.val:,} validation images of {images.classes:,} classes; the standard "
-        f"error of a share is at most {0.5 / math.sqrt(images.used_val):.1%}."
+        f"Linear probes fitted on {images.used_train:,} of {images.train:,} training images, scored on "
+        f"{images.used_val:,} of {images.val:,} validation images of {images.classes:,} classes. "
+        f"Standard error of an accuracy: at most {0.5 / math.sqrt(images.used_val):.1%}."
     )
 
 
 def _chart(backbone: Backbone, layout: Layout) -> Iterator[Row]:
-    """A bar for each stage from the input to the head; what it adds to the stage before is its bright end."""
+    """A bar for each stage from the input to the head; its bright end is the gain over the stage before."""
     stages = backbone.stages
     floor = min(stages[0].accuracy - stages[0].adds, *(stage.accuracy for stage in stages))
     name = min(max(len(safe(stage.name)) for stage in stages), _NAME)
-    beside = name + len(_FIGURES.format(features=0)) + len(_AFTER.format(accuracy=0.0, adds=0.0, logme=0.0))
+    beside = name + len(_FEATURES.format(features=0)) + len(_SCORES.format(accuracy=0.0, adds=0.0, logme=0.0))
     bar = min(max(layout.width - beside, 4), _LONGEST_BAR)
     yield [(safe(backbone.model, layout.width // 2), "title"), (f"  {number(backbone.parameters)} parameters", "axis")]
     heading = f"{'stage':<{name}}  {'size':>5}  {f'from {floor:.0%} to 100%':<{bar}.{bar}}"
-    yield [(f"{heading}  {'right':>6}  {'adds':>6}  {'LogME':>7}", "axis")]
+    yield [(f"{heading}  {'acc.':>6}  {'gain':>6}  {'LogME':>7}", "axis")]
     best = max(stages, key=lambda stage: stage.accuracy)
     for stage in stages:
         yield [
             (f"{safe(stage.name, name):<{name}}", "best" if stage is best else "note"),
-            (_FIGURES.format(features=stage.features), "axis"),
+            (_FEATURES.format(features=stage.features), "axis"),
             *_bar(stage, floor, bar, layout.glyphs),
             (
-                _AFTER.format(accuracy=stage.accuracy, adds=stage.adds, logme=stage.logme),
+                _SCORES.format(accuracy=stage.accuracy, adds=stage.adds, logme=stage.logme),
                 "best" if stage is best else "note",
             ),
         ]
@@ -91,16 +97,16 @@ def _bar(stage: Stage, floor: float, width: int, glyphs: Glyphs) -> Row:
 
 def _ranking(backbones: list[Backbone], layout: Layout) -> Iterator[Row]:
     name = min(max(len(safe(backbone.model)) for backbone in backbones), layout.width - 36)
-    yield [("Networks by LogME at the head's input, the most promising first", "title")]
-    yield [(f"    {'network':<{name}}  {'LogME':>7}  {'right':>6}  {'parameters':>10}", "axis")]
+    yield [("Networks by LogME at the head's input, highest first", "title")]
+    yield [(f"    {'network':<{name}}  {'LogME':>7}  {'acc.':>6}  {'parameters':>10}", "axis")]
     for place, backbone in enumerate(backbones, 1):
         head = backbone.head
         figures = f"  {head.logme:>7.3f}  {head.accuracy:>6.1%}  {number(backbone.parameters):>10}"
         yield [(f"{place:>2}  {safe(backbone.model, name):<{name}}{figures}", "best" if place == 1 else "note")]
 
 
-def _advice(advice: Recommendation, layout: Layout) -> list[Row]:
-    rows: list[Row] = [[(f"Advice: {TITLES[advice.trains]}", "title")]]
+def _recommendation(advice: Recommendation, layout: Layout) -> list[Row]:
+    rows: list[Row] = [[(f"Recommendation: {TITLES[advice.trains]}", "title")]]
     for reason in advice.reasons:
         rows += _wrapped(safe(reason), layout, "note", "- ")
     return rows

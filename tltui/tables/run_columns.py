@@ -1,4 +1,4 @@
-"""What a row of the table of runs says. A new column is a new entry here."""
+"""The columns of the list of runs. A new column is a new entry of COLUMNS."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tltui.text.numbers import share
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run, or one that waits: then ``place`` is its place in the queue. ``marked``: to be compared.
+    """A run, or a queued one with its ``place`` in the queue. ``marked``: selected for comparison.
 
-    ``problem``: why it could not be started, or its settings can't be read.
+    ``problem``: the reason why it can't start, or its settings can't be read.
     """
 
     id: str
@@ -43,7 +43,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Column:
-    """``width`` in cells."""
+    """``width`` is the least one, in cells."""
 
     width: int
     cell: Callable[[RunRow, float, Glyphs], Content]
@@ -81,7 +81,7 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
 
 
 def queued_row(place: int, waiting: QueuedRun) -> RunRow:
-    """The row of a run that waits, at its place in the queue."""
+    """The row of a queued run."""
     config = waiting.config
     return RunRow(
         id=f"queue:{place}",
@@ -100,7 +100,7 @@ def queued_row(place: int, waiting: QueuedRun) -> RunRow:
 
 
 def widths(room: int, rows: list[RunRow]) -> dict[str, int]:
-    """The width of each column: the network's name and the data's take what the others leave."""
+    """The width of each column; model and dataset share what the others leave."""
     sizes = {name: column.width for name, column in COLUMNS.items()}
     spare = max(room - sum(sizes.values()), 0)
     longest = {name: max((len(getattr(row, name)) for row in rows), default=0) + 2 for name in ("model", "data")}
@@ -112,7 +112,7 @@ def widths(room: int, rows: list[RunRow]) -> dict[str, int]:
 
 
 def age(seconds: float) -> str:
-    """How long ago, in one unit."""
+    """Time since then, in one unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"

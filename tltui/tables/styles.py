@@ -1,4 +1,4 @@
-"""Styles of a page's lines, in the sixteen colours that every terminal has."""
+"""Named styles of printed pages."""
 
 from __future__ import annotations
 

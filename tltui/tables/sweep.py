@@ -1,4 +1,4 @@
-"""What came of a sweep, as text."""
+"""Results of a sweep as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.experiments.sweep.events import Bar, Margin, SweepResults, TrialResult
+from engine.experiments.sweep.events import Bar, Marginal, SweepResults, TrialResult
 from tltui.plotting.text_rows import Row
 from tltui.tables.styles import PAGE_STYLES
 from tltui.tables.trial_columns import WIDE, columns, percent, ranked, settings_line
@@ -22,7 +22,7 @@ _LABEL, _NARROW_LABEL = 28, 20
 
 
 def page(results: SweepResults, width: int, glyphs: Glyphs, most_trials: int = 10) -> Iterator[RenderableType]:
-    """The best settings, what each setting does, and the first of the trials."""
+    """The best settings, the effect of each setting, and the first of the trials."""
     yield Text.assemble((safe(results.sweep), "bold"), f"  {trial_counts(results)}")
     yield Text("")
     for row in result_rows(results, width, glyphs):
@@ -37,10 +37,10 @@ def page(results: SweepResults, width: int, glyphs: Glyphs, most_trials: int = 1
 
 
 def result_rows(results: SweepResults, width: int, glyphs: Glyphs) -> list[Row]:
-    """The best settings and what each setting does."""
+    """The best settings and the effect of each setting."""
     best = results.best
     if best is None:
-        return [[("no trial has come to its end yet", "note")]]
+        return [[("no trial has completed yet", "note")]]
     return [
         [(f"best: trial {best.trial}, val accuracy {percent(best.val_accuracy)}", "best")],
         [(settings_line(best.settings), "note")],
@@ -51,7 +51,7 @@ def result_rows(results: SweepResults, width: int, glyphs: Glyphs) -> list[Row]:
 
 
 def trials_table(trials: Sequence[TrialResult], names: Sequence[str], width: int) -> Table:
-    """Trials, one a row; ``names`` of what varies."""
+    """One row for each trial; ``names`` of the settings that vary."""
     table = Table(box=None, pad_edge=False, collapse_padding=width < WIDE, header_style="bold")
     shown = columns(names, width)
     for column in shown.values():
@@ -64,14 +64,14 @@ def trials_table(trials: Sequence[TrialResult], names: Sequence[str], width: int
 
 
 def trial_counts(results: SweepResults) -> str:
-    """How many trials there are, and what became of them."""
+    """The number of trials, in total and by status."""
     found = Counter(one.status for one in results.trials)
     of = f" of {results.wanted}" if results.wanted else ""
     words = ", ".join(f"{count} {status}" for status, count in found.items())
     return f"{len(results.trials)}{of} trials" + (f": {words}" if words else "")
 
 
-def _margins(margins: list[Margin], width: int, glyphs: Glyphs) -> Iterator[Row]:
+def _margins(margins: list[Marginal], width: int, glyphs: Glyphs) -> Iterator[Row]:
     bars = [bar for margin in margins for bar in margin.bars]
     low, high = min(bar.mean for bar in bars), max(bar.mean for bar in bars)
     for margin in margins:
@@ -82,7 +82,7 @@ def _margins(margins: list[Margin], width: int, glyphs: Glyphs) -> Iterator[Row]
 
 
 def _bar(bar: Bar, low: float, high: float, glyphs: Glyphs, width: int) -> Row:
-    """The mean as a bar between the lowest and the highest of all means, which differ by little."""
+    """The mean as a bar from the lowest to the highest of all means, which differ little."""
     wide = width >= WIDE
     room = _LABEL if wide else _NARROW_LABEL
     full, empty = glyphs.bar((bar.mean - low) / (high - low) if high > low else 1.0, _BAR if wide else _NARROW_BAR)

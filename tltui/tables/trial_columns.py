@@ -1,4 +1,4 @@
-"""Trials as rows of a table: what commands print and the app shows."""
+"""The columns of a table of trials, for the command line and the app."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes, number
 
 WIDE = 100
-"""Characters; what is narrower has less."""
+"""Cells; a narrower table has fewer columns."""
 _VALUE, _NARROW_VALUE = 24, 12
 
 
@@ -28,7 +28,7 @@ class Column:
 
 
 def columns(names: Sequence[str], width: int) -> dict[str, Column]:
-    """The columns, by key, that suit a terminal of this width; ``names`` of what varies."""
+    """The columns by key that fit ``width`` cells; ``names`` of the settings that vary."""
     wide = width >= WIDE
     keys = [key for name in names for key in name.split(", ")]
     found = {
@@ -49,21 +49,21 @@ def columns(names: Sequence[str], width: int) -> dict[str, Column]:
 
 
 def ranked(trials: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those at work, then those that were completed, the best first."""
+    """Running trials, then completed ones by validation accuracy, then the others."""
     places: dict[Status, int] = {"running": 0, "completed": 1}
     return sorted(trials, key=lambda one: (places.get(one.status, 2), -(one.val_accuracy or 0), one.trial))
 
 
 def settings_line(settings: Mapping[str, Any]) -> str:
-    """Settings as one would write them after --set."""
+    """Settings as --set takes them."""
     return "  ".join(f"{key}={safe(_value(value), 60)}" for key, value in settings.items())
 
 
 def sweep_line(sweep: SweepListed) -> str:
-    """A sweep on one line."""
+    """A sweep in one line."""
     of = f" of {sweep.wanted}" if sweep.wanted else ""
     parts = [f"{sweep.ended}{of} trials ended"]
-    parts += [f"{sweep.running} at work"] if sweep.running else []
+    parts += [f"{sweep.running} running"] if sweep.running else []
     parts += [f"best val {percent(sweep.best)}"] if sweep.best is not None else []
     return f"{safe(sweep.sweep, 40)}  {', '.join(parts)}"
 

@@ -1,4 +1,4 @@
-"""The characters that stand for a state, and how names and numbers are written everywhere in the app."""
+"""The characters of states, bars and marks, and names made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.files.escapes import printable
 
 @dataclass(frozen=True)
 class Glyphs:
-    """One set of characters; each field is as wide in every state as its neighbours, so that columns line up."""
+    """One set of characters. Those of one group have the same width, so that columns line up."""
 
     trainable: str
     frozen: str
@@ -37,7 +37,7 @@ class Glyphs:
     share_full: str
     share_empty: str
     shades: str
-    """From nothing to everything, for heat maps."""
+    """From 0 to 1, for heat maps."""
 
     separator: str
     arrow: str
@@ -46,7 +46,7 @@ class Glyphs:
     ellipsis: str
 
     def bar(self, share: float, width: int) -> tuple[str, str]:
-        """A line that is ``share`` full, as its full and its empty part; together ``width`` characters."""
+        """A bar filled to ``share``, 0 to 1, as its full and its empty part; together ``width`` characters."""
         halves = round(min(max(share, 0.0), 1.0) * width * 2)
         full = self.bar_full * (halves // 2) + (self.bar_half if halves % 2 else "")
         return full, self.bar_empty * (width - len(full))
@@ -113,10 +113,10 @@ ASCII = Glyphs(
 
 
 def safe(text: str, limit: int = 0, ellipsis: str = UNICODE.ellipsis) -> str:
-    """``text`` on one line with everything that could steer a terminal written out, at most ``limit`` cells wide.
+    """``text`` on one line with control characters escaped, at most ``limit`` cells wide (0: any width).
 
-    What does not fit is left out of the middle, since names of files and layers differ at both ends. Besides
-    control characters this covers marks that reorder text and bytes of a file name that are no UTF-8.
+    The middle is cut, since names of files and layers differ at both ends. Marks that reorder text and bytes that
+    are no UTF-8 are escaped too.
     """
     visible = printable(text)
     if limit <= 0 or cell_len(visible) <= limit:

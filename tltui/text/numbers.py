@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def number(n: float) -> str:
-    """A count with three digits at most: 512, 9.4 k, 216 k, 1.2 M."""
+    """A count with at most three digits: 512, 9.4 k, 216 k, 1.2 M."""
     return _scaled(n, ("", " k", " M", " G", " T"))
 
 
 def bytes(n: float) -> str:
-    """A size in memory or on disk, in powers of 1000: 402 MB."""
+    """A size in bytes, in powers of 1000: 402 MB."""
     return _scaled(n, (" B", " kB", " MB", " GB", " TB"))
 
 
@@ -24,7 +24,7 @@ def _scaled(n: float, units: tuple[str, ...]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time: 0:41, 12:05, 3:02:10, 2 d 03:10."""
+    """A duration: 0:41, 12:05, 3:02:10, 2 d 03:10."""
     whole = max(0, round(seconds))
     minutes, second = divmod(whole, 60)
     hours, minute = divmod(minutes, 60)
@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
 
 
 def share(x: float) -> str:
-    """A share of one in per cent; 0% and 100% are said only of exactly nothing and of all."""
+    """A share, 0 to 1, in per cent. Only exactly 0 and 1 are 0% and 100%."""
     percent = 100 * x
     if 0 < percent < 1:
         return f"{percent:.1f}%" if percent >= 0.05 else "<0.1%"

@@ -1,4 +1,4 @@
-"""How a row of the layer tree is laid out in columns, for any width. Knows no Textual."""
+"""The layout of a row of the layer tree in columns, for any width. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tltui.text.glyphs import Glyphs, safe
 INDENT = 2
 _ICON = 2
 _GAP = 2
-_LONGEST_FIRST = 20
-_FEWEST_DETAIL = 6
+_MAX_FIRST = 20
+_MIN_DETAIL = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The texts of one row; with its indentation together exactly as wide as the tree."""
+    """The texts of one row; with the indentation exactly as wide as the tree."""
 
     icon: str
     state: str
@@ -31,10 +31,10 @@ class Cells:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the columns end in a tree of one ``width``.
+    """The columns of a tree of ``width`` cells.
 
-    ``name`` includes indentation, icon and state; a name that is longer takes from the detail beside it. The detail
-    is the type, and at its right end the output shape where there is room for both.
+    ``name`` includes indentation, icon and state; a longer name shortens the detail beside it. The detail is the
+    type and, where there is room, the output shape at its right end.
     """
 
     width: int
@@ -45,20 +45,21 @@ class Columns:
 
     @classmethod
     def fit(cls, rows: Iterable[LayerRow], width: int, glyphs: Glyphs, count: int) -> Columns:
-        """Columns for all ``rows``, open or not, so that nothing moves when a layer is opened; ``count``: the width of
-        the last.
+        """Columns that fit all ``rows``, visible or not, so that nothing moves when a layer is expanded.
 
-        The network's own name does not count: it may be long, and stands alone in its column.
+        ``count`` is the width of the last column.
+
+        ``count``: width of the last column. The network's name is ignored: its row has no other text.
         """
         rows = list(rows)
         mark = cell_len(glyphs.pending)
         ends = {row.path: _start(row, mark) + cell_len(safe(row.name)) for row in rows if row.parent is not None}
         first = max((ends[row.path] for row in rows if row.depth == 1), default=0)
-        wanted = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
+        detail_width = max(cell_len(_kind(row, glyphs)) + _GAP + cell_len(_shape(row, glyphs)) for row in rows)
         free = max(0, width - _GAP - count - 1 - mark)
         longest = max(ends.values(), default=0)
-        name = min(longest + _GAP, max(min(first, _LONGEST_FIRST) + 1, free - wanted))
-        return cls(width, name, min(max(0, free - name), wanted), count, glyphs)
+        name = min(longest + _GAP, max(min(first, _MAX_FIRST) + 1, free - detail_width))
+        return cls(width, name, min(max(0, free - name), detail_width), count, glyphs)
 
     def cells(self, row: LayerRow, icon: str, state: str, count: str, pending: str) -> Cells:
         """The texts of one row."""
@@ -78,7 +79,7 @@ class Columns:
 
     def _detail(self, row: LayerRow, width: int) -> str:
         kind, shape = _kind(row, self.glyphs), _shape(row, self.glyphs)
-        if width < _FEWEST_DETAIL:
+        if width < _MIN_DETAIL:
             return " " * width
         if cell_len(kind) + 1 + cell_len(shape) > width:
             return set_cell_size(safe(kind, width, self.glyphs.ellipsis), width)
@@ -86,7 +87,7 @@ class Columns:
 
 
 def _start(row: LayerRow, mark: int) -> int:
-    """Where the name begins."""
+    """The column where the name begins."""
     return INDENT * row.depth + _ICON + mark + 1
 
 

@@ -1,4 +1,4 @@
-"""How well features fit a task, and how a pretrained classifier sees its images, before anything is trained."""
+"""LogME, a transferability score of features, and statistics of a pretrained classifier's predictions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from engine.experiments.linear_probe.results import SourceAnswers
+from engine.experiments.linear_probe.results import SourcePredictions
 
 Matrix = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
@@ -53,8 +53,8 @@ def _evidence(u: Matrix, squares: Matrix, target: Matrix) -> float:
     return (size + fit) / (2 * count)
 
 
-class SourceAnswersSum:
-    """Gathers what a pretrained classifier says, batch by batch."""
+class SourcePredictionsAccumulator:
+    """Accumulates a pretrained classifier's predictions batch by batch."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -63,18 +63,18 @@ class SourceAnswersSum:
         self._sum: Matrix | float = 0.0
 
     def add(self, probabilities: Matrix) -> None:
-        """Of another batch, (N, classes)."""
+        """Add one batch of probabilities (N, classes)."""
         self._count += len(probabilities)
         self._highest += float(probabilities.max(1).sum())
         self._entropy += float(_entropies(probabilities).sum())
         self._sum = self._sum + probabilities.sum(0, dtype=np.float64)
 
-    def told(self) -> SourceAnswers | None:
-        """Over all batches; None where there was none."""
+    def result(self) -> SourcePredictions | None:
+        """The statistics over all batches; None without a batch."""
         if not isinstance(self._sum, np.ndarray):
             return None
         spread = float(_entropies(self._sum / self._count)) - self._entropy / self._count
-        return SourceAnswers(len(self._sum), self._highest / self._count, math.exp(max(spread, 0.0)))
+        return SourcePredictions(len(self._sum), self._highest / self._count, math.exp(max(spread, 0.0)))
 
 
 def _entropies(probabilities: Matrix) -> Matrix:

@@ -1,4 +1,4 @@
-"""Linear probes after every stage of a pretrained network, in one pass over the images; nothing is trained in it."""
+"""Linear probes after every stage of a pretrained network, on features from one pass over the images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import with_settings
 from engine.data.prepare import Data
 from engine.errors import InputError
-from engine.experiments.linear_probe.logme import Labels, SourceAnswersSum, logme
-from engine.experiments.linear_probe.recommendation import advise
-from engine.experiments.linear_probe.results import HEAD_INPUT, Backbone, ImageCounts, Probed, Stage
+from engine.experiments.linear_probe.logme import Labels, SourcePredictionsAccumulator, logme
+from engine.experiments.linear_probe.recommendation import recommend
+from engine.experiments.linear_probe.results import HEAD_INPUT, Backbone, ImageCounts, ProbeResults, Stage
 from engine.models import registry, stage_features
 from engine.models.layer_tree import stages
-from engine.process.dry_run import rehearsal
+from engine.process.dry_run import dry_run
 from engine.runs.progress import Report
 from engine.training.session import Session
 from engine.warning_codes import Warn
@@ -39,21 +39,20 @@ _INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, 
 Features = npt.NDArray[np.float32]
 
 
-def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Warn) -> Probed:
-    """Probe each network on the config's images, and advise how to train the one that fits best.
+def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, tell: Warn) -> ProbeResults:
+    """Probe each network on the config's images, and recommend how to train the best one. Creates no run.
 
-    No run is made. ``tell`` takes a warning's code and message. Raises InputError for what can't be used and Stopped
-    after SIGTERM or SIGINT.
+    ``tell`` takes a warning's code and message. Raises InputError for bad settings and Stopped on a signal.
     """
     names = list(dict.fromkeys(models))
-    for name in names:  # before the first of them takes its time
+    for name in names:  # fail before the first probe, which takes long
         registry.architecture(name)
     backbones: list[Backbone] = []
     images = None
     for name in names:
-        # The plans of the config name layers of its own network, and do not matter here: nothing trains.
+        # The config's freeze plan names layers of its own network; probes train no layer.
         changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
-        with rehearsal(changed, report, tell) as session:
+        with dry_run(changed, report, tell) as session:
             data, seed = session.data, config.train.seed
             chosen = {
                 part: choose(data.splits[part], data.labels, most, seed)
@@ -63,11 +62,11 @@ def probe_for(config: RunConfig, models: Sequence[str], report: Report, tell: Wa
             backbones.append(_probe(session, chosen))
     assert images
     backbones.sort(key=lambda backbone: -backbone.head.logme)
-    return Probed(images, backbones, advise(backbones[0], images))
+    return ProbeResults(images, backbones, recommend(backbones[0], images))
 
 
 def choose(members: Sequence[int], labels: Sequence[int], most: int, seed: int) -> list[int]:
-    """At most so many of ``members``, each class's share as it is, the same for a seed."""
+    """A stratified sample of at most ``most`` of ``members``, the same for the same seed."""
     if len(members) <= most:
         return list(members)
     random = np.random.default_rng(seed)
@@ -87,14 +86,14 @@ def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
     labels = np.asarray(session.data.labels)
     train, val = labels[chosen["train"]], labels[chosen["val"]]
     if len(np.unique(train)) < 2:
-        raise InputError("probes tell classes apart, and all training images are of one; add images of others")
+        raise InputError("all training images are of one class; add images of another")
     seen = _Pass(session, len(train) + 2 * len(val))
     known, asked = seen.features(chosen["train"], ask_source=True), seen.features(chosen["val"])
     mirrored = seen.features(chosen["val"], mirror=True)[HEAD_INPUT]
     probes: dict[str, Pipeline] = {}
     fitting: dict[str, float] = {}
     for done, name in enumerate(known):
-        session.report("probe", done, len(known), "stages")
+        session.context.report("probe", done, len(known), "stages")
         probes[name], fitting[name] = fit(known[name], train), logme(known[name], train)
     right = {name: probes[name].predict(asked[name]) == val for name in known}
     sizes = {name: values.shape[1] for name, values in known.items()}
@@ -106,7 +105,7 @@ def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
         parameters=sum(p.numel() for p in module.parameters()),
         stages=_compared(right, float(np.mean(val == np.bincount(train).argmax())), sizes, fitting, paths),
         mirrored=float((probes[HEAD_INPUT].predict(mirrored) == val).mean()),
-        source=seen.source.told(),
+        source=seen.source.result(),
     )
 
 
@@ -117,7 +116,7 @@ def _compared(
     fitting: Mapping[str, float],
     paths: Mapping[str, list[str]],
 ) -> list[Stage]:
-    """``right``: by stage, which images its probe told right; ``chance``: accuracy of always the same answer."""
+    """``right``: by stage, which images its probe classified correctly. ``chance``: accuracy of the majority class."""
     found, before = [], chance
     for name, own in right.items():
         accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
@@ -140,30 +139,30 @@ def _compared(
 def fit(features: Features, labels: Labels) -> Pipeline:
     """A linear probe (Alain and Bengio 2016, 1610.01644): logistic regression on standardised features (N, C)."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS))
-    with warnings.catch_warnings():  # the last digits of a probe say nothing
+    with warnings.catch_warnings():  # converged digits beyond these do not matter
         warnings.simplefilter("ignore", ConvergenceWarning)
         return probe.fit(features, labels)
 
 
 class _Pass:
-    """Sends images through the network once and keeps, of every stage, its pooled output."""
+    """One pass of images through the network that keeps the pooled output of every stage."""
 
     def __init__(self, session: Session, total: int) -> None:
-        """``total``: images that will be sent."""
+        """``total``: images of all calls, for progress."""
         self._session = session
         self._total = total
         self._done = 0
-        self.source = SourceAnswersSum()
+        self.source = SourcePredictionsAccumulator()
 
     @torch.inference_mode()
     def features(
         self, members: Sequence[int], *, mirror: bool = False, ask_source: bool = False
     ) -> dict[str, Features]:
-        """Of the images at these positions: (N, C) by stage, in the order in which stages run. Raises Stopped."""
+        """Features (N, C) of the images at these positions, by stage in forward order. Raises Stopped."""
         session = self._session
         session.classifier.module.eval()
         parts: dict[str, list[Features]] = defaultdict(list)
-        for images in session.feed.images(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
+        for images in session.loader.eval_images(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
             with session.precision.autocast():
                 outputs = stage_features.of_whole(session.classifier, {}, images.flip(-1) if mirror else images)
             given = outputs.pop(stage_features.HEAD_INPUT)
@@ -172,11 +171,11 @@ class _Pass:
             for name, output in [*outputs.items(), (HEAD_INPUT, given)]:
                 parts[name].append(pooled(output).cpu().numpy())
             self._done += len(images)
-            session.report("features", self._done, self._total, "images")
+            session.context.report("features", self._done, self._total, "images")
         found = {name: np.concatenate(some) for name, some in parts.items()}
         for name, values in found.items():
             if not np.isfinite(values).all():
-                raise InputError(f"{session.classifier.name}: {name} gives NaN or infinity; load other weights")
+                raise InputError(f"{session.classifier.name}: {name} returns NaN or infinity; load other weights")
         return found
 
     def _ask(self, given: torch.Tensor) -> None:
@@ -191,7 +190,7 @@ class _Pass:
 
 
 def pooled(output: torch.Tensor) -> torch.Tensor:
-    """What a stage gives for N images → float32 (N, C): the mean over places, or over tokens."""
+    """Average a stage's output over space or tokens → float32 (N, C)."""
     if output.ndim == 4:
         return output.float().mean((1, 2) if stage_features.is_channels_last(output) else (2, 3))
     return output.float().mean(1) if output.ndim == 3 else output.float().flatten(1)

@@ -27,7 +27,7 @@ class Stage(msgspec.Struct):
     logme: float
 
 
-class SourceAnswers(msgspec.Struct):
+class SourcePredictions(msgspec.Struct):
     """What the pretrained classifier says of the images, over its own ``classes``.
 
     ``confidence``: mean of its highest probability; ``answers``: how many of its classes the images are spread over,
@@ -48,7 +48,7 @@ class Backbone(msgspec.Struct):
     parameters: int
     stages: list[Stage]
     mirrored: float
-    source: SourceAnswers | None
+    source: SourcePredictions | None
 
     @property
     def head(self) -> Stage:
@@ -78,7 +78,7 @@ class Recommendation(msgspec.Struct):
     reasons: list[str]
 
 
-class Probed(msgspec.Struct):
+class ProbeResults(msgspec.Struct):
     """``backbones``: the one with the highest LogME at the head's input first."""
 
     images: ImageCounts

@@ -43,14 +43,14 @@ class Curve(msgspec.Struct):
     why: str
 
 
-class Found(msgspec.Struct):
+class RangeTestResult(msgspec.Struct):
     """None for what does not train. ``backbone``: rates of its layers next to the head."""
 
     head: Curve | None
     backbone: Curve | None
 
 
-class Tried(msgspec.Struct):
+class RangeTestStep(msgspec.Struct):
     """A step of a test: ``done`` of at most ``total``; ``sweep`` (from 0) of ``part`` ("head" or "backbone", "" where a
     sweep's control runs) had this smoothed ``loss`` at ``rate``, None where it is not finite."""
 
@@ -84,7 +84,7 @@ class Smoothed:
         return not mean <= _EXPLODED * self._best
 
 
-def read_off(sweeps: Sequence[Sequence[float]], controls: Sequence[Sequence[float]] = ()) -> Curve:
+def suggest_rate(sweeps: Sequence[Sequence[float]], controls: Sequence[Sequence[float]] = ()) -> Curve:
     """The curve of several sweeps over ``RATES``, given the loss of each batch until it exploded.
 
     ``controls``: the losses of the same batches while what is swept stays as it is. What the loss would fall without it

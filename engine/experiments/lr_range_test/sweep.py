@@ -11,7 +11,7 @@ from engine.experiments.lr_range_test.curve import Smoothed
 from engine.training import optimizers
 from engine.training.feature_loader import Batch
 from engine.training.session import Session
-from engine.training.step import launch, read
+from engine.training.step import launch_step, read_step
 
 # Of the head, and of the backbone's layers next to it.
 Rates = tuple[float, float]
@@ -39,9 +39,9 @@ def sweep(session: Session, criterion: Criterion, rates: Sequence[Rates], order:
 def _step(session: Session, criterion: Criterion, batch: Batch, head: float, backbone: float) -> float:
     """A training step at these rates; the batch's loss before it."""
     rates = session.config.optimizer.model_copy(update={"lr": head, "backbone_lr_factor": backbone / head})
-    optimizers.set_rates(session.optimizer, rates, 1.0, session.depths)
+    optimizers.set_learning_rates(session.optimizer, rates, 1.0, session.depths)
     session.step += 1
-    result = read(session, launch(session, batch, criterion, with_looks=False))
+    result = read_step(session, launch_step(session, batch, criterion, with_layer_stats=False))
     return result.loss if result.finite else math.nan
 
 
@@ -53,4 +53,4 @@ def _batches(session: Session, order: int) -> Iterator[Batch]:
         epoch += 1
         members = session.data.splits["train"]
         batches = shuffled_batches(members, train.batch_size, train.seed + order, epoch)
-        yield from session.feed.training(batches, epoch)
+        yield from session.loader.training_batches(batches, epoch)

@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
-from engine.experiments.lr_range_test.curve import RATES, Curve, Found, Tried, read_off
+from engine.experiments.lr_range_test.curve import RATES, Curve, RangeTestResult, RangeTestStep, suggest_rate
 from engine.experiments.lr_range_test.rollback import trial
 from engine.experiments.lr_range_test.sweep import Rates, sweep
-from engine.process.dry_run import rehearsal
+from engine.process.dry_run import dry_run
 from engine.runs.progress import Report
-from engine.training.loop import make_criterion
+from engine.training.loop import build_criterion
 from engine.training.session import Session
 from engine.warning_codes import Warn
 
 SWEEPS = 3  # in as many orders of the images, since one alone says as much of its batches as of the rates
 
-Listen = Callable[[Tried], None]
+Listen = Callable[[RangeTestStep], None]
 
 
-def find(session: Session, listen: Listen) -> Found:
+def lr_range_test(session: Session, listen: Listen) -> RangeTestResult:
     """Test the head's rate with the backbone's at 0, then the backbone's with the head at the suggested rate, or at the
     configured one where there is none.
 
@@ -31,7 +31,7 @@ def find(session: Session, listen: Listen) -> Found:
     test = _Test(session, listen, total)
     head = test.head() if True in heads else None
     rate = head.suggested if head and head.suggested else session.config.optimizer.lr
-    return Found(head, test.backbone(rate) if False in heads else None)
+    return RangeTestResult(head, test.backbone(rate) if False in heads else None)
 
 
 class _Test:
@@ -39,13 +39,13 @@ class _Test:
 
     def __init__(self, session: Session, listen: Listen, total: int) -> None:
         self._session = session
-        self._criterion = make_criterion(session)
+        self._criterion = build_criterion(session)
         self._listen = listen
         self._total = total
         self._done = 0
 
     def head(self) -> Curve:
-        return read_off([self._sweep("head", order, [(rate, 0.0) for rate in RATES]) for order in range(SWEEPS)])
+        return suggest_rate([self._sweep("head", order, [(rate, 0.0) for rate in RATES]) for order in range(SWEEPS)])
 
     def backbone(self, head_rate: float) -> Curve:
         """While the head learns, the loss falls at any rate of the backbone; so each sweep is compared with one over
@@ -54,14 +54,14 @@ class _Test:
         for order in range(SWEEPS):
             controls.append(self._sweep("", order, [(head_rate, 0.0)] * len(RATES)))
             sweeps.append(self._sweep("backbone", order, [(head_rate, rate) for rate in RATES]))
-        return read_off(sweeps, controls)
+        return suggest_rate(sweeps, controls)
 
     def _sweep(self, part: str, order: int, rates: list[Rates]) -> list[float]:
         start = self._done
 
         def tell(loss: float | None) -> None:
             self._done += 1
-            self._listen(Tried(part, order, self._done, self._total, RATES[self._done - start - 1], loss))
+            self._listen(RangeTestStep(part, order, self._done, self._total, RATES[self._done - start - 1], loss))
 
         with trial(self._session):
             losses = sweep(self._session, self._criterion, rates, order, tell)
@@ -69,16 +69,16 @@ class _Test:
         return losses
 
 
-def find_for(config: RunConfig, report: Report, listen: Listen, tell: Warn) -> Found:
+def run_lr_range_test(config: RunConfig, report: Report, listen: Listen, tell: Warn) -> RangeTestResult:
     """Test the rates of a run with these settings, that is not made: it would begin with the same weights.
 
     ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or
     SIGINT, and TrainingFailed where memory is too small.
     """
-    with rehearsal(config, report, tell) as session:
+    with dry_run(config, report, tell) as session:
 
-        def checked(tried: Tried) -> None:
-            session.control.check()
+        def checked(tried: RangeTestStep) -> None:
+            session.context.control.check()
             listen(tried)
 
-        return find(session, checked)
+        return lr_range_test(session, checked)

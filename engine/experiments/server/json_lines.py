@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from engine.experiments.linear_probe.results import Probed
-from engine.experiments.lr_range_test.curve import Found, Tried
+from engine.experiments.linear_probe.results import ProbeResults
+from engine.experiments.lr_range_test.curve import RangeTestResult, RangeTestStep
 
 Answer = TypeVar("Answer")
 
@@ -24,11 +24,11 @@ class Line(msgspec.Struct, Generic[Answer], omit_defaults=True):
     error: str = ""
 
 
-class RatesLine(Line[Found]):
+class RatesLine(Line[RangeTestResult]):
     """Of a learning-rate range test; a step that was ``tried`` says how far work is, too."""
 
-    tried: Tried | None = None
+    tried: RangeTestStep | None = None
 
 
-class ProbeLine(Line[Probed]):
+class ProbeLine(Line[ProbeResults]):
     """Of linear probes."""

@@ -18,9 +18,9 @@ import msgspec
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
 from engine.errors import InputError, TrainingFailed, first_line
-from engine.experiments.lr_range_test.curve import Tried
+from engine.experiments.lr_range_test.curve import RangeTestStep
 from engine.experiments.server.json_lines import Line, ProbeLine, RatesLine
-from engine.process.worker import give_way
+from engine.process.worker import lower_priority
 from engine.runs.progress import Report, Throttled
 from engine.runs.stopped import Stopped
 from engine.system.devices import check_libraries
@@ -30,18 +30,18 @@ Write = Callable[[Line[Any]], None]
 
 
 def _range_test(config: RunConfig, report: Report, tell: Warn, write: Write) -> RatesLine:
-    from engine.experiments.lr_range_test.test import find_for
+    from engine.experiments.lr_range_test.test import run_lr_range_test
 
-    def listen(tried: Tried) -> None:
+    def listen(tried: RangeTestStep) -> None:
         write(RatesLine(activity="lr_find", done=tried.done, total=tried.total, tried=tried))
 
-    return RatesLine(found=find_for(config, report, listen, tell))
+    return RatesLine(found=run_lr_range_test(config, report, listen, tell))
 
 
 def _probe(config: RunConfig, report: Report, tell: Warn, _write: Write) -> ProbeLine:
-    from engine.experiments.linear_probe.probe import probe_for
+    from engine.experiments.linear_probe.probe import run_linear_probe
 
-    return ProbeLine(found=probe_for(config, [config.model.name], report, tell))
+    return ProbeLine(found=run_linear_probe(config, [config.model.name], report, tell))
 
 
 EXPERIMENTS = {"lr-find": _range_test, "probe": _probe}
@@ -80,5 +80,5 @@ def main(experiment: str) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    give_way()
+    lower_priority()
     sys.exit(main(sys.argv[1]))

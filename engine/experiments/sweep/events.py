@@ -12,11 +12,11 @@ import msgspec
 Status = Literal["running", "completed", "pruned", "failed", "stopped"]
 
 
-class Told(msgspec.Struct, tag_field="type", tag=None):
+class SweepEvent(msgspec.Struct, tag_field="type", tag=None):
     """A line of ``tltui sweep --json``."""
 
 
-class SweepStarted(Told, tag="sweep_started"):
+class SweepStarted(SweepEvent, tag="sweep_started"):
     """``trials`` that had come to their end already, of so many ``wanted``, 0 for no limit."""
 
     sweep: str
@@ -29,7 +29,7 @@ class SweepStarted(Told, tag="sweep_started"):
     parallel: int
 
 
-class TrialStarted(Told, tag="trial_started"):
+class TrialStarted(SweepEvent, tag="trial_started"):
     """An engine works on the run of a trial; ``resumed``: it was begun earlier."""
 
     trial: int
@@ -38,7 +38,7 @@ class TrialStarted(Told, tag="trial_started"):
     resumed: bool
 
 
-class TrialEpoch(Told, tag="trial_epoch"):
+class TrialEpoch(SweepEvent, tag="trial_epoch"):
     """An epoch of a trial, of so many ``epochs``."""
 
     trial: int
@@ -67,7 +67,7 @@ class TrialResult(msgspec.Struct):
     reason: str = ""
 
 
-class TrialFinished(Told, tag="trial_finished"):
+class TrialFinished(SweepEvent, tag="trial_finished"):
     """A trial came to its end, or was stopped and can go on."""
 
     result: TrialResult
@@ -82,7 +82,7 @@ class Bar(msgspec.Struct):
     best: float
 
 
-class Margin(msgspec.Struct):
+class Marginal(msgspec.Struct):
     """What one setting does, whatever the others are: its ``importance`` is a share of 1, null if it can't be told."""
 
     setting: str
@@ -90,14 +90,14 @@ class Margin(msgspec.Struct):
     bars: list[Bar]
 
 
-class SweepResults(Told, tag="sweep_results"):
+class SweepResults(SweepEvent, tag="sweep_results"):
     """All trials of a sweep as they are now, by whichever worker; ``wanted`` as in SweepStarted."""
 
     sweep: str
     wanted: int
     trials: list[TrialResult]
     best: TrialResult | None
-    margins: list[Margin]
+    margins: list[Marginal]
 
     @property
     def running(self) -> int:

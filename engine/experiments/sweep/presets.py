@@ -19,7 +19,7 @@ _OPTIMIZER_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 @dataclass(frozen=True)
-class Ready:
+class Preset:
     """A sweep: what it is about, its settings but for base and space, and the space that suits a config."""
 
     about: str
@@ -28,8 +28,8 @@ class Ready:
 
 
 def to_toml(name: str, base: str, config: RunConfig) -> str:
-    """The sweep of that name, one of ``READY``, as TOML; ``config`` is what ``base`` names."""
-    ready = READY[name]
+    """The sweep of that name, one of ``PRESETS``, as TOML; ``config`` is what ``base`` names."""
+    ready = PRESETS[name]
     return as_toml({"base": base, **ready.settings, "space": ready.space(config)}, ready.about)
 
 
@@ -100,13 +100,13 @@ def trains_backbone(rules: list[str]) -> bool:
 
 
 _GRID = {"sampler": "grid", "pruner": "none", "parallel": 1}
-READY = {
-    "rates": Ready(
+PRESETS = {
+    "rates": Preset(
         "Learning rates: of the head, and of the backbone as a factor of it where the backbone trains.",
         {"sampler": "tpe", "pruner": "median", "trials": 30, "parallel": 1},
         _rates,
     ),
-    "batch": Ready("Batch sizes, each with the learning rate as it is and scaled with the size.", _GRID, _batch),
-    "epochs": Ready("How long to train: each with a learning rate schedule of its own length.", _GRID, _epochs),
-    "optimizers": Ready("Optimizers, each at several rates; momentum is that of sgd and rmsprop.", _GRID, _optimizers),
+    "batch": Preset("Batch sizes, each with the learning rate as it is and scaled with the size.", _GRID, _batch),
+    "epochs": Preset("How long to train: each with a learning rate schedule of its own length.", _GRID, _epochs),
+    "optimizers": Preset("Optimizers, each at several rates; momentum is that of sgd and rmsprop.", _GRID, _optimizers),
 }

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from engine.experiments.sweep.definition import Sweep
-from engine.experiments.sweep.events import Bar, Margin, Status, SweepListed, SweepResults, TrialResult
+from engine.experiments.sweep.events import Bar, Marginal, Status, SweepListed, SweepResults, TrialResult
 from engine.experiments.sweep.search_space import Choices, Dimension, Range
 from engine.experiments.sweep.study import Study, is_cared_for
 
@@ -91,7 +91,7 @@ def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
     )
 
 
-def _margin(dimension: Dimension, trials: list[FrozenTrial], importance: float | None) -> Margin:
+def _margin(dimension: Dimension, trials: list[FrozenTrial], importance: float | None) -> Marginal:
     labels = dimension.labels if isinstance(dimension, Choices) else _parts(dimension)
     values: dict[str, list[float]] = {label: [] for label in labels}
     for trial in trials:
@@ -99,7 +99,7 @@ def _margin(dimension: Dimension, trials: list[FrozenTrial], importance: float |
         label = at if isinstance(dimension, Choices) else labels[_part(dimension, at)]
         values[label].append(trial.values[0])
     bars = [Bar(label, len(found), mean(found), max(found)) for label, found in values.items() if found]
-    return Margin(dimension.name, importance, bars)
+    return Marginal(dimension.name, importance, bars)
 
 
 def _part(dimension: Range, value: float) -> int:

@@ -1,4 +1,9 @@
-"""A sweep's trials in an Optuna storage, which any number of processes share."""
+"""A sweep's trials in an Optuna storage, which any number of processes share.
+
+A trial's worker is an attribute that one process replaces atomically, not Optuna's heartbeat: RetryFailedTrialCallback
+fails a stale trial and enqueues a copy, while its run may still train, so the copy would train it twice. A process
+killed between the two steps loses the trial, and on SQLite two workers can take the same copy.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +30,12 @@ from engine.runs.lock import Holder, lives_here, this_process
 
 _DEFINITION = "tltui"
 _WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"
-_SIGN_OF_LIFE = 60.0  # seconds between two of a worker's
-_SILENCE = 300.0  # seconds after which a worker on another machine is taken for gone
+_SIGN_OF_LIFE = 60.0  # seconds between signs of life of a worker
+_SILENCE = 300.0  # seconds after which a silent worker on another machine counts as gone
 
 
 class Study:
-    """The trials of one sweep. Where the storage does not answer any method raises what ``storage_errors`` takes."""
+    """The trials of one sweep. Any method may raise the errors that ``storage_errors`` translates."""
 
     def __init__(self, sweep: Sweep, study: optuna.Study, storage: RDBStorage, url: str) -> None:
         self.sweep = sweep
@@ -42,7 +47,7 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All trials that were wanted, by number."""
+        """The trials within the budget, by number."""
         found = self._study.get_trials(deepcopy=False)
         return [trial for trial in found if _SURPLUS not in trial.user_attrs and trial.state != TrialState.WAITING]
 
@@ -52,28 +57,28 @@ class Study:
         return without_password(self._url)
 
     def has_result(self) -> bool:
-        """Whether any trial was completed."""
+        """Whether any trial is complete."""
         return bool(self._study.get_trials(states=(TrialState.COMPLETE,), deepcopy=False))
 
     @property
     def stops(self) -> int:
-        """How often all workers of the sweep were asked to stop."""
+        """How many times all workers of the sweep have been asked to stop."""
         return self._study.user_attrs.get(_STOPS, 0)
 
     def ask_to_stop(self) -> None:
-        """Ask all workers of the sweep to stop in order, wherever they are."""
+        """Ask all workers of the sweep, on any machine, to stop gracefully."""
         self._study.set_user_attr(_STOPS, self.stops + 1)
 
     def epochs_of(self, trial: optuna.Trial) -> list[int]:
-        """The epochs of a trial that the storage knows."""
+        """The epochs of a trial in the storage."""
         return list(self._stored(trial).intermediate_values)
 
     def state_of(self, trial: optuna.Trial) -> TrialState:
-        """Whether a trial has come to its end, and how."""
+        """The state of a trial in the storage."""
         return self._stored(trial).state
 
     def ask(self) -> optuna.Trial | None:
-        """The next trial, its settings chosen; None where no other is wanted."""
+        """Create the next trial with sampled settings; None once the budget is used."""
         while self._wants_more():
             trial = self._ask()
             if trial is None:
@@ -85,7 +90,7 @@ class Study:
         return None
 
     def orphan(self) -> optuna.Trial | None:
-        """A trial whose worker is gone, now this one's; None if there is none."""
+        """Adopt a trial whose worker is gone; None if there is none."""
         for found in self._study.get_trials(states=(TrialState.RUNNING,), deepcopy=False):
             before = found.user_attrs.get(_WORKER)
             if not is_cared_for(found) and replace_attribute(self._storage, found._trial_id, _WORKER, before, self._me):
@@ -96,17 +101,17 @@ class Study:
         return None
 
     def sign_of_life(self, trial: optuna.Trial) -> None:
-        """Tell that this process still sees to a trial; costs nothing if it was told lately."""
+        """Record that this process still works on a trial, at most once a minute."""
         if time.monotonic() - self._signs[trial.number] > _SIGN_OF_LIFE or not self._signs[trial.number]:
             self._signs[trial.number] = time.monotonic()
             trial.set_user_attr(_SEEN, time.time())
 
     def tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
-        """What became of a trial; the first word counts."""
+        """Record a trial's final state. The first record counts."""
         self._study.tell(trial, value, state=state, skip_if_finished=True)
 
     def importance(self) -> dict[str, float]:
-        """How much each setting has to do with being among the best, as shares of 1; empty where too few trials tell.
+        """Importance of each setting for being among the best trials, summing to 1; empty with too few trials.
 
         PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255).
         """
@@ -122,9 +127,9 @@ class Study:
             return {}
 
     def _ask(self) -> optuna.Trial | None:
-        """A trial, this worker's; None where another took the same one, which was waiting, at the same time.
+        """Create or take a trial; None where another worker took the same waiting trial at the same time.
 
-        Optuna gives out a waiting trial once only where the database locks single rows, which SQLite does not.
+        Optuna gives out a waiting trial once only where the database locks rows. SQLite does not.
         """
         try:
             trial = self._study.ask(_distributions(self.sweep.space))
@@ -145,7 +150,7 @@ class Study:
         return not self.sweep.trials or len(self.trials) < self.sweep.trials
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
-        """Whether another worker took what was the last trial at the same time, or has these choices of a grid."""
+        """Whether the trial exceeds the budget, or repeats a combination of the grid, due to a concurrent worker."""
         if self.sweep.sampler == GRID:
             combinations = [_combination(one) for one in self._study.get_trials(deepcopy=False)[: trial.number + 1]]
             return not combinations[-1] or combinations[-1] in combinations[:-1]
@@ -154,13 +159,13 @@ class Study:
 
 
 def open_study(sweep: Sweep, url: str) -> Study:
-    """The study of ``sweep`` in a storage, made there if it is new. Raises InputError."""
+    """Open the study of ``sweep`` in a storage, creating it if needed. Raises InputError."""
     with storage_errors(url):
         return _open(sweep, connect(url), url)
 
 
 def find_study(url: str, name: str) -> Study:
-    """A study by its name, or the beginning of it; "" for the only one there is. Raises InputError."""
+    """Find a study by its name or a unique prefix; "" finds the only one. Raises InputError."""
     with storage_errors(url):
         return _find(connect(url), name, url)
 
@@ -179,7 +184,7 @@ def _open(sweep: Sweep, storage: RDBStorage, url: str) -> Study:
     try:
         optuna.create_study(study_name=sweep.name, storage=storage, direction="maximize")
         new = True
-    except DuplicatedStudyError:  # of workers that begin at the same time one alone makes it
+    except DuplicatedStudyError:  # another worker created it at the same time
         new = False
     study = optuna.load_study(study_name=sweep.name, storage=storage, sampler=_sampler(sweep, new), pruner=pruner)
     study.set_user_attr(_DEFINITION, msgspec.json.encode(sweep).decode())
@@ -195,9 +200,9 @@ def _find(storage: RDBStorage, name: str, url: str) -> Study:
     found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
     if len(found) != 1:
         there = f"there are {', '.join(found[:5])}" if found else f"it holds {', '.join(names[:5]) or 'none'}"
-        raise InputError(f'{without_password(url)}: no single sweep is meant by "{name}"; {there}')
+        raise InputError(f'{without_password(url)}: "{name}" matches no single sweep; {there}')
     if (known := _load(storage, found[0], url)) is None:
-        raise InputError(f"{without_password(url)}: the study {found[0]} is no sweep of tltui")
+        raise InputError(f"{without_password(url)}: the study {found[0]} is not a sweep of tltui")
     study = optuna.load_study(
         study_name=found[0], storage=storage, sampler=_sampler(known.sweep, new=False), pruner=_pruner(known.sweep)
     )
@@ -205,7 +210,7 @@ def _find(storage: RDBStorage, name: str, url: str) -> Study:
 
 
 def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
-    """A study that is there, to look at; None where others made it."""
+    """Load a study for reading; None where it is not a sweep of tltui."""
     study = optuna.load_study(study_name=name, storage=storage)
     try:
         sweep = msgspec.json.decode(study.user_attrs[_DEFINITION], type=Sweep)
@@ -215,7 +220,7 @@ def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
 
 
 def is_cared_for(trial: FrozenTrial) -> bool:
-    """Whether the worker of a trial that is under way is still there, as far as one can tell from here."""
+    """Whether a running trial's worker is alive, as far as this machine can tell."""
     seen = trial.user_attrs.get(_SEEN) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
     silent = time.time() - seen > _SILENCE
     try:
@@ -253,7 +258,7 @@ def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
 
 
 def _enqueue_grid(study: optuna.Study, sweep: Sweep) -> None:
-    """Let the grid's combinations wait, shuffled so that the first few tell of all of it, up to the number wanted."""
+    """Enqueue the grid's combinations in random order, up to the number of trials, so that the first cover the grid."""
     there = {_key(found) for trial in study.get_trials(deepcopy=False) if (found := _combination(trial))}
     for combination in islice(shuffled_grid(sweep.space), sweep.trials or None):
         if _key(combination) not in there:
@@ -265,12 +270,12 @@ def _key(combination: dict[str, Any]) -> frozenset[tuple[str, Any]]:
 
 
 def _combination(trial: FrozenTrial) -> dict[str, Any] | None:
-    """The choices with which a trial was enqueued; workers that begin at the same time may both enqueue them all."""
+    """The choices with which a trial was enqueued. Workers that start together may each enqueue all."""
     return trial.system_attrs.get("fixed_params")
 
 
 def _base_point(sweep: Sweep) -> dict[str, Any] | None:
-    """The base's own settings, to begin with; None where they are not among those that are tried."""
+    """The base's own settings, which are tried first; None where the space does not hold them."""
     tables, point = sweep.base, {}
     for dimension in sweep.space:
         if isinstance(dimension, Choices):

@@ -22,7 +22,7 @@ from engine.runs.state import best_epoch
 
 
 @dataclass
-class UnderWay:
+class ActiveTrial:
     """A trial whose run an engine works on.
 
     ``asked``: whether the run was asked to stop, and

@@ -11,8 +11,8 @@ import msgspec
 
 from engine.errors import InputError
 from engine.files.safe_open import open_to_append
-from engine.process.fork_server import Report
-from engine.process.prewarmed import as_line
+from engine.process.fork_server import ForkReport
+from engine.process.prewarmed import encode_run
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
 from engine.system.cpu import usable_cores
@@ -31,7 +31,7 @@ class TrialEngines:
         self._threads = max(1, usable_cores() // parallel)
         self._process: subprocess.Popen[bytes] | None = None
         self._at_work: dict[str, RunFolder] = {}
-        self._ended: dict[str, Report] = {}
+        self._ended: dict[str, ForkReport] = {}
         self._not_ours: set[str] = set()  # of whose end no report will come, only their lock tells
         self._rest = b""
         self._ready = False
@@ -49,13 +49,13 @@ class TrialEngines:
         self._at_work[str(folder.path)] = folder
         self._not_ours.add(str(folder.path))
 
-    def ended(self, folder: RunFolder) -> Report | None:
+    def ended(self, folder: RunFolder) -> ForkReport | None:
         """What became of a run's engine, once; None while it is at work. Raises InputError where none can be had."""
         self._look()
         run = str(folder.path)
         if run in self._not_ours and not is_locked(folder):
             self._not_ours.remove(run)
-            self._take_in(Report(run))
+            self._take_in(ForkReport(run))
         return self._ended.pop(run, None)
 
     def leave(self) -> None:
@@ -88,7 +88,7 @@ class TrialEngines:
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(OSError):  # it died just now; the next look tells
-            self._process.stdin.write(as_line(folder))
+            self._process.stdin.write(encode_run(folder))
 
     def _look(self) -> None:
         if self._process is None or self._process.stdout is None:
@@ -97,11 +97,11 @@ class TrialEngines:
         while chunk := self._process.stdout.read(_CHUNK):
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for line in lines:
-                self._take_in(msgspec.json.decode(line, type=Report))
+                self._take_in(msgspec.json.decode(line, type=ForkReport))
         if gone:
             self._begin_again()
 
-    def _take_in(self, report: Report) -> None:
+    def _take_in(self, report: ForkReport) -> None:
         if not report.run:
             self._ready = True
             return
@@ -124,6 +124,6 @@ class TrialEngines:
                 self._not_ours.add(run)
             elif was_ready:
                 del self._at_work[run]
-                self._ended[run] = Report(run, status=-1)
+                self._ended[run] = ForkReport(run, status=-1)
             else:
                 self._ask(folder)

@@ -15,8 +15,8 @@ from engine.config.toml_io import with_settings
 from engine.errors import InputError
 from engine.experiments.sweep.definition import LOG
 from engine.experiments.sweep.events import (
+    SweepEvent,
     SweepStarted,
-    Told,
     TrialEpoch,
     TrialFinished,
     TrialResult,
@@ -25,9 +25,9 @@ from engine.experiments.sweep.events import (
 from engine.experiments.sweep.results import RESULT, STATUS, settings_of
 from engine.experiments.sweep.search_space import Choices, Dimension
 from engine.experiments.sweep.study import Study
-from engine.experiments.sweep.trial import UnderWay
+from engine.experiments.sweep.trial import ActiveTrial
 from engine.experiments.sweep.trial_engines import TrialEngines
-from engine.process.fork_server import Report
+from engine.process.fork_server import ForkReport
 from engine.runs.events import RunFinished
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
@@ -41,12 +41,12 @@ _WHAT_IMAGES_GO_THROUGH = ("data.", "model.", "freeze.")  # sections that decide
 class Worker:
     """Conducts trials until no other is wanted, time is up, or it is asked to stop."""
 
-    def __init__(self, study: Study, runs: Path, tell: Callable[[Told], None]) -> None:
+    def __init__(self, study: Study, runs: Path, tell: Callable[[SweepEvent], None]) -> None:
         """``runs``: a folder, in which the trials' runs are made; ``tell`` is given what happens, as it happens."""
         self._study = study
         self._runs = runs
         self._tell = tell
-        self._under_way: list[UnderWay] = []
+        self._under_way: list[ActiveTrial] = []
         self._give_up_at = time.monotonic() + 60 * study.sweep.minutes if study.sweep.minutes else float("inf")
         self._alone = not study.trials and _share_prefix(study.sweep.space)
         self._ask_again_at = 0.0
@@ -140,7 +140,7 @@ class Worker:
         folder = create(self._runs, config)
         trial.set_user_attr("run", str(folder.path))
         self._engines.start(folder)
-        self._add(UnderWay(trial, folder, settings), resumed=False)
+        self._add(ActiveTrial(trial, folder, settings), resumed=False)
 
     def _take_up(self, trial: optuna.Trial) -> None:
         """Go on with a trial whose worker is gone: its run may train, be over, need an engine, or be out of reach."""
@@ -153,25 +153,25 @@ class Worker:
             return
         folder = RunFolder(Path(run))
         settings = settings_of(self._study.sweep, trial.params)
-        one = UnderWay(trial, folder, settings)
+        one = ActiveTrial(trial, folder, settings)
         one.catch_up(self._study.epochs_of(trial))
         if not folder.config.is_file():
-            self._end(one, Report(), TrialState.FAIL, "its run is not on this machine any more")
+            self._end(one, ForkReport(), TrialState.FAIL, "its run is not on this machine any more")
         elif is_locked(folder):
             self._engines.watch(folder)
             self._add(one, resumed=True)
         elif one.finished and one.finished.status == "completed":
-            self._judge(one, Report(), stopping=False)
+            self._judge(one, ForkReport(), stopping=False)
         else:
             one.finished = None
             self._engines.start(folder)
             self._add(one, resumed=True)
 
-    def _add(self, one: UnderWay, *, resumed: bool) -> None:
+    def _add(self, one: ActiveTrial, *, resumed: bool) -> None:
         self._under_way.append(one)
         self._tell(TrialStarted(one.trial.number, str(one.folder.path), one.settings, resumed))
 
-    def _look_at(self, one: UnderWay, stopping: bool) -> None:
+    def _look_at(self, one: ActiveTrial, stopping: bool) -> None:
         report = self._engines.ended(one.folder)
         for epoch in one.look():
             self._alone = False
@@ -185,7 +185,7 @@ class Worker:
             self._under_way.remove(one)
             self._judge(one, report, stopping)
 
-    def _let_go(self, one: UnderWay) -> None:
+    def _let_go(self, one: ActiveTrial) -> None:
         """A trial of which another worker, that took this one for gone, told what came of it; the first word counts."""
         one.stop(hopeless=False)
         if one in self._under_way:
@@ -195,7 +195,7 @@ class Worker:
         result = TrialResult(one.trial.number, str(one.folder.path), status, one.settings, reason=reason)
         self._tell(TrialFinished(result))
 
-    def _judge(self, one: UnderWay, report: Report, stopping: bool) -> None:
+    def _judge(self, one: ActiveTrial, report: ForkReport, stopping: bool) -> None:
         """What an engine that ended means for its trial."""
         match one.finished:
             case RunFinished(status="completed"):
@@ -219,7 +219,7 @@ class Worker:
             case _:
                 self._end(one, report, TrialState.FAIL, f"its engine died twice; {one.folder.log} may tell why")
 
-    def _end(self, one: UnderWay, report: Report, state: TrialState, reason: str = "") -> None:
+    def _end(self, one: ActiveTrial, report: ForkReport, state: TrialState, reason: str = "") -> None:
         result = one.result(STATUS[state], report.memory, reason)
         self._study.tell(one.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
         self._tell(TrialFinished(result))
