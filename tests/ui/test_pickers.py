@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from app_runs import images, refusing, until
 from textual.app import App
+from textual.widgets import Input
 
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries
@@ -38,7 +39,7 @@ def test_a_folder_with_splits_of_its_own_is_counted_over_all_of_them(tmp_path: P
     assert found.splits == ("train", "val")
 
 
-@pytest.mark.parametrize(("counts", "reason"), [({}, "No subfolders"), ({"a": 0, "b": 0}, "none with images"),
+@pytest.mark.parametrize(("counts", "reason"), [({}, "no class folders"), ({"a": 0, "b": 0}, "no images found in a/"),
                                                 ({"a": 2}, "One class only")])  # fmt: skip
 def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: dict[str, int], reason: str):
     with pytest.raises(InputError, match=reason):
@@ -86,8 +87,9 @@ def test_folders_can_be_walked_without_typing(tmp_path: Path):
         async with app.run_test(size=(80, 24)) as pilot:
             app.push_screen(FolderPicker(tmp_path), chosen.append)
             await until(pilot, lambda: "flowers/" in text_of(app))
-            await until(pilot, lambda: "One class only" in text_of(app) or "none with images" in text_of(app))
-            await pilot.press("down", "down", "enter")
+            await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
+            await pilot.press("down", "down", "down", "enter")
+            await until(pilot, lambda: app.screen.query_one("#path", Input).value == f"{tmp_path}/flowers/")
             await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
             await pilot.press("enter")
             await pilot.pause()

@@ -26,8 +26,8 @@ from tltui.screens.workbench import Workbench
 from tltui.settings.demo import demo_config
 
 SIZE = (112, 32)
-EPOCHS = 14
-UNFREEZE_AFTER = 4  # epochs of the head alone
+EPOCHS = 8
+UNFREEZE_AFTER = 3  # epochs of the head alone
 PATIENCE = 400.0  # seconds for a step of the story
 
 

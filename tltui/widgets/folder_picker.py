@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from engine.data.folder_layout import subfolders
+from engine.data.image_files import subfolders
 from engine.errors import InputError
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.image_folder import ImageFolder, scan
@@ -144,7 +144,7 @@ class FolderPicker(ModalScreen[Path | None]):
         self._found = found
         self._list.enable_option("use")
         self._list.highlighted = 0
-        self._summary.update(Content(f"{summary(found)}\n{balance(found)}"))
+        self._summary.update(Content("\n".join([summary(found), balance(found), *map(safe, found.findings)])))
         self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
 
 

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.schema import DataConfig
-from engine.data.folder_layout import image_files, split_roots, subfolders
+from engine.data.folder_layout import find_layout
+from engine.data.image_files import image_files
 from engine.errors import InputError
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """``counts``: images per class; ``split_counts``: images per split, or {"": all} without splits."""
+    """``counts``: images per class; ``split_counts``: images per split, or {"": all} without splits.
+
+    ``findings``: warnings about what was assumed or is left out.
+    """
 
     path: Path
     counts: dict[str, int]
     split_counts: dict[str, int]
+    findings: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -37,20 +42,17 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
     """
     if not path.is_dir():
         raise InputError(f"{path}: folder not found")
-    roots = split_roots(path)
+    layout = find_layout(path)
     counts: Counter[str] = Counter()
-    split_counts: dict[str, int] = {}
-    for split, root in roots.items():
-        found = {name: _count_below(root / name, cancelled) for name in subfolders(root)}
-        split_counts[split] = sum(found.values())
-        counts.update(found)
-    if not counts:
-        raise InputError("No subfolders here: put the images of each class into its own folder")
-    if not counts.total():
-        raise InputError(f"{len(counts)} subfolders, none with images: choose another folder")
+    split_counts: Counter[str] = Counter()
+    for folder in layout.folders:
+        images = _count_below(folder.path, cancelled)
+        split_counts[folder.split] += images
+        counts[folder.label] += images
     if len(counts) < 2:
         raise InputError("One class only: a classifier needs two or more")
-    return ImageFolder(path, dict(sorted(counts.items())), split_counts)
+    findings = tuple(finding.message for finding in layout.findings)
+    return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
 
 
 def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
