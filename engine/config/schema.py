@@ -97,7 +97,11 @@ class ModelConfig(Section):
     name: str = Field(
         default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
     )
-    weights: str = Field(default="default", min_length=1, description="default | none | a .pth or .safetensors file")
+    weights: str = Field(
+        default="default",
+        min_length=1,
+        description="default | none | a file | file#state_dict | the folder of a run or export | run:ID[@best|@last]",
+    )
 
 
 class HeadConfig(Section):

@@ -111,7 +111,7 @@ def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(table, dict) or not isinstance(value, str) or not value:
             continue
-        if (section, key) == ("model", "weights") and value in ("default", "none"):
+        if (section, key) == ("model", "weights") and (value in ("default", "none") or value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())
 
