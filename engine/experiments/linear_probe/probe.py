@@ -39,10 +39,10 @@ _INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, 
 Features = npt.NDArray[np.float32]
 
 
-def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, tell: Warn) -> ProbeResults:
+def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, warn: Warn) -> ProbeResults:
     """Probe each network on the config's images, and recommend how to train the best one. Creates no run.
 
-    ``tell`` takes a warning's code and message. Raises InputError for bad settings and Stopped on a signal.
+    Raises InputError for bad settings and Stopped on a signal.
     """
     names = list(dict.fromkeys(models))
     for name in names:  # fail before the first probe, which takes long
@@ -52,7 +52,7 @@ def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, t
     for name in names:
         # The config's freeze plan names layers of its own network; probes train no layer.
         changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
-        with dry_run(changed, report, tell) as session:
+        with dry_run(changed, report, warn) as session:
             data, seed = session.data, config.train.seed
             chosen = {
                 part: choose(data.splits[part], data.labels, most, seed)
