@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load
 from engine.errors import InputError
-from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, define, read_file
 from engine.experiments.sweep.events import SweepListed, SweepResults
+from engine.experiments.sweep.sweep_toml import preset_to_toml
 from tltui.cli.sweep_views import open_view, print_live, print_results
 from tltui.runs import registry
 from tltui.settings.demo import demo_config
@@ -129,7 +129,7 @@ def preset_sweep(runs_dir: Path, preset: str, base: str, folder: Path) -> str:
     file = Path(base).expanduser()
     if base != DEMO and (file.is_file() or file.suffix == ".toml"):
         base = os.path.relpath(file.resolve(), folder.resolve())  # sweep.toml reads it relative to its own folder
-    return presets.to_toml(preset, base, config)
+    return preset_to_toml(preset, base, config)
 
 
 def _resolve(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | None, str]:
