@@ -227,4 +227,4 @@ def test_a_process_that_can_not_import_is_not_started_for_ever(
     tltui.environment["PYTHONPATH"] = f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}"
     done = tltui("sweep", sweep_file())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "died twice" in done.stderr
+    assert "crashed twice" in done.stderr

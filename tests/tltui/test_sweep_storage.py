@@ -65,7 +65,7 @@ def work_off(sweep: Sweep, url: str, together: Barrier, taken: Queue[list[int] |
     together.wait()
     try:
         study, mine = open_study(sweep, url), []
-        while trial := study.orphan() or study.ask():
+        while trial := study.adopt_orphan() or study.ask():
             mine.append(trial.number)
             study.tell(trial, TrialState.COMPLETE, 0.5)
         taken.put(mine)

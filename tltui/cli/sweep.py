@@ -73,7 +73,7 @@ def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
 
 def list_sweeps(runs_dir: Path) -> list[SweepListed]:
     """The sweeps stored beside the runs. Raises InputError."""
-    from engine.experiments.sweep.results import in_short
+    from engine.experiments.sweep.results import summarize
     from engine.experiments.sweep.storage import storage_errors
     from engine.experiments.sweep.study import all_studies
 
@@ -81,7 +81,7 @@ def list_sweeps(runs_dir: Path) -> list[SweepListed]:
     if not _may_exist(url):
         return []
     with storage_errors(url):
-        return [in_short(study) for study in all_studies(url)]
+        return [summarize(study) for study in all_studies(url)]
 
 
 def _changes(look: Callable[[], SweepResults]) -> Iterator[SweepResults]:
