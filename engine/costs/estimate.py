@@ -138,8 +138,8 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
     trained = [size for name, size in sizes.items() if plan.decisions[name].trainable]
     frozen_bytes = 4 * (sum(sizes.values()) - sum(trained))
     train, val, batch = images["train"], images["val"], config.train.batch_size
-    row = sum(profile.operations[at].row for at in plan.stored)
-    ready = row * profile.row_byte if plan.once else profile.image
+    row = sum(profile.operations[at].row for at in plan.cached)
+    ready = row * profile.row_byte if plan.prefix else profile.image
 
     once, evaluation, training = _seconds(profile.operations, plan)
     step = profile.loop.step + profile.optimizer_tensor * len(trained) + profile.optimizer_value * sum(trained)
@@ -154,10 +154,10 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
     cached = row * (train * Views.of(config.data.augment, config.data.views, 0).count + val)
     memory = profile.loop.memory if profile.device == "cpu" else 0
     memory += 4 * sum(sizes.values()) + _trainable_bytes(config.optimizer) * sum(trained)
-    memory += frozen_bytes * bool(plan.once)  # the frozen prefix is a copy with batch norms folded
+    memory += frozen_bytes * bool(plan.prefix)  # the frozen prefix is a copy with batch norms folded
     memory += _activations(profile, plan, batch) + cached
     return Estimate(
-        first_epoch_seconds=epoch + ((train + val) * (profile.image + once) if plan.once else 0.0),
+        first_epoch_seconds=epoch + ((train + val) * (profile.image + once) if plan.prefix else 0.0),
         epoch_seconds=epoch,
         memory_bytes=memory,
         cached_bytes=cached,
@@ -172,13 +172,13 @@ def _seconds(operations: Sequence[Operation], plan: Plan) -> tuple[float, float,
     """Seconds per image: of the frozen prefix, and of the rest in evaluation and in training."""
     once = evaluation = training = 0.0
     for at, operation in enumerate(operations):
-        if at in plan.once:
+        if at in plan.prefix:
             once += operation.once
             continue
         evaluation += operation.evaluate
         training += operation.forward if plan.modes[operation.layer] else operation.evaluate
-        training += operation.weights if at in plan.trains else 0.0
-        training += operation.through if plan.follows_training.intersection(operation.inputs) else 0.0
+        training += operation.weights if at in plan.trainable else 0.0
+        training += operation.through if plan.requires_grad.intersection(operation.inputs) else 0.0
     return once, evaluation, training
 
 
@@ -186,10 +186,10 @@ def _activations(profile: Profile, plan: Plan, batch_size: int) -> int:
     """Bytes of activations, the larger of a training batch's and the frozen prefix's."""
     kept = largest_kept = largest_once = 0
     for at, operation in enumerate(profile.operations):
-        if at in plan.once:
+        if at in plan.prefix:
             largest_once = max(largest_once, operation.row)
-        elif at in plan.follows_training:
-            kept += operation.kept if at in plan.trains else operation.kept_frozen
+        elif at in plan.requires_grad:
+            kept += operation.kept if at in plan.trainable else operation.kept_frozen
             largest_kept = max(largest_kept, operation.kept)
     # The largest operation also holds the gradients of its input and output.
     return max(batch_size * (kept + 2 * largest_kept), profile.chunk * _PREFIX_MEMORY_FACTOR * largest_once)
@@ -200,38 +200,38 @@ class Plan:
     """A freeze plan applied to a network's operations, by position.
 
     - ``modes``: which layers run in training mode.
-    - ``trains``: operations with trainable parameters.
-    - ``follows_training``: those, and all that depend on their outputs.
-    - ``once``: the frozen prefix, computed once for each image.
-    - ``stored``: operations of the prefix whose output is cached.
+    - ``trainable``: operations with trainable parameters.
+    - ``requires_grad``: those, and all that depend on their outputs.
+    - ``prefix``: the frozen prefix, computed once for each image.
+    - ``cached``: operations of the prefix whose output is cached.
     """
 
     decisions: Mapping[str, Decision]
     modes: Mapping[str, bool]
-    trains: set[int]
-    follows_training: set[int]
-    once: set[int]
-    stored: set[int]
+    trainable: set[int]
+    requires_grad: set[int]
+    prefix: set[int]
+    cached: set[int]
 
 
 def read_plan(operations: Sequence[Operation], tree: LayerTree, config: RunConfig) -> Plan:
     """Apply the freeze plan in ``config`` to a network. Raises InputError for a plan that can't be used."""
     decisions = decide(config.freeze.rules, tree)
     modes = training_modes(module_facts(tree), decisions, config.freeze.norm_stats)
-    trains, follows, once = set[int](), set[int](), set[int]()
+    trainable, requires_grad, prefix = set[int](), set[int](), set[int]()
     for at, operation in enumerate(operations):
         if any(decisions[name].trainable for name in operation.parameters):
-            trains.add(at)
-        if at in trains or follows.intersection(operation.inputs):
-            follows.add(at)
+            trainable.add(at)
+        if at in trainable or requires_grad.intersection(operation.inputs):
+            requires_grad.add(at)
         varies = modes[operation.layer] and (operation.statistics or operation.random)
-        if not varies and at not in trains and once.issuperset(operation.inputs):
-            once.add(at)
-    once, cached = choose_boundary([_boundary_node(operation) for operation in operations], once)
-    stored = set(cached)
-    if not any(operations[at].parameters and operations[at].output != 0 for at in once):
-        once, stored = set(), set()  # nothing to cache but the image itself
-    return Plan(decisions, modes, trains, follows, once, stored)
+        if not varies and at not in trainable and prefix.issuperset(operation.inputs):
+            prefix.add(at)
+    prefix, boundary = choose_boundary([_boundary_node(operation) for operation in operations], prefix)
+    cached = set(boundary)
+    if not any(operations[at].parameters and operations[at].output != 0 for at in prefix):
+        prefix, cached = set(), set()  # nothing to cache but the image itself
+    return Plan(decisions, modes, trainable, requires_grad, prefix, cached)
 
 
 def _boundary_node(operation: Operation) -> Node:
