@@ -102,9 +102,12 @@ class ParameterCounts(msgspec.Struct):
 
 
 class WeightsReport(msgspec.Struct):
-    """Where the weights came from and which keys of the file did and did not fit.
+    """Where the weights come from, and which tensors were loaded, adapted or left random.
 
-    ``mismatched``: of another shape or kind of number. ``not_finite``: loaded, with NaN or infinity in them.
+    ``missing``: tensors of the backbone that stay random. ``mismatched``: of another shape or type.
+    ``not_finite``: loaded, with NaN or infinity in them. ``state_dict``: the one of several that was chosen, and
+    ``prefix``: what was stripped from its names. ``adapted``: to the number of input channels; ``resampled``: to the
+    image size. ``converted``: types such as float16. ``head_classes``: classes whose rows of the head were loaded.
     ``digest``: SHA-256 over every parameter that a run began with, those of the new head included.
     """
 
@@ -114,6 +117,12 @@ class WeightsReport(msgspec.Struct):
     unexpected: list[str] = []
     mismatched: list[str] = []
     not_finite: list[str] = []
+    state_dict: str = ""
+    prefix: str = ""
+    adapted: list[str] = []
+    resampled: list[str] = []
+    converted: list[str] = []
+    head_classes: Count = 0
     digest: str = ""
 
 
