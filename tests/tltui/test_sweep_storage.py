@@ -143,7 +143,7 @@ def test_the_first_worker_repeats_itself_and_no_other(sampler: str, tmp_path: Pa
     [
         ("sqlite:////nowhere/at/all.db", "unable to open database file"),
         ("mssql+pymssql://me:secret@host/sweeps", "the Python module pymssql, is not installed"),
-        ("redis://me:secret@host", "knows no such kind of database"),
+        ("redis://me:secret@host", "does not support this kind of database"),
         ("postgresql://me:se/cret@host:secret/sweeps", "%40, %2F, %3A"),
         ("sweeps.db", "write it like sqlite:///"),
         ("mssql+pymssql://me@host/sweeps?password=secret", "mssql+pymssql://me@host/sweeps: can't be used"),

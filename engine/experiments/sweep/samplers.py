@@ -88,7 +88,7 @@ Entry = TypeVar("Entry", Sampler, Pruner)
 def find(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     """The entry called ``name``. Raises InputError for an unknown one: another version may have made the sweep."""
     if name not in entries:
-        raise InputError(f'there is no {kind} "{name}"; known are {", ".join(entries)}')
+        raise InputError(f'unknown {kind} "{name}"; choose from {", ".join(entries)}')
     return entries[name]
 
 

@@ -66,7 +66,7 @@ def storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except NoSuchModuleError as error:
-        raise InputError(_sentence(url, "SQLAlchemy knows no such kind of database")) from error
+        raise InputError(_sentence(url, "SQLAlchemy does not support this kind of database")) from error
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         raise InputError(_sentence(url, _reason(error.__cause__ or error))) from error
 

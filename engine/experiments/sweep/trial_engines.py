@@ -18,7 +18,7 @@ from engine.runs.lock import is_locked
 from engine.system.cpu import usable_cores
 from engine.system.interpreter import environment, python_module
 
-FORKS = python_module("engine.process.worker", "--forks")
+_FORK_SERVER = python_module("engine.process.worker", "--forks")
 _CHUNK = 1 << 16
 
 
@@ -73,7 +73,7 @@ class TrialEngines:
         self._buffer = b""
         with open_to_append(self._log) as log:
             self._process = subprocess.Popen(
-                FORKS,
+                _FORK_SERVER,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
