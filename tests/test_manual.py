@@ -9,6 +9,7 @@ import pytest
 from engine.config.schema import settings
 from engine.warning_codes import MEANINGS
 from tltui.app.action_index import known_actions
+from tltui.app.app import TltuiApp
 from tltui.cli.main import cli
 from tltui.manual.command_pages import PAGES
 from tltui.manual.pages import FOLDER, INDEX, Page, pages, section, without_comments
@@ -114,7 +115,7 @@ def test_a_block_that_nothing_makes_is_an_error():
 
 
 def test_every_place_in_the_app_has_a_page():
-    known_actions()  # imports all screens
+    known_actions(TltuiApp)  # imports all screens
     from textual.widget import Widget
 
     classes: list[type] = [Widget]

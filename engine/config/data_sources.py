@@ -24,9 +24,19 @@ class DataSourceEntry:
 
 DATA_SOURCES = {
     "folder": DataSourceEntry(
-        "class folders", "engine.data.folder_source:folder_source", "path", ("path",), "the folder with the images"
+        "class folders",
+        "engine.data.folder_source:folder_source",
+        "path",
+        ("path", "class_depth"),
+        "the folder with the images",
     ),
-    "csv": DataSourceEntry("a table", "engine.data.csv_source:csv_source", "path", ("path",), "the csv file"),
+    "csv": DataSourceEntry(
+        "a table",
+        "engine.data.csv_source:csv_source",
+        "path",
+        ("path", "root", "path_column", "label_column", "split_column", "group_column"),
+        "the csv file",
+    ),
     "torchvision": DataSourceEntry(
         "a torchvision dataset",
         "engine.data.torchvision_source:torchvision_source",

@@ -48,6 +48,18 @@ class DataConfig(Section):
         "csv: a file with columns path,label[,split]; torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
+    root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
+    path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
+    label_column: str = Field(default="", description="csv: column of the classes; empty: found by usual names")
+    split_column: str = Field(
+        default="", description="csv: column with train, val or test; empty: found by usual names"
+    )
+    group_column: str = Field(
+        default="", description="csv: column such as a patient's id whose images stay in one split; empty: none"
+    )
+    class_depth: int = Field(
+        default=0, ge=0, le=2, description="folder: 1: the top folder names the class; 2: the one below; 0: found"
+    )
     val_fraction: float = Field(
         default=0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
     )
@@ -85,7 +97,11 @@ class ModelConfig(Section):
     name: str = Field(
         default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
     )
-    weights: str = Field(default="default", min_length=1, description="default | none | a .pth or .safetensors file")
+    weights: str = Field(
+        default="default",
+        min_length=1,
+        description="default | none | a file | file#state_dict | the folder of a run or export | run:ID[@best|@last]",
+    )
 
 
 class HeadConfig(Section):

@@ -106,12 +106,12 @@ def to_toml(config: RunConfig, *, comments: bool = True) -> str:
 
 def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
     """Make the relative paths among settings, in nested tables, those that they are as seen from ``folder``."""
-    for section, key in (("data", "path"), ("model", "weights")):
+    for section, key in (("data", "path"), ("data", "root"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(table, dict) or not isinstance(value, str) or not value:
             continue
-        if (section, key) == ("model", "weights") and value in ("default", "none"):
+        if (section, key) == ("model", "weights") and (value in ("default", "none") or value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())
 

@@ -2,41 +2,144 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.config.schema import DataConfig
-from engine.data.folder_layout import SPLIT_FOLDERS
+from engine.data.finding import Finding
+from engine.data.image_paths import ImagePaths
 from engine.data.source import Sample, Source, from_files
+from engine.data.split_names import split_named
+from engine.data.table_columns import ONE_LABEL, USUAL_NAMES, Columns, find_columns
 from engine.errors import InputError
-from engine.files.csv_tables import TableError, decoded, read_table
+from engine.files.csv_tables import Row, TableError, decoded, read_table
 from engine.files.escapes import printable
 from engine.files.safe_open import open_regular
 
+_NUMBERS = 20  # from so many distinct numbers on, labels are measurements rather than classes
+_LISTED = 5
+
+
+class _Record(NamedTuple):
+    """One row of the table: the path as written and the file that it names."""
+
+    path: str
+    label: str
+    split: str
+    group: str
+    file: Path
+
 
 def csv_source(config: DataConfig) -> Source:
-    """A table with the columns path, label and optionally split; paths are relative to the table's folder."""
+    """A table with a path and a label per image, optionally with splits and groups. Raises InputError.
+
+    Paths are relative to data.root, else to the table's folder, and may lack the suffix.
+    """
     table = Path(config.path)
-    rows: list[tuple[str, str, str]] = []
+    findings: list[Finding] = []
+    heading, rows = _read(table, config)
+    try:
+        columns = find_columns(heading, rows, config, findings)
+    except InputError as error:
+        raise InputError(f"{table}: {error}") from None
+    records = _records(table, rows, columns, Path(config.root) if config.root else table.parent)
+    if any(one.split for one in records) and not all(one.split for one in records):
+        name = heading[columns.split or 0]
+        raise InputError(f"{table}: the column {name} is filled in some rows only; fill it in all or in none")
+    _check_labels(table, [one.label for one in records])
+    records = _without_repeated(table, records, findings)
+    classes = sorted({one.label for one in records})
+    number = {label: index for index, label in enumerate(classes)}
+    samples = [Sample(printable(one.path), number[one.label], one.split, one.group) for one in records]
+    return from_files([printable(label) for label in classes], samples, lambda at: records[at].file, findings)
+
+
+def _read(table: Path, config: DataConfig) -> tuple[list[str], list[Row]]:
+    chosen = (config.path_column, config.label_column, config.split_column, config.group_column)
+    likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen if name)}
     try:
         with open_regular(table) as file:
-            found = read_table(decoded(file), ("path", "label"))
-            columns = [found.column(name) for name in ("path", "label", "split")]
-            for row in found.rows:
-                path, label, split = map(row.cell, columns)
-                if split and split not in SPLIT_FOLDERS:
-                    raise InputError(f'{table}, line {row.line}: split is "{split}"; write train, val or test')
-                if not path or not label:
-                    raise InputError(f"{table}, line {row.line}: path or label is empty")
-                if "\0" in path:
-                    raise InputError(f"{table}, line {row.line}: no path of a file holds a zero byte")
-                rows.append((path, label, SPLIT_FOLDERS.get(split, "")))
+            found = read_table(decoded(file), (), likely)
+            return found.heading, list(found.rows)
     except OSError as error:
         raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
     except TableError as error:
         raise InputError(f"{table}: {error}") from None
-    if any(split for *_, split in rows) and not all(split for *_, split in rows):
-        raise InputError(f"{table}: the column split is filled in some rows only; fill it in all or in none")
-    classes = sorted({label for _, label, _ in rows})
-    number = {label: index for index, label in enumerate(classes)}
-    samples = [Sample(printable(path), number[label], split) for path, label, split in rows]
-    return from_files([printable(label) for label in classes], samples, lambda index: table.parent / rows[index][0])
+
+
+def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path) -> list[_Record]:
+    paths = ImagePaths(root)
+    records: list[_Record] = []
+    for row in rows:
+        path, label, split = (row.cell(at).strip() for at in (columns.path, columns.label, columns.split))
+        where = f"{table}, line {row.line}"
+        if split and not split_named(split):
+            raise InputError(f'{where}: split is "{split}"; write train, val or test')
+        if not path or not label:
+            raise InputError(f"{where}: path or label is empty")
+        if "\0" in path:
+            raise InputError(f"{where}: no path of a file holds a zero byte")
+        try:
+            file = paths.find(path)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        records.append(_Record(path, label, split_named(split), row.cell(columns.group).strip(), file))
+    if records and not paths.found:
+        raise InputError(
+            f"{table}: none of its images was found; {records[0].path} was looked for as {records[0].file}, with and "
+            "without a suffix; set data.root to the folder that the paths are relative to"
+        )
+    return records
+
+
+def _check_labels(table: Path, labels: Sequence[str]) -> None:
+    """Raises InputError for labels that are numbers to predict, or several labels in a cell."""
+    distinct = set(labels)
+    if several := _several_labels(distinct):
+        raise InputError(f'{table}: the label "{several}" looks like several labels; {ONE_LABEL}')
+    try:
+        numbers = {float(label) for label in distinct}
+    except ValueError:
+        return
+    whole = all(number.is_integer() for number in numbers)
+    if not whole or len(numbers) > max(_NUMBERS, len(labels) // 2):
+        example = min(distinct, key=float)
+        raise InputError(f"{table}: the labels are {len(numbers):,} numbers such as {example}; {ONE_LABEL}")
+
+
+def _several_labels(labels: set[str]) -> str:
+    """A label that consists of several, such as "clear;water"; "" where there is none.
+
+    Semicolons and bars separate labels as soon as a part occurs in another label. Commas and blanks also occur in
+    names, so that every part has to be a label by itself.
+    """
+    for separator in (";", "|", ",", " "):
+        joined = {label: [part.strip() for part in label.split(separator)] for label in labels if separator in label}
+        counts = Counter(part for parts in joined.values() for part in set(parts))
+        alone = labels - joined.keys()
+        for label, parts in sorted(joined.items()):
+            if separator in ";|" and any(part in alone or counts[part] > 1 for part in parts):
+                return label
+            if separator in ", " and all(part in alone for part in parts):
+                return label
+    return ""
+
+
+def _without_repeated(table: Path, records: list[_Record], findings: list[Finding]) -> list[_Record]:
+    """Each image once. Raises InputError where an image has two labels."""
+    first: dict[Path, _Record] = {}
+    kept: dict[tuple[Path, str], _Record] = {}
+    conflicts: dict[str, None] = {}
+    for one in records:
+        before = first.setdefault(one.file, one)
+        if before.label != one.label:
+            conflicts[f"{one.path} ({before.label}, {one.label})"] = None
+        kept.setdefault((one.file, one.split), one)
+    if conflicts:
+        listed = ", ".join(list(conflicts)[:_LISTED])
+        raise InputError(f"{table}: {len(conflicts)} images have two labels: {listed}; keep one label per image")
+    if repeated := len(records) - len(kept):
+        findings.append(Finding("rows_repeated", f"{repeated:,} rows name an image again; each image is used once"))
+    return list(kept.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from contextlib import suppress
 
 import numpy as np
@@ -19,7 +20,8 @@ VERSION = 2
 _WIDEST = 2
 # The content decides the format, not the suffix. Other formats of Pillow start programs (EPS) or never come from
 # cameras and web pages. A JPEG of several frames (MPO) opens as JPEG.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF", "HEIF")
+_HEIC = re.compile(rb".{4}ftyp(?:hei[cx]|hev[cx])", re.DOTALL)
 
 
 def open_image(content: bytes) -> Image.Image:
@@ -27,7 +29,18 @@ def open_image(content: bytes) -> Image.Image:
     if not content:
         raise OSError("the file is empty")
     Image.init()
+    if _HEIC.match(content) and not _can_decode_heic():
+        raise OSError("it is an HEIC image; `pip install pillow-heif` makes it readable")
     return Image.open(io.BytesIO(content), formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _can_decode_heic() -> bool:
+    try:
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def why_unreadable(error: Exception) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.config.schema import DataConfig
+from engine.data.group_split import group_split
 from engine.data.source import Sample
 from engine.errors import InputError
 from engine.files.csv_cells import path_cell, text_cell
@@ -23,16 +24,18 @@ SPLITS = ("train", "val", "test")
 def assign_splits(samples: Sequence[Sample], config: DataConfig, seed: int) -> dict[str, list[int]]:
     """Disjoint indices into ``samples`` for "train", "val" and, if there is one, "test"; reproducible by ``seed``.
 
-    A source's own splits are kept. Only a missing validation split is cut from its training images.
+    A source's own splits are kept. Only a missing validation split is cut from its training images. A random split
+    keeps each group of samples together.
     Raises InputError where no image is left for validation.
     """
     splits = {name: [i for i, sample in enumerate(samples) if sample.split == name] for name in SPLITS}
     undecided = [i for i, sample in enumerate(samples) if not sample.split]
+    random_split = group_split if any(sample.group for sample in samples) else _random_split
     if undecided:
         fractions = {"val": config.val_fraction, "test": config.test_fraction}
-        splits = _random_split(undecided, samples, fractions, seed, stratify=config.stratify)
+        splits = random_split(undecided, samples, fractions, seed, stratify=config.stratify)
     elif not splits["val"]:
-        cut = _random_split(splits["train"], samples, {"val": config.val_fraction}, seed, stratify=config.stratify)
+        cut = random_split(splits["train"], samples, {"val": config.val_fraction}, seed, stratify=config.stratify)
         splits = {**cut, "test": splits["test"]}
     if not splits["val"]:
         raise InputError("no image is left for validation; add images or raise data.val_fraction")

@@ -10,11 +10,11 @@ from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting
-from engine.data.folder_layout import SPLIT_FOLDERS
 from engine.data.folder_source import folder_source
 from engine.data.prepare import Data, decode_images, load_data
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
+from engine.data.split_names import words_for
 from engine.errors import InputError
 from engine.evaluation.evaluate import LabelledLogits, evaluate
 from engine.evaluation.load_run import TrainedRun
@@ -65,6 +65,8 @@ def re_evaluate(
 
 def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, report: Report, warn: Warn) -> Data:
     source = folder_source(config.data)
+    for finding in source.findings:
+        warn(*finding)
     label_of = {name: label for label, name in enumerate(trained.classes)}
     for name in source.classes:
         if name not in label_of:
@@ -74,7 +76,7 @@ def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, rep
     split_name = wanted_split or ("test" if has_splits else _ALL)
     chosen = [at for at, image in enumerate(source.samples) if not has_splits or image.split == split_name]
     if not chosen:
-        folders = " or ".join(name for name, means in SPLIT_FOLDERS.items() if means == split_name)
+        folders = " or ".join(words_for(split_name))
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
     images = [source.samples[at] for at in chosen]
     relabelled = [Sample(one.key, label_of[source.classes[one.label]], one.split) for one in images]

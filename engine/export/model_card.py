@@ -13,6 +13,8 @@ from engine.export.verify import Comparison
 from engine.files.markdown import at_start
 from engine.runs.events import Evaluated
 from engine.runs.folder import data_label
+from engine.runs.start_weights import is_run
+from engine.runs.weights_text import weights_text
 
 _MOST_CLASSES = 100  # listed in the card; export.json has all
 
@@ -101,13 +103,21 @@ def _training(trained: TrainedRun) -> str:
     config, state = trained.config, trained.state
     best, counts = state.best, state.parameters
     trainable = f"\n\n{counts.trainable:,} of {counts.total:,} parameters trainable at the end." if counts else ""
-    weights = at_start(config.model.weights if config.model.weights in ("default", "none") else "a file")
+    weights = at_start(_weights(trained))
     return (
         f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
         + (f", the best was {best.epoch}" if best else "")
         + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch size {config.train.batch_size}, "
         f"augmentation {config.data.augment}, seed {config.train.seed}.\n\n{_freeze_plan(config)}{trainable}"
     )
+
+
+def _weights(trained: TrainedRun) -> str:
+    """The kind of weights and what was loaded, without the path: it may hold names of people."""
+    name = trained.config.model.weights
+    kind = name if name in ("default", "none") else "an earlier run" if is_run(name) else "a file"
+    details = weights_text(trained.state.model.weights) if trained.state.model else ""
+    return f"{kind} ({details})" if details else kind
 
 
 def _freeze_plan(config: RunConfig) -> str:

@@ -11,8 +11,8 @@ import msgspec
 import torch
 
 from engine.data.decode import decode, map_in_threads, read_file
-from engine.data.folder_layout import image_files
 from engine.data.image import open_image, why_unreadable
+from engine.data.image_files import image_files
 from engine.data.loaders import centre_view
 from engine.errors import InputError
 from engine.export.predictor import Predictor

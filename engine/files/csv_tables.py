@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 _DELIMITERS = (",", ";", "\t")
@@ -48,12 +48,17 @@ def decoded(file: BinaryIO) -> TextIO:
     return io.TextIOWrapper(file, encoding="utf-16" if mark in _UTF_16 else "utf-8-sig", newline="")
 
 
-def read_table(lines: Iterable[str], needed: Sequence[str]) -> Table:
-    """Read a table with the columns ``needed``. Raises TableError, also if it is not text."""
+def read_table(lines: Iterable[str], needed: Sequence[str], likely: Collection[str] = ()) -> Table:
+    """Read a table with the columns ``needed``. Raises TableError, also if it is not text.
+
+    ``likely``: column names in lower case that help to find the delimiter.
+    """
     text = iter(lines)
     try:
         skipped, first = _first_line(text)
-        reader = csv.reader(itertools.chain([first], text), delimiter=_delimiter(first, needed), strict=True)
+        reader = csv.reader(
+            itertools.chain([first], text), delimiter=_delimiter(first, {*needed, *likely}), strict=True
+        )
         heading = [name.strip() for name in next(reader, [])]
     except (UnicodeError, csv.Error) as error:
         raise TableError(_problem(error)) from None
@@ -73,12 +78,12 @@ def _first_line(text: Iterator[str]) -> tuple[int, str]:
     return skipped, ""
 
 
-def _delimiter(heading: str, needed: Sequence[str]) -> str:
-    """The delimiter that gives the heading the most of the needed columns, then the most columns."""
+def _delimiter(heading: str, names: Collection[str]) -> str:
+    """The delimiter that gives the heading the most columns of ``names``, then the most columns."""
 
     def found(delimiter: str) -> tuple[int, int]:
-        names = {name.strip() for name in next(csv.reader([heading], delimiter=delimiter), [])}
-        return len(names.intersection(needed)), len(names)
+        cells = {name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])}
+        return len(cells.intersection(names)), len(cells)
 
     return max(_DELIMITERS, key=found)
 

@@ -1,4 +1,4 @@
-"""What every source of networks tells about one of them."""
+"""What a model source provides for each network: builder, head, preprocessing, pretrained weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from engine.runs.progress import Report
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are prepared for a network, as its pretrained weights were.
+    """How images are prepared for a network, as for its pretrained weights.
 
-    ``image_size``: side in pixels of what the network sees, a centre crop of an image whose shorter side was
-    resized to ``resize_size``; ``mean`` and ``std`` per RGB channel of values in 0 … 1; ``interpolation`` is
-    "bilinear" or "bicubic".
+    ``resize_size``: the shorter side of an image after resizing, in pixels. ``image_size``: side of the centre crop
+    that the network takes. ``mean`` and ``std``: per RGB channel, for values in 0 … 1. ``interpolation``: "bilinear"
+    or "bicubic".
     """
 
     image_size: int
@@ -28,7 +28,7 @@ class Preprocessing:
     interpolation: str
 
     def at(self, image_size: int) -> Preprocessing:
-        """The same at another size, with the same share cropped; 0 keeps the size."""
+        """The same for another image size, with the same crop ratio; 0 keeps the size."""
         if not image_size:
             return self
         scaled = round(image_size * self.resize_size / self.image_size)
@@ -37,10 +37,11 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Pretrained weights: where they lie or would lie, and how they are had.
+    """Pretrained weights: their file, and how to load them.
 
-    ``load`` returns a state dict that fits a network built for the given image size, from disk, or downloaded to
-    ``path()`` first, with progress. It raises InputError with the file wanted where neither works.
+    ``load(image_size, report)`` returns a state dict for a network built for that size. It downloads the file to
+    ``path()`` if it is not there, and raises InputError with the file's name where that fails.
+    ``accuracy``: ImageNet top-1, 0 … 1; ``parameters``: of the network with its original head.
     """
 
     path: Callable[[], Path]
@@ -51,7 +52,11 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: ``build(image_size)`` makes it with its original head and random weights."""
+    """A network: ``build(image_size)`` returns it with its original head and random weights.
+
+    ``head_paths(module)``: paths of the classifier and of the last layers of auxiliary heads. ``aux_weight``: weight
+    of each auxiliary head's loss.
+    """
 
     build: Callable[[int], nn.Module]
     head_paths: Callable[[nn.Module], list[str]]

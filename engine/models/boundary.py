@@ -61,8 +61,8 @@ def choose_boundary(nodes: Sequence[Node], frozen: AbstractSet[int]) -> tuple[se
 def _users(nodes: Sequence[Node]) -> list[list[int]]:
     users: list[list[int]] = [[] for _ in nodes]
     for position, node in enumerate(nodes):
-        for given in node.inputs:
-            users[given].append(position)
+        for source in node.inputs:
+            users[source].append(position)
     return users
 
 
@@ -87,7 +87,7 @@ def _repeated_with(nodes: Sequence[Node], position: int) -> set[int] | None:
         if not nodes[at].repeatable or not nodes[at].inputs:
             return None
         repeated.add(at)
-        waiting += [given for given in nodes[at].inputs if nodes[given].output_size is None]
+        waiting += [source for source in nodes[at].inputs if nodes[source].output_size is None]
     return repeated
 
 

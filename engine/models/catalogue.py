@@ -1,4 +1,4 @@
-"""The list of networks that can be used by name."""
+"""Lists the networks that ``model.name`` takes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from engine.models import pip_source, registry, timm_source, torchvision_source
 
 
 class ModelEntry(msgspec.Struct):
-    """``parameters`` with the original head; ``accuracy`` is ImageNet top-1, a share of 1; None where it is not known.
+    """A network in the list.
 
-    ``weights`` is "here", "download" or "none".
+    ``parameters``: scalars with the original head; ``accuracy``: ImageNet top-1, 0 … 1; None where unknown.
+    ``weights``: "here", "download" or "none".
     """
 
     name: str
@@ -23,7 +24,7 @@ class ModelEntry(msgspec.Struct):
 
 
 def models_like(pattern: str) -> list[ModelEntry]:
-    """Networks whose name holds ``pattern`` or matches it as a shell pattern; timm's if it begins with "timm/"."""
+    """Networks whose name contains ``pattern`` or matches it as a shell pattern; timm's for "timm/…"."""
     if pattern.startswith(registry.TIMM_PREFIX):
         names = [registry.TIMM_PREFIX + name for name in timm_source.names()]
     else:
@@ -32,7 +33,7 @@ def models_like(pattern: str) -> list[ModelEntry]:
 
 
 def weights_folders() -> dict[str, str]:
-    """Where downloaded weights are kept."""
+    """The folders of downloaded weights, by label."""
     from huggingface_hub import constants
 
     return {"torchvision's folder": str(torchvision_source.folder()), "timm's folder": constants.HF_HUB_CACHE}

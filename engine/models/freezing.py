@@ -1,4 +1,4 @@
-"""Freezing: applying a plan to a network, keeping it applied, and proving that frozen means frozen."""
+"""Applies a freeze plan to a network and verifies that frozen tensors never change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from engine.runs.events import FrozenProof, ParameterCounts
 
 
 class FrozenMemory(msgspec.Struct):
-    """What the proof rests on: SHA-256 of every frozen tensor from when it was frozen, how often they were compared,
-    and which of them had changed."""
+    """The state of the verification, for a checkpoint.
+
+    ``digests``: SHA-256 of every frozen tensor when it was frozen. ``checks``: how often they were compared.
+    ``changed``: the names of tensors that differed.
+    """
 
     digests: dict[str, str]
     checks: int
@@ -25,11 +28,11 @@ class FrozenMemory(msgspec.Struct):
 
 
 class Freezing:
-    """The freeze plan in force on one network.
+    """The freeze plan of a network.
 
-    A frozen parameter has ``requires_grad`` off and no gradient. A layer that keeps batch statistics runs in
-    evaluation mode where it is frozen, and everywhere if ``norm_stats`` is "frozen". Dropout and stochastic depth run
-    in evaluation mode inside a subtree that is frozen as a whole.
+    A frozen parameter has ``requires_grad`` off and no gradient. A layer with running statistics runs in evaluation
+    mode where it is frozen, and always if ``norm_stats`` is "frozen". Dropout and stochastic depth run in evaluation
+    mode inside a fully frozen subtree.
     """
 
     def __init__(self, module: nn.Module, head: list[str], norm_stats: str) -> None:
@@ -37,27 +40,27 @@ class Freezing:
         self._head = head
         self._norm_stats = norm_stats
         self._modes: dict[str, bool] = {}
-        self.moving: list[Any] = []  # the layers whose batch statistics move with each step of training
-        self.digests: dict[str, str] = {}  # SHA-256 of every frozen tensor, from when it was frozen
+        self.moving: list[Any] = []  # layers whose running statistics change in training
+        self.digests: dict[str, str] = {}  # SHA-256 of every frozen tensor when it was frozen
         self._checks = 0
         self._changed: set[str] = set()
 
     def apply(self, rules: Sequence[str]) -> None:
-        """Put a plan in force. Raises InputError, and changes nothing, where the plan can't be used."""
+        """Apply a freeze plan. Raises InputError, and changes nothing, for an invalid one."""
         modules = dict(self.module.named_modules())
         parameters = dict(self.module.named_parameters())
         decisions = RuleMatcher(modules, parameters, self._head).decide(rules)
         for name, parameter in parameters.items():
             parameter.requires_grad_(decisions[name].trainable)
             if not decisions[name].trainable:
-                parameter.grad = None  # an optimizer steps on whatever gradient it finds
+                parameter.grad = None  # an optimizer would still step on it
         self._modes = training_modes(self._module_facts(), decisions, self._norm_stats)
         self.moving = [layer for path, layer in modules.items() if keeps_batch_statistics(layer) and self._modes[path]]
         frozen = self.frozen()
         self.digests = {name: self.digests.get(name) or sha256(tensor) for name, tensor in frozen.items()}
 
     def adopt(self) -> bool:
-        """Take the frozen tensors as they are now for what they have to stay; returns whether any is another."""
+        """Verify against the present values from now on. Returns whether any frozen tensor differs from before."""
         before = self.digests
         self.digests = {name: sha256(tensor) for name, tensor in self.frozen().items()}
         return self.digests != before
@@ -71,53 +74,53 @@ class Freezing:
         ]
 
     def train_mode(self) -> None:
-        """Put every layer in the mode that the plan gives it; call it before training, after each evaluation."""
+        """Put every layer in its mode for training. Call it before training and after each evaluation."""
         for path, layer in self.module.named_modules():
             layer.training = self._modes[path]
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that train, by name."""
+        """The trainable parameters, by name."""
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def counts(self) -> ParameterCounts:
-        """Numbers of scalars, each tensor once."""
+        """Numbers of scalars; a shared tensor counts once."""
         total = sum(p.numel() for p in self.module.parameters())
         trainable = sum(p.numel() for p in self.trainable.values())
         return ParameterCounts(total=total, trainable=trainable, frozen=total - trainable)
 
     def verify(self) -> FrozenProof:
-        """Compare every frozen parameter and buffer, bit for bit, with what it was when it was frozen.
+        """Compare every frozen parameter and buffer, bit for bit, with its value when it was frozen.
 
-        ``digest`` is a SHA-256 over the names and contents of all of them.
+        ``digest`` of the result is a SHA-256 over the names and values of all of them.
         """
         frozen = self.frozen()
-        whole = hashlib.sha256()
+        combined = hashlib.sha256()
         for name in sorted(frozen):
             digest = sha256(frozen[name])
             if digest != self.digests[name]:
                 self._changed.add(name)
-            whole.update(f"{name} {digest}\n".encode())
+            combined.update(f"{name} {digest}\n".encode())
         self._checks += 1
         return FrozenProof(
             tensors=len(frozen),
             values=sum(tensor.numel() for tensor in frozen.values()),
             checks=self._checks,
-            digest=whole.hexdigest(),
+            digest=combined.hexdigest(),
             unchanged=not self._changed,
         )
 
     @property
     def memory(self) -> FrozenMemory:
-        """For a checkpoint."""
+        """The state of the verification, for a checkpoint."""
         return FrozenMemory(digests=dict(self.digests), checks=self._checks, changed=sorted(self._changed))
 
     def remember(self, memory: FrozenMemory) -> None:
-        """Go on proving where another engine left off; what is frozen must be the same as it was there."""
+        """Restore the state of the verification. The same tensors must be frozen as when it was saved."""
         self.digests, self._checks, self._changed = memory.digests, memory.checks, set(memory.changed)
 
     def frozen(self) -> dict[str, torch.Tensor]:
-        """Every parameter and buffer that must not move, by name."""
+        """Every parameter and buffer that must not change, by name."""
         frozen = {name: p.detach() for name, p in self.module.named_parameters() if not p.requires_grad}
         for path, layer in self.module.named_modules():
             if not (keeps_batch_statistics(layer) and self._modes[path]):
@@ -127,6 +130,6 @@ class Freezing:
 
 
 def sha256(tensor: torch.Tensor) -> str:
-    """Of a tensor's values, bit for bit."""
+    """SHA-256 of a tensor's values, bit for bit."""
     content: Any = tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(content).hexdigest()

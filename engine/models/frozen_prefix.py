@@ -1,4 +1,4 @@
-"""The frozen beginning of a network, made fast: folded, in the device's best arithmetic, with nothing for gradients."""
+"""Runs the frozen prefix of a network fast: batch norms folded, in inference mode, in the device's best precision."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from engine.compute.precision import Precision
 from engine.models.architecture import Preprocessing
 from engine.models.split import Split
 
-_VERSION = "1"  # of what follows, since rows that another version computed are found again by the identity
-Rows = tuple[torch.Tensor, ...]  # one tensor for each of the boundary's, each with the images as its first dimension
+_VERSION = "1"  # part of the identity of cached features: raise it when the prefix computes others
+Rows = tuple[torch.Tensor, ...]  # features: one tensor (N, …) for each tensor of the boundary
 
 
 class Prefix:
-    """Computes rows of a boundary from images, or from those of an earlier boundary.
+    """Computes the features of a boundary from images, or from the features of an earlier boundary.
 
-    Always ``chunk`` images at a time, the last ones repeated to fill up, since libraries choose their kernels by the
-    batch's size: so a row does not depend, not in its last bit, on which others were missing with it.
+    It always runs on ``chunk`` images; the last image fills up a smaller batch. Libraries choose kernels by batch
+    size, so that features would otherwise differ in their last bits with the number of images.
     """
 
     def __init__(self, module: nn.Module, precision: Precision, fits: Fits | None = None, chunk: int = 0) -> None:
-        """``module`` gives a tuple of tensors, or one; ``chunk`` 0: as the device likes it and ``fits`` allows."""
+        """``module`` returns a tensor or a tuple of them; ``chunk`` 0 chooses by the device and by ``fits``."""
         self.module = _fast(module, precision)
         self._precision = precision
         self._fits = fits
@@ -39,7 +39,7 @@ class Prefix:
             self.chunk = fits.size("prefix", self.chunk)
 
     def __call__(self, *inputs: torch.Tensor) -> Rows:
-        """Each input (N, …) → rows (N, …) each, on the device. Raises TrainingFailed where memory is too small."""
+        """Inputs (N, …) → features (N, …) on the device. Raises TrainingFailed where memory is too small."""
         while True:
             try:
                 return self._in_chunks(*inputs)
@@ -50,27 +50,27 @@ class Prefix:
             release(self._precision.device)
 
     def _in_chunks(self, *inputs: torch.Tensor) -> Rows:
-        parts = [self._compute(*given) for given in zip(*(t.split(self.chunk) for t in inputs), strict=True)]
+        parts = [self._compute(*inputs) for inputs in zip(*(t.split(self.chunk) for t in inputs), strict=True)]
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     @torch.inference_mode()
     def row(self, image: torch.Tensor) -> Rows:
-        """What a row looks like: shapes and types for one normalized image (1, 3, S, S)."""
+        """The features of one normalized image (1, 3, S, S), for their shapes and types."""
         with self._precision.autocast():
             return self.module(image)
 
     @torch.inference_mode()
-    def _compute(self, *given: torch.Tensor) -> Rows:
-        count = len(given[0])
+    def _compute(self, *inputs: torch.Tensor) -> Rows:
+        count = len(inputs[0])
         if count < self.chunk:
-            given = tuple(torch.cat([t, t[-1:].expand(self.chunk - count, *t.shape[1:])]) for t in given)
+            inputs = tuple(torch.cat([t, t[-1:].expand(self.chunk - count, *t.shape[1:])]) for t in inputs)
         with self._precision.autocast():
-            computed = self.module(*given)
+            computed = self.module(*inputs)
         return tuple(tensor[:count] for tensor in ((computed,) if isinstance(computed, torch.Tensor) else computed))
 
 
 def identity(split: Split, digests: Mapping[str, str], preprocessing: Preprocessing, precision: Precision) -> str:
-    """A SHA-256 over all that the rows of a prefix depend on besides the image; ``digests``: of frozen tensors."""
+    """A SHA-256 over all that features depend on besides the image; ``digests``: SHA-256 of frozen tensors."""
     parts = [_VERSION, torch.__version__, precision.device.type, platform.machine(), precision.name]
     parts += [repr(preprocessing), split.code, repr(split.boundary)]
     parts += [f"{name} {digests[name]}" for name in sorted(split.prefix_state)]
@@ -78,14 +78,14 @@ def identity(split: Split, digests: Mapping[str, str], preprocessing: Preprocess
 
 
 def _fast(module: nn.Module, precision: Precision) -> nn.Module:
-    """A copy of ``module`` with batch norms folded into convolutions and weights in the precision's type."""
+    """A copy of ``module`` for inference, with batch norms folded and weights in the precision's type."""
     fast = copy.deepcopy(module).eval().requires_grad_(False)
     if isinstance(fast, fx.GraphModule):
         _fold_batch_norms(fast)
     if precision.dtype is not torch.float32:
         for layer in fast.modules():
             if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
-                layer.to(precision.dtype)  # autocast would cast them anew for every batch
+                layer.to(precision.dtype)  # autocast would cast them for every batch
     return fast.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
@@ -101,7 +101,7 @@ def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
         if not (alone and isinstance(norm, _BatchNorm) and isinstance(convolution, nn.Conv2d)):
             continue
         graph_module.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
-        # timm's norms bring their activation along.
+        # timm's norm layers include their activation.
         activation = [layer for name in ("drop", "act") if (layer := getattr(norm, name, None)) is not None]
         graph_module.set_submodule(str(node.target), nn.Sequential(*activation))
     graph_module.recompile()

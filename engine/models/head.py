@@ -1,4 +1,4 @@
-"""The new classifier."""
+"""Replaces the classifier of a pretrained network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from engine.config.schema import HeadConfig
 
 
 class DropoutLinear(nn.Linear):
-    """``nn.Linear`` with dropout on its input, under the same parameter names as the layer that it replaces,
-    so that a plain torchvision or timm model loads the trained weights."""
+    """``nn.Linear`` with dropout on its input.
+
+    Its parameters have the names of ``nn.Linear``'s, so that a plain torchvision or timm model loads trained weights.
+    """
 
     dropout: float = 0.0
 
@@ -23,7 +25,7 @@ class DropoutLinear(nn.Linear):
 
 
 class DropoutConv2d(nn.Conv2d):
-    """The same for networks whose classifier is a 1×1 convolution."""
+    """A 1×1 convolution with dropout on its input, for networks whose classifier is one."""
 
     dropout: float = 0.0
 
@@ -35,7 +37,7 @@ class DropoutConv2d(nn.Conv2d):
 def replace(module: nn.Module, paths: list[str], classes: int, config: HeadConfig) -> None:
     """Replace the classifier (the first of ``paths``) and the last layers of auxiliary heads (the others).
 
-    A dropout layer directly before the classifier gives way to the head's own.
+    A dropout layer directly before the classifier is turned off: the new head has its own.
     """
     classifier, *auxiliary = paths
     module.set_submodule(classifier, _new_classifier(module.get_submodule(classifier), classes, config))
@@ -55,7 +57,7 @@ def _new_classifier(old: nn.Module, classes: int, config: HeadConfig) -> nn.Modu
 
 
 def _layer_like(old: nn.Module, inputs: int | None, outputs: int | None, dropout: float) -> nn.Module:
-    """A fresh layer of the kind of ``old``, with its number of inputs where ``inputs`` is None."""
+    """A random layer of the type of ``old``; None for ``inputs`` keeps its number of inputs."""
     assert outputs is not None
     bias = old.bias is not None
     layer: DropoutLinear | DropoutConv2d

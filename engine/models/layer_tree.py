@@ -10,8 +10,8 @@ from engine.config.schema import HeadConfig
 from engine.models import layer_tree_cache, registry
 from engine.models.registry import Classifier
 
-# What users call the stages lies below a part of the network that holds nearly everything, and below the largest part
-# while there are fewer than four.
+# Stages are found inside a module that holds nearly all parameters, and inside the largest one while they are fewer
+# than four.
 _CONTAINER_SHARE = 0.9
 _FEWEST_STAGES = 4
 
@@ -62,16 +62,16 @@ def layer_tree(classifier: Classifier, classes: int) -> LayerTree:
 
 
 def keeps_batch_statistics(layer: nn.Module) -> bool:
-    """Whether a layer has running statistics that move in training mode."""
+    """Whether a layer has running statistics, which change in training mode."""
     return getattr(layer, "running_mean", None) is not None
 
 
 def stages(module: nn.Module, head: list[str]) -> list[tuple[str, list[str]]]:
-    """The backbone's parts from the input to the head, as (name, module paths), by the order of definition.
+    """The stages of the backbone from the input to the head, as (name, module paths), in the order of definition.
 
     ResNet: conv1 with its norm, layer1 … layer4; VGG: each convolution, then each linear layer; ViT: the patch
-    embedding, each block. Everything in the backbone that has parameters is in exactly one stage, but for
-    parameters that the network or a container holds itself (class tokens): they belong to none.
+    embedding, each block. Each parameter of the backbone is in one stage; parameters that the network or a container
+    holds itself (class tokens) are in none.
     """
     backbone = {id(p) for name, p in module.named_parameters() if not any(name.startswith(h + ".") for h in head)}
 
@@ -95,14 +95,14 @@ def stages(module: nn.Module, head: list[str]) -> list[tuple[str, list[str]]]:
     grouped: list[tuple[str, list[str]]] = []
     for path in paths:
         if grouped and _is_normalization(module, path, backbone):
-            grouped[-1][1].append(path)  # a normalization that stands alone belongs to the layer before it
+            grouped[-1][1].append(path)  # a normalization between stages belongs to the layer before it
         else:
             grouped.append((path, [path]))
     return grouped
 
 
 def _is_normalization(module: nn.Module, path: str, backbone: set[int]) -> bool:
-    """Whether all that the backbone has below ``path`` are parameters of normalization layers."""
+    """Whether all parameters of the backbone below ``path`` are those of normalization layers."""
     owners = [
         layer
         for layer in module.get_submodule(path).modules()
@@ -112,12 +112,12 @@ def _is_normalization(module: nn.Module, path: str, backbone: set[int]) -> bool:
 
 
 def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | None]]:
-    """(order, output shape) of every module that runs when one image goes through the network."""
+    """(order, output shape) of every module that runs for one image, by path."""
     runs: dict[str, tuple[int, list[int] | None]] = {}
     hooks = []
     started: list[str] = []
 
-    def remember(path: str) -> None:
+    def watch(path: str) -> None:
         def before(_module: nn.Module, _inputs: object) -> None:
             if path not in started:
                 started.append(path)
@@ -131,7 +131,7 @@ def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | 
         hooks.append(layer.register_forward_hook(after))
 
     for path, _ in module.named_modules():
-        remember(path)
+        watch(path)
     try:
         module.eval()(torch.empty(1, 3, size, size, device="meta"))
     finally:
@@ -141,5 +141,5 @@ def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | 
 
 
 def _type_name(layer: nn.Module) -> str:
-    """The name that users know: the head's layers are plain ones with dropout."""
+    """The type without "Dropout" for the layers of the head, which are plain layers with dropout."""
     return type(layer).__name__.removeprefix("Dropout") if hasattr(layer, "weight") else type(layer).__name__

@@ -8,7 +8,7 @@ from engine.config.layer_tree import LayerTree
 from engine.config.schema import HeadConfig
 from engine.system.devices import installed_version
 
-_VERSION = 1  # of what a tree holds
+_VERSION = 1  # raise it when the content of a tree changes
 
 
 def look(name: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree | None:

@@ -1,4 +1,4 @@
-"""The network whose ImageNet weights come as a pip package, so that the demo needs no download."""
+"""EfficientNet-Lite0, whose ImageNet weights come as a pip package: the demo needs no download."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _path() -> Path:
 
 
 def _load(image_size: int, report: Report) -> dict[str, torch.Tensor]:
-    """The package's tensors under timm's names: both list the same layers in the same order."""
+    """The package's tensors under timm's names; both list the same layers in the same order."""
     theirs = torch.load(_path(), map_location="cpu", weights_only=True)
     ours = timm_source.architecture(TIMM_NAME).build(image_size).state_dict()
     pairs = list(zip(ours.items(), theirs.values(), strict=True))

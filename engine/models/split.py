@@ -1,4 +1,4 @@
-"""The split: what frozen layers compute once for each image, and what trains on it in every epoch."""
+"""Splits a network into a frozen prefix, which runs once per image, and a suffix, which runs in every epoch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from engine.errors import first_line
-from engine.models.cut import CannotCut, boundary, computed_once, part, row_shape, state_read
+from engine.models.cut import CannotCut, boundary, extract_subgraph, feature_shape, frozen_operations, state_read
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
-from engine.models.trace import IMAGE, observe, operation, text, trace
+from engine.models.trace import IMAGE, graph_text, observe, operation, trace
 from engine.rng import same_randomness
 
 
 @dataclass(frozen=True)
 class BoundaryTensor:
-    """One tensor that is kept of each image: ``shape`` is one image's, without the batch dimension; ``name`` is
-    the path of the layer that gives it, where it is one layer's whole output."""
+    """One tensor that is cached for each image.
+
+    ``name``: the path of the layer whose output it is, or the name of the operation. ``shape``: without the batch.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -30,29 +32,29 @@ class BoundaryTensor:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a traced network was cut: the operations computed ``once``, and the tensors between them and the others."""
+    """How a traced network is cut: its ``frozen`` operations, and those whose outputs are cached."""
 
     traced: fx.GraphModule
-    once: set[fx.Node]
+    frozen: set[fx.Node]
     boundary: list[fx.Node]
 
 
 @dataclass(frozen=True)
 class Split:
-    """A network under a freeze plan, in two parts that share its layers and parameters.
+    """A network under a freeze plan, as a prefix and a suffix that share its layers and parameters.
 
-    ``kind``: "graph", cut through its graph; "head", at its classifier's input; "none", not at all: the boundary is
-    the normalized image. ``label``: the last layer computed once.
+    ``kind``: "graph", cut in its graph; "head", cut at its classifier's input; "none", not cut: the boundary is the
+    normalized image. ``label``: the last layer of the prefix.
     ``prefix``: normalized images (N, 3, S, S) → a tuple of tensors (N, …), one for each of ``boundary``. For "graph"
     it is an fx.GraphModule.
-    ``suffix_train``, ``suffix_eval``: those tensors → what the whole network returns in training and in evaluation.
-    They leave what they are given as it is.
-    ``prefix_state``: every parameter, buffer and traced constant that the prefix reads, by the network's own name;
-    ``code``: what it computes with them, the same text in every process.
-    ``why``: a sentence on why the network is cut worse than its plan allows, else "".
+    ``suffix_train``, ``suffix_eval``: those tensors → the outputs of the network in training and in evaluation mode.
+    They do not change their inputs.
+    ``prefix_state``: every parameter, buffer and traced constant that the prefix reads, by its name in the network;
+    ``code``: the prefix's operations as a text, the same in every process.
+    ``why``: why the network is cut later than its plan allows; else "".
 
-    Layers keep the mode that they have in the network: set it there (``Freezing.train_mode``, ``module.eval``), never
-    through these parts. A network that is moved to another device has to be split again.
+    Set the modes of layers on the network (``Freezing.train_mode``, ``module.eval``), never on its parts. Split a
+    network again after you move it to another device.
     """
 
     kind: Literal["graph", "head", "none"]
@@ -68,98 +70,100 @@ class Split:
 
 
 def split(classifier: Classifier, freezing: Freezing) -> Split:
-    """Cut a network as its freeze plan allows, and leave its layers in the modes of training.
+    """Split a network as late as its freeze plan allows. Its layers end in training mode.
 
-    Two random images prove each cut, in training and in evaluation; one that fails gives way to the next worse kind.
-    Neither the state of the network nor that of random number generators changes.
+    Random images check each cut in training and in evaluation mode. Where the check fails, the next simpler kind of
+    cut is tried. The state of the network and of random number generators stays the same.
     """
     try:
         with same_randomness(_like(classifier).device):
-            return _first_that_works(classifier, freezing)
+            return _best_cut(classifier, freezing)
     finally:
         freezing.train_mode()
 
 
-def _first_that_works(classifier: Classifier, freezing: Freezing) -> Split:
+def _best_cut(classifier: Classifier, freezing: Freezing) -> Split:
     try:
         found = _split_graph(classifier, freezing)
-        _prove(found, classifier, freezing)
+        _check(found, classifier, freezing)
         return found
-    except Exception as error:  # tracing runs a network's own code on proxies, which may fail in any way
-        reason = f"{classifier.name} can't be cut through its graph: {first_line(error)}"
+    except Exception as error:  # a network's own code may raise anything on fx's proxies
+        reason = f"{classifier.name} can't be cut in its graph: {first_line(error)}"
     try:
         found = _split_at_head(classifier, freezing, reason)
-        _prove(found, classifier, freezing)
+        _check(found, classifier, freezing)
         return found
     except CannotCut as error:
-        return _unsplit(classifier, f"{reason}; nor at its head: {error}")
+        return without_prefix(classifier, f"{reason}; nor at its classifier: {error}")
 
 
 def bridge(old: Split, new: Split) -> nn.Module | None:
-    """The old boundary's rows → the new one's, where the new prefix contains the old one; else None.
+    """A module that maps the features of the old boundary to those of the new one; None where that is impossible.
 
-    Rows are right if the old prefix's state is still what they were computed with.
+    It is possible where the new prefix contains the old one. The features are valid while the old prefix's state is
+    the one that they were computed with.
     """
     if old.kind == "none":
         return new.prefix
     if old.cut is None or new.cut is None:
         return None
-    here = {operation(node).name: node for node in new.cut.once}
+    here = {operation(node).name: node for node in new.cut.frozen}
     start = [here.get(tensor.name) for tensor in old.boundary]
     traced = new.cut.traced
     try:
-        graph = part(traced.graph, start, new.cut.boundary, once=_names(new.cut.once), done=_names(old.cut.once))
+        writers, done = _names(new.cut.frozen), _names(old.cut.frozen)
+        graph = extract_subgraph(traced.graph, start, new.cut.boundary, writers, done)
     except CannotCut:
         return None
     return fx.GraphModule(traced, graph)
 
 
 def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
-    """Raises whatever tracing raises, and CannotCut."""
+    """Cut a network in its graph. Raises whatever torch.fx raises, and CannotCut."""
     module = classifier.module
     names = {id(tensor): name for name, tensor in reversed(_tensors(module))}
-    fixed = _fixed(module, freezing)
+    frozen_tensors = _frozen_tensors(module, freezing)
     freezing.train_mode()
     traced = trace(module)
     observe(traced, classifier.preprocessing.image_size)
     constants = {id(tensor) for tensor in traced.buffers()} - names.keys()
-    once = computed_once(traced, fixed | constants)
-    stored = boundary(traced.graph, once)
+    frozen = frozen_operations(traced, frozen_tensors | constants)
+    stored = boundary(traced.graph, frozen)
 
     images = traced.graph.find_nodes(op="placeholder")
-    prefix = fx.GraphModule(traced, part(traced.graph, images, stored, once=_names(once), done=set()))
+    prefix = fx.GraphModule(traced, extract_subgraph(traced.graph, images, stored, _names(frozen), set()))
     state = {
         names.get(id(tensor), str(node.target)): tensor.detach()
         for node in prefix.graph.nodes
         for tensor in state_read(prefix, node)
     }
     if not state:
-        return _unsplit(classifier, "")
-    suffix_train = suffix_eval = _suffix(traced, stored, once)
+        return without_prefix(classifier, "")
+    suffix_train = suffix_eval = _suffix(traced, stored, frozen)
     module.eval()
     evaluated = trace(module)
-    if text(evaluated) != text(traced):
+    if graph_text(evaluated) != graph_text(traced):
         observe(evaluated, classifier.preprocessing.image_size)
-        suffix_eval = _suffix(evaluated, stored, once)
+        suffix_eval = _suffix(evaluated, stored, frozen)
     return Split(
         kind="graph",
-        boundary=tuple(BoundaryTensor(operation(n).name, row_shape(n), operation(n).few.dtype) for n in stored),
+        boundary=tuple(BoundaryTensor(operation(n).name, feature_shape(n), operation(n).value.dtype) for n in stored),
         label=_last_layer(stored[-1], module),
         prefix=prefix,
         suffix_train=suffix_train,
         suffix_eval=suffix_eval,
         prefix_state=state,
-        code=text(prefix),
+        code=graph_text(prefix),
         why="",
-        cut=Cut(traced, once, stored),
+        cut=Cut(traced, frozen, stored),
     )
 
 
-def _suffix(traced: fx.GraphModule, stored: Sequence[fx.Node], once: set[fx.Node]) -> fx.GraphModule:
-    """``traced`` may be another graph of the same network; auxiliary heads are missing in that of evaluation."""
+def _suffix(traced: fx.GraphModule, stored: Sequence[fx.Node], frozen: set[fx.Node]) -> fx.GraphModule:
+    """The operations after the boundary. ``traced`` may be the graph of evaluation mode, without auxiliary heads."""
     here = {operation(node).name: node for node in traced.graph.nodes}
     start = [here.get(operation(node).name) for node in stored]
-    return fx.GraphModule(traced, part(traced.graph, start, None, once=None, done=_names(once)))
+    return fx.GraphModule(traced, extract_subgraph(traced.graph, start, None, None, _names(frozen)))
 
 
 def _names(nodes: Iterable[fx.Node]) -> set[str]:
@@ -167,29 +171,29 @@ def _names(nodes: Iterable[fx.Node]) -> set[str]:
 
 
 def _last_layer(node: fx.Node, module: nn.Module) -> str:
-    """The path of the layer that a node is the output of, or else of the layer before it."""
+    """The path of the layer whose output a node is, or else of the layer before it."""
     paths = {path for path, _ in module.named_modules()}
     while operation(node).name not in paths:
         if node.op == "placeholder":
             return IMAGE
-        *_, node = [given for given in node.all_input_nodes if operation(given).follows_images]
+        *_, node = [source for source in node.all_input_nodes if operation(source).depends_on_images]
     return operation(node).name
 
 
 def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Split:
-    """Raises CannotCut where more than the head trains, or the head has no input of its own."""
+    """Cut at the classifier. Raises CannotCut where another layer is trainable or the classifier's input is unclear."""
     module, (head, *auxiliary) = classifier.module, classifier.head
     backbone = {name: tensor for name, tensor in _tensors(module) if not name.startswith(f"{head}.")}
-    if auxiliary or not _fixed(module, freezing).issuperset(map(id, backbone.values())):
-        raise CannotCut("more than its one head trains")
+    if auxiliary or not _frozen_tensors(module, freezing).issuperset(map(id, backbone.values())):
+        raise CannotCut("another layer than its classifier is trainable")
     freezing.train_mode()
     prefix = _Backbone(module, head)
     with torch.no_grad():
-        (rows,) = prefix(_random_images(classifier, 2))
+        (features,) = prefix(_random_images(classifier, 2))
     label = f"input of {head}"
     return Split(
         kind="head",
-        boundary=(BoundaryTensor(label, tuple(rows.shape[1:]), rows.dtype),),
+        boundary=(BoundaryTensor(label, tuple(features.shape[1:]), features.dtype),),
         label=label,
         prefix=prefix,
         suffix_train=module.get_submodule(head),
@@ -201,18 +205,18 @@ def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Spli
 
 
 def _tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Parameters and buffers, by every name that they have."""
+    """Parameters and buffers; a shared one under each of its names."""
     return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
 
 
-def _fixed(module: nn.Module, freezing: Freezing) -> set[int]:
-    """The identities of the network's tensors that must not move."""
+def _frozen_tensors(module: nn.Module, freezing: Freezing) -> set[int]:
+    """The identities (``id``) of frozen parameters and buffers."""
     frozen = freezing.frozen()
     return {id(tensor) for name, tensor in _tensors(module) if name in frozen}
 
 
 class _Backbone(nn.Module):
-    """A network up to its head's input."""
+    """A network up to its classifier's input."""
 
     def __init__(self, network: nn.Module, head: str) -> None:
         super().__init__()
@@ -220,20 +224,23 @@ class _Backbone(nn.Module):
         self.head = head
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        """Raises CannotCut where the head does not run exactly once on one tensor with a row per image."""
+        """(N, 3, S, S) → (N, …). Raises CannotCut unless the classifier runs once, on one tensor with N entries."""
         inputs: list[tuple[Any, ...]] = []
-        hook = self.network.get_submodule(self.head).register_forward_pre_hook(lambda _, given: inputs.append(given))
+        hook = self.network.get_submodule(self.head).register_forward_pre_hook(
+            lambda _, arguments: inputs.append(arguments)
+        )
         try:
             self.network(images)
         finally:
             hook.remove()
         match inputs:
-            case [(torch.Tensor() as rows,)] if len(rows) == len(images):
-                return (rows,)
-        raise CannotCut(f"{self.head} takes no row per image")
+            case [(torch.Tensor() as features,)] if len(features) == len(images):
+                return (features,)
+        raise CannotCut(f"{self.head} has no input with one entry per image")
 
 
-def _unsplit(classifier: Classifier, why: str) -> Split:
+def without_prefix(classifier: Classifier, why: str) -> Split:
+    """A split whose suffix is the whole network; ``why`` says why it is not cut."""
     size = classifier.preprocessing.image_size
     return Split(
         kind="none",
@@ -254,27 +261,27 @@ class _Images(nn.Module):
         return (images,)
 
 
-def _prove(found: Split, classifier: Classifier, freezing: Freezing) -> None:
-    """Raises CannotCut unless both parts give what the whole network gives, and rows depend on their image alone."""
+def _check(found: Split, classifier: Classifier, freezing: Freezing) -> None:
+    """Raises CannotCut unless the parts compute what the network computes, and features depend on their image alone."""
     if found.kind == "none":
         return
     first, second, third = _random_images(classifier, 3).split(1)
     images = torch.cat([first, second])
     classifier.module.eval()
-    with_another = _run(found.prefix, torch.cat([third, first]))
+    with_others = _run(found.prefix, torch.cat([third, first]))
     freezing.train_mode()
-    rows = _run(found.prefix, images)
-    if not all(_close(a[0], b[1]) for a, b in zip(rows, with_another, strict=True)):
-        raise CannotCut("what it computes of an image depends on the other images of a batch")
+    features = _run(found.prefix, images)
+    if not all(_close(a[0], b[1]) for a, b in zip(features, with_others, strict=True)):
+        raise CannotCut("the features of an image depend on the other images of its batch")
     for mode, suffix in (("training", found.suffix_train), ("evaluation", found.suffix_eval)):
-        whole, parts = _run(classifier.module, images), _run(suffix, *rows)
-        if len(whole) != len(parts) or not all(map(_close, parts, whole)):
-            raise CannotCut(f"its parts and the whole disagree in {mode}")
+        expected, outputs = _run(classifier.module, images), _run(suffix, *features)
+        if len(expected) != len(outputs) or not all(map(_close, outputs, expected)):
+            raise CannotCut(f"its parts compute other outputs in {mode} mode")
         classifier.module.eval()
 
 
 def _run(module: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
-    """What a module gives, always with the same random numbers and without a change of its buffers."""
+    """The outputs of a module, always with the same random numbers and without a change of its buffers."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with torch.no_grad():
         _seed(inputs[0].device)
@@ -282,7 +289,7 @@ def _run(module: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Equal up to half of the digits that the type has, as seen from the largest value."""
+    """Whether tensors are equal up to half of their type's digits, relative to the largest value."""
     if ours.shape != theirs.shape or not theirs.is_floating_point():
         return torch.equal(ours, theirs)
     scale = theirs.nan_to_num().abs().max().item()

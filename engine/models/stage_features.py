@@ -1,4 +1,4 @@
-"""What each stage of a network gives, and what its classifier is given, also where the network is cut."""
+"""The outputs of each stage of a network and its classifier's input, also from cached features."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from engine.models.split import Split
 from engine.models.trace import operation
 
 HEAD_INPUT = ""
-"""The name of what the classifier is given, among those of stages."""
+"""The name of the classifier's input beside the names of stages."""
 
-_GRID = 4  # places of a feature map beside each other that are told apart; more take memory and say little else
+_GRID = 4  # cells per side that a feature map is averaged over; more take memory and add little
 
 Outputs = dict[str, torch.Tensor]
 
 
 def features(output: torch.Tensor) -> torch.Tensor:
-    """What a stage gives for N images → (N, D): feature maps averaged over a coarse grid, tokens over all of them."""
+    """A stage's output for N images → (N, D): feature maps averaged over a coarse grid, tokens over all tokens."""
     if output.ndim == 4:
         output = functional.adaptive_avg_pool2d(output, (min(output.shape[2], _GRID), min(output.shape[3], _GRID)))
     elif output.ndim == 3:
@@ -34,9 +34,9 @@ def features(output: torch.Tensor) -> torch.Tensor:
 
 
 def of_whole(classifier: Classifier, state: Mapping[str, torch.Tensor], images: torch.Tensor) -> Outputs:
-    """Of all stages, for normalized images (N, 3, S, S); ``state`` stands in for tensors of the network.
+    """The outputs of all stages for normalized images (N, 3, S, S), with ``state`` in place of tensors of the network.
 
-    Feature maps are (N, C, H, W), also those of networks that have their channels last.
+    Feature maps are (N, C, H, W), also those of channels-last networks.
     """
     with _watched(classifier) as found:
         torch.func.functional_call(classifier.module, dict(state), (images,))
@@ -44,14 +44,14 @@ def of_whole(classifier: Classifier, state: Mapping[str, torch.Tensor], images: 
 
 
 def is_channels_last(output: torch.Tensor) -> bool:
-    """Whether feature maps are (N, H, W, C), as Swin has them. Maps are square: the other size is that of channels."""
+    """Whether feature maps are (N, H, W, C), as Swin's are. Maps are square, so that the third size is the channels."""
     return output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
 
 
 def _channels_last_stages(outputs: Outputs) -> frozenset[str]:
-    """The stages of a whole network whose maps have their channels last.
+    """The stages of a network whose feature maps are channels-last.
 
-    Where all three sizes are equal they tell nothing, and the other stages decide.
+    For a map with three equal sizes the majority of the other stages decides.
     """
     maps = {name: output for name, output in outputs.items() if output.ndim == 4 and name != HEAD_INPUT}
     last = {name for name, output in maps.items() if is_channels_last(output)}
@@ -68,17 +68,17 @@ def _channels_first(outputs: Outputs, channels_last: Collection[str]) -> Outputs
 def _watched(classifier: Classifier) -> Iterator[Outputs]:
     found: Outputs = {}
 
-    def remember(name: str, _layer: nn.Module, _given: object, output: object) -> None:
+    def record(name: str, _layer: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor):
             found[name] = output
 
     module = classifier.module
     hooks = [
-        module.get_submodule(paths[-1]).register_forward_hook(functools.partial(remember, name))
+        module.get_submodule(paths[-1]).register_forward_hook(functools.partial(record, name))
         for name, paths in _backbone_stages(classifier)
     ]
     head = module.get_submodule(classifier.head[0])
-    hooks.append(head.register_forward_pre_hook(lambda _, given: found.update({HEAD_INPUT: given[0]})))
+    hooks.append(head.register_forward_pre_hook(lambda _, inputs: found.update({HEAD_INPUT: inputs[0]})))
     try:
         yield found
     finally:
@@ -87,7 +87,7 @@ def _watched(classifier: Classifier) -> Iterator[Outputs]:
 
 
 def _backbone_stages(classifier: Classifier) -> list[tuple[str, list[str]]]:
-    """The stages without the modules that hold the classifier itself: their outputs are its logits, not features."""
+    """The stages without modules that hold the classifier: their outputs are logits, not features."""
     own = [
         (name, [path for path in paths if not any(_inside(head, path) for head in classifier.head)])
         for name, paths in stages(classifier.module, classifier.head)
@@ -96,7 +96,7 @@ def _backbone_stages(classifier: Classifier) -> list[tuple[str, list[str]]]:
 
 
 class Suffix:
-    """Of the stages behind a cut, from the rows that are kept there."""
+    """Computes the outputs of the stages after a cut from cached features."""
 
     def __init__(self, split: Split, classifier: Classifier) -> None:
         self._classifier = classifier
@@ -107,7 +107,7 @@ class Suffix:
             self._channels_last = _channels_last_in(classifier)
 
     def __call__(self, inputs: Rows) -> Outputs:
-        """Each input (N, …) → what each stage gives (N, …). The network is in evaluation mode."""
+        """Inputs (N, …) → the output of each stage (N, …). The network must be in evaluation mode."""
         if self._graph is not None:
             return _channels_first(self._graph(*inputs), self._channels_last)
         return of_whole(self._classifier, {}, *inputs)
@@ -115,7 +115,7 @@ class Suffix:
 
 @torch.no_grad()
 def _channels_last_in(classifier: Classifier) -> frozenset[str]:
-    """The stages whose maps have their channels last, from an empty image; behind a cut too few may be left to tell."""
+    """The stages with channels-last maps, from a run on a black image: after a cut too few may be left to decide."""
     size, parameter = classifier.preprocessing.image_size, next(classifier.module.parameters())
     with _watched(classifier) as found:
         classifier.module(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
@@ -123,7 +123,7 @@ def _channels_last_in(classifier: Classifier) -> frozenset[str]:
 
 
 def _giving(suffix: fx.GraphModule, wanted: Mapping[str, fx.Node]) -> fx.GraphModule:
-    """A graph with other results, by name."""
+    """The graph with other outputs, by name."""
     graph = fx.Graph()
     values: dict[fx.Node, fx.Node] = {}
     graph.graph_copy(suffix.graph, values)
@@ -132,20 +132,22 @@ def _giving(suffix: fx.GraphModule, wanted: Mapping[str, fx.Node]) -> fx.GraphMo
 
 
 def _nodes(graph: fx.Graph, classifier: Classifier) -> dict[str, fx.Node]:
-    """The nodes that are the outputs of stages, and the one that the classifier is given."""
+    """The nodes of the stages' outputs and of the classifier's input."""
     known, head = _backbone_stages(classifier), classifier.head[0]
     parts = [*(paths for _, paths in known), [head]]
     named = {operation(node).name: node for node in graph.nodes if "operation" in node.meta}
     found = {name: node for at, (name, _) in enumerate(known) if (node := _output(parts, at, named))}
-    output = given = _output(parts, len(known), named)
-    while given and (given is output or ("operation" in given.meta and _inside(operation(given).name, head))):
-        given = next((node for node in given.all_input_nodes if node.op != "get_attr"), None)
-    return {**found, HEAD_INPUT: given} if given else found
+    output = source = _output(parts, len(known), named)
+    while source and (source is output or ("operation" in source.meta and _inside(operation(source).name, head))):
+        source = next((node for node in source.all_input_nodes if node.op != "get_attr"), None)
+    return {**found, HEAD_INPUT: source} if source else found
 
 
 def _output(parts: Sequence[Sequence[str]], at: int, named: Mapping[str, fx.Node]) -> fx.Node | None:
-    """The output of the last of the paths ``parts[at]``, under its own name or under that of a module that ends with
-    it, since a node is called after the largest such module."""
+    """The node of the output of ``parts[at]``'s last path.
+
+    A node has the name of the largest module that ends with it.
+    """
     path = parts[at][-1]
     while path and not any(_inside(later, path) for paths in parts[at + 1 :] for later in paths):
         if path in named:

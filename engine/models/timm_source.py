@@ -26,14 +26,14 @@ def names() -> list[str]:
 
 
 def is_known(name: str) -> bool:
-    """Whether timm can build ``name``, which may carry a tag of its weights: ``resnet50.a1_in1k``."""
+    """Whether timm can build ``name``, which may have a tag of its weights: ``resnet50.a1_in1k``."""
     import timm
 
     return timm.is_model(name)
 
 
 def architecture(name: str) -> Architecture:
-    """One that ``is_known``. Raises InputError for a tag that there is not."""
+    """A network that ``is_known``. Raises InputError for an unknown tag."""
     import timm.models
 
     base, _, tag = name.partition(".")
@@ -43,7 +43,7 @@ def architecture(name: str) -> Architecture:
         raise InputError(f'model.name = "timm/{name}": timm has no weights "{tag}" for {base}') from None
     settings = config.to_dict() if config else {}
     image_size = settings["input_size"][-1]
-    # Networks that were trained without labels (DINOv2, masked autoencoders) come without a classifier to replace.
+    # Networks trained without labels (DINOv2, masked autoencoders) come without a classifier to replace.
     head = {} if settings["num_classes"] else {"num_classes": _SOME}
     has_weights = bool(settings.get("hf_hub_id") or settings.get("url"))
     return Architecture(
@@ -67,7 +67,7 @@ def _build(
 ) -> nn.Module:
     import timm
 
-    try:  # networks with position embeddings are built for one size; the others take any and know no such option
+    try:  # networks with position embeddings are built for one size; the others take any and lack the option
         return timm.create_model(name, pretrained=pretrained, img_size=image_size, **head)
     except TypeError:
         return timm.create_model(name, pretrained=pretrained, **head)
@@ -97,7 +97,7 @@ def _path(settings: dict[str, Any]) -> Path:
 def _load(name: str, settings: dict[str, Any], image_size: int, report: Report) -> dict[str, torch.Tensor]:
     path = _path(settings)
     try:
-        # timm converts its checkpoints for other sizes and older layouts only while it builds a model.
+        # timm converts checkpoints for other sizes and from older layouts only while it builds a model.
         with watched_download(path.parent, 0, report):
             return _build(name, image_size, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:

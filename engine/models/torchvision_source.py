@@ -27,12 +27,12 @@ def names() -> list[str]:
 
 
 def folder() -> Path:
-    """Where torch keeps downloaded weights."""
+    """torch's folder of downloaded weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def architecture(name: str) -> Architecture:
-    """One of ``names()``."""
+    """A network of ``names()``."""
     kinds: Any = models.get_model_weights(name)
     weights: models.WeightsEnum = kinds.DEFAULT
     preset = weights.transforms()
@@ -57,10 +57,10 @@ def architecture(name: str) -> Architecture:
 
 
 def options(name: str, image_size: int) -> dict[str, object]:
-    """What torchvision's builder has to be told besides the name, so that the network is the one of the weights."""
+    """The arguments of torchvision's builder with which the network is the one of the weights."""
     if name in AUX_WEIGHTS:
         # The weights were ported from TensorFlow and expect its input scaling, which the builders switch on only
-        # when they load weights themselves. The slow truncated-normal start is for training from nothing.
+        # when they load weights themselves. The slow truncated-normal initialization is for training from scratch.
         return {"aux_logits": True, "transform_input": True, "init_weights": False}
     return {"image_size": image_size} if name.startswith("vit_") else {}
 
@@ -70,7 +70,7 @@ def _build(name: str, image_size: int) -> nn.Module:
 
 
 def _head_paths(module: nn.Module) -> list[str]:
-    """The last layer of the classifier, then those of auxiliary heads, in whatever family."""
+    """The last layer of the classifier, then those of auxiliary heads, for all families."""
     paths = [
         path
         for path, layer in module.named_modules()

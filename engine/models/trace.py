@@ -1,4 +1,4 @@
-"""A network as a graph of its operations, with what is known of each of them.
+"""Traces a network into a graph of operations and records what each of them does.
 
 The graph is torch.fx's (Reed et al. 2022, 2112.08429).
 """
@@ -27,26 +27,26 @@ from torchvision.ops import StochasticDepth
 from engine.models.head import DropoutConv2d, DropoutLinear
 
 IMAGE = "image"  # the name of a network's input
-# Two batch sizes tell a size that grows with the batch from one that does not.
-FEW, MORE = 2, 3
+# Two batch sizes show which sizes grow with the batch.
+SMALL_BATCH, LARGE_BATCH = 2, 3
 
 
 @dataclass(frozen=True)
 class Operation:
     """What one node of a graph does.
 
-    ``name``: the path of the largest module whose output the node is, or the path of the module that it runs in and
-    its own name; unique within a graph, and the same in the graphs of training and of evaluation.
-    ``few`` and ``more``: the value for a batch of FEW and of MORE images, tensors on the meta device.
-    ``follows_images``: whether the content of a tensor in it depends on the images, and not only on their number.
-    ``memory``: the storages that its tensors lie in; ``writes``: those that it writes to, other than its own new ones.
-    ``random``: whether it draws random numbers. ``cheap``: whether it multiplies no matrices.
+    ``name``: the path of the largest module whose output the node computes; for other nodes, the path of the module
+    that they run in and their own name. Names are unique, and the same in the graphs of training and evaluation mode.
+    ``value`` and ``large_value``: its output for SMALL_BATCH and for LARGE_BATCH images, tensors on the meta device.
+    ``depends_on_images``: whether the content of a tensor in its output depends on the images.
+    ``memory``: the storages of its tensors; ``writes``: the storages that it writes to in place.
+    ``random``: it draws random numbers. ``cheap``: it multiplies no matrices.
     """
 
     name: str
-    few: Any
-    more: Any
-    follows_images: bool
+    value: Any
+    large_value: Any
+    depends_on_images: bool
     memory: frozenset[int]
     writes: frozenset[int]
     random: bool
@@ -55,19 +55,19 @@ class Operation:
     @property
     def is_tensor(self) -> bool:
         """Whether the value is one tensor."""
-        return isinstance(self.few, torch.Tensor)
+        return isinstance(self.value, torch.Tensor)
 
     @property
     def holds_tensors(self) -> bool:
         """Whether the value is a tensor or a container with at least one."""
-        return bool(_tensors(self.few))
+        return bool(_tensors(self.value))
 
 
 def trace(module: nn.Module) -> fx.GraphModule:
-    """The graph of a network in the modes that its layers have now, sharing its layers and parameters.
+    """The graph of a network with its layers in their present modes. Graph and network share layers and parameters.
 
-    Its one placeholder are normalized images (N, 3, S, S). Raises whatever tracing raises for a network whose course
-    depends on its data.
+    The one placeholder takes normalized images (N, 3, S, S). Raises whatever torch.fx raises for a network whose
+    control flow depends on its data.
     """
     tracer = _Tracer(module)
     with _attributes_kept(module):
@@ -80,8 +80,10 @@ def trace(module: nn.Module) -> fx.GraphModule:
 
 @contextlib.contextmanager
 def _attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Layers come out with the attributes that they went in with: fx puts constants on a network, under numbers that
-    would go on with the next trace, and some layers remember what they made for the last size."""
+    """Restores the attributes of all layers at the end.
+
+    fx stores constants on a network, numbered on from the last trace; some layers cache tensors for the last size.
+    """
     kept = [(layer, dict(vars(layer))) for layer in module.modules()]
     try:
         yield
@@ -92,22 +94,24 @@ def _attributes_kept(module: nn.Module) -> Iterator[None]:
 
 
 def observe(traced: fx.GraphModule, image_size: int) -> None:
-    """Find out what each node of a graph does, for ``operation``: run it on the meta device."""
-    few, more = (_run_without_data(traced, image_size, count) for count in (FEW, MORE))
-    follows: set[fx.Node] = set(traced.graph.find_nodes(op="placeholder"))
+    """Record what each node of a graph does, by runs on the meta device; ``operation`` returns it."""
+    small, large = (_run_on_meta(traced, image_size, count) for count in (SMALL_BATCH, LARGE_BATCH))
+    dependent: set[fx.Node] = set(traced.graph.find_nodes(op="placeholder"))
     for node in traced.graph.nodes:
-        if follows.intersection(node.all_input_nodes) and _tensors(few[node].few):
-            follows.add(node)
-        node.meta["operation"] = replace(few[node], more=more[node].few, follows_images=node in follows)
+        if dependent.intersection(node.all_input_nodes) and _tensors(small[node].value):
+            dependent.add(node)
+        node.meta["operation"] = replace(
+            small[node], large_value=large[node].value, depends_on_images=node in dependent
+        )
 
 
 def operation(node: fx.Node) -> Operation:
-    """What ``observe`` found out about a node."""
+    """What ``observe`` recorded of a node."""
     return node.meta["operation"]
 
 
-def text(graph_module: fx.GraphModule) -> str:
-    """The same for the same operations in another process: one line per node, with the settings of its layer."""
+def graph_text(graph_module: fx.GraphModule) -> str:
+    """A text that identifies the operations of a graph in every process: a line per node, with its layer's settings."""
     numbers: dict[fx.Node, str] = {}
     lines = []
     for number, node in enumerate(graph_module.graph.nodes):
@@ -127,10 +131,10 @@ class _Reference(str):
 
 
 class _Tracer(fx.Tracer):
-    """Layers stay whole where what happens inside depends on their mode or on the data."""
+    """Does not trace into layers whose operations depend on their mode or on the data."""
 
     def __init__(self, module: nn.Module) -> None:
-        timm = sys.modules.get("timm.layers")  # a network of timm's has brought it in already
+        timm = sys.modules.get("timm.layers")  # imported already if the network is timm's
         functions = timm.get_notrace_functions() if timm else ()
         super().__init__(autowrap_functions=tuple(functions))
         self._leaves: tuple[type, ...] = (_BatchNorm, StochasticDepth, DropoutLinear, DropoutConv2d)
@@ -144,12 +148,14 @@ class _Tracer(fx.Tracer):
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        """Buffers are read when the graph runs, as parameters are; fx itself would keep what they held when traced."""
+        """Makes the graph read buffers when it runs, like parameters; fx alone would keep their present values."""
         name = self._named.get(id(attr_val))
         if name is None:
             return attr_val
         if name not in parameter_proxy_cache:
-            sized = functools.partial(ParameterProxy, self, name=name, param=attr_val)  # its shape decides as it traces
+            sized = functools.partial(
+                ParameterProxy, self, name=name, param=attr_val
+            )  # control flow may depend on its shape
             factory = sized if isinstance(attr_val, nn.Parameter) else None
             parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {}, proxy_factory_fn=factory)
         return parameter_proxy_cache[name]
@@ -188,7 +194,7 @@ def _defaults(forward: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _drop_options(graph: fx.Graph) -> None:
-    """Of a network's optional arguments fx keeps placeholders and assertions that they have their defaults."""
+    """Removes the placeholders of optional arguments, and fx's assertions that they have their defaults."""
     _images, *options = graph.find_nodes(op="placeholder")
     for option in options:
         for assertion in list(option.users):
@@ -198,8 +204,8 @@ def _drop_options(graph: fx.Graph) -> None:
         graph.erase_node(option)
 
 
-def _run_without_data(traced: fx.GraphModule, image_size: int, count: int) -> dict[fx.Node, Operation]:
-    """Every node's operation for ``count`` images on the meta device: nothing is computed, no state changes."""
+def _run_on_meta(traced: fx.GraphModule, image_size: int, count: int) -> dict[fx.Node, Operation]:
+    """Every node's operation for ``count`` images on the meta device: computes nothing and changes no state."""
     observed = _Observed(traced)
     state = {
         name: tensor.detach().to("meta")
@@ -212,23 +218,23 @@ def _run_without_data(traced: fx.GraphModule, image_size: int, count: int) -> di
 
 
 class _Observed(nn.Module):
-    """A module around the interpreter, since only a module's parameters can be put to the meta device for one call."""
+    """A module around the interpreter: ``functional_call`` can replace the parameters of a module alone."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__()
         self.traced = traced
 
     def forward(self, images: torch.Tensor) -> dict[fx.Node, Operation]:
-        with _Calls() as calls:
+        with _CallRecorder() as calls:
             observer = _Observer(self.traced, calls)
             observer.run(images)
         return observer.operations
 
 
 class _Observer(fx.Interpreter):
-    """Runs a graph and keeps what each node did."""
+    """Runs a graph and records what each node does."""
 
-    def __init__(self, traced: fx.GraphModule, calls: _Calls) -> None:
+    def __init__(self, traced: fx.GraphModule, calls: _CallRecorder) -> None:
         super().__init__(traced, garbage_collect_values=False)  # a storage that lives keeps its identity
         self.operations: dict[fx.Node, Operation] = {}
         self._calls = calls
@@ -236,14 +242,14 @@ class _Observer(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         touched = list(self._touched(n))
         versions = [tensor._version for tensor in touched]
-        self._calls.forget()
+        self._calls.reset()
         value = super().run_node(n)
         written = [t for t, version in zip(touched, versions, strict=True) if t._version != version]
         self.operations[n] = Operation(
             name=n.meta["name"],
-            few=value,
-            more=None,
-            follows_images=False,
+            value=value,
+            large_value=None,
+            depends_on_images=False,
             memory=frozenset(map(_storage, _tensors(value))),
             writes=frozenset(map(_storage, written)),
             random=self._calls.random,
@@ -252,21 +258,21 @@ class _Observer(fx.Interpreter):
         return value
 
     def _touched(self, node: fx.Node) -> Iterator[torch.Tensor]:
-        for given in node.all_input_nodes:
-            yield from _tensors(self.env[given])
+        for source in node.all_input_nodes:
+            yield from _tensors(self.env[source])
         if node.op == "call_module":
             layer = self.fetch_attr(str(node.target))
             yield from layer.parameters()
             yield from layer.buffers()
 
 
-class _Calls(TorchDispatchMode):
-    """What PyTorch was asked to do since ``forget``."""
+class _CallRecorder(TorchDispatchMode):
+    """Records which kinds of PyTorch operations ran since ``reset``."""
 
     random = False
     multiplications = False
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self.random = self.multiplications = False
 
     def __torch_dispatch__(
@@ -274,9 +280,9 @@ class _Calls(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded in func.tags:
-            given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-            # Fused attention has dropout built in: it draws nothing where its probability is zero, the default.
-            self.random |= "attention" not in str(func) or given.get("dropout_p", 0.0) > 0
+            arguments = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+            # Fused attention includes dropout; at its default probability, zero, it draws nothing.
+            self.random |= "attention" not in str(func) or arguments.get("dropout_p", 0.0) > 0
         self.multiplications |= func._overloadpacket in flop_registry
         return func(*args, **kwargs)
 

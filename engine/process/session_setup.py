@@ -19,7 +19,7 @@ from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.layer_tree import describe
 from engine.models.registry import Classifier
-from engine.models.weights import load_weights
+from engine.models.weights import check_frozen_layers, load_weights
 from engine.rng import random_state, restore_rng_state
 from engine.runs.events import ModelReady, Resumed, WeightsReport
 from engine.runs.folder import write_or_warn
@@ -51,8 +51,10 @@ def set_up_session(
     source = open_dataset(run, config)
     config = config if checkpoint else phases.begun(config)
     classifier = build_model(run, config, source.classes)
+    pretrained, report = load_model_weights(run, config, classifier, checkpoint)
     data = load_images(run, config, source, classifier)
-    initial_weights, report = load_model_weights(run, config, classifier, checkpoint, precision.device)
+    share_model(run, classifier, precision.device)
+    initial_weights = InitialWeights.of_resumed(pretrained, classifier.module) if checkpoint else InitialWeights()
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     session = Session(run, config, classifier, freezing, data, precision, frozen_precision, initial_weights)
     emit_model(session, report)
@@ -82,7 +84,9 @@ def build_model(run: RunContext, config: RunConfig, classes: list[str]) -> Class
     tree = describe(name, len(classes), size, config.head)
     phases.check_plans(config, tree)
     write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
-    return registry.build(name, len(classes), config.head, size)
+    classifier = registry.build(name, len(classes), config.head, size)
+    classifier.classes = classes
+    return classifier
 
 
 def load_images(run: RunContext, config: RunConfig, source: Source, classifier: Classifier) -> Data:
@@ -96,11 +100,12 @@ def load_images(run: RunContext, config: RunConfig, source: Source, classifier: 
 
 
 def load_model_weights(
-    run: RunContext, config: RunConfig, classifier: Classifier, checkpoint: Path | None, device: torch.device
-) -> tuple[InitialWeights, WeightsReport]:
-    """Load pretrained weights, or the checkpoint's, and move the network to ``device``.
+    run: RunContext, config: RunConfig, classifier: Classifier, checkpoint: Path | None
+) -> tuple[dict[str, torch.Tensor] | None, WeightsReport]:
+    """Load pretrained weights, or the checkpoint's, in the first process. Raises InputError for unfit ones.
 
-    The first process loads; the others receive its weights.
+    Returns the state dict with which a resumed run began, if it can be reproduced. Weights are loaded before images,
+    so that an unfit file is refused at once.
     """
     pretrained, report = None, WeightsReport(source="the first process")
     module = classifier.module
@@ -110,11 +115,16 @@ def load_model_weights(
         report = WeightsReport(source=str(checkpoint))
     elif run.ranks.first:
         report = load_weights(classifier, config.model.weights, run.report)
+        check_frozen_layers(classifier, report, config.freeze.rules)
         report.digest = parameters_digest(module)
+    return pretrained, report
+
+
+def share_model(run: RunContext, classifier: Classifier, device: torch.device) -> None:
+    """Move the network to ``device`` and give all processes the weights of the first."""
     run.control.check()
-    module.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    run.ranks.broadcast(state_tensors(module))
-    return InitialWeights.of_resumed(pretrained, module) if checkpoint else InitialWeights(), report
+    classifier.module.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    run.ranks.broadcast(state_tensors(classifier.module))
 
 
 def _reload_pretrained(run: RunContext, config: RunConfig, classifier: Classifier) -> dict[str, torch.Tensor] | None:

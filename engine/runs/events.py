@@ -101,10 +101,13 @@ class ParameterCounts(msgspec.Struct):
 
 
 class WeightsReport(msgspec.Struct):
-    """The source of the weights, and which keys of the file match the model.
+    """The source of the weights, and which tensors were loaded, adapted or left random.
 
-    ``mismatched``: keys with another shape or dtype. ``not_finite``: loaded keys with NaN or infinity.
-    ``digest``: SHA-256 over all initial parameters, the new head included.
+    ``missing``: backbone tensors that stay random. ``mismatched``: tensors with another shape or dtype.
+    ``not_finite``: loaded tensors with NaN or infinity. ``state_dict``: the one of several that was chosen;
+    ``prefix``: the prefix stripped from its names. ``adapted``: tensors adapted to the number of input channels;
+    ``resampled``: to the image size. ``converted``: tensors of dtypes such as float16. ``head_classes``: the number of
+    classes whose rows of the head were loaded. ``digest``: SHA-256 over all initial parameters, the new head included.
     """
 
     source: str
@@ -113,6 +116,12 @@ class WeightsReport(msgspec.Struct):
     unexpected: list[str] = []
     mismatched: list[str] = []
     not_finite: list[str] = []
+    state_dict: str = ""
+    prefix: str = ""
+    adapted: list[str] = []
+    resampled: list[str] = []
+    converted: list[str] = []
+    head_classes: Count = 0
     digest: str = ""
 
 

@@ -16,6 +16,7 @@ from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
 from engine.files.safe_open import open_to_append
+from engine.runs.start_weights import resolve_start_weights
 from engine.warning_codes import Warn
 
 
@@ -94,7 +95,11 @@ class RunFolder:
 
 
 def create(runs: Path, config: RunConfig) -> RunFolder:
-    """Create a run folder (mode 0700) below ``runs`` with its run.toml. Raises InputError."""
+    """Create a run folder (mode 0700) below ``runs`` with its run.toml. Raises InputError.
+
+    The id of an earlier run in ``model.weights`` becomes its path.
+    """
+    config = resolve_start_weights(config, runs)
     label = re.sub(r"[^a-z0-9]+", "-", f"{data_label(config)} {config.model.name}".lower()).strip("-")[:60]
     try:
         runs.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -104,12 +104,14 @@ def compare(classifier: registry.Classifier, parts: Split, freezing: Freezing) -
     for tensor, value in zip(statistics, before, strict=True):
         tensor.copy_(value)
     with torch.no_grad():
-        rows = parts.prefix(inputs)
-    kept = [tensor.clone() for tensor in rows]
-    ours, our_gradients = _train(parts.suffix_train, freezing, *rows)
-    assert all(map(torch.equal, rows, kept)), "the suffix wrote to its rows"
+        features = parts.prefix(inputs)
+    kept = [tensor.clone() for tensor in features]
+    ours, our_gradients = _train(parts.suffix_train, freezing, *features)
+    assert all(map(torch.equal, features, kept)), "the suffix wrote to its inputs"
     assert all(map(torch.equal, statistics, moved))
-    assert [(tuple(t.shape[1:]), t.dtype) for t in rows] == [(tensor.shape, tensor.dtype) for tensor in parts.boundary]
+    assert [(tuple(t.shape[1:]), t.dtype) for t in features] == [
+        (tensor.shape, tensor.dtype) for tensor in parts.boundary
+    ]
     training = _largest_error(ours, whole)
     least = 1e-3 * max(gradient.abs().max().item() for gradient in whole_gradients)
     assert least > 0

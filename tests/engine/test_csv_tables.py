@@ -49,6 +49,8 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 def test_a_table_of_images_is_read_however_it_is_written(way: str, tmp_path: Path):
     text = "path,label,split\na.png,red,train\nb.png,blue,train\nc.png,red,val\n"
     (tmp_path / "table.csv").write_bytes(WRITTEN[way](text))
+    for name in "abc":
+        (tmp_path / f"{name}.png").touch()
     source = open_source(DataConfig(source="csv", path=str(tmp_path / "table.csv")))
     assert source.classes == ["blue", "red"]
     assert source.samples == [Sample("a.png", 1, "train"), Sample("b.png", 0, "train"), Sample("c.png", 1, "val")]
@@ -78,6 +80,8 @@ def test_malformed_tables_are_refused_and_stay_as_they_are(what: str, tmp_path: 
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
     assert path.read_bytes() == content
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").touch()
     with pytest.raises(InputError, match=says):
         open_source(DataConfig(source="csv", path=str(path)))
     assert misclassified_images(path, ["red", "blue"]) == []

@@ -65,7 +65,7 @@ def test_a_table_gives_paths_labels_and_splits(tmp_path: Path, config: Callable[
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("file,class\na.png,x\n", "needs the columns path and label, has file, class"),
+        ("where,what\na.png,x\n", "needs the columns path and label, has where, what"),
         ("path,label,split\na.png,x,future\n", 'line 2: split is "future"'),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "in some rows only"),
         ("path,label\n,x\n", "line 2: path or label is empty"),
@@ -76,6 +76,8 @@ def test_a_table_gives_paths_labels_and_splits(tmp_path: Path, config: Callable[
 def test_a_table_that_can_not_be_used_is_refused_with_the_place(content: str, says: str, tmp_path: Path):
     table = tmp_path / "table.csv"
     table.write_text(content)
+    for name in "ab":
+        (tmp_path / f"{name}.png").touch()
     with pytest.raises(InputError, match=says):
         open_source(DataConfig(source="csv", path=str(table)))
 
@@ -155,11 +157,11 @@ def test_too_many_unreadable_files_are_an_error(tmp_path: Path, config: Callable
         prepared(config(data={"path": str(root)}), tmp_path)
 
 
-def test_a_class_left_empty_is_an_error(tmp_path: Path, config: Callable[..., RunConfig]):
-    root = make_images(tmp_path / "data", 10)
-    (root / "violet").mkdir()
-    with pytest.raises(InputError, match='no training image is left for "violet"'):
-        prepared(config(data={"path": str(root)}), tmp_path)
+def test_a_class_that_training_lacks_is_an_error(tmp_path: Path, config: Callable[..., RunConfig]):
+    for name, classes in (("train", ("red", "blue")), ("test", ("red", "blue", "green"))):
+        make_images(tmp_path / "data" / name, 4, names=classes)
+    with pytest.raises(InputError, match='no training image is left for "green"'):
+        prepared(config(data={"path": str(tmp_path / "data")}), tmp_path)
 
 
 def test_splits_are_stratified_disjoint_and_seeded():

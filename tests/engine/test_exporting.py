@@ -129,7 +129,7 @@ def test_deep_and_broken_images_are_read_as_in_training(run: RunFolder, tmp_path
     assert isinstance(deep, Prediction)
     assert isinstance(plain, Prediction)
     assert deep.top == plain.top
-    for answer, reason in zip(broken, ("no image", "", "empty", "a pipe"), strict=True):
+    for answer, reason in zip(broken, ("not an image", "", "empty", "a pipe"), strict=True):
         assert isinstance(answer, Unreadable)
         assert reason in answer.error
 

@@ -12,7 +12,7 @@ import torch
 from engine.cache import eviction as cache_folder
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
-from engine.models.split import _unsplit
+from engine.models.split import without_prefix
 from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Set
 from engine.runs.event_log import EventTail
@@ -74,7 +74,7 @@ def test_training_on_cached_features_equals_training_on_images(
     kept = session(wanted)
     fit(kept)
     plain = session(wanted)
-    monkeypatch.setattr("engine.training.session.split", lambda classifier, _: _unsplit(classifier, ""))
+    monkeypatch.setattr("engine.training.session.split", lambda classifier, _: without_prefix(classifier, ""))
     plain.split_network()
     fit(plain)
     assert kept.boundary is not None

@@ -62,7 +62,7 @@ def test_it_is_hot_where_the_class_is(network: nn.Module, layer: str):
 
 def test_a_layer_without_places_is_refused():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    with pytest.raises(InputError, match='"3" has no places'):
+    with pytest.raises(InputError, match='"3" is not spatial'):
         grad_cam(network, "3", torch.zeros(1, 3, 8, 8), 0)
 
 

@@ -1,4 +1,4 @@
-"""Frozen layers run once per image; what trains on their rows learns what it would in the whole network."""
+"""The frozen prefix runs once per image; the suffix trains on its features as in the uncut network."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_with_only_the_head_to_train_an_image_is_a_few_features():
         ("resnet18", ["train *", "freeze layer1"], "image"),
     ],
 )
-def test_the_boundary_is_called_after_the_last_layer_computed_once(name: str, rules: list[str], label: str):
+def test_the_boundary_is_named_after_the_last_layer_of_the_prefix(name: str, rules: list[str], label: str):
     parts, _ = split_under(build(name, 32), rules)
     assert (parts.label, parts.why) == (label, "")
 
 
-def test_frozen_layers_beside_trained_ones_are_computed_once_too():
+def test_frozen_layers_beside_trainable_ones_are_in_the_prefix_too():
     """Inception's branches run side by side: those that are frozen need not wait for those that train."""
     classifier = build("googlenet", 64)
     parts, freezing = split_under(classifier, ["freeze *", "train inception5b.branch1", "train head"])
@@ -119,13 +119,13 @@ def test_a_step_on_the_suffix_is_a_step_of_the_network():
     parts, freezing = split_under(classifier, ["freeze *", "train layer4", "train head"])
     inputs = images(classifier)
     with torch.no_grad():
-        rows = parts.prefix(inputs)
+        features = parts.prefix(inputs)
     optimizer = torch.optim.SGD(freezing.trainable.values(), lr=0.1)
-    parts.suffix_train(*rows).square().sum().backward()
+    parts.suffix_train(*features).square().sum().backward()
     optimizer.step()
     classifier.module.eval()
     with torch.no_grad():
-        assert torch.equal(parts.suffix_eval(*rows), classifier.module(inputs))
+        assert torch.equal(parts.suffix_eval(*features), classifier.module(inputs))
 
 
 def test_a_folded_copy_in_half_precision_gives_nearly_the_same_rows():
@@ -178,7 +178,7 @@ def test_the_key_of_a_prefix_knows_all_that_it_computes_with():
     assert split_under(classifier, ["freeze *", "train layer4", "train head"])[0].code != parts.code
 
 
-def test_rows_of_a_shallower_boundary_give_those_of_a_deeper_one():
+def test_features_of_a_shallower_boundary_lead_to_those_of_a_deeper_one():
     classifier = build("googlenet", 64)
     shallow, _ = split_under(classifier, ["freeze *", "train inception4b", "train head"])
     deep, _ = split_under(classifier, HEAD_ONLY)
@@ -186,15 +186,15 @@ def test_rows_of_a_shallower_boundary_give_those_of_a_deeper_one():
     assert between is not None
     inputs = images(classifier)
     with torch.no_grad():
-        rows = shallow.prefix(inputs)
-        kept = [tensor.clone() for tensor in rows]
-        assert all(map(torch.equal, between(*rows), deep.prefix(inputs)))
-    assert all(map(torch.equal, rows, kept))
+        features = shallow.prefix(inputs)
+        kept = [tensor.clone() for tensor in features]
+        assert all(map(torch.equal, between(*features), deep.prefix(inputs)))
+    assert all(map(torch.equal, features, kept))
     frozen_early = {path for path, _ in shallow.prefix.named_parameters()}
     assert not frozen_early & {path for path, _ in between.named_parameters()}
 
 
-def test_rows_of_a_deeper_boundary_do_not_give_those_of_a_shallower_one():
+def test_features_of_a_deeper_boundary_do_not_lead_to_those_of_a_shallower_one():
     classifier = build("resnet18", 64)
     shallow, _ = split_under(classifier, ["freeze *", "train layer4", "train head"])
     deep, _ = split_under(classifier, HEAD_ONLY)
@@ -259,7 +259,7 @@ class LooksAtItsNeighbours(Toy):
 def test_a_network_that_can_not_be_traced_is_cut_at_its_head():
     parts = checked(DecidesByImage(), HEAD_ONLY)
     assert (parts.kind, parts.label, parts.boundary[0].shape) == ("head", "input of head", (4,))
-    assert "toy can't be cut through its graph" in parts.why
+    assert "toy can't be cut in its graph" in parts.why
     assert "\n" not in parts.why
     assert set(parts.prefix_state) == {"first.weight", "first.bias", "second.weight", "second.bias"}
 
@@ -267,9 +267,9 @@ def test_a_network_that_can_not_be_traced_is_cut_at_its_head():
 @pytest.mark.parametrize(
     ("module", "rules", "says"),
     [
-        (DecidesByImage(), TRAIN_SECOND, "more than its one head trains"),
-        (TwoHeadsInOne(), HEAD_ONLY, "takes no row per image"),
-        (LooksAtItsNeighbours(), HEAD_ONLY, "depends on the other images"),
+        (DecidesByImage(), TRAIN_SECOND, "another layer than its classifier is trainable"),
+        (TwoHeadsInOne(), HEAD_ONLY, "has no input with one entry per image"),
+        (LooksAtItsNeighbours(), HEAD_ONLY, "depend on the other images"),
     ],
 )
 def test_what_can_not_be_cut_is_left_whole_with_the_reason(module: nn.Module, rules: list[str], says: str):

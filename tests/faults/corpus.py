@@ -192,10 +192,10 @@ FOLDERS: dict[str, Callable[[Path], Outcome]] = {
 ROWS = "".join(f"{name}/{number:02}.png,{name}\n" for name in ("red", "blue") for number in range(8)).encode()
 TABLES: dict[str, Callable[[Path], Outcome]] = {
     "empty table": _table(b""),
-    "table without the column label": _table(b"path,class\na.png,b\n"),
+    "table without the column label": _table(b"path,kind\na.png,b\n"),
     "table with an empty label": _table(b"path,label\n" + ROWS + b"red/00.png,\n"),
     "row cut short": _table(b"path,label\n" + ROWS + b"red/00.png\n"),
-    "unknown split": _table(b"path,label,split\nred/00.png,red,dev\n"),
+    "unknown split": _table(b"path,label,split\nred/00.png,red,future\n"),
     "split in some rows only": _table(b"path,label,split\nred/00.png,red,train\nblue/00.png,blue,\n"),
     "image that is gone": _table(b"path,label\n" + ROWS + b"red/gone.png,red\n"),
     "all images gone": _table(b"path,label\n" + ROWS.replace(b"/", b"_")),

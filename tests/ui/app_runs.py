@@ -156,3 +156,8 @@ async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: flo
 def text_of(app: TltuiApp) -> str:
     """What is on the screen, as plain lines."""
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+def notices(app: TltuiApp) -> str:
+    """The notifications that are shown, as sentences."""
+    return "\n".join(notification.message for notification in app._notifications)

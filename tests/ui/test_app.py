@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, images, refusing, silent, text_of, until
+from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, images, notices, refusing, silent, text_of, until
 from folded_runs import training
 from textual.pilot import Pilot
 
@@ -55,8 +55,8 @@ async def running(pilot: Pilot[int], app: TltuiApp, engine: ScriptedEngine) -> S
 
 def test_home_without_runs_offers_the_demo_and_a_folder(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
-        await until(pilot, lambda: "try the demo" in text_of(app))
-        assert "choose a folder of images" in text_of(app)
+        await until(pilot, lambda: "demo: handwritten digits" in text_of(app))
+        assert "folder of images: one subfolder" in text_of(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         assert "digits" in text_of(app)
@@ -102,7 +102,7 @@ def test_what_runs_is_said_at_once_and_shown_where_there_is_room_for_one_pane(tm
         await until(pilot, lambda: engine.started)
         await until(pilot, lambda: "● starting" in text_of(app) and "r run" not in text_of(app))
         assert "layer4" not in text_of(app)
-        assert "Curves appear here" in text_of(app)
+        assert "Curves appear with the first" in text_of(app)
 
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test, (80, 24))
 
@@ -128,7 +128,7 @@ def test_rules_that_are_typed_move_the_tree(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await until(pilot, lambda: "○ layer4" in text_of(app))
         assert isinstance(app.screen, Workbench)
-        app.screen.open_setup("freeze.rules")
+        app.screen.focus_setting("freeze.rules")
         await pilot.pause()
         await pilot.press("end", "comma", *"train", "space", *"layer4")
         await pilot.pause()
@@ -155,7 +155,7 @@ def test_a_draft_that_can_not_run_says_why_and_goes_to_the_setting(tmp_path: Pat
 
 def test_while_a_tree_is_loaded_a_placeholder_says_so(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
-        await until(pilot, lambda: "Reading the layers of resnet18" in text_of(app))
+        await until(pilot, lambda: "Loading layers of resnet18" in text_of(app))
 
     drive(lambda: app_on(tmp_path, queries=silent(), draft=digits()), test)
 
@@ -206,7 +206,7 @@ def test_where_no_command_can_be_written_it_is_said_and_nothing_looks_as_if_it_w
 
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         def refused() -> bool:
-            return any("no command can be written" in notification.message for notification in app._notifications)
+            return "no command can be written" in notices(app)
 
         run = await running(pilot, app, engine)
         run.folder.commands.mkdir()  # as a full disk, or a folder of someone else, refuse it
@@ -297,7 +297,7 @@ def test_leaving_asks_once_while_a_run_trains_and_lets_it_train(tmp_path: Path):
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, Home) and "1 training" in text_of(app))
         await pilot.press("q")
-        await until(pilot, lambda: "goes on without the app" in text_of(app))
+        await until(pilot, lambda: "continues without the app" in text_of(app))
         await pilot.press("enter")
         await pilot.pause()
 
@@ -322,7 +322,7 @@ def test_a_second_run_waits_until_the_first_is_over(tmp_path: Path):
         await pilot.press("f2", "y")
         await until(pilot, lambda: "○ draft" in text_of(app))
         await pilot.press("r")
-        await until(pilot, lambda: "Queue it" in text_of(app))
+        await until(pilot, lambda: "Queue this run" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: "○ queued" in text_of(app))
         assert len(engine.started) == 1
@@ -368,7 +368,7 @@ def test_the_plan_of_a_run_that_is_over_stays_as_it_was(tmp_path: Path):
         await pilot.press("f2", "1")
         await pilot.pause()
         assert "○ layer4" in text_of(app)
-        assert "the run is over" in text_of(app)
+        assert "Run finished; " in text_of(app)
 
     drive(lambda: app_on(tmp_path, engine, open_run=folder), test)
     assert engine.started[0].commands() == []
@@ -421,7 +421,7 @@ def test_settings_are_saved_and_loaded_as_run_toml(tmp_path: Path, monkeypatch: 
     async def save(pilot: Pilot[int], app: TltuiApp) -> None:
         await until(pilot, lambda: "layer4" in text_of(app))
         await pilot.press("w")
-        await until(pilot, lambda: "Save the settings as" in text_of(app))
+        await until(pilot, lambda: "Save settings as" in text_of(app))
         await pilot.press("enter")
         await until(pilot, (tmp_path / "run.toml").exists)
 
@@ -449,7 +449,7 @@ def test_help_shows_the_keys_in_force(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, Help))
-        line = next(line for line in text_of(app).splitlines() if "choose a folder of images" in line)
+        line = next(line for line in text_of(app).splitlines() if "new run from a folder of images" in line)
         assert " g " in line
         await pilot.press("escape", "g")
         await until(pilot, lambda: "Choose a folder" in text_of(app))
@@ -470,7 +470,7 @@ def test_a_wrong_keymap_is_named_when_the_app_starts(tmp_path: Path):
 def test_every_action_of_the_workbench_is_in_the_command_palette(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await until(pilot, lambda: "layer4" in text_of(app))
-        offered = {help_text for _, help_text, _ in Actions(app.screen)._commands()}
+        offered = {hit.help async for hit in Actions(app.screen).discover()}
         assert {"workbench.run", "workbench.save", "layers.toggle", "form.reset", "app.quit"} <= offered
         assert "workbench.pause" not in offered  # there is nothing to pause
 

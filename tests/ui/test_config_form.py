@@ -15,7 +15,7 @@ from tltui.settings.draft import FIELDS
 from tltui.widgets.choice import Choice
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.field_row import FieldRow
-from tltui.widgets.summary_field import InShort
+from tltui.widgets.summary_field import SummaryField
 
 
 class FormApp(App[None]):
@@ -60,7 +60,7 @@ def test_every_setting_has_a_row_with_the_widget_for_its_type():
     async def test(pilot: Pilot[None]) -> None:
         for key, field in FIELDS.items():
             chosen = field.annotation is bool or choices_of(field) is not None
-            widget = InShort if is_list_of_tables(field) else Choice if chosen else Input
+            widget = SummaryField if is_list_of_tables(field) else Choice if chosen else Input
             assert isinstance(app.row(key).editor, widget), key
 
     drive(app, test)
@@ -145,7 +145,7 @@ def test_the_setting_in_focus_is_explained_in_full():
         await pilot.pause()
         shown = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
         assert "gradients are scaled down to this norm; 0: off" in shown
-        assert "may change while training" in shown
+        assert "live: may change" in shown
 
     drive(app, test)
 
@@ -181,7 +181,7 @@ def test_a_live_setting_is_sent_with_enter_and_not_before():
         app.form.focus_setting("optimizer.lr")
         await pilot.press("5")
         assert app.sent == []
-        assert "enter sends" in app.line("optimizer.lr")
+        assert "enter: send" in app.line("optimizer.lr")
         await pilot.press("enter")
         assert app.sent == [("optimizer.lr", 0.0015)]
 

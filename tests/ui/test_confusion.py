@@ -92,7 +92,7 @@ def test_two_classes_stand_in_full():
             ["›", "daisy", "40", "2"],
             ["rose", "·", "38"],
         ]
-        assert app.confusion.words == "daisy, taken for rose: 2 of 42 (5%)"
+        assert app.confusion.words == "daisy misclassified as rose: 2 of 42 (5%)"
 
     walk(evaluated([[40, 2], [0, 38]], ["daisy", "rose"]), steps)
 
@@ -104,7 +104,7 @@ def test_arrows_move_and_enter_chooses():
         assert app.chosen == [("rose", "daisy")]
         await pilot.press("left", "down", "down", "right", "end", "enter")
         assert app.chosen[-1] == ("rose", "rose")
-        assert app.confusion.words == "rose: 38 of 38 (100%) right"
+        assert app.confusion.words == "rose: 38 of 38 (100%) correct"
         await pilot.press("home", "pageup", "enter")
         assert app.chosen[-1] == ("daisy", "daisy")
 
@@ -134,11 +134,11 @@ def test_a_thousand_classes_begin_with_a_list_of_the_worst_pairs(size: tuple[int
         pairs = app.query_one(PairList)
         assert pairs.display
         assert pairs.size.height >= 3
-        assert app.confusion.words == "class 7, taken for class 3: 20 of 65 (31%)"
+        assert app.confusion.words == "class 7 misclassified as class 3: 20 of 65 (31%)"
         pairs.focus()
         await pilot.press("down", "enter")
         assert app.chosen == [("class 0", "class 1")]
-        assert app.confusion.words == "class 0, taken for class 1: 5 of 45 (11%)"
+        assert app.confusion.words == "class 0 misclassified as class 1: 5 of 45 (11%)"
         app.query_one(ConfusionMatrix).focus()
         await pilot.press("end", "down", "enter")
         assert app.chosen[-1] == ("class 1", "class 999")
@@ -211,7 +211,7 @@ def test_another_evaluation_takes_the_place_of_the_first():
         app.confusion.show(evaluated([[1, 0], [3, 2]], ["a", "b"]))
         await pilot.pause()
         assert not app.query_one(PairList).display
-        assert app.confusion.words == "b, taken for a: 3 of 5 (60%)"
+        assert app.confusion.words == "b misclassified as a: 3 of 5 (60%)"
 
     walk(neighbours(1000), steps)
 
@@ -222,7 +222,7 @@ def test_before_an_evaluation_a_sentence_says_so():
         async with app.run_test(size=(60, 12)) as pilot:
             app.query_one(ConfusionMatrix).focus()
             await pilot.press("down", "enter")
-            assert app.confusion.words == "Nothing is evaluated yet."
+            assert app.confusion.words == "No evaluation yet."
             assert app.chosen == []
 
     asyncio.run(main())

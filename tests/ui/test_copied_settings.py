@@ -58,7 +58,7 @@ def test_a_new_run_like_this_has_the_rates_of_run_toml_not_of_the_phase(keys: tu
         run.end()
         await until(pilot, lambda: "✓ completed" in text_of(app))
         await pilot.press(keys[0])
-        await until(pilot, lambda: keys[0] != "d" or "your runs" in text_of(app))
+        await until(pilot, lambda: keys[0] != "d" or "tltui  runs" in text_of(app))
         await until(pilot, lambda: "✓ completed" in text_of(app))
         config = await copied(pilot, app, engine, keys[1])
         assert config == run.folder.load_config()
@@ -89,7 +89,7 @@ def test_the_settings_that_are_saved_in_a_phase_are_those_of_run_toml(tmp_path: 
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         run = await in_its_second_phase(pilot, app, engine)
         await pilot.press("f2", "w")
-        await until(pilot, lambda: "Save the settings as" in text_of(app))
+        await until(pilot, lambda: "Save settings as" in text_of(app))
         await pilot.press("enter")
         await until(pilot, (tmp_path / "run.toml").exists)
         assert load(tmp_path / "run.toml") == run.folder.load_config()

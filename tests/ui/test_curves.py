@@ -244,7 +244,7 @@ def test_keys_choose_panels_scale_smoothing_and_range():
 
 def test_without_a_step_one_sentence_says_so():
     screen = shown(fold_all(beginning(3, 40)))
-    assert any("The curves begin with the first step." in line for line in screen)
+    assert any("Curves appear with the first training step." in line for line in screen)
 
 
 def test_only_cells_that_changed_are_drawn_again():

@@ -36,12 +36,12 @@ def test_views_take_turns_and_come_back(size: tuple[int, int], views: int, tmp_p
         seen = []
         for _ in range(views):
             text = text_of(pilot.app)
-            seen.append(("taken for" in text, "precision" in text, "expected calibration error 3.1%" in text))
+            seen.append(("misclassified as" in text, "precision" in text, "expected calibration error 3.1%" in text))
             await pilot.press("x")
             await pilot.pause()
         turns = [(True, False, False), (False, True, False)] if views == 3 else [(True, True, False)]
         assert seen == [*turns, (False, False, True)]
-        assert "taken for" in text_of(pilot.app)
+        assert "misclassified as" in text_of(pilot.app)
 
     drive(tmp_path, size, test)
 
@@ -71,4 +71,4 @@ def test_bars_end_where_the_answers_are_right_and_fit(width: int, glyphs: object
     assert all(len(line) <= max(width, 46) for line in lines[:-1])
     low, *_, high = lines[1:5]
     assert low.count(glyphs.bar_full) < high.count(glyphs.bar_full)  # type: ignore[attr-defined]
-    assert lines[-1] == "expected calibration error 3.1%, on the whole underconfident by 1.0%"
+    assert lines[-1] == "expected calibration error 3.1%, underconfident by 1.0% on average"

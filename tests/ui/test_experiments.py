@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import torch
-from app_runs import RESNET18, answering, app_on, text_of, until
+from app_runs import RESNET18, answering, app_on, notices, text_of, until
 from networks import as_json, network
 from textual.pilot import Pilot
 
@@ -17,7 +17,9 @@ from engine.config.toml_io import from_tables
 from tests.conftest import make_weights
 from tltui.app.app import TltuiApp
 from tltui.engine_client.queries import EngineQueries
+from tltui.screens.setup_pane import SetupPane
 from tltui.screens.workbench import Workbench
+from tltui.widgets.config_form import ConfigForm
 
 Test = Callable[[TltuiApp, Pilot[int]], Awaitable[None]]
 
@@ -36,7 +38,7 @@ def drive(
 
 def setting(app: TltuiApp, key: str) -> object:
     assert isinstance(app.screen, Workbench)
-    return app.screen._setup.form.draft[key]
+    return app.screen.query_one(ConfigForm).draft[key]
 
 
 def test_a_test_shows_its_curve_and_one_key_takes_what_it_suggests(tmp_path: Path, config: Callable[..., RunConfig]):
@@ -46,7 +48,7 @@ def test_a_test_shows_its_curve_and_one_key_takes_what_it_suggests(tmp_path: Pat
         await until(pilot, lambda: "esc cancel" in text_of(app))
         await pilot.press("enter")  # nothing to take yet: the process still imports what it needs
         await until(pilot, lambda: "learning-rate range test" in text_of(app), 60)
-        await until(pilot, lambda: "enter take them" in text_of(app), 200)
+        await until(pilot, lambda: "enter apply" in text_of(app), 200)
         for size in ((80, 24), (120, 40)):
             await pilot.resize_terminal(*size)
             await until(pilot, lambda: "Suggested: " in text_of(app))
@@ -93,8 +95,8 @@ def test_probes_show_their_chart_and_advice_and_one_key_takes_what_is_advised(
         await pilot.press("g")
         await until(pilot, lambda: "esc cancel" in text_of(app))
         await pilot.press("enter")  # nothing to take yet: the process still imports what it needs
-        await until(pilot, lambda: any("1 missing" in notice.message for notice in app._notifications), 200)
-        await until(pilot, lambda: "esc leave them" in text_of(app), 200)
+        await until(pilot, lambda: "1 missing" in notices(app), 200)
+        await until(pilot, lambda: "esc keep settings" in text_of(app), 200)
         await pilot.press("end")
         await until(pilot, lambda: "Recommendation: train the last stages carefully" in text_of(app))
         await pilot.resize_terminal(120, 40)
@@ -131,10 +133,12 @@ def test_a_plan_that_comes_with_another_network_is_that_of_its_layers(tmp_path: 
     async def test(app: TltuiApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "● layer4" in text_of(app))
         assert isinstance(app.screen, Workbench)
-        app.screen.take_settings(other.model_dump())
+        app.screen.load_settings(other.model_dump())
         await until(pilot, lambda: "◐ blocks" in text_of(app))
         assert setting(app, "freeze.rules") == rules
-        app.screen._setup.take({"model.name": "resnet18", "freeze.rules": ["freeze *", "train layer4", "train head"]})
+        app.screen.query_one(SetupPane).change(
+            {"model.name": "resnet18", "freeze.rules": ["freeze *", "train layer4", "train head"]}
+        )
         await until(pilot, lambda: "● layer4" in text_of(app))
         assert "layer4" in str(setting(app, "freeze.rules"))
 

@@ -38,8 +38,8 @@ def computed(folder: Path) -> list[str]:
 
 
 def images(looking: ImageClient, name: str) -> ImageBrowser:
-    listed = [PredictedImage(f"{name}{number}", "daisy", "rose", 0.5) for number in range(30)]
-    return ImageBrowser(name, listed, looking, "", UNICODE, "blocks")
+    list_sweeps = [PredictedImage(f"{name}{number}", "daisy", "rose", 0.5) for number in range(30)]
+    return ImageBrowser(name, list_sweeps, looking, "", UNICODE, "blocks")
 
 
 def drive(tmp_path: Path, test: Test) -> None:

@@ -162,7 +162,7 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
         assert [reason.split(";")[0] for reason in app.refusals] == [
             "this would freeze every layer",
             "there is nothing to undo",
-            "only the head trains already",
+            "Only the head is trainable already",
         ]
 
     drive(test)
@@ -170,11 +170,11 @@ def test_what_can_not_be_done_is_refused_with_a_reason_and_changes_nothing():
 
 def test_the_foot_says_what_the_layer_does_and_by_which_rule():
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
-        assert app.foot() == "resnet18 · partly trains · freeze *, train head"
+        assert app.foot() == "resnet18 · partly trainable · freeze *, train head"
         await pilot.press("down")
         assert app.foot() == "conv1 · frozen · freeze *"
         await pilot.press("space")
-        assert app.foot() == "conv1 · trains · train conv1"
+        assert app.foot() == "conv1 · trainable · train conv1"
         await pilot.press("down", "down")
         assert app.foot() == "relu · no parameters"
 
@@ -245,7 +245,7 @@ def test_search_goes_to_what_has_the_words_and_on_to_the_next():
         await pilot.press("space")
         assert app.plans == [["freeze *", "train layer4.0.downsample", "train head"]]
         await pilot.press("escape")
-        assert app.foot().startswith("layer4.0.downsample · trains")
+        assert app.foot().startswith("layer4.0.downsample · trainable")
         assert app.layers.path == "layer4.0.downsample"
 
     drive(test, size=(70, 20))
@@ -255,7 +255,7 @@ def test_letters_typed_into_the_search_are_no_commands_and_nothing_found_is_said
     async def test(app: TreeApp, pilot: Pilot[None]) -> None:
         await pilot.press("slash", *"aha 123")
         assert app.plans == []
-        assert app.foot().split() == ["/aha", "123", "none", "found"]
+        assert app.foot().split() == ["/aha", "123", "no", "match"]
         assert app.layers.path == ""
         await pilot.press("enter")
         assert isinstance(app.focused, LayerRows)

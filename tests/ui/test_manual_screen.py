@@ -143,7 +143,7 @@ def test_words_that_no_page_has_are_said_so_and_escape_leads_back_to_the_page(tm
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await open_manual(pilot)
         await pilot.press("slash", *"xyzzy")
-        await until(pilot, lambda: "none found" in text_of(app))
+        await until(pilot, lambda: "no match" in text_of(app))
         await pilot.press("enter", "escape")
         await until(pilot, lambda: isinstance(app.screen, Manual) and "Quick start" in text_of(app))
         assert app.screen.query_one(ManualPage).has_focus
@@ -179,7 +179,7 @@ def test_a_link_is_followed_by_the_mouse(tmp_path: Path):
 def test_the_pages_are_in_the_palette(tmp_path: Path):
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("ctrl+p", *"Manual: Freezing")
-        await until(pilot, lambda: "choose what trains" in text_of(app))
+        await until(pilot, lambda: "choose trainable layers" in text_of(app))
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, Manual) and page_of(app) == "freezing")
 

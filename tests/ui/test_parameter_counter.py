@@ -46,7 +46,7 @@ def test_on_a_wide_screen_all_numbers_stand_on_three_lines():
     assert shown(80) == [
         "trainable 15.2 M of 23.7 M  ▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▱▱▱▱▱▱▱▱▱  64%",
         "frozen     8.5 M  memory 277 MB: weights 94.8 MB, grads 60.8 MB, opt 122 MB",
-        "up to layer3 computed once, cached 402 MB",
+        "features cached after layer3 (402 MB)",
     ]
 
 
@@ -73,4 +73,4 @@ def test_the_bar_is_full_or_empty_for_exactly_all_and_nothing():
 
 def test_what_is_not_known_is_left_out():
     assert shown(60, memory=None, boundary=None)[1:] == ["frozen     8.5 M"]
-    assert shown(60, cached=0)[-1] == "up to layer3 computed once"
+    assert shown(60, cached=0)[-1] == "features computed once after layer3"

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from app_runs import images, refusing, until
 from textual.app import App
+from textual.widgets import Input
 
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries
 from tltui.widgets.folder_picker import FolderPicker, balance, summary
-from tltui.widgets.image_folder import look_into
+from tltui.widgets.image_folder import scan
 from tltui.widgets.model_picker import ModelPicker
 from tltui.widgets.path_input import complete
 
@@ -25,28 +26,28 @@ def test_a_folder_tells_its_classes_and_how_many_images_each_has(tmp_path: Path)
     images(tmp_path, daisy=3, rose=2)
     (tmp_path / "rose" / "notes.txt").touch()
     (tmp_path / "rose" / ".hidden.png").touch()
-    found = look_into(tmp_path)
+    found = scan(tmp_path)
     assert found.counts == {"daisy": 3, "rose": 2}
-    assert summary(found) == "2 classes, 5 images, to be split"
+    assert summary(found) == "2 classes, 5 images, no splits"
 
 
 def test_a_folder_with_splits_of_its_own_is_counted_over_all_of_them(tmp_path: Path):
     images(tmp_path / "train", daisy=3, rose=2)
     images(tmp_path / "val", daisy=1, rose=1)
-    found = look_into(tmp_path)
+    found = scan(tmp_path)
     assert found.counts == {"daisy": 4, "rose": 3}
     assert found.splits == ("train", "val")
 
 
-@pytest.mark.parametrize(("counts", "reason"), [({}, "no subfolders"), ({"a": 0, "b": 0}, "none with images"),
-                                                ({"a": 2}, "one class only")])  # fmt: skip
+@pytest.mark.parametrize(("counts", "reason"), [({}, "no class folders"), ({"a": 0, "b": 0}, "no images found in a/"),
+                                                ({"a": 2}, "One class only")])  # fmt: skip
 def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: dict[str, int], reason: str):
     with pytest.raises(InputError, match=reason):
-        look_into(images(tmp_path, **counts))
+        scan(images(tmp_path, **counts))
 
 
 def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
-    assert "unbalanced, up to 10 to 1" in balance(look_into(images(tmp_path, a=20, b=2)))
+    assert "imbalanced, up to 10 to 1" in balance(scan(images(tmp_path, a=20, b=2)))
 
 
 def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):
@@ -86,8 +87,9 @@ def test_folders_can_be_walked_without_typing(tmp_path: Path):
         async with app.run_test(size=(80, 24)) as pilot:
             app.push_screen(FolderPicker(tmp_path), chosen.append)
             await until(pilot, lambda: "flowers/" in text_of(app))
-            await until(pilot, lambda: "one class only" in text_of(app) or "none with images" in text_of(app))
-            await pilot.press("down", "down", "enter")
+            await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
+            await pilot.press("down", "down", "down", "enter")
+            await until(pilot, lambda: app.screen.query_one("#path", Input).value == f"{tmp_path}/flowers/")
             await until(pilot, lambda: "2 classes, 2 images" in text_of(app))
             await pilot.press("enter")
             await pilot.pause()

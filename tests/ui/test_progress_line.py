@@ -84,7 +84,7 @@ def test_before_the_first_epoch_ends_steps_and_the_plan_tell_the_time():
 
 def test_silence_is_told():
     state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
-    assert "no news for 0:40" in shown(state, now=state.time + 45)[1]
+    assert "no events for 0:40" in shown(state, now=state.time + 45)[1]
     assert "first step" in shown(fold_all(through_a_log(beginning(3, 40))), now=1003)[1]
 
 

@@ -13,6 +13,7 @@ from engine.config.recipes import READY_MADE
 from engine.runs import events as p
 from tltui.app.app import TltuiApp
 from tltui.screens.workbench import Workbench
+from tltui.widgets.config_form import ConfigForm
 
 COUNTS = p.ParameterCounts(total=11_181_642, trainable=11_181_642, frozen=0)
 
@@ -20,13 +21,13 @@ COUNTS = p.ParameterCounts(total=11_181_642, trainable=11_181_642, frozen=0)
 async def choose(pilot: Pilot[int], app: TltuiApp, recipe: str) -> None:
     await until(pilot, lambda: "layer4" in text_of(app))
     await pilot.press("j")
-    await until(pilot, lambda: "Train in phases" in text_of(app))
+    await until(pilot, lambda: "Recipe: training in phases" in text_of(app))
     await pilot.press(*["down"] * (1 + list(READY_MADE).index(recipe)), "enter")
 
 
 def phases_of(app: TltuiApp) -> list[dict]:
     assert isinstance(app.screen, Workbench)
-    return app.screen._setup.form.draft["recipe.phases"]
+    return app.screen.query_one(ConfigForm).draft["recipe.phases"]
 
 
 def test_a_recipe_that_is_chosen_stands_in_the_draft_and_in_the_run(tmp_path: Path):
@@ -36,7 +37,7 @@ def test_a_recipe_that_is_chosen_stands_in_the_draft_and_in_the_run(tmp_path: Pa
         await choose(pilot, app, "gradual")
         await until(pilot, lambda: bool(phases_of(app)))
         assert isinstance(app.screen, Workbench)
-        app.screen.open_setup("recipe.phases")
+        app.screen.focus_setting("recipe.phases")
         await until(pilot, lambda: "5 phases, 1+1+1+1+4 epochs" in text_of(app))
         await pilot.press("r")
         await until(pilot, lambda: engine.started)
@@ -58,7 +59,7 @@ def test_the_tree_of_a_draft_is_that_of_the_first_phase(tmp_path: Path):
         await until(pilot, lambda: "train layer4" in phases_of(app)[0]["rules"])
         assert phases_of(app)[1]["rules"] == ["train *"]
         await pilot.press("j")
-        await until(pilot, lambda: "Train in phases" in text_of(app))
+        await until(pilot, lambda: "Recipe: training in phases" in text_of(app))
         await pilot.press("down", "up", "enter")
         await until(pilot, lambda: not phases_of(app))
 
@@ -79,6 +80,6 @@ def test_a_phase_that_begins_moves_the_tree_the_settings_and_the_progress(tmp_pa
         await until(pilot, lambda: "phase 2/3, epoch 2/" in text_of(app))
         await until(pilot, lambda: "● layer4" in text_of(app))
         assert isinstance(app.screen, Workbench)
-        assert app.screen._setup.form.draft["optimizer.lr"] == 0.0005
+        assert app.screen.query_one(ConfigForm).draft["optimizer.lr"] == 0.0005
 
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test)

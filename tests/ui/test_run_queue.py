@@ -102,7 +102,7 @@ def test_a_queued_run_that_can_not_be_started_is_shown_with_its_reason_and_start
         await pilot.press("f2", "y")
         await until(pilot, lambda: "○ draft" in text_of(app))
         await pilot.press("r")
-        await until(pilot, lambda: "Queue it" in text_of(app))
+        await until(pilot, lambda: "Queue this run" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: "○ queued" in text_of(app))
         (tmp_path / "runs").rename(tmp_path / "elsewhere")

@@ -99,7 +99,7 @@ def test_a_session_from_the_first_key_to_the_end_of_the_run(tltui: Open, runs_di
     app.press("d")
     app.wait_for("1 training")
     app.press("q")
-    app.wait_for("goes on without the app")
+    app.wait_for("continues without the app")
     app.press("\r")
     assert app.end_of_program() == 0
     assert is_locked(folder)

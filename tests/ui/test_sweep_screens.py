@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from app_runs import answering, app_on, digits, text_of, until
+from app_runs import answering, app_on, digits, notices, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
@@ -21,6 +21,7 @@ from tltui.runs import registry
 from tltui.screens.sweep import SweepScreen
 from tltui.screens.sweep_form import SweepForm
 from tltui.screens.workbench import Workbench
+from tltui.widgets.config_form import ConfigForm
 
 Test = Callable[[TltuiApp, Pilot[int]], Awaitable[None]]
 PATIENCE = 200  # seconds, for a machine that does much else
@@ -106,7 +107,7 @@ def test_a_sweep_begun_in_the_app_is_watched_to_its_end_and_its_best_settings_ar
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, Workbench) and app.screen.following is None)
         assert isinstance(app.screen, Workbench)
-        assert app.screen._setup.form.draft["optimizer.lr"] == 0.01
+        assert app.screen.query_one(ConfigForm).draft["optimizer.lr"] == 0.01
 
     drive(tmp_path, config(train={"epochs": 1}), (80, 24), test)
 
@@ -131,7 +132,7 @@ def test_a_sweep_is_stopped_found_again_by_another_app_and_goes_on(
         await pilot.press("v")
         await until(pilot, lambda: "0 of 1 trials ended" in text_of(app), PATIENCE)
         await pilot.press("enter")
-        await until(pilot, lambda: "r go on" in text_of(app), PATIENCE)
+        await until(pilot, lambda: "r resume" in text_of(app), PATIENCE)
         await pilot.press("r")
         await until(pilot, lambda: "1 running" in text_of(app), PATIENCE)
         await pilot.press("s")
@@ -147,6 +148,6 @@ def test_without_sweeps_it_is_said_how_one_begins(tmp_path: Path):
     async def test(app: TltuiApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "no runs yet" in text_of(app))
         await pilot.press("v")
-        await until(pilot, lambda: any("v in a draft" in note.message for note in app._notifications), PATIENCE)
+        await until(pilot, lambda: "v in a draft" in notices(app), PATIENCE)
 
     drive(tmp_path, None, (80, 24), test)

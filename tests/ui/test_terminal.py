@@ -92,7 +92,7 @@ def test_with_sixteen_colours_nothing_is_left_to_a_terminal_that_may_be_white(tm
     terminal.wait_for("no runs yet")
     assert terminal.left_to_the_terminal == ""
     terminal.press("?")
-    terminal.wait_for("try the demo: handwritten digits, no download")
+    terminal.wait_for("new run from the settings form")
     assert terminal.left_to_the_terminal == ""
     terminal.press("qq")  # the first closes the list
     assert terminal.end_of_program() == 0

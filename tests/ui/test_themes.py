@@ -138,7 +138,7 @@ def test_a_broken_file_is_named_and_skipped(tmp_path: Path, content: str, reason
     (tmp_path / "good.toml").write_text(good.replace("tltui-dark", "mine"))
     themes, problems = load_themes(tmp_path)
     assert len(problems) == 1
-    assert "broken.toml is skipped" in problems[0]
+    assert "broken.toml skipped" in problems[0]
     assert reason in problems[0]
     assert {theme.name for theme in themes} == {theme.name for theme in THEMES} | {"mine"}
 

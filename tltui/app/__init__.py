@@ -1,3 +1,3 @@
-"""The shell around the screens: theme, palette, terminal, and what is requested of it.
+"""The shell around the screens: themes, command palette, terminal, requests of screens.
 
 It must not hold the logic of a screen."""

@@ -1,30 +1,28 @@
-"""Where all actions of the app are declared, for those who check or list them."""
+"""Index of all actions with an id, for the keymap check and the manual."""
 
 from __future__ import annotations
 
 import functools
 
+from textual.app import App
+
 from tltui.keys.keymap import ActionKeys, declared_actions
 
 
 @functools.cache
-def known_actions() -> dict[str, ActionKeys]:
-    """Every action with an id, by id."""
-    # the app imports this module, and the screens over its first only when they are opened
-    from tltui.app.app import TltuiApp
-    from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (their widgets are asked for below)
+def known_actions(app_class: type[App[int]]) -> dict[str, ActionKeys]:
+    """Every action of ``app_class``, of all screens and of all widgets, by id."""
+    from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (defines their widgets)
 
-    found: dict[str, ActionKeys] = {}
-    pending: list[type] = [TltuiApp, *_widgets()]
-    found.update(declared_actions(pending))
-    return found
+    return declared_actions([app_class, *_widget_classes()])
 
 
-def _widgets() -> list[type]:
+def _widget_classes() -> list[type]:
+    """All widget classes of tltui, sorted: independent of the order of imports."""
     from textual.widget import Widget
 
     classes: list[type] = [Widget]
     for cls in classes:
         classes += [sub for sub in cls.__subclasses__() if sub not in classes]
     ours = [cls for cls in classes if cls.__module__.startswith("tltui.")]
-    return sorted(ours, key=lambda cls: (cls.__module__, cls.__qualname__))  # whatever was imported first
+    return sorted(ours, key=lambda cls: (cls.__module__, cls.__qualname__))

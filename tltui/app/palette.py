@@ -1,4 +1,4 @@
-"""The command palette: every action of the screen, by what it does."""
+"""The command palette: the actions of the current screen, by description."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from textual.dom import DOMNode
 
 from tltui.keys.keymap import ActionKeys, declared_actions
 
-# Moving about is for the keys themselves.
+# Scopes of keys that only move the cursor.
 _NOT_COMMANDS = frozenset({"choice", "path", "dialog", "folder", "network"})
 
 
 class Actions(Provider):
-    """Actions with an id of the app, the screen and its widgets, with their keys."""
+    """Actions with an id, of the app, the screen and its widgets."""
 
     async def discover(self) -> Hits:
         for title, help_text, run in self._commands():
@@ -38,7 +38,7 @@ class Actions(Provider):
 
 
 def bound_nodes(nodes: list[DOMNode]) -> Iterator[tuple[DOMNode, ActionKeys]]:
-    """The actions of nodes, each with the node that does it."""
+    """The actions of nodes, each with its node."""
     for node in nodes:
         for bound in declared_actions(of for of in type(node).__mro__ if of.__module__.startswith("tltui")).values():
             yield node, bound

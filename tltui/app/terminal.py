@@ -1,6 +1,6 @@
-"""What the app owes the terminal: a pace that the line can bear, and an orderly end when the terminal goes.
+"""The terminal: a frame rate that suits SSH, and a graceful exit when it closes.
 
-Imports no Textual: some of its constants are read when it is imported, so ``set_pace`` has to come first.
+Imports no Textual: it reads some variables when it is imported, so ``set_pace`` is called first.
 """
 
 from __future__ import annotations
@@ -14,33 +14,32 @@ import threading
 from collections.abc import Callable, MutableMapping
 from types import FrameType
 
-# Seconds after which a process whose event loop hangs on a dead terminal is ended the hard way.
+# Seconds until a process whose event loop hangs on a closed terminal is killed.
 PATIENCE = 1.5
-# The exit status of an app whose terminal is gone: there is nobody left to tell anything.
+# Exit status after the terminal has closed.
 HUNG_UP = 128 + signal.SIGHUP
 
 
 def why_no_app() -> str | None:
-    """Why the app can't be shown here, as a clause for a sentence; None where it can."""
+    """Why this terminal can't show the app, as a clause of a sentence; None where it can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return "the app needs a terminal for input and output"
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        return f"this terminal (TERM={os.environ.get('TERM', '')}) can't place text freely, which the app needs"
+        return f"this terminal (TERM={os.environ.get('TERM', '')}) has no cursor positioning, which the app needs"
     return None
 
 
 def set_pace(environment: MutableMapping[str, str]) -> None:
-    """Fewer frames and no animation over SSH; what the user has set himself stays. Call before importing Textual."""
+    """Limit frame rate and animation over SSH, unless the user has set them. Call before importing Textual."""
     if "SSH_CONNECTION" in environment:
         environment.setdefault("TEXTUAL_FPS", "30")
         environment.setdefault("TEXTUAL_ANIMATIONS", "none")
 
 
 def leave_on_signals(leave: Callable[[int], None]) -> None:
-    """On SIGHUP and SIGTERM call ``leave(128 + signal)`` in the running loop; end the process if that hangs.
+    """Call ``leave(128 + signal)`` in the running loop on SIGHUP and SIGTERM; kill the process if that hangs.
 
-    By default both would end the app without restoring the terminal, and an app that ignores SIGHUP spins on the
-    terminal that is gone.
+    The default handlers would not restore the terminal. An app that ignores SIGHUP spins on the closed terminal.
     """
     loop = asyncio.get_running_loop()
 
@@ -51,12 +50,12 @@ def leave_on_signals(leave: Callable[[int], None]) -> None:
         loop.call_soon_threadsafe(leave, 128 + number)
 
     for number in (signal.SIGHUP, signal.SIGTERM):
-        # Not the loop's own handlers: those run in the loop, which may be what hangs.
+        # not the loop's own handlers: they run in the loop, which may hang
         signal.signal(number, leave_in_time)
 
 
 def input_is_gone() -> bool:
-    """Whether standard input was hung up: its reader would from then on spin without a signal to tell."""
+    """Whether standard input was hung up without a signal: its reader would spin."""
     poll = select.poll()
     poll.register(sys.__stdin__ or 0, 0)
     return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))

@@ -26,19 +26,19 @@ def _colour(text: str) -> str:
     try:
         Color.parse(text)
     except ColorParseError:
-        raise ValueError(f'"{text}" is no colour; write "#82aadc", or "ansi_cyan" for one of the sixteen') from None
+        raise ValueError(f'"{text}" is not a colour; write "#82aadc", or "ansi_cyan" for one of the sixteen') from None
     return text
 
 
 def _known_variables(variables: dict[str, str]) -> dict[str, str]:
-    # the stylesheets are parsed with these when the theme is chosen: what can't be parsed would end the app then
+    # an invalid variable would end the app when the theme is chosen and the stylesheets are parsed
     for name, value in variables.items():
         if name not in _VARIABLES:
-            raise ValueError(f'"{name}" is no variable of a Textual theme')
+            raise ValueError(f'"{name}" is not a Textual theme variable')
         if name.endswith("-style"):
             wrong = [word for word in value.split() if word not in _TEXT_STYLES]
             if wrong or not value.strip():
-                raise ValueError(f'{name}: "{value}" is no text style; write "bold", "none", "underline" …')
+                raise ValueError(f'{name}: "{value}" is not a text style; write "bold", "none", "underline" …')
         else:
             colour = re.sub(r" \d{1,3}%$", "", value)
             if colour not in ("auto", "transparent", "initial"):
@@ -50,7 +50,7 @@ Colour = Annotated[str, AfterValidator(_colour)]
 
 
 class Colours(BaseModel):
-    """The colours that a theme has to name."""
+    """The required colours of a theme."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -67,7 +67,7 @@ class Colours(BaseModel):
 
 
 class ThemeFile(BaseModel):
-    """What a theme's file holds. ``variables`` are Textual's own, for what its rules derive less well."""
+    """A theme file. ``variables`` override those that Textual derives from the colours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -78,8 +78,8 @@ class ThemeFile(BaseModel):
     variables: Annotated[dict[str, str], AfterValidator(_known_variables)] = {}
 
     def theme(self) -> Theme:
-        """The theme as Textual takes it."""
-        # Textual's own stylesheets use these two, yet derives them for true colours only
+        """Convert to a Textual theme."""
+        # used by Textual's stylesheets, which derive them for true colours only
         derived = {"ansi-background": self.colors.background, "ansi-foreground": self.colors.foreground}
         return Theme(
             name=self.name,
@@ -91,9 +91,9 @@ class ThemeFile(BaseModel):
 
 
 def load_themes(user_folder: Path | None) -> tuple[list[Theme], list[str]]:
-    """All themes that can be used, and a sentence for each file that can't.
+    """Load all themes; returns them and a sentence for each invalid file.
 
-    A theme of the user's takes the place of one of the project's with the same name.
+    A user theme replaces a built-in one of the same name.
     """
     themes: dict[str, Theme] = {}
     problems: list[str] = []
@@ -102,20 +102,20 @@ def load_themes(user_folder: Path | None) -> tuple[list[Theme], list[str]]:
             try:
                 theme = _read(path)
             except ValueError as error:
-                problems.append(f"the theme {safe(str(path))} is skipped: {safe(str(error))}")
+                problems.append(f"Theme {safe(str(path))} skipped: {safe(str(error))}")
             else:
                 themes[theme.name] = theme
     return list(themes.values()), problems
 
 
 def _own_folder() -> Path:
-    """Inside the installed package, or at the top of a checkout."""
+    """The built-in themes: in the installed package, or at the top of a checkout."""
     installed = Path(str(resources.files("tltui") / "themes"))
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "themes"
 
 
 def _read(path: Path) -> Theme:
-    """Raises ValueError with what is wrong."""
+    """Read a theme file. Raises ValueError with the reason."""
     try:
         return ThemeFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).theme()
     except OSError as error:
@@ -125,4 +125,4 @@ def _read(path: Path) -> Theme:
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is no valid TOML: {error}") from None
+        raise ValueError(f"it is not valid TOML: {error}") from None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.files.escapes import printable
 from tltui.cli.console import console, print_list, print_or_write
 from tltui.cli.options import json_option, overrides, run_names, runs_dir_option, set_option
+
+if TYPE_CHECKING:
+    from engine.config.schema import RunConfig
 
 READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
 
@@ -51,7 +55,7 @@ def lr_find(ctx: click.Context, config: Path, changes: tuple[str, ...], as_json:
     from tltui.cli.lr_find import print_range_test
 
     try:
-        print_range_test(console(), load(config, overrides(changes)), as_json=as_json)
+        print_range_test(console(), _with_start_weights(load(config, overrides(changes))), as_json=as_json)
     except Stopped:
         ctx.exit(130)
     except TrainingFailed as failure:
@@ -86,7 +90,7 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
     from tltui.cli.probe import print_probes
 
     try:
-        print_probes(console(), load(config, overrides(changes)), models, as_json=as_json)
+        print_probes(console(), _with_start_weights(load(config, overrides(changes))), models, as_json=as_json)
     except Stopped:
         ctx.exit(130)
 
@@ -150,6 +154,14 @@ def sweep(
         print_list(command.list_sweeps(folder), sweeps_table, as_json)
     elif status := command.run_sweep(folder, name, join, as_json=as_json):
         click.get_current_context().exit(status)
+
+
+def _with_start_weights(config: RunConfig) -> RunConfig:
+    """An experiment has no run's folder of its own, below which an earlier run's id could be found."""
+    from engine.runs.start_weights import resolve_start_weights
+    from tltui.runs import registry
+
+    return resolve_start_weights(config, registry.runs_folder(None))
 
 
 COMMANDS = (compare, lr_find, probe, sweep)

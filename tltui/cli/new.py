@@ -8,6 +8,7 @@ from typing import Any
 from engine.config.recipes import ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, to_toml, with_setting
+from engine.data.label_table import write_label_table
 from engine.errors import InputError
 from tltui.freeze_plan.known_network import layer_tree
 
@@ -29,6 +30,20 @@ def new_config(data: str | None, model: str | None, recipe: str | None, folder: 
         tables["model"] = {"name": model}
     config = from_tables(tables)
     return to_toml(_with_recipe(config, recipe) if recipe else config)
+
+
+def write_labels(data: str | None, pattern: str, folder: Path, config: Path) -> str:
+    """Writes labels.csv into ``folder`` from the file names in ``data``; returns its path. Raises InputError.
+
+    Nothing is written where ``config``, which is to be written next, exists already.
+    """
+    if data is None or not Path(data).expanduser().is_dir():
+        raise InputError("--label-from takes the classes from the file names in a folder; name it with --data")
+    if config.exists():
+        raise InputError(f"{config}: is there already; choose another file with -o")
+    table = folder / "labels.csv"
+    write_label_table(Path(data).expanduser(), pattern, table)
+    return str(table)
 
 
 def _with_recipe(config: RunConfig, name: str) -> RunConfig:

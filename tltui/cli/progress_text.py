@@ -10,6 +10,7 @@ from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold
+from engine.runs.weights_text import weights_text
 from tltui.tables.activities import ACTIVITIES
 from tltui.tables.evaluation import evaluation, frozen_line
 from tltui.text.glyphs import safe
@@ -64,6 +65,8 @@ class PlainProgress:
                     f"model {event.name}: {number(counts.total)} parameters, {number(counts.trainable)} trainable, "
                     f"{number(counts.frozen)} frozen; weights {event.weights.source}"
                 )
+                if details := weights_text(event.weights):
+                    self._line(f"weights: {details}")
             case p.Step():
                 self._step(event)
             case p.Epoch():

@@ -52,17 +52,26 @@ def demo(ctx: click.Context, changes: tuple[str, ...], **options: Any) -> None: 
 @click.option("--data", "data", metavar="DIR", help="Class folders, or a csv file with path and label.")
 @click.option("--model", "model", metavar="NAME", help="The pretrained network; see `tltui models`.")
 @click.option("--recipe", type=click.Choice(list(READY_MADE)), help=f"Train in phases. {_RECIPES}.")
+@click.option(
+    "--label-from",
+    metavar="REGEX",
+    help="Write labels.csv beside FILE: the class is this group of the images' file names without suffix.",
+)
 @click.option("-o", "output", default="run.toml", show_default=True, metavar="FILE", help='The file; "-" prints it.')
-def new(data: str | None, model: str | None, recipe: str | None, output: str) -> None:
+def new(data: str | None, model: str | None, recipe: str | None, label_from: str | None, output: str) -> None:
     """Write a config with every setting, its range and its meaning.
 
     \b
     Example:  tltui new --data photos/ --model resnet50 -o run.toml
               tltui new --data photos/ --recipe lp-ft
+              tltui new --data photos/ --label-from '(.+)_[0-9]+'    # photos/cat_01.jpg is a cat
     """
-    from tltui.cli.new import new_config
+    from tltui.cli.new import new_config, write_labels
 
-    text = new_config(data, model, recipe, Path() if output == "-" else Path(output).parent)
+    folder = Path() if output == "-" else Path(output).parent
+    if label_from is not None:
+        data = write_labels(data, label_from, folder, Path(output))
+    text = new_config(data, model, recipe, folder)
     print_or_write(text, output, "tltui train")
 
 

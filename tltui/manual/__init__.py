@@ -1,1 +1,1 @@
-"""The manual: one Markdown page a topic, beside these modules, which list, find and draw them."""
+"""The manual: one Markdown page per topic, and the modules that list, search and draw them."""

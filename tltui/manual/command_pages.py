@@ -1,4 +1,4 @@
-"""The page of the manual for each command, which its ``--help`` names."""
+"""The manual page of each command, named by its ``--help``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rich's Markdown as pages have it: headings at the left, code as it is, all text with its line in the source."""
+"""Rich's Markdown for pages: headings at the left, code unchanged, all text tagged with its source line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.text import Text, TextType
 
 SOURCE_LINE = "source_line"
-"""The key in a style's meta under which text carries its line, from 0."""
+"""Key of the source line, from 0, in a style's meta."""
 
 _GAP = 2  # columns between those of a table
 
@@ -25,7 +25,7 @@ def _at(token: Token) -> int | None:
 
 
 class _Placed(MarkdownElement):
-    """An element whose text knows its line in the source."""
+    """An element whose text is tagged with its source line."""
 
     line: int | None = None
 
@@ -50,7 +50,7 @@ class _Heading(_Placed, rich_markdown.Heading):
 
 
 class _EntryHeading(_Heading):
-    """Stands directly over its text, so that more entries have room on a screen."""
+    """A heading without a blank line below, to fit more entries on a screen."""
 
     new_line = False
 
@@ -81,7 +81,7 @@ class _Cell(_Placed, rich_markdown.TableDataElement):
 
 
 class _Table(rich_markdown.TableElement):
-    """A line under the head, none around. Rich's own takes three times as long, which one feels on a long page."""
+    """A table with a line below its head. Rich's own takes three times as long to draw."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         head = [cell.content.copy() for cell in self.header.row.cells] if self.header and self.header.row else []
@@ -98,7 +98,7 @@ class _Table(rich_markdown.TableElement):
 
 
 def _row(cells: Sequence[Text], widths: Sequence[int], console: Console) -> Iterator[Segment]:
-    """A row of a table, as many lines high as its highest cell."""
+    """Render a row of a table, as high as its highest cell."""
     columns = [
         [text] if text.cell_len <= width else list(text.wrap(console, width))
         for text, width in zip(cells, widths, strict=True)
@@ -111,7 +111,7 @@ def _row(cells: Sequence[Text], widths: Sequence[int], console: Console) -> Iter
 
 
 def _column_widths(rows: Sequence[Sequence[Text]], room: int) -> list[int]:
-    """As wide as their texts; where there is no room the widest give way, those that can wrap between words first."""
+    """Fit columns to their texts; without room shrink the widest, those that wrap between words first."""
     columns = list(zip(*rows, strict=True))
     widths = [max(text.cell_len for text in column) for column in columns]
     words = [max(max(map(len, text.plain.split()), default=0) for text in column) for column in columns]
@@ -131,7 +131,7 @@ class _Item(rich_markdown.ListItem):
 
 
 class _Code(rich_markdown.CodeBlock):
-    """Lines of code as they are; those that are too long go on below."""
+    """Lines of code; long ones are wrapped."""
 
     line: int | None = None
 

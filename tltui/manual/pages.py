@@ -29,20 +29,20 @@ class Page:
 
     @property
     def text(self) -> str:
-        """Its Markdown."""
+        """The Markdown of the page."""
         return source(self.id)
 
     @property
     def headings(self) -> list[Heading]:
-        """Its headings, from top to bottom."""
+        """The headings, from top to bottom."""
         return _headings(self.text)
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading. ``anchor`` is what links to it end with, ``line`` its line on the page, from 0.
+    """A heading. ``anchor``: fragment of links to it; ``line``: its source line, from 0.
 
-    ``block``: the generated block that it lies in, "" for prose.
+    ``block``: the generated block around it, "" for prose.
     """
 
     level: int
@@ -54,18 +54,18 @@ class Heading:
 
 @cache
 def pages() -> dict[str, Page]:
-    """All pages but the index, by id, in the index's order."""
+    """All pages but the index, by id, in the order of the index."""
     entries = map(_ENTRY.fullmatch, source(INDEX).splitlines())
     return {entry["id"]: Page(**entry.groupdict()) for entry in entries if entry}
 
 
 def source(page_id: str) -> str:
-    """What a page's file holds."""
+    """Read the file of a page."""
     return (FOLDER / f"{page_id}.md").read_text(encoding="utf-8")
 
 
 def section(page: Page, anchor: str) -> str:
-    """The text from a heading to the next of the same rank."""
+    """The text from a heading to the next of the same level."""
     lines = page.text.splitlines(keepends=True)
     headings = page.headings
     at = next(at for at, heading in enumerate(headings) if heading.anchor == anchor)
@@ -74,13 +74,13 @@ def section(page: Page, anchor: str) -> str:
 
 
 def without_comments(text: str) -> str:
-    """Markdown without the marks of generated blocks, which lie on lines of their own."""
+    """Remove the comment lines that mark generated blocks."""
     kept = [line for line in text.splitlines() if not _COMMENT.fullmatch(line)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip() + "\n"
 
 
 def plain(markdown: str) -> str:
-    """A line of Markdown without its marks."""
+    """Remove markup from a line of Markdown."""
     return _MARKUP.sub(lambda found: found["text"] or "", markdown).strip()
 
 
@@ -103,5 +103,5 @@ def _headings(text: str) -> list[Heading]:
 
 
 def _anchor(heading: str) -> str:
-    """The name under which GitHub links to a heading."""
+    """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

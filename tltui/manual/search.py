@@ -1,4 +1,4 @@
-"""Searches all pages for words."""
+"""Searches all pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tltui.manual.pages import pages
 
 @dataclass(frozen=True)
 class Hit:
-    """Where the words stand: ``line`` of the page, from 0, and from ``start`` to ``end`` in ``text``."""
+    """A match: source line, from 0, and the range ``start`` to ``end`` in ``text``."""
 
     page: str
     line: int
@@ -24,24 +24,24 @@ class Hit:
 
 
 def search(words: str) -> list[Hit]:
-    """All paragraphs, list items, table rows and lines of code that hold ``words``, in the order of the manual.
+    """Find paragraphs, list items, table rows and lines of code that contain ``words``.
 
-    Case and the width of blanks do not matter.
+    Hits are in page order. Case and amount of whitespace do not matter.
     """
-    wanted = " ".join(words.split()).lower()
-    if not wanted:
+    query = " ".join(words.split()).lower()
+    if not query:
         return []
     return [
-        Hit(page_id, line, text, at, at + len(wanted))
+        Hit(page_id, line, text, at, at + len(query))
         for page_id in pages()
         for line, text in _passages(page_id)
-        if (at := text.lower().find(wanted)) >= 0
+        if (at := text.lower().find(query)) >= 0
     ]
 
 
 @cache
 def _passages(page_id: str) -> list[tuple[int, str]]:
-    """The texts of a page without marks, each with its line."""
+    """The texts of a page without markup, each with its source line."""
     return list(_texts(MarkdownIt().enable("table").parse(pages()[page_id].text)))
 
 

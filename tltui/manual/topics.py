@@ -1,4 +1,4 @@
-"""What one can ask the manual for: a page, a command, a setting, an event, a warning code."""
+"""Topics of the manual: pages, commands, settings, events, warning codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 from tltui.manual.pages import pages
 
-# Where a name is an entry of several generated blocks, the first of these has it.
+# Where several generated blocks have an entry of the same name, the first block wins.
 _BLOCKS = ("commands", "settings", "events", "warning-codes", "sweep-settings", "engine-commands")
 _COMMAND = "tltui "
 
@@ -23,7 +23,7 @@ class Location:
 
 @cache
 def topics() -> dict[str, Location]:
-    """Everything that can be asked for, by name: the pages first, then the entries of their generated blocks."""
+    """All topics by name: pages, then entries of generated blocks."""
     found = {id: Location(id) for id in pages()}
     entries = [(heading, page.id) for page in pages().values() for heading in page.headings if heading.block in _BLOCKS]
     for heading, page_id in sorted(entries, key=lambda entry: _BLOCKS.index(entry[0].block)):
@@ -32,16 +32,16 @@ def topics() -> dict[str, Location]:
 
 
 def find(topic: str) -> Location | None:
-    """Where the manual has ``topic``, in whatever case; None where it has not."""
+    """The location of ``topic``, ignoring case; None if unknown."""
     known = topics()
-    wanted = topic.strip().removeprefix(_COMMAND)
-    return known.get(wanted) or known.get(wanted.lower())
+    query = topic.strip().removeprefix(_COMMAND)
+    return known.get(query) or known.get(query.lower())
 
 
 def nearest(topic: str) -> list[str]:
-    """The names most like ``topic``, the most like it first; a setting is also found without its section."""
+    """The closest topic names, best first; a setting matches without its section too."""
     known = list(topics())
-    wanted = topic.strip().lower()
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == wanted]
-    begin = [name for name in known if name.startswith(wanted)] if wanted else []
-    return list(dict.fromkeys([*same_leaf, *begin, *difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)]))[:3]
+    query = topic.strip().lower()
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == query]
+    begin = [name for name in known if name.startswith(query)] if query else []
+    return list(dict.fromkeys([*same_leaf, *begin, *difflib.get_close_matches(query, known, n=3, cutoff=0.6)]))[:3]

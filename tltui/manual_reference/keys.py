@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from textual.keys import key_to_character
 
 from tltui.app.action_index import known_actions
+from tltui.app.app import TltuiApp
 from tltui.keys.keymap import SCOPES
 from tltui.manual_reference.words import prose, table
 
@@ -18,7 +19,7 @@ def keys() -> str:
 
 def _scopes() -> Iterator[str]:
     for scope, (heading, _) in SCOPES.items():
-        bound = [action for action in known_actions().values() if action.scope == scope]
+        bound = [action for action in known_actions(TltuiApp).values() if action.scope == scope]
         rows = [(_keys(action.keys), prose(action.description), f"`{action.id}`") for action in bound]
         if rows:
             yield f"### {heading}"

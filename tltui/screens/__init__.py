@@ -1,3 +1,3 @@
-"""What the user sees: screens, panes and dialogs.
+"""Screens, panes and dialogs.
 
-They must not import the app: they post messages to it."""
+They must not import the app: they post requests to it."""

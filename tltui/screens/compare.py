@@ -1,4 +1,4 @@
-"""Runs side by side: their curves, what differs, and whether it made a difference."""
+"""The comparison of runs: curves, differing settings, metrics, McNemar's test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tltui.compare.reader import ComparisonReader
 from tltui.compare.run_details import run_details
 from tltui.compare.structs import Comparison
 from tltui.runs.status import is_alive
-from tltui.screens.messages import RunChosen
+from tltui.screens.messages import OpenRun
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.compared_curves import ComparedCurves
 from tltui.widgets.compared_table import WIDEST, ComparedTable
@@ -32,32 +32,32 @@ from tltui.widgets.key_line import KeyLine
 from tltui.widgets.title_line import TitleLine
 
 _DOING = {"runs": "reading run", "compare": "testing run"}
-_PAUSE = 1.0  # seconds between looks
+_PAUSE = 1.0  # seconds between two reads
 
 
 class Compare(Screen[None]):
-    """Reads in a thread, and again as long as it is looked at, so that runs that train go on here."""
+    """Reads the runs in a thread, and again while shown, so that training runs are live."""
 
     manual_topic = "experiments"
 
     CSS_PATH = "compare.tcss"
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open this run", id="compare.open"),
-        Binding("l", "other", "show loss, or accuracy", id="compare.other"),
-        Binding("escape", "leave", "back to your runs", id="compare.leave"),
+        Binding("l", "other", "accuracy / loss", id="compare.other"),
+        Binding("escape", "leave", "back to runs", id="compare.leave"),
     ]
 
     @dataclass
-    class Read(Message):
-        """Reading has come so far."""
+    class Progress(Message):
+        """Progress of reading."""
 
-        what: str
+        progress: str
 
     @dataclass
-    class Looked(Message):
-        """The runs as they are now."""
+    class Loaded(Message):
+        """The runs are read."""
 
         comparison: Comparison
 
@@ -88,10 +88,10 @@ class Compare(Screen[None]):
     def on_mount(self) -> None:
         self._title.show("compare", Content(""))
         self._table.focus()
-        self._look()
+        self._read()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What can be done just now."""
+        """Whether an action is possible now."""
         if action == "other":
             return self._comparison is not None and not self._curves.both_shown
         return action != "open" or self._comparison is not None
@@ -99,18 +99,18 @@ class Compare(Screen[None]):
     def action_open(self) -> None:
         """Open the run under the cursor."""
         if self._comparison is not None and (chosen := self._table.chosen):
-            self.post_message(RunChosen(RunFolder(Path(self._comparison.runs[chosen - 1].path))))
+            self.post_message(OpenRun(RunFolder(Path(self._comparison.runs[chosen - 1].path))))
 
     def action_other(self) -> None:
-        """Show loss in place of accuracy, and the other way round."""
+        """Show loss in place of accuracy, or accuracy in place of loss."""
         self._curves.other()
 
     def action_leave(self) -> None:
         """Back to the runs."""
         self.dismiss()
 
-    @work(thread=True, group="look", exit_on_error=False)
-    def _look(self) -> None:
+    @work(thread=True, group="read", exit_on_error=False)
+    def _read(self) -> None:
         worker = get_current_worker()
 
         def report(activity: str, done: int, total: int, unit: str) -> None:
@@ -118,31 +118,31 @@ class Compare(Screen[None]):
                 raise Stopped("the screen was left")
             throttled(activity, done, total, unit)
 
-        def tell(activity: str, done: int, total: int, _unit: str) -> None:
-            self.post_message(self.Read(f"{_DOING[activity]} {done} of {total}"))
+        def post(activity: str, done: int, total: int, _unit: str) -> None:
+            self.post_message(self.Progress(f"{_DOING[activity]} {done} of {total}"))
 
-        throttled = Throttled(tell)
+        throttled = Throttled(post)
         try:
-            self.post_message(self.Looked(self._comparing.read(report)))
+            self.post_message(self.Loaded(self._comparing.read(report)))
         except InputError as error:
             self.post_message(self.Failed(str(error)))
         except Stopped:
             return
 
-    def _look_again(self) -> None:
+    def _read_again(self) -> None:
         if self.is_current:
-            self._look()
+            self._read()
         else:
-            self.set_timer(_PAUSE, self._look_again)
+            self.set_timer(_PAUSE, self._read_again)
 
-    @on(Read)
-    def _has_read(self, event: Read) -> None:
+    @on(Progress)
+    def _show_progress(self, event: Progress) -> None:
         if self._comparison is None:
-            self._title.show("compare", Content(event.what))
+            self._title.show("compare", Content(event.progress))
 
-    @on(Looked)
-    def _has_looked(self, event: Looked) -> None:
-        self.set_timer(_PAUSE, self._look_again)
+    @on(Loaded)
+    def _show(self, event: Loaded) -> None:
+        self.set_timer(_PAUSE, self._read_again)
         if event.comparison is self._comparison:
             return
         self._comparison = comparison = event.comparison
@@ -151,17 +151,17 @@ class Compare(Screen[None]):
         self._title.show("compare", Content(runs))
         self._table.show(comparison)
         self._curves.show(comparison)
-        self._tell()
+        self._describe()
         self.refresh_bindings()
 
     @on(Failed)
-    def _has_failed(self, event: Failed) -> None:
-        self.notify(event.reason, title="These runs can't be compared", severity="error", markup=False)
+    def _show_error(self, event: Failed) -> None:
+        self.notify(event.reason, title="Runs can't be compared", severity="error", markup=False)
         self.dismiss()
 
     @on(DataTable.RowHighlighted)
-    def _tell(self) -> None:
-        """Show what is known of the run under the cursor."""
+    def _describe(self) -> None:
+        """Describe the run under the cursor."""
         chosen = self._table.chosen
         if self._comparison is not None and chosen is not None:
             self._curves.chosen = chosen

@@ -1,4 +1,4 @@
-"""Small questions over a screen."""
+"""Small dialogs: confirm, choose, ask for a path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Confirm(ModalScreen[str | None]):
     ]
 
     def __init__(self, title: str, text: str, answers: Mapping[str, str]) -> None:
-        """``answers``: what is returned → the words on the button."""
+        """``answers``: result → label of its button."""
         super().__init__()
         self._title = title
         self._text = text
@@ -66,7 +66,7 @@ class AskPath(ModalScreen[Path | None]):
         with Vertical(classes="dialog -path") as dialog:
             dialog.border_title = Content(self._title)
             yield PathInput(str(self._start), folders_only=False, id="path")
-            yield Static("enter use it  tab complete  esc cancel", classes="keys")
+            yield Static("enter accept  tab complete  esc cancel", classes="keys")
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -75,14 +75,14 @@ class AskPath(ModalScreen[Path | None]):
 
 
 class Choose(ModalScreen[str | None]):
-    """Asks for one of several things."""
+    """Asks for one of several options."""
 
     CSS_PATH = "../widgets/dialogs.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "cancel", id="dialog.cancel")]
 
     def __init__(self, title: str, options: Sequence[tuple[str, str]]) -> None:
-        """``options``: pairs of what is returned and what is shown."""
+        """``options``: pairs of result and label."""
         super().__init__()
         self._title = title
         self._options = options

@@ -1,10 +1,10 @@
-"""How good the best checkpoint is: accuracy with its interval, every class, and what is taken for what."""
+"""The evaluation tab of a workbench: metrics of the best checkpoint, confusion matrix, classes, calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
 from engine.evaluation.metrics import formatted_metrics
@@ -22,7 +23,7 @@ from tltui.widgets.confusion import Confusion
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 from tltui.widgets.reliability import reliability_lines
 
-# What a table's columns are called, and what they are sorted by.
+# Headings and sort keys of the class table.
 _COLUMNS: dict[str, Callable[[ClassMetrics], Any]] = {
     "class": lambda of: of.label,
     "precision": lambda of: of.precision,
@@ -33,11 +34,11 @@ _COLUMNS: dict[str, Callable[[ClassMetrics], Any]] = {
 }
 
 
-_NOT_YET = "The best checkpoint is evaluated when the run ends."
+_EMPTY = "No evaluation yet: the best checkpoint is evaluated when training ends."
 
 
 class EvaluatePane(Vertical, can_focus=True):
-    """One split at a time: matrix and classes, in a low terminal in turn; or how far confidence can be believed."""
+    """Shows one split: matrix and classes, or calibration. A low terminal shows matrix or classes."""
 
     manual_topic = "evaluation"
 
@@ -53,15 +54,15 @@ class EvaluatePane(Vertical, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "next_split", "another split", id="evaluate.split"),
-        Binding("x", "other_view", "matrix, classes, calibration", id="evaluate.view"),
-        Binding("m", "mistakes", "look at the mistakes", id="evaluate.mistakes"),
-        Binding("o", "order", "sort the classes", id="evaluate.order"),
+        Binding("t", "next_split", "next split", id="evaluate.split"),
+        Binding("x", "other_view", "matrix / classes / calibration", id="evaluate.view"),
+        Binding("m", "misclassified", "browse misclassified images", id="evaluate.mistakes"),
+        Binding("o", "order", "sort classes by the next column", id="evaluate.order"),
     ]
 
     @dataclass
-    class MistakesWanted(Message):
-        """The images that were taken for another class are wanted; ``classes`` are the run's."""
+    class MisclassifiedRequested(Message):
+        """Show the misclassified images; ``classes`` are the labels of the run."""
 
         classes: list[str]
 
@@ -85,16 +86,16 @@ class EvaluatePane(Vertical, can_focus=True):
 
     def on_mount(self) -> None:
         self._name_columns()
-        self._accuracy.update(_NOT_YET)
+        self._accuracy.update(_EMPTY)
 
     def show(self, state: RunState) -> None:
         """Show the evaluations of a run, the test split's first."""
         self._state = state
         if not state.evaluations:
-            if self._shown is not None:  # another log took the place of the one that told of it
+            if self._shown is not None:  # the log was replaced by one without an evaluation
                 self._shown = None
                 self.remove_class("-evaluated")
-                self._accuracy.update(_NOT_YET)
+                self._accuracy.update(_EMPTY)
             return
         if self._split not in state.evaluations:
             self._split = "test" if "test" in state.evaluations else next(iter(state.evaluations))
@@ -117,8 +118,8 @@ class EvaluatePane(Vertical, can_focus=True):
     def _fill_classes(self, evaluated: Evaluated) -> None:
         self._class_table.clear()
         for of in sorted(evaluated.per_class, key=_COLUMNS[list(_COLUMNS)[self._order]]):
-            figures = (f"{of.precision:.1%}", f"{of.recall:.1%}", f"{of.f1:.1%}", _share(of.roc_auc), f"{of.support:,}")
-            self._class_table.add_row(Text(safe(of.label, 40)), *figures)
+            metrics = (f"{of.precision:.1%}", f"{of.recall:.1%}", f"{of.f1:.1%}", _share(of.roc_auc), f"{of.support:,}")
+            self._class_table.add_row(Text(safe(of.label, 40)), *metrics)
 
     def _draw_reliability(self) -> None:
         if self._shown is not None:
@@ -128,28 +129,31 @@ class EvaluatePane(Vertical, can_focus=True):
     def on_resize(self) -> None:
         self._draw_reliability()
 
-    def focus_matrix(self) -> None:
-        """Put the focus on what can be moved in."""
-        if self._shown is not None:
-            matrix = self._confusion.query_one(ConfusionMatrix)
-            in_view = (matrix, self._class_table)
-            next((one for one in in_view if one.is_on_screen), self).focus()
+    def focus(self, scroll_visible: bool = True) -> Self:
+        """Focus the matrix or the class table, whichever is shown."""
+        in_view: list[Widget] = [self._confusion.query_one(ConfusionMatrix), self._class_table]
+        shown = [widget for widget in in_view if widget.is_on_screen]
+        if self._shown is not None and shown:
+            shown[0].focus(scroll_visible)
+        else:
+            super().focus(scroll_visible)
+        return self
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is nothing to turn over before the evaluation."""
+        """Views need an evaluation, splits a second one."""
         if action == "next_split":
             return self._state is not None and len(self._state.evaluations) > 1
-        return action not in ("other_view", "order", "mistakes") or self._shown is not None
+        return action not in ("other_view", "order", "misclassified") or self._shown is not None
 
     def action_next_split(self) -> None:
-        """Show the next of the splits that were evaluated."""
+        """Show the next evaluated split."""
         if self._state is not None and self._state.evaluations:
             splits = list(self._state.evaluations)
             self._split = splits[(splits.index(self._split) + 1) % len(splits)]
             self.show(self._state)
 
     def action_other_view(self) -> None:
-        """Show the next of matrix, classes and calibration; the first two are one where there is room for both."""
+        """Show the next of matrix, classes and calibration; the first two together where there is room."""
         views = (
             ["-matrix", "-classes", "-reliability"] if self.screen.has_class("-low") else ["-matrix", "-reliability"]
         )
@@ -157,15 +161,15 @@ class EvaluatePane(Vertical, can_focus=True):
         self.remove_class("-matrix", "-classes", "-reliability")
         self.add_class(views[(now + 1) % len(views)])
         self.call_after_refresh(self._draw_reliability)
-        self.call_after_refresh(self.focus_matrix)
+        self.call_after_refresh(self.focus)
 
-    def action_mistakes(self) -> None:
-        """Have the mistakes shown, image by image."""
+    def action_misclassified(self) -> None:
+        """Browse the misclassified images."""
         if self._shown is not None:
-            self.post_message(self.MistakesWanted(self._shown.classes))
+            self.post_message(self.MisclassifiedRequested(self._shown.classes))
 
     def action_order(self) -> None:
-        """Sort the classes by the next column, the worst or the smallest first."""
+        """Sort the classes by the next column, lowest first."""
         if self._shown is not None:
             self._order = (self._order + 1) % len(_COLUMNS)
             self._name_columns()
@@ -178,9 +182,9 @@ _METRICS_BESIDE_COUNT = 3  # as many as fit beside the number of images in 80 co
 def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Content]:
     low, high = evaluated.accuracy_interval
     dot = f" {glyphs.separator} "
-    simple = [of for of in state.baselines if of.split == evaluated.split]
+    baselines = [of for of in state.baselines if of.split == evaluated.split]
     metrics = [f"{label} {value}" for label, value in formatted_metrics(evaluated, short=True).items()]
-    compared = "".join(f"{dot}{safe(of.name)} {of.accuracy:.1%}" for of in simple)
+    compared = "".join(f"{dot}{safe(of.name)} {of.accuracy:.1%}" for of in baselines)
     return [
         Content.assemble(
             f"{safe(evaluated.split)} accuracy ",

@@ -1,4 +1,4 @@
-"""An experiment with a draft: how far it is, what it found, and the settings that it suggests to take."""
+"""The dialog of an experiment with a draft: progress, result, suggested settings."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ _BAR = 24  # cells
 
 
 class Experiment(Protocol[SomeLine]):
-    """What differs from one experiment to another. ``name`` and ``lines``: as ``run_experiment`` takes them."""
+    """One kind of experiment. ``name`` and ``lines``: as in ``run_experiment``."""
 
     title: ClassVar[str]
     name: ClassVar[str]
     lines: type[SomeLine]
 
-    def take_in(self, line: SomeLine) -> None:
-        """Another line of its process."""
+    def handle(self, line: SomeLine) -> None:
+        """Handle a line of its process."""
         ...
 
     def rows(self, width: int, height: int, /) -> Sequence[Sequence[tuple[str, str]]]:
-        """What there is to show now, as texts with the names of their styles; ``height``: rows without scrolling."""
+        """The page: rows of (text, style name); ``height``: rows without scrolling."""
         ...
 
     @property
     def changes(self) -> Changes:
-        """The settings that it suggests to change; none before it is over."""
+        """The suggested settings; empty until it is finished."""
         ...
 
 
 class ExperimentDialog(ModalScreen[Changes | None]):
-    """Runs the experiment while it is open; gives the settings to change, or None."""
+    """Runs the experiment while open; returns the accepted settings, or None."""
 
     manual_topic = "experiments"
 
@@ -66,8 +66,8 @@ class ExperimentDialog(ModalScreen[Changes | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "cancel, or leave the settings as they are", id="experiment.close"),
-        Binding("enter", "take", "take the suggested settings", id="experiment.take"),
+        Binding("escape", "close", "cancel / keep settings", id="experiment.close"),
+        Binding("enter", "take", "apply the suggested settings", id="experiment.take"),
     ]
 
     def __init__(self, experiment: Experiment[Any], config: RunConfig, glyphs: Glyphs) -> None:
@@ -98,15 +98,15 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self.call_after_refresh(self._draw)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is nothing to take before something was found."""
+        """Suggestions can be applied once there are any."""
         return action != "take" or bool(self._experiment.changes)
 
     def action_take(self) -> None:
-        """Close with the suggestion."""
+        """Apply the suggestion."""
         self.dismiss(self._experiment.changes)
 
     def action_close(self) -> None:
-        """Close without; an experiment under way ends."""
+        """Close without changes; a running experiment is cancelled."""
         self.dismiss(None)
 
     @work(exclusive=True, group="experiment", exit_on_error=False)
@@ -114,7 +114,7 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         try:
             async with aclosing(run_experiment(self._experiment.name, self._experiment.lines, self._config)) as lines:
                 async for line in lines:
-                    self._take_in(line)
+                    self._receive(line)
         except InputError as error:
             self._now = Content.styled(safe(str(error), 400), "$text-error")
         else:
@@ -123,9 +123,9 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self._draw()
         self.refresh_bindings()
 
-    def _take_in(self, line: Line[Any]) -> None:
+    def _receive(self, line: Line[Any]) -> None:
         self._changed = True
-        self._experiment.take_in(line)
+        self._experiment.handle(line)
         if line.activity:
             self._now = self._progress(line)
         elif line.warning:
@@ -147,7 +147,9 @@ class ExperimentDialog(ModalScreen[Changes | None]):
 
     def _suggestion(self) -> Content:
         changes = [f"{key} = {safe(to_text(value))}" for key, value in self._experiment.changes.items()]
-        return Content.styled("   ".join(changes), "bold $text-success") if changes else Content("nothing to change")
+        return (
+            Content.styled("   ".join(changes), "bold $text-success") if changes else Content("No settings to change")
+        )
 
     def _draw(self) -> None:
         scroll = self.query_one(VerticalScroll)
@@ -161,5 +163,5 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         self.query_one(".keys", Static).update(self._keys(scrolls=len(rows) > height))
 
     def _keys(self, *, scrolls: bool) -> str:
-        keys = ["enter take them", "esc leave them"] if self._experiment.changes else ["esc close"]
+        keys = ["enter apply", "esc keep settings"] if self._experiment.changes else ["esc close"]
         return "  ".join([*(["up and down scroll"] if scrolls else []), *(keys if self._over else ["esc cancel"])])

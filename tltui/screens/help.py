@@ -1,4 +1,4 @@
-"""The keys in force, made from the bindings of the screen below."""
+"""The list of keys, from the bindings of the screen below."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from textual.widgets import Static
 from tltui.keys.keymap import SCOPES, ActionKeys
 from tltui.text.glyphs import safe
 
-# From this width on the actions' ids, which a keymap names, have room.
+# Width from which action ids are shown.
 _WIDE = 100
 
 
 class Help(ModalScreen[None]):
-    """What each key does here; ``scopes`` are those of the widgets that the screen below has."""
+    """Lists keys by scope, widgets before app."""
 
     manual_topic = "keys"
 
@@ -58,8 +58,8 @@ class Help(ModalScreen[None]):
             if lines:
                 sections.append(Content("\n").join([Content.styled(SCOPES[scope][0], "bold $text-primary"), *lines]))
         own = (
-            f'Your own keys: lines like "workbench.run" = "r,f9" in {safe(self._keymap_path)}\n'
-            f"The names of the actions stand in the list of all commands, and here from {_WIDE} columns."
+            f'To change keys, add lines like "workbench.run" = "r,f9" to {safe(self._keymap_path)}\n'
+            f"Action names are in the command palette, and here from {_WIDE} columns."
         )
         return [*sections, Content(own)]
 

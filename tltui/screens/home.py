@@ -1,4 +1,4 @@
-"""Your runs, the newest first; those that live, live."""
+"""The list of runs and the queue, updated live."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
 from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.dialogs import Confirm
-from tltui.screens.messages import ComparisonWanted, DraftWanted, RunChosen, SweepsWanted, Tables
-from tltui.screens.notify_errors import refusals_told
+from tltui.screens.messages import ChooseSweep, CompareRuns, OpenDraft, OpenRun, Tables
+from tltui.screens.notify_errors import notify_errors
 from tltui.settings.demo import demo_config
 from tltui.settings.draft import defaults
 from tltui.tables.run_columns import RunRow, queued_row, run_row
@@ -35,7 +35,7 @@ from tltui.widgets.title_line import TitleLine
 
 
 class Home(Screen[None]):
-    """The table of runs, or two ways to begin where there are none."""
+    """The table of runs, or two ways to start where there are none."""
 
     manual_topic = "quick-start"
 
@@ -43,25 +43,25 @@ class Home(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open this run", id="home.open"),
-        Binding("n", "new", "new run: choose a folder of images", id="home.new"),
-        Binding("m", "new_empty", "new run: all settings by hand", id="home.new_empty"),
-        Binding("t", "demo", "try the demo: handwritten digits, no download", id="home.demo"),
-        Binding("y", "copy", "a new run with the settings of this one", id="home.copy"),
+        Binding("n", "new", "new run from a folder of images", id="home.new"),
+        Binding("m", "new_empty", "new run from the settings form", id="home.new_empty"),
+        Binding("t", "demo", "demo: handwritten digits, no download", id="home.demo"),
+        Binding("y", "copy", "new run from these settings", id="home.copy"),
         Binding("b", "back", "back to the draft", id="home.back"),
-        Binding("r", "resume", "go on with this run", id="home.resume"),
-        Binding("p", "pause", "pause this run, or resume it", id="home.pause"),
-        Binding("s", "stop", "stop this run, with a checkpoint", id="home.stop"),
-        Binding("space", "mark", "mark this run to compare it, or take its mark away", id="home.mark"),
-        Binding("c", "compare", "compare the marked runs; without marks all with this one's data", id="home.compare"),
-        Binding("v", "sweeps", "your sweeps: many settings tried", id="home.sweeps"),
-        Binding("escape", "unmark", "take all marks away", id="home.unmark"),
-        Binding("x", "delete", "delete this run, or take it out of the queue", id="home.delete"),
+        Binding("r", "resume", "resume this run", id="home.resume"),
+        Binding("p", "pause", "pause / continue this run", id="home.pause"),
+        Binding("s", "stop", "stop this run with a checkpoint", id="home.stop"),
+        Binding("space", "mark", "mark / unmark this run for comparison", id="home.mark"),
+        Binding("c", "compare", "compare marked runs, or all with this dataset", id="home.compare"),
+        Binding("v", "sweeps", "hyperparameter sweeps", id="home.sweeps"),
+        Binding("escape", "unmark", "unmark all", id="home.unmark"),
+        Binding("x", "delete", "delete this run / remove it from the queue", id="home.delete"),
     ]
 
     def __init__(self, runs_dir: Path, queue: RunQueue, glyphs: Glyphs) -> None:
         super().__init__()
         self.left_draft: Tables | None = None
-        """The draft that was left without running it."""
+        """The settings of the last draft that was left without running it."""
         self._runs_dir = runs_dir
         self._queue = queue
         self._glyphs = glyphs
@@ -71,8 +71,8 @@ class Home(Screen[None]):
         self._table = RunsTable(glyphs)
         self._problem = Static(id="problem", markup=False)
         self._ways = OptionList(
-            Option(Content("try the demo: handwritten digits, nothing to download"), id="demo"),
-            Option(Content("choose a folder of images: one subfolder a class"), id="new"),
+            Option(Content("demo: handwritten digits, no download"), id="demo"),
+            Option(Content("folder of images: one subfolder per class"), id="new"),
             id="ways",
             compact=True,
         )
@@ -81,13 +81,13 @@ class Home(Screen[None]):
         yield self._title
         yield self._table
         yield self._problem
-        with Vertical(id="nothing-yet"):
-            yield Static(_GREETING)
+        with Vertical(id="empty"):
+            yield Static(_WELCOME)
             yield self._ways
         yield KeyLine()
 
     def show(self, summaries: list[RunSummary]) -> None:
-        """Show the runs there are and those that wait."""
+        """Show the queue and the runs."""
         self._summaries = summaries
         rows = [queued_row(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
         self._marks &= {summary.run for summary in summaries}
@@ -99,7 +99,7 @@ class Home(Screen[None]):
         runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
         counts = [runs, *([f"{training} training"] if training else [])]
         counts += [f"{len(self._marks)} marked"] if self._marks else []
-        self._title.show("your runs", Content(", ".join(counts)))
+        self._title.show("runs", Content(", ".join(counts)))
         if self.focused is not (shown := self._table if rows else self._ways):
             shown.focus()
         self.refresh_bindings()
@@ -110,7 +110,7 @@ class Home(Screen[None]):
         return self._table.row
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What can be done with the run under the cursor."""
+        """Whether the run under the cursor allows an action."""
         row = self.row
         possible = {
             "pause": row is not None and is_alive(row.status),
@@ -127,107 +127,107 @@ class Home(Screen[None]):
         return possible.get(action, True)
 
     def action_open(self) -> None:
-        """Open the run under the cursor; one that waits is opened as the draft it still is."""
+        """Open the run under the cursor; a queued one opens as a draft."""
         if (place := self._place) is not None:
-            self.post_message(DraftWanted(self._queue.waiting[place].config.model_dump()))
+            self.post_message(OpenDraft(self._queue.waiting[place].config.model_dump()))
         elif self.row is not None:
-            self.post_message(RunChosen(self._folder))
+            self.post_message(OpenRun(self._folder))
 
     @work
     async def action_new(self) -> None:
-        """A draft for a folder of images."""
+        """Open a draft for a folder of images."""
         path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs))
         if path is not None:
             tables = defaults()
             tables["data"]["path"] = str(path)
-            self.post_message(DraftWanted(tables))
+            self.post_message(OpenDraft(tables))
 
     def action_new_empty(self) -> None:
-        """A draft with nothing chosen."""
-        self.post_message(DraftWanted(defaults(), "data.source"))
+        """Open a draft with default settings."""
+        self.post_message(OpenDraft(defaults(), "data.source"))
 
     def action_demo(self) -> None:
-        """The demo as a draft."""
-        self.post_message(DraftWanted(demo_config({}).model_dump()))
+        """Open the demo as a draft."""
+        self.post_message(OpenDraft(demo_config({}).model_dump()))
 
     def action_copy(self) -> None:
-        """A draft with the settings of the run under the cursor."""
+        """Open a draft with the settings of the run under the cursor."""
         if self._place is not None:
             self.action_open()
         elif following := self._following():
-            self.post_message(DraftWanted(following.config_for_new_run.model_dump()))
+            self.post_message(OpenDraft(following.config_for_new_run.model_dump()))
 
     def action_back(self) -> None:
-        """Back to the draft that was left."""
-        self.post_message(DraftWanted(self.left_draft or defaults()))
+        """Open the draft that was left."""
+        self.post_message(OpenDraft(self.left_draft or defaults()))
 
     def action_resume(self) -> None:
-        """Go on with the run under the cursor, and show it; one that could not be started waits for its turn again."""
+        """Resume and open the run under the cursor; a queued one that failed to start is retried."""
         if (place := self._place) is not None:
             self._queue.retry(place)
             self.show(self._summaries)
         elif following := self._following():
-            with refusals_told(self):
+            with notify_errors(self):
                 following.resume()
-                self.post_message(RunChosen(self._folder))
+                self.post_message(OpenRun(self._folder))
 
     def action_pause(self) -> None:
         """Pause or resume the run under the cursor."""
         if following := self._following():
-            with refusals_told(self):
-                self.notify(f"{following.pause_or_resume()} takes effect after this step", timeout=2)
+            with notify_errors(self):
+                self.notify(f"Run: {following.pause_or_resume()} after this step", timeout=2)
 
     @work
     async def action_stop(self) -> None:
         """Ask, then stop the run under the cursor."""
-        if (following := self._following()) and await self._is_sure("Stop training?", "", "Go on training", "Stop"):
-            with refusals_told(self):
+        if (following := self._following()) and await self._confirm("Stop training?", "", "Keep training", "Stop"):
+            with notify_errors(self):
                 following.stop()
 
     def action_mark(self) -> None:
-        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        """Mark or unmark the run under the cursor and move to the next."""
         if self.row is not None:
             self._marks ^= {self.row.id}
             self.show(self._summaries)
             self._table.action_cursor_down()
 
     def action_unmark(self) -> None:
-        """Take all marks away."""
+        """Unmark all runs."""
         self._marks.clear()
         self.show(self._summaries)
 
     def action_compare(self) -> None:
-        """Compare the marked runs; one with the run under the cursor; without marks all that have its data."""
+        """Compare the marked runs; a single one with the run under the cursor; without marks all of its dataset."""
         row = self.row
         chosen = set(self._marks)
         if len(chosen) < 2 and row is not None and row.place is None:
             chosen |= {row.id} if chosen else {run.run for run in self._summaries if run.data == row.data}
         if len(chosen) < 2:
-            self.notify("mark two runs or more with space, then c compares them")
+            self.notify("Too few runs marked. space: mark two or more, c: compare")
             return
         folders = [RunFolder(self._runs_dir / run.run) for run in self._summaries if run.run in chosen]
-        self.post_message(ComparisonWanted(folders))
+        self.post_message(CompareRuns(folders))
 
     def action_sweeps(self) -> None:
-        """Open one of the sweeps."""
-        self.post_message(SweepsWanted())
+        """Choose a sweep to open."""
+        self.post_message(ChooseSweep())
 
     @work
     async def action_delete(self) -> None:
-        """Ask, then delete the run under the cursor; one that waits has no files and just goes."""
+        """Ask, then delete the run under the cursor; a queued one has no files and is removed at once."""
         if (place := self._place) is not None:
             del self._queue.waiting[place]
             self.show(self._summaries)
             return
         folder, row = self._folder, self.row
         if row is not None and is_alive(row.status):
-            self.notify("it is still training: stop it first", severity="warning")
-        elif await self._is_sure("Delete this run?", "Its checkpoints and figures go too.", "Keep it", "Delete it"):
+            self.notify("Run is training; it can't be deleted. s: stop it first", severity="warning")
+        elif await self._confirm("Delete this run?", "Its checkpoints and metrics are deleted too.", "Keep", "Delete"):
             shutil.rmtree(folder.path, ignore_errors=True)
 
     @on(DataTable.RowHighlighted)
     def _show_problem(self) -> None:
-        """Say what is wrong with the run under the cursor."""
+        """Show the problem of the run under the cursor."""
         problem = self.row.problem if self.row else ""
         self._problem.update(Content(safe(problem, 300)))
         self._problem.display = bool(problem)
@@ -237,13 +237,13 @@ class Home(Screen[None]):
         self.action_open()
 
     @on(OptionList.OptionSelected)
-    def _begun(self, event: OptionList.OptionSelected) -> None:
+    def _start_chosen(self, event: OptionList.OptionSelected) -> None:
         if event.option.id == "demo":
             self.action_demo()
         else:
             self.action_new()
 
-    async def _is_sure(self, title: str, text: str, no: str, yes: str) -> bool:
+    async def _confirm(self, title: str, text: str, no: str, yes: str) -> bool:
         about = f"{self._folder.id}\n{text}".strip()
         return await self.app.push_screen_wait(Confirm(title, about, {"no": no, "yes": yes})) == "yes"
 
@@ -253,7 +253,7 @@ class Home(Screen[None]):
 
     @property
     def _place(self) -> int | None:
-        """The place in the queue of the row under the cursor."""
+        """Position in the queue of the row under the cursor; None for a run."""
         return self.row.place if self.row else None
 
     def _following(self) -> RunFollower | None:
@@ -266,8 +266,8 @@ class Home(Screen[None]):
         return following
 
 
-_GREETING = Content.assemble(
+_WELCOME = Content.assemble(
     ("Transfer learning in the terminal", "bold $text-primary"),
-    "\n\nTake a network that has learned from a million images, see its layers,\n"
-    "choose which of them learn from yours, and watch it happen.\n",
+    "\n\nFine-tune a pretrained network on your own images:\n"
+    "choose which layers are trainable, and follow the run live.\n",
 )

@@ -1,4 +1,4 @@
-"""Images of a run to look through: what they were taken for, and where the network looked."""
+"""The image browser of a run: true and predicted class, confidence, Grad-CAM."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from tltui.widgets.image_view import ImageView, Kind
 
 
 class ImageBrowser(ModalScreen[None]):
-    """A list beside the image that the cursor is on; under it what is known of it."""
+    """A list of images beside the current one, with its prediction below."""
 
     manual_topic = "evaluation"
 
     CSS_PATH = "../widgets/dialogs.tcss"
     DEFAULT_CSS = """
-    Images #names { width: 2fr; height: 1fr; margin: 0 1 0 0; }
-    Images #side { width: 3fr; height: 1fr; }
-    Images #facts { height: auto; margin: 0 0 1 0; }
-    Images ImageView { height: 1fr; }
+    ImageBrowser #names { width: 2fr; height: 1fr; margin: 0 1 0 0; }
+    ImageBrowser #side { width: 3fr; height: 1fr; }
+    ImageBrowser #facts { height: auto; margin: 0 0 1 0; }
+    ImageBrowser ImageView { height: 1fr; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", id="images.close"),
-        Binding("g", "heat", "where the network looked", id="images.heat"),
+        Binding("g", "heat", "Grad-CAM on / off", id="images.heat"),
     ]
 
     def __init__(
@@ -48,9 +48,7 @@ class ImageBrowser(ModalScreen[None]):
         glyphs: Glyphs,
         kind: Kind | None = None,
     ) -> None:
-        """``layer``: whose activations the heat map shows; "": the last one that has places in the image. ``kind``:
-        as ``ImageView`` takes it.
-        """
+        """``layer``: the layer of the heat map; "": the last spatial one. ``kind``: as in ``ImageView``."""
         super().__init__()
         self._title = title
         self._images = images
@@ -69,7 +67,7 @@ class ImageBrowser(ModalScreen[None]):
                 with Vertical(id="side"):
                     yield self._view
                     yield Static(id="facts", markup=False)
-            yield Static("g where the network looked  esc close", classes="keys")
+            yield Static("g Grad-CAM  esc close", classes="keys")
 
     @property
     def _chosen(self) -> PredictedImage | None:
@@ -85,7 +83,7 @@ class ImageBrowser(ModalScreen[None]):
         self.call_after_refresh(self._look)
 
     def action_heat(self) -> None:
-        """Lay over the image what speaks for the class that it was taken for; or take it away."""
+        """Show or hide the Grad-CAM heat map for the predicted class."""
         self._heat = not self._heat
         self._look()
 
@@ -98,7 +96,7 @@ class ImageBrowser(ModalScreen[None]):
         if chosen is None or not self._view.content_size.width:
             return
         self.query_one("#facts", Static).update(Content("\n".join(self._facts(chosen))))
-        self._view.say("looking …" if self._heat else "")
+        self._view.say("computing Grad-CAM …" if self._heat else "")
         label = (chosen.predicted or chosen.true) if self._heat else None
         try:
             png = await self._looking.image(chosen.path, self._view.pixels, label, self._layer)
@@ -112,10 +110,10 @@ class ImageBrowser(ModalScreen[None]):
         if not predicted:
             found = [true]
         elif one.true == one.predicted:
-            found = [f"{true}, rightly, {one.probability:.1%} sure"]
+            found = [f"{true}: correct, confidence {one.probability:.1%}"]
         else:
-            found = [f"{true}, taken for {predicted}, {one.probability:.1%} sure"]
+            found = [f"{true}: misclassified as {predicted}, confidence {one.probability:.1%}"]
         if self._heat:
-            where = safe(self._layer, 60) if self._layer else "the last layer that has places"
-            found.append(f"Grad-CAM for {predicted or true} in {where}")
+            where = safe(self._layer, 60) if self._layer else "the last spatial layer"
+            found.append(f"Grad-CAM for {predicted or true} at {where}")
         return found

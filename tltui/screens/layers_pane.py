@@ -1,8 +1,9 @@
-"""The left half of the workbench: the layer tree, or what stands in its place until there is one."""
+"""The layers pane of a workbench: the layer tree, or a placeholder until it is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -22,15 +23,15 @@ from tltui.widgets.layer_tree import LayerTree
 
 
 class LayersPane(Vertical):
-    """Loads trees without making anyone wait and keeps the plan that is being edited."""
+    """Loads layer trees in the background and keeps the plan under edit."""
 
     manual_topic = "freezing"
 
     DEFAULT_CSS = """
-    LayersPane > #in-place-of-tree { padding: 1 2; color: $text-muted; }
+    LayersPane > #placeholder { padding: 1 2; color: $text-muted; }
     LayersPane > LayerTree { display: none; }
     LayersPane.-loaded > LayerTree { display: block; }
-    LayersPane.-loaded > #in-place-of-tree { display: none; }
+    LayersPane.-loaded > #placeholder { display: none; }
     """
 
     @dataclass
@@ -41,7 +42,7 @@ class LayersPane(Vertical):
 
     @dataclass
     class Loaded(Message):
-        """A tree is there. ``refused``: why the plan in force does not fit it, so that the head alone trains now."""
+        """A tree is loaded. ``refused``: why the plan does not fit it and was replaced by head only, or ""."""
 
         refused: str
 
@@ -52,27 +53,27 @@ class LayersPane(Vertical):
         self._glyphs = glyphs
         self._shown: TreeKey | None = None
         self._tree = LayerTree(glyphs)
-        self._instead = Static(id="in-place-of-tree")
+        self._placeholder = Static(id="placeholder")
 
     def compose(self) -> ComposeResult:
         yield self._tree
-        yield self._instead
+        yield self._placeholder
 
-    def want(self, wanted: TreeKey, rules: list[str]) -> None:
-        """Show the tree of a network as soon as the engine has told it."""
-        if wanted == self._shown:
+    def load(self, key: TreeKey, rules: list[str]) -> None:
+        """Show the tree of a network once the engine has sent it."""
+        if key == self._shown:
             return
-        if self._shown is None or self._shown.model != wanted.model:
-            self._show_instead(f"Reading the layers of {safe(wanted.model)}{self._glyphs.ellipsis}")
-        self._load(wanted, rules)
+        if self._shown is None or self._shown.model != key.model:
+            self._replace_tree(f"Loading layers of {safe(key.model)}{self._glyphs.ellipsis}")
+        self._fetch(key, rules)
 
     def show_placeholder(self, text: str) -> None:
-        """Say why there is no tree yet; the tree of a draft with the same network stays."""
+        """Show ``text`` where there is no tree yet; the tree of the draft stays."""
         if self.editor is None:
-            self._show_instead(text)
+            self._replace_tree(text)
 
     def show_model(self, tree: layer_tree.LayerTree, rules: list[str]) -> None:
-        """Show a tree that is at hand: the run's own."""
+        """Show a layer tree."""
         refused = ""
         try:
             self.editor = PlanEditor(tree, rules)
@@ -83,44 +84,45 @@ class LayersPane(Vertical):
         self._tree.show(self.editor)
         self.post_message(self.Loaded(refused))
 
-    def take_rules(self, rules: list[str]) -> None:
-        """Show a plan that came from elsewhere: the form, the engine. Raises InputError where it does not fit."""
+    def show_rules(self, rules: list[str]) -> None:
+        """Show a plan from the form or the engine. Raises InputError where it does not fit the tree."""
         if self.editor is not None and rules != self.editor.rules:
             self.editor.set_rules(rules)
             self._tree.show(self.editor)
 
     def show_pending(self, applied: list[str] | None) -> None:
-        """Mark what differs from the plan that the engine has applied; None: nothing waits for an answer."""
+        """Mark layers that differ from the ``applied`` plan; None: no change is pending."""
         if self.editor is not None:
             self._tree.show(self.editor, self.editor.changed_since(applied) if applied is not None else frozenset())
 
     @property
     def cursor_path(self) -> str:
-        """The layer under the cursor; "" is the network itself."""
+        """Path of the layer under the cursor; "" is the network."""
         return self._tree.path
 
     def show_stats(self, stats: LayerStats) -> None:
         """Show the layers' statistics in a run."""
         self._tree.show_stats(stats)
 
-    def focus_tree(self) -> None:
-        """Put the cursor on the layers."""
-        self._tree.focus()
+    def focus(self, scroll_visible: bool = True) -> Self:
+        """Focus the tree."""
+        self._tree.focus(scroll_visible)
+        return self
 
     @work(exclusive=True, exit_on_error=False)
-    async def _load(self, wanted: TreeKey, rules: list[str]) -> None:
+    async def _fetch(self, key: TreeKey, rules: list[str]) -> None:
         try:
-            tree = await self._queries.layer_tree(wanted)
+            tree = await self._queries.layer_tree(key)
         except InputError as error:
             self._shown = None
-            self._show_instead(f"The layers can't be shown: {safe(str(error))}")
+            self._replace_tree(f"Layers can't be loaded: {safe(str(error))}")
             return
-        self._shown = wanted
+        self._shown = key
         self.show_model(tree, rules if self.editor is None else self.editor.rules)
 
-    def _show_instead(self, text: str) -> None:
+    def _replace_tree(self, text: str) -> None:
         self.remove_class("-loaded")
-        self._instead.update(Content(text))
+        self._placeholder.update(Content(text))
 
     @on(LayerTree.PlanChanged)
     def _edited(self, event: LayerTree.PlanChanged) -> None:
@@ -130,7 +132,7 @@ class LayersPane(Vertical):
     @on(LayerTree.ColumnShown)
     def _column_shown(self, event: LayerTree.ColumnShown) -> None:
         event.stop()
-        if str(self.border_subtitle or "") != event.title:  # set anew it would have the whole pane sent
+        if str(self.border_subtitle or "") != event.title:  # setting it redraws the whole pane
             self.border_subtitle = Content(event.title)
 
     @on(LayerTree.Refused)

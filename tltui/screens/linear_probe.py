@@ -1,4 +1,4 @@
-"""Linear probes of a draft's network, as the app shows them: the chart along its stages and the advice."""
+"""Linear probes of a draft's network: accuracy by stage, then the recommendation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tltui.text.glyphs import Glyphs
 class Probe:
     """An Experiment for ``ExperimentDialog``."""
 
-    title: ClassVar[str] = "What to train"
+    title: ClassVar[str] = "Linear probe: how deep to unfreeze"
     name: ClassVar[str] = "probe"
     lines = ProbeLine
 
@@ -25,16 +25,16 @@ class Probe:
         self._glyphs = glyphs
         self._found: ProbeResults | None = None
 
-    def take_in(self, line: ProbeLine) -> None:
-        """The end; what comes before it is progress."""
+    def handle(self, line: ProbeLine) -> None:
+        """Keep the result; lines before it are progress."""
         self._found = line.found
 
     def rows(self, width: int, _height: int) -> list[Row]:
-        """What was found, or what is being looked for."""
+        """The result, or before it what the probe measures."""
         layout = Layout(width, self._glyphs)
         return probe_page(self._found, layout) if self._found else introduction(layout)
 
     @property
     def changes(self) -> Changes:
-        """What is advised and not so yet; nothing before the probes are fitted."""
+        """Recommended settings that differ from the draft; empty until the probes are fitted."""
         return recommended_changes(self._found.recommendation, self._config) if self._found else {}

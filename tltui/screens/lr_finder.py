@@ -1,4 +1,4 @@
-"""The learning-rate range test of a draft, as the app shows it: curves while it runs, and what it suggests."""
+"""The learning-rate range test of a draft: curves while it runs, then the suggested rates."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from tltui.tables.lr_curve import Layout, PartialCurves, chart_rows, progress_pa
 class RangeTest:
     """An Experiment for ``ExperimentDialog``."""
 
-    title: ClassVar[str] = "Learning rates"
+    title: ClassVar[str] = "LR finder: learning-rate range test"
     name: ClassVar[str] = "lr-find"
     lines = RatesLine
 
     def __init__(self, lr: float, marker: str) -> None:
-        """``lr``: the head's rate as it is; ``marker``: as ``Curves`` takes it."""
+        """``lr``: the head's current rate; ``marker``: as in ``Curves``."""
         self._lr = lr
         self._marker = marker
         self._under = PartialCurves()
         self._found: RangeTestResult | None = None
 
-    def take_in(self, line: RatesLine) -> None:
-        """Another step, or the end."""
+    def handle(self, line: RatesLine) -> None:
+        """Add a step, or the result."""
         if line.tried:
             self._under.add(line.tried)
         self._found = line.found
 
     def rows(self, width: int, height: int) -> list[Row]:
-        """Charts, as high as fits."""
+        """The charts, as high as there is room."""
         parts = [self._found.head, self._found.backbone] if self._found else []
         layout = Layout(width, chart_rows(width, height, sum(part is not None for part in parts) or 2), self._marker)
         return result_page(self._found, layout) if self._found else progress_page(self._under, layout)
 
     @property
     def changes(self) -> Mapping[str, float]:
-        """The suggested rates; none before the test is over."""
+        """The suggested rates; empty until the test is finished."""
         return suggested_settings(self._found, self._lr) if self._found else {}

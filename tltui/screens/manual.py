@@ -1,4 +1,4 @@
-"""The manual in the app: the list of pages, a page, and what a search finds in all of them."""
+"""The manual: list of pages, one page, search in all pages."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tltui.widgets.manual_page import ManualPage
 from tltui.widgets.manual_search import ManualSearch
 from tltui.widgets.title_line import TitleLine
 
-_WIDE = 100  # columns from which on the list and the page have room side by side
+_WIDE = 100  # columns from which list and page are side by side
 _MOST_HITS = 200
-_BEFORE = 24  # characters of a line that are shown before what was found
+_BEFORE = 24  # characters shown before a hit
 _NAME = 18  # columns of a page's name
 
 
 def location_for(screen: Screen[object]) -> Location | None:
-    """What the manual says on what has the focus, or on what lies around it: their ``manual_topic``."""
+    """The location for the focused widget, or the nearest ancestor with a ``manual_topic``."""
     nodes: list[DOMNode] = [*(screen.focused.ancestors_with_self if screen.focused else []), screen]
     topics = (getattr(node, "manual_topic", None) for node in nodes)
     return next((location for topic in topics if topic and (location := find(topic))), None)
@@ -39,47 +39,47 @@ def location_for(screen: Screen[object]) -> Location | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one was: a page, and the line of its source that was shown first."""
+    """A place in the history: a page and its first visible source line."""
 
     page: Page
     line: int
 
 
 class Manual(Screen[None]):
-    """Shows a page; on a narrow screen the list of pages and the page take turns."""
+    """Shows list and page; on a narrow screen one of them."""
 
     CSS_PATH = "manual.tcss"
-    AUTO_FOCUS = ""  # the list would show its first page
+    AUTO_FOCUS = ""  # else the list would show its first page
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012 (Textual declares them as instance variables)
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "search all pages", id="manual.search"),
-        Binding("left", "list", "the list of pages", id="manual.list"),
-        Binding("right", "page", "the page", id="manual.page"),
-        Binding("escape", "back", "back to where you were", id="manual.back"),
+        Binding("left", "list", "list of pages", id="manual.list"),
+        Binding("right", "page", "page", id="manual.page"),
+        Binding("escape", "back", "back", id="manual.back"),
         Binding("q", "close", "close the manual", id="manual.close"),
     ]
 
     def __init__(self, location: Location | None, glyphs: Glyphs) -> None:
-        """``location``: where to open; None: at the list of pages."""
+        """``location``: where to open; None: the list of pages."""
         super().__init__()
         self._glyphs = glyphs
         self._start = location
-        self._before: list[_Place] = []
+        self._history: list[_Place] = []
         self._hits: list[Hit] = []
         self._title = TitleLine()
         self._list = OptionList(*map(_row_of, pages().values()), id="pages", compact=True)
-        self._found = OptionList(id="found", compact=True)
+        self._hit_list = OptionList(id="found", compact=True)
         self._page = ManualPage(ascii_only=glyphs is ASCII)
         self._search = ManualSearch()
 
     def compose(self) -> ComposeResult:
-        self.set_class(self.app.size.width < _WIDE, "-narrow")  # or the page would be drawn at two widths
+        self.set_class(self.app.size.width < _WIDE, "-narrow")  # else the page would be drawn at two widths
         yield self._title
         with Horizontal(id="manual"):
             yield self._list
             yield self._page
-            yield self._found
+            yield self._hit_list
         yield self._search
         yield KeyLine()
 
@@ -91,7 +91,7 @@ class Manual(Screen[None]):
             self.action_page()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The list from the page, the page from the list."""
+        """List is possible from the page, page from the list."""
         if action in ("list", "page"):
             return self._list.has_focus == (action == "page") and not self.has_class("-search")
         return True
@@ -99,7 +99,7 @@ class Manual(Screen[None]):
     # Pages
 
     def show(self, location: Location) -> None:
-        """Show a page from its beginning, or from a heading on."""
+        """Show a page from its top or from a heading."""
         page = pages()[location.page]
         line = next((heading.line for heading in page.headings if heading.anchor == location.anchor), 0)
         self._show_page(page, line)
@@ -128,25 +128,25 @@ class Manual(Screen[None]):
             self.go_to(Location(page_id, anchor))
         else:
             self.app.copy_to_clipboard(event.href)
-            self.notify(event.href, title="Copied", markup=False)
+            self.notify(event.href, title="Link copied", markup=False)
 
     def go_to(self, location: Location) -> None:
-        """Show a page; ``escape`` leads back to where one was."""
-        self._remember()
+        """Show a page; ``escape`` returns to the current place."""
+        self._push_place()
         self.show(location)
         self.action_page()
 
-    def _remember(self) -> None:
+    def _push_place(self) -> None:
         if self._page.page is not None:
-            self._before.append(_Place(self._page.page, self._page.source_line))
+            self._history.append(_Place(self._page.page, self._page.source_line))
 
     def action_list(self) -> None:
-        """Go to the list of pages."""
+        """Focus the list of pages."""
         self.add_class("-list")
         self._list.focus()
 
     def action_page(self) -> None:
-        """Go to the page."""
+        """Focus the page."""
         self.remove_class("-list")
         self._page.focus()
 
@@ -165,16 +165,16 @@ class Manual(Screen[None]):
     @on(ManualSearch.Changed)
     def _words_changed(self, event: ManualSearch.Changed) -> None:
         self._hits = search(event.words)
-        self._found.clear_options()
-        self._found.add_options(Option(self._row(hit)) for hit in self._hits[:_MOST_HITS])
-        self._found.highlighted = 0 if self._hits else None
+        self._hit_list.clear_options()
+        self._hit_list.add_options(Option(self._row(hit)) for hit in self._hits[:_MOST_HITS])
+        self._hit_list.highlighted = 0 if self._hits else None
         self._search.show_count(len(self._hits))
         self.set_class(bool(event.words) and self.has_class("-search"), "-hits")
 
     @on(ManualSearch.Submitted)
     def _words_complete(self) -> None:
         if self._hits:
-            self._found.focus()
+            self._hit_list.focus()
 
     def _row(self, hit: Hit) -> Content:
         start = max(hit.start - _BEFORE, 0) if hit.end > _BEFORE * 2 else 0
@@ -185,7 +185,7 @@ class Manual(Screen[None]):
     @on(OptionList.OptionSelected, "#found")
     def _hit_chosen(self, event: OptionList.OptionSelected) -> None:
         hit = self._hits[event.option_index]
-        self._remember()
+        self._push_place()
         self._end_search()
         self._show_page(pages()[hit.page], hit.line, hit.text[hit.start : hit.end])
 
@@ -196,18 +196,18 @@ class Manual(Screen[None]):
     # Leaving
 
     def action_back(self) -> None:
-        """Out of the search, to the page before, or out of the manual."""
+        """Leave the search, return to the previous page, or close the manual."""
         if self.has_class("-search"):
             self._end_search()
-        elif self._before:
-            place = self._before.pop()
+        elif self._history:
+            place = self._history.pop()
             self._show_page(place.page, place.line)
             self.action_page()
         else:
             self.dismiss()
 
     def action_close(self) -> None:
-        """Out of the manual."""
+        """Close the manual."""
         self.dismiss()
 
 

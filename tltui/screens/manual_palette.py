@@ -12,7 +12,7 @@ from tltui.manual.pages import pages, plain
 
 
 class ManualPages(Provider):
-    """Each page by its title, once something is typed: the list of all commands is long enough."""
+    """Finds pages by title; without a query it lists none, since the list of commands is long."""
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)

@@ -1,10 +1,10 @@
-"""What screens ask of the app."""
+"""Requests that screens post to the app."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from textual.message import Message
 
@@ -12,65 +12,77 @@ from engine.config.schema import RunConfig
 from engine.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tltui.screens.workbench import Workbench
+    from tltui.runs.run_follower import RunFollower
     from tltui.settings.sweep_fields import SweepFields
 
-# The settings of a run as TOML has them, valid or not.
 Tables = Mapping[str, Mapping[str, Any]]
+"""Settings as TOML tables, valid or not."""
+
+
+class DraftScreen(Protocol):
+    """The screen of a draft, as the app uses it to answer a request."""
+
+    def follow(self, following: RunFollower) -> None:
+        """Show a run in place of the draft."""
+        ...
+
+    def load_settings(self, tables: Tables) -> None:
+        """Replace all settings of the draft."""
+        ...
 
 
 @dataclass
-class RunChosen(Message):
-    """A run is to be opened."""
+class OpenRun(Message):
+    """Open a run."""
 
     folder: RunFolder
 
 
 @dataclass
-class ComparisonWanted(Message):
-    """Runs are to be compared."""
+class CompareRuns(Message):
+    """Compare runs."""
 
     folders: list[RunFolder]
 
 
 @dataclass
-class DraftWanted(Message):
-    """A draft with these settings is wanted, with the cursor on the setting ``focus`` if there is one."""
+class OpenDraft(Message):
+    """Open a draft with these settings and focus the setting ``focus``, if any."""
 
     tables: Tables
     focus: str = ""
 
 
 @dataclass
-class RunWanted(Message):
-    """The draft is to be run."""
+class StartRun(Message):
+    """Start or queue a run; ``draft`` shows it."""
 
     config: RunConfig
-    workbench: Workbench
+    draft: DraftScreen
 
 
 @dataclass
-class SweepWanted(Message):
-    """A sweep around the settings ``base`` is to begin."""
+class StartSweep(Message):
+    """Start a sweep around the settings ``base``."""
 
     filled: SweepFields
     base: RunConfig
 
 
 @dataclass
-class SweepsWanted(Message):
-    """One of the sweeps that there are is to be opened."""
+class ChooseSweep(Message):
+    """Choose one of the existing sweeps and open it."""
 
 
 @dataclass
-class SettingsWanted(Message):
-    """The draft is to take over the settings of another run."""
+class CopySettings(Message):
+    """Choose a run and load its settings into ``draft``."""
 
-    workbench: Workbench
+    draft: DraftScreen
 
 
 @dataclass
-class WorkbenchLeft(Message):
-    """The user goes back; ``tables`` are the draft's, None for a run."""
+class LeaveWorkbench(Message):
+    """Return to the list of runs; ``tables`` are the draft's settings, None for a run."""
 
     tables: Tables | None

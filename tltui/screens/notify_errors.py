@@ -1,4 +1,4 @@
-"""What can't be done, told in the app."""
+"""Shows invalid input as notifications."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from engine.errors import InputError
 
 
 @contextmanager
-def refusals_told(teller: App[int] | Widget, title: str = "") -> Iterator[None]:
-    """Do what is within as far as it goes; what refuses it is said in a notification."""
+def notify_errors(source: App[int] | Widget, title: str = "") -> Iterator[None]:
+    """Catch an InputError and show its sentence as a notification of ``source``."""
     try:
         yield
     except InputError as error:
-        teller.notify(str(error), title=title, severity="error", markup=False)
+        source.notify(str(error), title=title, severity="error", markup=False)

@@ -1,8 +1,8 @@
-"""The panes of a workbench: the layers, and tabs with what is done with them."""
+"""The panes of a workbench: layers on the left, tabs on the right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -20,10 +20,11 @@ TABS = {"setup": ("F3", "Setup"), "train": ("F4", "Train"), "evaluate": ("F5", "
 
 
 class Panes(Container):
-    """Layers on the left, the chosen tab on the right; on a narrow screen they take turns, as its stylesheet has it."""
+    """Shows layers and the chosen tab side by side; on a narrow screen one of them (class ``-work``: the tab)."""
 
     def __init__(self, layers: Widget, tabs: Mapping[str, Widget], first: str, glyphs: Glyphs) -> None:
-        """``tabs``: a widget for each of ``TABS``, with its id; ``first`` is shown first."""
+        """``tabs``: a widget for each of ``TABS``, with its id; ``first`` is shown first. ``focus`` of a widget focuses
+        what its keys act on."""
         super().__init__(id="panes")
         self._layers = layers
         self._tabs = tabs
@@ -40,16 +41,54 @@ class Panes(Container):
 
     @property
     def tab(self) -> str:
-        """The tab that is shown."""
+        """The id of the current tab."""
         return self._work.current or next(iter(TABS))
 
     def switch_to(self, tab: str) -> None:
-        """Show another tab."""
+        """Make a tab the current one; the focus stays."""
         self._work.current = tab
         self._name_tabs()
 
+    def show_layers(self) -> None:
+        """Show and focus the layers."""
+        self.remove_class("-work")
+        self._layers.focus()
+
+    def show_tab(self, tab: str) -> None:
+        """Show and focus a tab."""
+        self.switch_to(tab)
+        self.add_class("-work")
+        self.call_after_refresh(self._tabs[tab].focus)
+
+    def show_if_narrow(self, tab: str) -> None:
+        """Show and focus a tab on a screen with room for one pane."""
+        if self.screen.has_class("-narrow"):
+            self.show_tab(tab)
+
+    def show_form(self, focus: Callable[[], None]) -> None:
+        """Show the settings, then call ``focus``."""
+        self.switch_to("setup")
+        self.add_class("-work")
+        self.call_after_refresh(focus)
+
+    def focus_next(self) -> None:
+        """Focus the next field; on a narrow screen the last one leads to the other pane."""
+        screen = self.screen
+        last = screen.focus_chain[-1] if screen.focus_chain else None
+        if not screen.has_class("-narrow") or screen.focused not in (last, None):
+            screen.focus_next()
+        elif self.has_class("-work"):
+            self.show_layers()
+        else:
+            self.show_tab(self.tab)
+
+    @on(events.DescendantFocus)
+    def _follow_focus(self) -> None:
+        focused = self.screen.focused
+        self.set_class(focused is not None and self._layers not in focused.ancestors_with_self, "-work")
+
     def after(self, by: int) -> str:
-        """The tab that comes so many after the one that is shown."""
+        """The id of the tab ``by`` places after the current one."""
         tabs = list(TABS)
         return tabs[(tabs.index(self.tab) + by) % len(tabs)]
 
@@ -58,7 +97,7 @@ class Panes(Container):
         self.call_after_refresh(self._name_tabs)
 
     def _name_tabs(self) -> None:
-        """The tabs as the title of their pane; where panes take turns, the layers are one of them."""
+        """Write the tabs as the title of their pane; on a narrow screen the layers are one of them."""
         tabs = self._titles(TABS, self.tab)
         if self.screen.has_class("-narrow"):
             layers = Content(" ").join([self._titles(_LAYERS, "layers"), self._titles(TABS, "")])

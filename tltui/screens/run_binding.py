@@ -1,4 +1,4 @@
-"""What a followed run makes of the layers and of the form: its tree, what waits for the engine, what was answered."""
+"""Binds a followed run to the layer tree and the settings form: live values, pending changes, answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tltui.freeze_plan.layer_columns import LayerStats
 from tltui.runs.run_follower import RunFollower, SettingReply
 from tltui.runs.status import status_mark
 from tltui.screens.layers_pane import LayersPane
-from tltui.screens.notify_errors import refusals_told
+from tltui.screens.notify_errors import notify_errors
 from tltui.settings.draft import FIELDS, SettingsDraft
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.config_form import ConfigForm
@@ -22,48 +22,48 @@ RULES = "freeze.rules"
 _LIVE = [key for key in FIELDS if is_live(key)]
 
 
-class RunView:
-    """Keeps the layers pane and the form in step with a run."""
+class RunBinding:
+    """Keeps layers pane and form up to date with a run, and sends their changes to it."""
 
     def __init__(self, following: RunFollower, layers: LayersPane, form: ConfigForm) -> None:
         self._following = following
         self._layers = layers
         self._form = form
         self._has_tree = False
-        self._looked_at: tuple[int, int] | None = None
-        self._heard = (0, 0)
+        self._shown_stats: tuple[int, int] | None = None
+        self._shown_changes = (0, 0)
         form.load(following.config.model_dump())
         form.set_mode("live")
-        layers.show_placeholder("The layers appear when the engine has built the network.")
+        layers.show_placeholder("Layers appear once the engine has built the network.")
 
     def send(self, key: str, value: object) -> None:
-        """Ask the engine for a change, and show that it is not in force yet."""
-        with refusals_told(self._form):
+        """Send a change of a live setting; it is pending until the engine answers."""
+        with notify_errors(self._form):
             self._following.set(key, value)
             self._form.put(key, value)
             self._form.note(key, "sent")
         self._mark_pending()
 
     def send_plan(self, rules: list[str]) -> None:
-        """Ask the engine for another plan; a run that is over keeps the one it had."""
+        """Send a freeze plan; a finished run keeps its own."""
         if self._following.has_ended:
-            self._layers.notify("the run is over: y makes a new one with the same settings", timeout=3)
-            self._layers.take_rules(self._following.state.rules)
+            self._layers.notify("Run finished; layers are read-only. y: new run from these settings", timeout=3)
+            self._layers.show_rules(self._following.state.rules)
             return
         self.send(RULES, rules)
         if not self._following.pending(RULES):
-            self._layers.take_rules(self._following.state.rules)
+            self._layers.show_rules(self._following.state.rules)
 
     def show(self) -> None:
-        """Show what is new."""
+        """Show new layers, answers and live values."""
         self._show_tree()
         self._show_layers()
         for answer in self._following.take_replies():
             self._show_answer(answer)
         state = self._following.state
-        if (heard := (len(state.answers), len(state.phases))) != self._heard:
-            self._heard = heard
-            self._take_live_values()
+        if (changes := (len(state.answers), len(state.phases))) != self._shown_changes:
+            self._shown_changes = changes
+            self._show_live_values()
         self._form.set_mode("over" if self._following.has_ended else "live")
 
     def _show_tree(self) -> None:
@@ -74,33 +74,33 @@ class RunView:
         except FileNotFoundError:  # not written yet
             return
         except InputError as error:
-            self._layers.show_placeholder(f"The layers can't be shown: {safe(str(error))}")
+            self._layers.show_placeholder(f"Layers can't be loaded: {safe(str(error))}")
         else:
             self._layers.show_model(tree, self._following.state.rules)
         self._has_tree = True
 
     def _show_layers(self) -> None:
         state = self._following.state
-        if state.layers is not None and (newest := (state.layers.seq, len(state.epochs))) != self._looked_at:
-            self._looked_at = newest
+        if state.layers is not None and (newest := (state.layers.seq, len(state.epochs))) != self._shown_stats:
+            self._shown_stats = newest
             self._layers.show_stats(LayerStats(state, state.layers))
 
     def _show_answer(self, answer: SettingReply) -> None:
         if answer.refused:
             self._form.note(answer.key, "refused")
-            self._layers.notify(answer.refused, title=f"{answer.key} stays", severity="warning", markup=False)
+            self._layers.notify(answer.refused, title=f"{answer.key} unchanged", severity="warning", markup=False)
         else:
             self._form.note(answer.key, f"since step {answer.step}")
 
-    def _take_live_values(self) -> None:
-        """Whoever changed it, a command from here or from elsewhere or a phase: what is in force is shown."""
+    def _show_live_values(self) -> None:
+        """Show live settings as the engine has them, whether a command or a phase changed them."""
         for key in _LIVE:
             if not self._following.pending(key):
                 self._form.put(key, self._following.live_value(key))
         if not self._following.pending(RULES):
             try:
-                self._layers.take_rules(self._following.state.rules)
-            except InputError as error:  # rules of another version's making
+                self._layers.show_rules(self._following.state.rules)
+            except InputError as error:  # rules of another version
                 self._layers.notify(str(error), severity="warning", markup=False)
         self._mark_pending()
 
@@ -109,7 +109,7 @@ class RunView:
 
 
 def title_of(draft: SettingsDraft, following: RunFollower | None, glyphs: Glyphs) -> tuple[str, Content]:
-    """What a run is called, and how it stands."""
+    """Title and status of a run or draft."""
     dot = f" {glyphs.separator} "
     if following is None:
         label = dataset_label(draft["data.source"], draft["data.path"], draft["data.name"])

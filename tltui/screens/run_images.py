@@ -1,4 +1,4 @@
-"""The images of one run: its mistakes, those of a cell of its confusion matrix, those of a class."""
+"""The images of one run: misclassified, of a confusion matrix cell, of a class."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from tltui.widgets.image_view import Kind
 
 
 class RunImages:
-    """Opens them over a screen. ``layer`` gives the layer whose activations a heat map is to show; ``kind``: as
-    ``ImageView`` takes it."""
+    """Opens the image browser over a screen. ``layer`` returns the layer for heat maps."""
 
     def __init__(
         self,
@@ -34,14 +33,16 @@ class RunImages:
         self._kind: Kind | None = kind
         self._looking = ImageClient(following.folder.path)
 
-    def of_cell(self, true: str, predicted: str) -> None:
-        """Show the images of class ``true`` that were taken for ``predicted``."""
+    def show_cell(self, true: str, predicted: str) -> None:
+        """Show the images of class ``true`` that are predicted as ``predicted``."""
         found = confused_images(self._following.folder.predictions, true, predicted)
-        self._show(f"{safe(true, 24)} taken for {safe(predicted, 24)}", found)
+        self._show(_cell_title(true, predicted), found)
 
-    def mistakes(self, classes: list[str]) -> None:
-        """Show what was taken for another class, the surest first."""
-        self._show("Mistakes, the surest first", misclassified_images(self._following.folder.predictions, classes))
+    def show_misclassified(self, classes: list[str]) -> None:
+        """Show the misclassified images, most confident first."""
+        self._show(
+            "Misclassified, most confident first", misclassified_images(self._following.folder.predictions, classes)
+        )
 
     def browse(self) -> None:
         """Ask for a class and show its images."""
@@ -57,13 +58,19 @@ class RunImages:
         self._screen.app.push_screen(Choose("Images of which class?", options), show)
 
     async def close(self) -> None:
-        """Let go of the process that opens them."""
+        """End the image server."""
         await self._looking.close()
 
     def _show(self, title: str, images: list[PredictedImage]) -> None:
         if not images:
-            self._screen.notify("no such image is listed in the run's tables", timeout=3)
+            self._screen.notify("No such images in this run", timeout=3)
             return
         title = f"{title}: {len(images):,} image{'s' if len(images) > 1 else ''}"
         screen = ImageBrowser(title, images, self._looking, self._layer(), self._glyphs, self._kind)
         self._screen.app.push_screen(screen)
+
+
+def _cell_title(true: str, predicted: str) -> str:
+    if true == predicted:
+        return f"{safe(true, 24)}, correct"
+    return f"{safe(true, 24)} misclassified as {safe(predicted, 24)}"

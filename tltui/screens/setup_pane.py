@@ -1,11 +1,11 @@
-"""The form of the workbench with what helps to fill it in: pickers, files, settings of other runs."""
+"""The settings tab of a workbench: the form, its pickers, run.toml files and recipes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -24,11 +24,11 @@ from tltui.settings.draft import default, to_text
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
-from tltui.widgets.image_folder import ImageFolder, look_into
+from tltui.widgets.image_folder import ImageFolder, scan
 from tltui.widgets.model_picker import ModelPicker
 
 ASSUMED_CLASSES = 10
-"""For the tree of a draft whose data have not been looked at."""
+"""Classes in the layer tree of a draft whose dataset is not scanned yet."""
 
 RULES, PHASES = "freeze.rules", "recipe.phases"
 _NO_RECIPE = "none"
@@ -39,25 +39,25 @@ _SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
 
 
 class SetupPane(Vertical):
-    """Wraps the form; knows which layer tree its settings mean."""
+    """Wraps the form and reports what its settings mean for layer tree and costs."""
 
     manual_topic = "settings"
 
     @dataclass
-    class TreeWanted(Message):
-        """The settings mean another layer tree than before."""
+    class TreeChanged(Message):
+        """The settings name another layer tree."""
 
-        wanted: TreeKey
+        tree: TreeKey
 
     @dataclass
-    class RulesTyped(Message):
-        """The user typed another plan."""
+    class RulesEdited(Message):
+        """The freeze rules were edited in the form."""
 
         rules: list[str]
 
     @dataclass
-    class CountsMatter(Message):
-        """A setting changed that memory depends on."""
+    class CostsChanged(Message):
+        """A setting changed that memory or time depends on."""
 
     def __init__(
         self, tables: Mapping[str, Mapping[str, Any]], queries: EngineQueries, mode: Mode, glyphs: Glyphs
@@ -78,37 +78,37 @@ class SetupPane(Vertical):
             self._data_changed()
 
     @property
-    def tree_wanted(self) -> TreeKey:
-        """The tree that the settings mean, as far as they can be used."""
+    def tree_key(self) -> TreeKey:
+        """The layer tree of the settings; invalid ones count as defaults."""
         draft = self.form.draft
         hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
         size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
         return TreeKey(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
 
     @property
-    def profile_wanted(self) -> ProfileKey:
-        """The measurements that the settings mean, as far as they can be used."""
+    def profile_key(self) -> ProfileKey:
+        """The profile of the settings; invalid ones count as defaults."""
         draft = self.form.draft
         device = draft["train.device"] if not draft.problem("train.device") else "auto"
         batch_size = draft["train.batch_size"] if not draft.problem("train.batch_size") else 32
-        return ProfileKey(self.tree_wanted, device, draft["train.precision"], batch_size)
+        return ProfileKey(self.tree_key, device, draft["train.precision"], batch_size)
 
     def replace_all(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over another config, whole."""
+        """Replace all settings."""
         self.form.load(tables)
         self._show_first_phase()
         self._data_changed()
-        self.post_message(self.RulesTyped(self.form.draft[RULES]))
+        self.post_message(self.RulesEdited(self.form.draft[RULES]))
 
     def put_rules(self, rules: list[str]) -> None:
-        """Take over the plan of the layer tree; with a recipe it is that of its first phase, which begins the run."""
+        """Set the freeze plan; with a recipe, that of its first phase."""
         self.form.put(RULES, rules)
         self.form.note(RULES, "")
         if phases := self.form.draft[PHASES]:
             self.form.put(PHASES, [{**phases[0], "rules": rules}, *phases[1:]])
 
-    def take(self, changes: Mapping[str, Any]) -> None:
-        """Take over single settings, by key, and the layer tree that they mean."""
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Change single settings, by key."""
         for key, value in changes.items():
             if key == RULES:
                 self.put_rules(value)
@@ -117,8 +117,13 @@ class SetupPane(Vertical):
         if not _SHAPE_THE_TREE.isdisjoint(changes):
             self._tree_changed()
         if RULES in changes:
-            self.post_message(self.RulesTyped(self.form.draft[RULES]))
-        self.post_message(self.CountsMatter())
+            self.post_message(self.RulesEdited(self.form.draft[RULES]))
+        self.post_message(self.CostsChanged())
+
+    def focus(self, scroll_visible: bool = True) -> Self:
+        """Focus the form, not a field, so that letters are keys."""
+        self.form.action_leave_field()
+        return self
 
     def _show_first_phase(self) -> None:
         if phases := self.form.draft[PHASES]:
@@ -126,25 +131,25 @@ class SetupPane(Vertical):
 
     @work(exclusive=True, group="recipe")
     async def choose_recipe(self) -> None:
-        """Ask for a ready-made recipe and put its phases, as they are for the network, in the draft."""
+        """Ask for a recipe and put its phases for this network into the draft."""
         known = [(name, f"{name}: {recipe.about}") for name, recipe in READY_MADE.items()]
-        options = [(_NO_RECIPE, "none: one freeze plan and rate all along"), *known]
-        chosen = await self.app.push_screen_wait(Choose("Train in phases", options))
+        options = [(_NO_RECIPE, "none: one freeze plan, one learning rate"), *known]
+        chosen = await self.app.push_screen_wait(Choose("Recipe: training in phases", options))
         if chosen is None:
             return
         try:
             phases = [] if chosen == _NO_RECIPE else await self._phases(chosen)
         except InputError as error:
-            self.notify(str(error), title="No recipe", severity="warning", markup=False)
+            self.notify(str(error), title="Recipe not applied", severity="warning", markup=False)
             return
         self.form.put(PHASES, phases)
         self._show_first_phase()
-        self.post_message(self.RulesTyped(self.form.draft[RULES]))
-        self.notify(to_text(phases) or "no phases: one plan and one rate all along", title=chosen, timeout=3)
+        self.post_message(self.RulesEdited(self.form.draft[RULES]))
+        self.notify(to_text(phases) or "no phases: one freeze plan, one learning rate", title=chosen, timeout=3)
 
     async def _phases(self, recipe: str) -> list[dict[str, Any]]:
         draft = self.form.draft
-        tree = await self._queries.layer_tree(self.tree_wanted)
+        tree = await self._queries.layer_tree(self.tree_key)
         epochs, lr = (
             draft[key] if not draft.problem(key) else default(key) for key in ("train.epochs", "optimizer.lr")
         )
@@ -159,8 +164,8 @@ class SetupPane(Vertical):
             self._tree_changed()
         elif event.key == RULES and not self.form.draft.problem(event.key):
             self.put_rules(self.form.draft[RULES])
-            self.post_message(self.RulesTyped(self.form.draft[RULES]))
-        self.post_message(self.CountsMatter())
+            self.post_message(self.RulesEdited(self.form.draft[RULES]))
+        self.post_message(self.CostsChanged())
 
     @on(ConfigForm.Browse)
     @work
@@ -181,20 +186,20 @@ class SetupPane(Vertical):
 
     @work(exclusive=True, group="file")
     async def save(self, config: RunConfig | None) -> None:
-        """Ask for a file and write ``config`` to it as run.toml, the settings in the form if None is given."""
+        """Ask for a path and write ``config`` as run.toml; None: the settings of the form."""
         try:
             text = to_toml(config or self.form.config())
         except InputError as error:
-            self.notify(str(error), title="Not saved", severity="warning", markup=False)
+            self.notify(str(error), title="Settings not saved", severity="warning", markup=False)
             self.form.focus_first_problem()
             return
-        path = await self.app.push_screen_wait(AskPath("Save the settings as", Path.cwd() / "run.toml"))
+        path = await self.app.push_screen_wait(AskPath("Save settings as", Path.cwd() / "run.toml"))
         if path is None:
             return
         if (
             path.exists()
             and await self.app.push_screen_wait(
-                Confirm("Replace this file?", str(path), {"no": "Keep it", "yes": "Replace it"})
+                Confirm("Replace this file?", str(path), {"no": "Keep", "yes": "Replace"})
             )
             != "yes"
         ):
@@ -202,22 +207,27 @@ class SetupPane(Vertical):
         try:
             write_atomically(path, text.encode())
         except OSError as error:
-            self.notify(f"{path}: {error.strerror}", title="Not saved", severity="error", markup=False)
+            self.notify(
+                f"{path}: {error.strerror}; choose another path",
+                title="Settings not saved",
+                severity="error",
+                markup=False,
+            )
         else:
-            self.notify(str(path), title="Saved", markup=False)
+            self.notify(str(path), title="Settings saved", markup=False)
 
     @work(exclusive=True, group="file")
     async def load_file(self) -> None:
-        """Ask for a run.toml and take over its settings."""
+        """Ask for a run.toml and load its settings."""
         path = await self.app.push_screen_wait(AskPath("Load settings from", Path.cwd() / "run.toml"))
         if path is not None:
             try:
                 self.replace_all(load(path).model_dump())
             except InputError as error:
-                self.notify(str(error), title="Not loaded", severity="error", markup=False)
+                self.notify(str(error), title="Settings not loaded", severity="error", markup=False)
 
     def _tree_changed(self) -> None:
-        self.post_message(self.TreeWanted(self.tree_wanted))
+        self.post_message(self.TreeChanged(self.tree_key))
 
     def _data_changed(self) -> None:
         draft = self.form.draft
@@ -233,8 +243,8 @@ class SetupPane(Vertical):
     def _count_classes(self, path: Path) -> None:
         worker = get_current_worker()
         try:
-            found: ImageFolder | None = look_into(path, lambda: worker.is_cancelled)
-        except InputError:  # said by the picker, and by the engine when it runs
+            found: ImageFolder | None = scan(path, lambda: worker.is_cancelled)
+        except InputError:  # the picker and the engine report it
             found = None
         if not worker.is_cancelled:
             self.app.call_from_thread(self._classes_counted, found)
@@ -243,4 +253,4 @@ class SetupPane(Vertical):
         self.classes_found = len(found.counts) if found else None
         self.images_found = found.split_counts if found else None
         self._tree_changed()
-        self.post_message(self.CountsMatter())
+        self.post_message(self.CostsChanged())

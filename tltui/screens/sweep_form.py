@@ -1,4 +1,4 @@
-"""The form of a sweep: what varies around a draft, how it is tried, and for how long."""
+"""The form of a sweep around a draft: search space, sampler, pruner, budget."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.choice import Choice
 from tltui.widgets.safe_input import SafeInput
 
-_HELP = {"kind": "ready-made ones to begin with", "space": "settings with lists of values, or low and high"}
+_HELP = {"kind": "a preset to start from, or own", "space": "settings with lists of values, or low and high"}
 _HELP |= {name: field.description or "" for name, field in SweepFile.model_fields.items() if name not in _HELP}
 
 
-_PAUSE = 0.1  # seconds without a key press before a large space, which takes a second, is checked
+_PAUSE = 0.1  # seconds without a key press before the space is validated, which may take a second
 
 
 class SweepForm(ModalScreen[SweepFields | None]):
-    """Gives what was filled in, checked, or None."""
+    """Returns the valid form, or None."""
 
     manual_topic = "experiments"
 
@@ -56,19 +56,19 @@ class SweepForm(ModalScreen[SweepFields | None]):
     ]
 
     def __init__(self, base: RunConfig, glyphs: Glyphs) -> None:
-        """``base``: the draft that is varied."""
+        """``base``: the settings of the draft."""
         super().__init__()
         self._base = base
-        begin = filled(next(iter(PRESETS)), base)
+        preset = filled(next(iter(PRESETS)), base)
         kinds = [(kind, kind) for kind in (*PRESETS, OWN)]
-        self._kind = Choice(kinds, begin.kind, glyphs)
-        self._sampler = Choice([(one, one) for one in SAMPLERS], begin.sampler, glyphs)
-        self._pruner = Choice([(one, one) for one in PRUNERS], begin.pruner, glyphs)
+        self._kind = Choice(kinds, preset.kind, glyphs)
+        self._sampler = Choice([(one, one) for one in SAMPLERS], preset.sampler, glyphs)
+        self._pruner = Choice([(one, one) for one in PRUNERS], preset.pruner, glyphs)
         self._numbers = {
-            name: SafeInput(getattr(begin, name), compact=True, select_on_focus=False)
+            name: SafeInput(getattr(preset, name), compact=True, select_on_focus=False)
             for name in ("trials", "minutes", "parallel")
         }
-        self._space = TextArea(begin.space, compact=True, show_line_numbers=False)
+        self._space = TextArea(preset.space, compact=True, show_line_numbers=False)
 
     def compose(self) -> ComposeResult:
         fields: dict[str, Widget] = {
@@ -78,7 +78,7 @@ class SweepForm(ModalScreen[SweepFields | None]):
             **self._numbers,
         }
         with Vertical(classes="dialog -large") as dialog:
-            dialog.border_title = Content("Try many settings")
+            dialog.border_title = Content("Hyperparameter sweep")
             for name, field in fields.items():
                 field.id = name
                 with Horizontal(classes="row"):
@@ -91,7 +91,7 @@ class SweepForm(ModalScreen[SweepFields | None]):
             yield Static("F9 start  tab next field  esc cancel", classes="keys")
 
     def on_mount(self) -> None:
-        self._judge()
+        self._validate()
 
     @property
     def _filled(self) -> SweepFields:
@@ -105,30 +105,30 @@ class SweepForm(ModalScreen[SweepFields | None]):
         )
 
     def action_start(self) -> None:
-        """Give what was filled in, unless something is wrong with it."""
+        """Return the form if it is valid."""
         if isinstance(_sweep_or_problem(self._filled, self._base), Sweep):
             self.dismiss(self._filled)
 
     @on(Choice.Picked)
     def _picked(self, event: Choice.Picked) -> None:
         if event.choice is self._kind and event.value != OWN:
-            begin = filled(event.value, self._base)
-            self._sampler.value, self._pruner.value = begin.sampler, begin.pruner
+            preset = filled(event.value, self._base)
+            self._sampler.value, self._pruner.value = preset.sampler, preset.pruner
             for name, field in self._numbers.items():
-                field.value = getattr(begin, name)
-            self._space.text = begin.space
-        self._judge()
+                field.value = getattr(preset, name)
+            self._space.text = preset.space
+        self._validate()
 
     @on(Input.Changed)
     def _typed(self) -> None:
-        self._judge()
+        self._validate()
 
     @on(TextArea.Changed)
     def _written(self) -> None:
-        """What is no longer as the ready-made sweep has it is one's own."""
+        """An edited preset becomes the kind "own"."""
         if self._kind.value != OWN and self._space.text != filled(self._kind.value, self._base).space:
             self._kind.value = OWN
-        self._judge()
+        self._validate()
 
     @on(Input.Submitted)
     def _entered(self) -> None:
@@ -138,8 +138,8 @@ class SweepForm(ModalScreen[SweepFields | None]):
         focused = self.focused.id if self.focused else None
         self.query_one("#help", Static).update(Content(_HELP.get(focused or "", "")))
 
-    @work(exclusive=True, group="judge")
-    async def _judge(self) -> None:
+    @work(exclusive=True, group="validate")
+    async def _validate(self) -> None:
         await asyncio.sleep(_PAUSE)
         found = await asyncio.to_thread(_sweep_or_problem, self._filled, self._base)
         verdict = self.query_one("#verdict", Static)

@@ -1,6 +1,8 @@
-"""How the run goes: its curves and what it warned of."""
+"""The curves tab of a workbench: curves of the run and its last warning."""
 
 from __future__ import annotations
+
+from typing import Self
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -13,17 +15,17 @@ from tltui.widgets.curves import Curves
 
 
 class TrainPane(Vertical):
-    """Curves, and below them the last warning."""
+    """Shows the curves, and the last warning below."""
 
     manual_topic = "training"
 
     DEFAULT_CSS = """
     TrainPane > Curves { height: 1fr; }
     TrainPane > #warning { height: auto; max-height: 2; color: $text-warning; }
-    TrainPane > #nothing-yet { padding: 1 2; color: $text-muted; }
+    TrainPane > #empty { padding: 1 2; color: $text-muted; }
     TrainPane > Curves { display: none; }
     TrainPane.-begun > Curves { display: block; }
-    TrainPane.-begun > #nothing-yet { display: none; }
+    TrainPane.-begun > #empty { display: none; }
     """
 
     def __init__(self, glyphs: Glyphs, marker: str) -> None:
@@ -32,29 +34,30 @@ class TrainPane(Vertical):
         self._curves = Curves(glyphs=glyphs, marker=marker)
         self._warning = Static(id="warning")
         self._last = ""
-        self._drawn_at: tuple[int, int, bool] | None = None
+        self._drawn_as: tuple[int, int, bool] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("Curves appear here once the run takes its first steps.", id="nothing-yet")
+        yield Static("Curves appear with the first training step.", id="empty")
         yield self._curves
         yield self._warning
 
     def show(self, state: RunState) -> None:
-        """Show a run; does nothing while out of sight or where nothing is new."""
-        drawn_at = (id(state), state.seq, self.is_on_screen)
-        if drawn_at == self._drawn_at:
+        """Show a run; does nothing while hidden or without new events."""
+        drawn_as = (id(state), state.seq, self.is_on_screen)
+        if drawn_as == self._drawn_as:
             return
-        self._drawn_at = drawn_at
+        self._drawn_as = drawn_as
         self.set_class(bool(state.steps), "-begun")
         if state.steps:
             self._curves.show(state)
         last = f"{self._glyphs.separator} {safe(state.warnings[-1].message)}" if state.warnings else ""
-        if last != self._last:  # an update would have it sent anew, with all around it
+        if last != self._last:  # an update redraws the widgets around it
             self._last = last
             self._warning.update(Content(last))
-        self._warning.display = bool(last)  # an empty line is worth a row of curves
+        self._warning.display = bool(last)  # leaves its row to the curves
 
-    def focus_curves(self) -> None:
-        """Put the focus on the curves, if there are any."""
+    def focus(self, scroll_visible: bool = True) -> Self:
+        """Focus the curves, if there are any."""
         if self.has_class("-begun"):
-            self._curves.focus()
+            self._curves.focus(scroll_visible)
+        return self

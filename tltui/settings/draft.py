@@ -35,8 +35,11 @@ def _is_source_setting(name: str) -> Callable[[Any], bool]:
 
 # The settings that have an effect only sometimes; all others always do.
 CONDITIONS: dict[str, Condition] = {
-    "data.path": Condition("data.source", _is_source_setting("path")),
-    "data.name": Condition("data.source", _is_source_setting("name")),
+    **{
+        f"data.{name}": Condition("data.source", _is_source_setting(name))
+        for entry in DATA_SOURCES.values()
+        for name in entry.settings
+    },
     "data.workers": Condition("data.augment", lambda augment: augment != "none", or_changed=True),
     "optimizer.momentum": Condition(
         "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings

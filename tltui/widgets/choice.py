@@ -1,4 +1,4 @@
-"""One of a few values, all of them in view on one line."""
+"""A segmented switch: a choice of few values, all on one line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 
 
 def in_brackets(word: str, glyphs: Glyphs) -> str:
-    """The one of several words that is chosen."""
+    """Mark a word as the chosen one."""
     return f"[{word}]" if glyphs is ASCII else f"‹{word}›"
 
 
 class Choice(Widget, can_focus=True):
-    """A segmented switch: left and right (or a click) pick, the picked one stands in brackets."""
+    """Left, right or a click picks a value; the picked one is in brackets."""
 
     DEFAULT_CSS = """
     Choice { height: 1; width: 1fr; color: $text-muted; }
@@ -48,7 +48,7 @@ class Choice(Widget, can_focus=True):
             return self.choice
 
     def __init__(self, options: Sequence[tuple[Any, str]], value: Any, glyphs: Glyphs = UNICODE) -> None:  # noqa: ANN401
-        """``options``: pairs of a value and its word."""
+        """``options``: pairs of value and label."""
         super().__init__()
         self._options = list(options)
         self._glyphs = glyphs

@@ -1,4 +1,4 @@
-"""Validation curves of the runs that are compared, and which is which."""
+"""Validation curves of compared runs, with a legend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tltui.plotting.text_rows import Row
 
 
 class ComparedCurves(Widget):
-    """Accuracy and loss beside each other where there is room, else one of them."""
+    """Shows accuracy and loss side by side where there is room, else one of them."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "compared--run1",
@@ -51,9 +51,9 @@ class ComparedCurves(Widget):
     """
 
     which = reactive(ACCURACY)
-    """The figure that is shown where there is room for one."""
+    """The metric shown where there is room for one."""
     chosen: reactive[int | None] = reactive(None)
-    """The run whose curve is wanted, however good it is."""
+    """Number of the run whose curve is always drawn, however good it is."""
 
     def __init__(self, marker: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ComparedCurves(Widget):
         self._rows: list[Row] = []
 
     def show(self, comparison: Comparison) -> None:
-        """Show these runs as they are now."""
+        """Show the current state of the runs."""
         self._comparison = comparison
         self._redraw()
 
@@ -72,7 +72,7 @@ class ComparedCurves(Widget):
         return self.size.width >= WIDE
 
     def other(self) -> None:
-        """Show the other figure."""
+        """Show the other metric."""
         self.which = LOSS if self.which == ACCURACY else ACCURACY
 
     def watch_which(self) -> None:
@@ -90,12 +90,12 @@ class ComparedCurves(Widget):
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
     def _redraw(self) -> None:
-        rows = self._drawn(*self.size)
+        rows = self._draw_rows(*self.size)
         if rows != self._rows:
             self._rows = rows
             self.refresh()
 
-    def _drawn(self, width: int, height: int) -> list[Row]:
+    def _draw_rows(self, width: int, height: int) -> list[Row]:
         if self._comparison is None or width < 24 or height < 5:
             return []
         rows = [legend(self._comparison, width, self._marker, self.chosen)]

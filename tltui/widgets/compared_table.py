@@ -1,4 +1,4 @@
-"""The runs that are compared, a row each, the best first."""
+"""The table of compared runs, best first."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.table_refill import refill
 
 WIDEST = 28
-"""Cells of a column: of what is longer both ends are shown."""
-_STEP = 10  # cells that a key moves the columns by
+"""Maximum width of a column in cells; longer texts lose their middle."""
+_STEP = 10  # cells per key press
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class _Shown:
 
     @property
     def outline(self) -> object:
-        """All but the cells."""
+        """Everything but the cells."""
         return self.order, self.headings, self.widths
 
 
 class ComparedTable(DataTable[Content], inherit_bindings=False):
-    """Number and name stand still, the columns move. Changes only the cells that are new."""
+    """Scrolls the columns beside number and name. Redraws changed cells only."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "cursor_up", "previous run", id="compare.previous", show=False),
         Binding("down", "cursor_down", "next run", id="compare.next", show=False),
-        Binding("pageup", "page_up", "a page up", id="compare.page_up", show=False),
-        Binding("pagedown", "page_down", "a page down", id="compare.page_down", show=False),
+        Binding("pageup", "page_up", "page up", id="compare.page_up", show=False),
+        Binding("pagedown", "page_down", "page down", id="compare.page_down", show=False),
         Binding("home", "scroll_top", "best run", id="compare.best", show=False),
         Binding("end", "scroll_bottom", "last run", id="compare.last", show=False),
-        Binding("left", "move_columns(-1)", "columns to the left", id="compare.left", show=False),
-        Binding("right", "move_columns(1)", "more columns to the right", id="compare.right", show=False),
+        Binding("left", "move_columns(-1)", "scroll columns left", id="compare.left", show=False),
+        Binding("right", "move_columns(1)", "scroll columns right", id="compare.right", show=False),
     ]
 
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
@@ -55,7 +55,7 @@ class ComparedTable(DataTable[Content], inherit_bindings=False):
         self._shown: _Shown | None = None
 
     def show(self, comparison: Comparison) -> None:
-        """Show these runs as they are now; the cursor stays on its run."""
+        """Show the current state of the runs; the cursor stays on its run."""
         columns = [
             Column("", tuple(str(run.number) for run in comparison.runs)),
             *metric_columns(comparison),
@@ -79,7 +79,7 @@ class ComparedTable(DataTable[Content], inherit_bindings=False):
         return self._shown.order[self.cursor_row]
 
     def action_move_columns(self, steps: int) -> None:
-        """Show columns further to the left or right."""
+        """Scroll the columns left or right."""
         self.scroll_relative(x=steps * _STEP, animate=False)
 
     def _laid_out(self, comparison: Comparison, columns: Sequence[Column]) -> _Shown:

@@ -1,4 +1,4 @@
-"""The form of a run's settings, made from the schema: one row a setting, help for the one in focus."""
+"""The settings form, generated from the config schema: one row per setting, help for the focused one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.config.messages import allowed
 from engine.config.schema import RunConfig, is_live
 from tltui.settings.draft import FIELDS, SettingsDraft, default, to_text
 from tltui.text.glyphs import UNICODE, Glyphs
-from tltui.widgets.field_row import BROWSABLE, FieldRow, Standing, written
+from tltui.widgets.field_row import BROWSABLE, FieldRow, FieldState, written
 
 Mode = Literal["draft", "live", "over"]
 
@@ -26,14 +26,13 @@ _SECTION_TITLES = {"train": "Training"}
 
 
 class _Fields(VerticalScroll, inherit_bindings=False):
-    """Scrolls with the setting in focus; its own keys would come before those of the form."""
+    """Scrolls to the focused setting. Inherits no keys: they would hide those of the form."""
 
 
 class ConfigForm(Vertical):
-    """Settings to look at and to change.
+    """Shows and edits settings.
 
-    In ``mode`` "draft" every setting can be edited; "live": those that a training run takes, each sent with
-    enter; "over": none.
+    ``mode`` "draft": all settings are editable; "live": those of a running run, each sent with enter; "over": none.
     """
 
     DEFAULT_CSS = """
@@ -51,26 +50,26 @@ class ConfigForm(Vertical):
         Binding("down", "move(1)", "next setting", id="form.next", show=False),
         Binding("pageup", "move_section(-1)", "previous section", id="form.previous_section", show=False),
         Binding("pagedown", "move_section(1)", "next section", id="form.next_section", show=False),
-        Binding("ctrl+r", "reset", "reset setting to its default", id="form.reset", show=False),
+        Binding("ctrl+r", "reset", "reset setting to default", id="form.reset", show=False),
         Binding("escape", "leave_field", "leave the field", id="form.leave", show=False),
     ]
 
     @dataclass
     class Changed(Message):
-        """A setting of the draft was changed by the user."""
+        """The user changed a setting of the draft."""
 
         key: str
 
     @dataclass
     class Sent(Message):
-        """The user wants a live setting changed in the run."""
+        """The user sends a live setting to the run."""
 
         key: str
         value: Any
 
     @dataclass
     class Browse(Message):
-        """The user wants help with filling in a setting."""
+        """The user opens the picker of a setting."""
 
         key: str
 
@@ -99,37 +98,37 @@ class ConfigForm(Vertical):
         yield self._facts
 
     def on_mount(self) -> None:
-        self._show_standings()
+        self._show_states()
         self._show_help()
 
-    # What others do to the form
+    # Values from outside
 
     def load(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over all settings of another config."""
+        """Replace all settings."""
         self.draft = SettingsDraft(tables)
         self._notes.clear()
         for key, row in self._rows.items():
             row.show_value(self.draft[key])
-        self._show_standings()
+        self._show_states()
         self._show_help()
 
     def put(self, key: str, value: Any) -> None:  # noqa: ANN401 (a setting's value has whatever type the setting has)
-        """Show a value that came from elsewhere: the layer tree, a picker, the engine."""
+        """Set a value from the layer tree, a picker or the engine."""
         self.draft[key] = value
         self._rows[key].show_value(value)
-        self._show_standings()
+        self._show_states()
 
     def note(self, key: str, text: str) -> None:
-        """Say beside a setting what is going on with it; an empty text ends that."""
+        """Show a note beside a setting; an empty text removes it."""
         self._notes[key] = text
-        self._show_standings()
+        self._show_states()
 
     def set_mode(self, mode: Mode) -> None:
-        """Lock or unlock settings as the run begins and ends."""
+        """Lock or unlock settings as the run starts and finishes."""
         if mode != self.mode:
             self.mode = mode
             self._notes.clear()
-            self._show_standings()
+            self._show_states()
             self._show_help()
 
     def config(self) -> RunConfig:
@@ -137,26 +136,26 @@ class ConfigForm(Vertical):
         return self.draft.config()
 
     def focus_setting(self, key: str) -> None:
-        """Put the cursor on a setting."""
+        """Focus a setting."""
         self._rows[key].editor.focus()
 
     def focus_first_problem(self) -> None:
-        """Put the cursor on what has to be put right first."""
+        """Focus the first invalid setting."""
         for key in self.draft.problems():
             self.focus_setting(key)
             return
 
-    # What the user does
+    # Edits of the user
 
     @on(FieldRow.Edited)
     def _edited(self, event: FieldRow.Edited) -> None:
         event.stop()
-        if event.value == self.draft[event.key]:  # inputs also announce the value that they begin with
+        if event.value == self.draft[event.key]:  # inputs also post their initial value
             return
         self.draft[event.key] = event.value
         if self.mode == "live":
-            self._notes[event.key] = "enter sends"
-        self._show_standings()
+            self._notes[event.key] = "enter: send"
+        self._show_states()
         self._show_help()
         if self.mode == "draft":
             self.post_message(self.Changed(event.key))
@@ -172,7 +171,7 @@ class ConfigForm(Vertical):
             self.action_move(1)
 
     def action_move(self, by: int) -> None:
-        """To the next setting that can be edited, or the one before."""
+        """Focus the next or previous editable setting."""
         keys = [key for key in self._rows if self._is_editable(key)]
         if not keys:
             self.query_one(_Fields).scroll_relative(y=by, animate=False)
@@ -185,7 +184,7 @@ class ConfigForm(Vertical):
         self.focus_setting(keys[at])
 
     def action_move_section(self, by: int) -> None:
-        """To the first setting of the next section, or of the one before."""
+        """Focus the first editable setting of the next or previous section."""
         keys = [key for key in self._rows if self._is_editable(key)]
         if not keys:
             self.query_one(_Fields).scroll_relative(y=by * self.size.height // 2, animate=False)
@@ -197,21 +196,21 @@ class ConfigForm(Vertical):
         self.focus_setting(next(key for key in keys if key.startswith(f"{section}.")))
 
     def action_reset(self) -> None:
-        """Give the setting in focus its default back."""
+        """Reset the focused setting to its default."""
         key = self._focused()
         if key is not None and self._is_editable(key):
             self._rows[key].show_value(default(key))
             self._edited(FieldRow.Edited(key, default(key)))
 
     def action_leave_field(self) -> None:
-        """Out of the field, so that letters are keys again."""
+        """Leave the field, so that letters are keys again."""
         self.query_one(_Fields).focus()
 
     @on(events.DescendantFocus)
     def _focus_moved(self) -> None:
         self._show_help()
 
-    # What is shown
+    # Display
 
     def _focused(self) -> str | None:
         focused = self.screen.focused
@@ -223,15 +222,15 @@ class ConfigForm(Vertical):
     def _is_locked(self, key: str) -> bool:
         return self.mode == "over" or (self.mode == "live" and not is_live(key))
 
-    def _show_standings(self) -> None:
+    def _show_states(self) -> None:
         problems = self.draft.problems()
         shown = set()
         for key, row in self._rows.items():
             row.display = self.draft.has_effect(key) or key in problems
             if row.display:
                 shown.add(key.split(".")[0])
-            row.show_standing(
-                Standing(
+            row.show_state(
+                FieldState(
                     changed=self.draft.is_changed(key),
                     problem=problems.get(key, ""),
                     locked=self._is_locked(key),
@@ -256,18 +255,18 @@ class ConfigForm(Vertical):
 
 
 def _facts(key: str) -> list[str]:
-    """What there is to know about a setting besides what it means."""
-    facts = [f"default {to_text(default(key)) or 'empty'}", "ctrl+r resets"]
+    """Range, default and key of a setting."""
+    facts = [f"default {to_text(default(key)) or 'empty'}", "ctrl+r: reset"]
     if allowed(FIELDS[key]) not in ("text", FIELDS[key].description):
         facts.insert(0, allowed(FIELDS[key]))
-    return [*facts, "may change while training"] if is_live(key) else facts
+    return [*facts, "live: may change during training"] if is_live(key) else facts
 
 
 _MODE_HELP: dict[Mode, tuple[str, str]] = {
-    "draft": ("up and down move through the settings", "r runs with them"),
+    "draft": ("Settings of a draft. up, down: move", "r: run"),
     "live": (
-        "what is not locked can change while the run trains",
-        "edit one, then enter sends it to the engine",
+        "Run is training; unlocked settings are live",
+        "enter: send an edited setting to the run",
     ),
-    "over": ("the run is over, its settings are history", "y makes a new run with the same settings"),
+    "over": ("Run finished; settings are read-only", "y: new run from these settings"),
 }

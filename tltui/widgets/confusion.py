@@ -1,4 +1,4 @@
-"""Confusion: which classes are taken for which, as a matrix and, where there are many, as a list of the worst pairs."""
+"""Confusion of classes: the matrix and, with many classes, the most frequent confusions as a list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.confusion_matrix import ConfusionMatrix
 
-# From here on the worst pairs are more than one finds by looking at the matrix.
+# More classes than this show the list of confusions beside the matrix.
 LISTED = 8
 
 
@@ -32,7 +32,7 @@ LIST_WIDTH = 40
 
 
 class PairList(OptionList):
-    """The worst pairs; choosing one lists its images."""
+    """The most frequent confusions; choosing one shows its images."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "cursor_up", "up", id="pairs.up", show=False),
@@ -41,12 +41,12 @@ class PairList(OptionList):
         Binding("pagedown", "page_down", "page down", id="pairs.page_down", show=False),
         Binding("home", "first", "first", id="pairs.first", show=False),
         Binding("end", "last", "last", id="pairs.last", show=False),
-        Binding("enter", "select", "list these images", id="pairs.choose"),
+        Binding("enter", "select", "show these images", id="pairs.choose"),
     ]
 
 
 class Confusion(Container):
-    """A confusion matrix to move in. Below it stands in words what the cursor is on."""
+    """A confusion matrix with a cursor, and the cell under it in words below."""
 
     DEFAULT_CSS = """
     Confusion {
@@ -73,12 +73,12 @@ class Confusion(Container):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "shares", "counts or shares", id="confusion.shares"),
+        Binding("v", "shares", "counts / shares", id="confusion.shares"),
     ]
 
     @dataclass
     class CellChosen(Message):
-        """The images of class ``true`` that were taken for ``predicted`` are wanted; both are class labels."""
+        """Show the images of class ``true`` predicted as ``predicted``; both are class labels."""
 
         true: str
         predicted: str
@@ -100,10 +100,10 @@ class Confusion(Container):
         with Container(id="confusion-body"):
             yield PairList()
             yield ConfusionMatrix(glyphs=self._glyphs)
-        yield Static("Nothing is evaluated yet.", id="confusion-words", markup=False)
+        yield Static("No evaluation yet.", id="confusion-words", markup=False)
 
     def show(self, evaluated: Evaluated) -> None:
-        """Show an evaluation, the cursor on its most frequent confusion."""
+        """Show an evaluation with the cursor on its most frequent confusion."""
         if evaluated is self._evaluated:
             return
         self._evaluated = evaluated
@@ -120,17 +120,17 @@ class Confusion(Container):
 
     @property
     def words(self) -> str:
-        """What the cursor is on, as a sentence."""
+        """The cell under the cursor, as a sentence."""
         if self._evaluated is None or not self._evaluated.classes:
-            return "Nothing is evaluated yet."
+            return "No evaluation yet."
         matrix = self.query_one(ConfusionMatrix)
         row = self._evaluated.confusion[matrix.true]
         count, total = row[matrix.predicted], sum(row)
         share = f"{count:,} of {total:,} ({write.share(count / total if total else 0)})"
         true, predicted = (safe(self._evaluated.classes[at], 40) for at in (matrix.true, matrix.predicted))
         if matrix.true == matrix.predicted:
-            return f"{true}: {share} right"
-        return f"{true}, taken for {predicted}: {share}"
+            return f"{true}: {share} correct"
+        return f"{true} misclassified as {predicted}: {share}"
 
     def action_shares(self) -> None:
         """Show counts, or shares of each true class."""
@@ -140,7 +140,7 @@ class Confusion(Container):
         self.set_class(event.size.width >= WIDE, "-wide")
 
     @on(ConfusionMatrix.Moved)
-    def _say_where(self, event: ConfusionMatrix.Moved) -> None:
+    def _describe_cell(self, event: ConfusionMatrix.Moved) -> None:
         event.stop()
         self.query_one("#confusion-words", Static).update(self.words)
 
@@ -159,7 +159,7 @@ class Confusion(Container):
             self.query_one(ConfusionMatrix).move_to(true, predicted)
 
     @on(PairList.OptionSelected)
-    def _choose_pair(self, event: PairList.OptionSelected) -> None:
+    def _open_pair(self, event: PairList.OptionSelected) -> None:
         event.stop()
         _, true, predicted = self._pairs[event.option_index]
         self._choose(ConfusionMatrix.Chosen(true, predicted))

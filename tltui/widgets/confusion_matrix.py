@@ -1,4 +1,4 @@
-"""The confusion matrix as a heat map to move in: numbers where there is room, shades where there is not."""
+"""The confusion matrix as a heat map: counts where there is room, else shades."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from textual.strip import Strip
 from engine.runs.events import Evaluated
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 
-# With more classes than this, cells are two characters wide and show a shade for their number.
+# With more classes than this, cells are two characters wide and show shades.
 NUMBERED = 30
 SHADE_WIDTH = 2
 WIDEST_CELL = 12
 WIDEST_LABEL = 24
-# A cell is shaded by its share of the images of its true class, from the first of these on.
+# Lower bounds of the shades: share of the images of the true class.
 LEVELS = (0.0, 0.1, 0.25, 0.5)
 
 
 class ConfusionMatrix(ScrollView, can_focus=True):
-    """Rows are true classes, columns predicted ones; row and column names stay in view."""
+    """Rows are true classes, columns are predictions; their names stay in view."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "confusion--label",
         "confusion--chosen-label",
         "confusion--none",
         "confusion--cursor",
-        *(f"confusion--{kind}-{level}" for kind in ("right", "wrong") for level in range(1, 5)),
-        "confusion--right-shade",
-        "confusion--wrong-shade",
+        *(f"confusion--{kind}-{level}" for kind in ("correct", "misclassified") for level in range(1, 5)),
+        "confusion--correct-shade",
+        "confusion--misclassified-shade",
     }
     DEFAULT_CSS = """
     ConfusionMatrix {
@@ -48,21 +48,21 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         & > .confusion--chosen-label { color: $text; text-style: bold; }
         & > .confusion--none { color: $text-muted 50%; }
         & > .confusion--cursor { text-style: bold reverse; }
-        & > .confusion--right-1 { color: $text; background: $success 8%; }
-        & > .confusion--right-2 { color: $text; background: $success 16%; }
-        & > .confusion--right-3 { color: $text; background: $success 26%; }
-        & > .confusion--right-4 { color: $text; background: $success 38%; }
-        & > .confusion--wrong-1 { color: $text; background: $error 12%; }
-        & > .confusion--wrong-2 { color: $text; background: $error 24%; }
-        & > .confusion--wrong-3 { color: $text; background: $error 36%; }
-        & > .confusion--wrong-4 { color: $text; background: $error 46%; text-style: bold; }
-        & > .confusion--right-shade { color: $text-success; }
-        & > .confusion--wrong-shade { color: $text-error; }
+        & > .confusion--correct-1 { color: $text; background: $success 8%; }
+        & > .confusion--correct-2 { color: $text; background: $success 16%; }
+        & > .confusion--correct-3 { color: $text; background: $success 26%; }
+        & > .confusion--correct-4 { color: $text; background: $success 38%; }
+        & > .confusion--misclassified-1 { color: $text; background: $error 12%; }
+        & > .confusion--misclassified-2 { color: $text; background: $error 24%; }
+        & > .confusion--misclassified-3 { color: $text; background: $error 36%; }
+        & > .confusion--misclassified-4 { color: $text; background: $error 46%; text-style: bold; }
+        & > .confusion--correct-shade { color: $text-success; }
+        & > .confusion--misclassified-shade { color: $text-error; }
         &:ansi {
-            & > .confusion--right-1, & > .confusion--right-2,
-            & > .confusion--right-3, & > .confusion--right-4 { color: $success; background: $background; }
-            & > .confusion--wrong-1, & > .confusion--wrong-2,
-            & > .confusion--wrong-3, & > .confusion--wrong-4 { color: $error; background: $background; }
+            & > .confusion--correct-1, & > .confusion--correct-2,
+            & > .confusion--correct-3, & > .confusion--correct-4 { color: $success; background: $background; }
+            & > .confusion--misclassified-1, & > .confusion--misclassified-2,
+            & > .confusion--misclassified-3, & > .confusion--misclassified-4 { color: $error; background: $background; }
         }
     }
     """
@@ -75,19 +75,19 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         Binding("pagedown", "page(1)", "page down", id="confusion.page_down", show=False),
         Binding("home", "edge(-1)", "first column", id="confusion.home", show=False),
         Binding("end", "edge(1)", "last column", id="confusion.end", show=False),
-        Binding("enter", "choose", "list these images", id="confusion.choose"),
+        Binding("enter", "choose", "show these images", id="confusion.choose"),
     ]
 
     @dataclass
     class Moved(Message):
-        """The cursor is at another cell."""
+        """The cursor moved to another cell."""
 
         true: int
         predicted: int
 
     @dataclass
     class Chosen(Message):
-        """The cell under the cursor was entered."""
+        """The cell under the cursor was chosen."""
 
         true: int
         predicted: int
@@ -101,10 +101,10 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         self._counts: list[list[int]] = []
         self._totals: list[int] = []
         self._margin = 0
-        self._cell = SHADE_WIDTH  # until there is room to measure: a hidden matrix is shown before it has a size
+        self._cell = SHADE_WIDTH  # until the widget has a size
 
     def show(self, evaluated: Evaluated) -> None:
-        """Show another evaluation; the cursor stays where it is if that cell exists."""
+        """Show an evaluation; the cursor stays if its cell exists."""
         self._labels = [safe(label) for label in evaluated.classes]
         self._counts = evaluated.confusion
         self._totals = [sum(row) for row in evaluated.confusion]
@@ -113,7 +113,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         self._measure()
 
     def move_to(self, true: int, predicted: int) -> None:
-        """Put the cursor on a cell and bring it into view."""
+        """Move the cursor to a cell and scroll it into view."""
         last = len(self._labels) - 1
         if last < 0:
             return
@@ -123,7 +123,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         self.post_message(self.Moved(self.true, self.predicted))
 
     def toggle_shares(self) -> None:
-        """Counts, or shares of the true class's images."""
+        """Switch between counts and shares of the true class."""
         self.as_shares = not self.as_shares
         self._measure()
 
@@ -147,9 +147,9 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         column = (place.x - self._margin + self.scroll_offset.x) // self._cell
         row = place.y - 1 + self.scroll_offset.y
         if row < len(self._labels) and column < len(self._labels):
-            again = (row, column) == (self.true, self.predicted)
+            is_second_click = (row, column) == (self.true, self.predicted)
             self.move_to(row, column)
-            if again:
+            if is_second_click:
                 self.action_choose()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -176,7 +176,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         return range(first, min(len(self._labels), first + room // self._cell + 2))
 
     def _measure(self) -> None:
-        """How wide names and cells are, from the classes and the room there is."""
+        """Fit the widths of names and cells to the classes and the widget."""
         count, width = len(self._labels), self.size.width
         if not count or not width:
             return
@@ -205,13 +205,13 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         if self._cell > SHADE_WIDTH:
             names = [
                 Segment(
-                    self._right(safe(self._labels[at], self._cell - 1, self._glyphs.ellipsis)),
+                    self._align_right(safe(self._labels[at], self._cell - 1, self._glyphs.ellipsis)),
                     chosen if at == self.predicted else plain,
                 )
                 for at in columns
             ]
             return corner, names
-        # in narrow cells only the column of the cursor has room for its name
+        # narrow cells leave room for the name of the current column only
         before = (self.predicted - columns.start) * self._cell
         room = len(columns) * self._cell
         name = f"{self._glyphs.expanded} {self._labels[self.predicted]}"
@@ -231,15 +231,19 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         count, total = self._counts[row][column], self._totals[row]
         share = count / total if total else 0.0
         level = sum(share >= least for least in LEVELS) if count else 0
-        kind = "right" if row == column else "wrong"
+        kind = "correct" if row == column else "misclassified"
         if self._cell == SHADE_WIDTH:
             text = self._glyphs.shades[level] * 2 if level else f"{self._empty} "
             style = self._style(f"{kind}-shade" if level else "none")
         else:
-            text = self._right(f"{share:.0%}" if self.as_shares else str(count)) if count else self._right(self._empty)
+            text = (
+                self._align_right(f"{share:.0%}" if self.as_shares else str(count))
+                if count
+                else self._align_right(self._empty)
+            )
             style = self._style(f"{kind}-{level}" if level else "none")
         if (row, column) == (self.true, self.predicted):
-            # a shade in reverse is only another shade
+            # a reversed shade would look like another shade
             text = "[]" if self._cell == SHADE_WIDTH else text
             style += self.get_component_rich_style("confusion--cursor", partial=True)
         return Segment(text, style)
@@ -248,8 +252,8 @@ class ConfusionMatrix(ScrollView, can_focus=True):
     def _empty(self) -> str:
         return "." if self._glyphs is ASCII else "·"
 
-    def _right(self, text: str) -> str:
-        """``text`` at the right of a cell, with a space after it."""
+    def _align_right(self, text: str) -> str:
+        """Align ``text`` right in a cell, before a space."""
         return " " * (self._cell - 1 - cell_len(text)) + text + " "
 
     def _style(self, name: str) -> Style:
@@ -257,7 +261,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
 
 
 def _into_view(start: int, size: int, offset: int, room: int) -> int:
-    """Where to scroll so that a cell is seen: one step from the edge by one step, from further away to the middle."""
+    """Scroll offset that shows a cell: by one step at the edge, else with the cell in the middle."""
     if offset <= start <= offset + room - size:
         return offset
     if start + size < offset or start > offset + room:

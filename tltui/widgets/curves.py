@@ -1,4 +1,4 @@
-"""Curves: loss, accuracy, learning rate, gradient norm and more of a run, drawn while it trains."""
+"""Live curves of a run: loss, accuracy, learning rate, gradient norm, weight change, forgetting."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SMOOTHINGS = (0.02, 0.1, 0.0)
 ZOOMS = (0, 10, 3, 1)
 MIN_PANEL_WIDTH = 24
 MIN_PANEL_HEIGHT = 5
-# From here on two panels stand beside each other rather than above.
+# Width from which two panels are side by side.
 WIDE = 130
 
 
 @dataclass
 class _Drawn:
-    """What a panel showed last, to draw again only what changed."""
+    """A drawn panel, kept to redraw only changes."""
 
     chart: Chart
     size: tuple[int, int]
@@ -43,7 +43,7 @@ class _Drawn:
 
 
 class Curves(Widget, can_focus=True):
-    """The curves of one run; ``show`` takes its state as often as one likes and draws only what changed."""
+    """Draws the curves of one run; ``show`` redraws changed cells only."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "curves--train",
@@ -75,15 +75,15 @@ class Curves(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "panel(0)", "show or hide loss", id="curves.loss", show=False),
-        Binding("2", "panel(1)", "show or hide accuracy", id="curves.accuracy", show=False),
-        Binding("3", "panel(2)", "show or hide learning rate", id="curves.rate", show=False),
-        Binding("4", "panel(3)", "show or hide gradient norm", id="curves.gradient", show=False),
-        Binding("5", "panel(4)", "show or hide weight change", id="curves.change", show=False),
-        Binding("6", "panel(5)", "show or hide forgetting", id="curves.forgetting", show=False),
-        Binding("m", "smooth", "smoothing", id="curves.smooth"),
-        Binding("l", "log", "log scale", id="curves.log"),
-        Binding("z", "zoom", "zoom on the last epochs", id="curves.zoom"),
+        Binding("1", "panel(0)", "show / hide loss", id="curves.loss", show=False),
+        Binding("2", "panel(1)", "show / hide accuracy", id="curves.accuracy", show=False),
+        Binding("3", "panel(2)", "show / hide learning rate", id="curves.rate", show=False),
+        Binding("4", "panel(3)", "show / hide gradient norm", id="curves.gradient", show=False),
+        Binding("5", "panel(4)", "show / hide weight change", id="curves.change", show=False),
+        Binding("6", "panel(5)", "show / hide forgetting", id="curves.forgetting", show=False),
+        Binding("m", "smooth", "smoothing: light / strong / off", id="curves.smooth"),
+        Binding("l", "log", "log / linear scale", id="curves.log"),
+        Binding("z", "zoom", "zoom to the last epochs", id="curves.zoom"),
         Binding("w", "whole", "whole run", id="curves.whole", show=False),
     ]
 
@@ -96,17 +96,17 @@ class Curves(Widget, can_focus=True):
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        """``marker`` is "braille", "hd", "dot" or "ascii": what the terminal's font can show."""
+        """``marker``: "braille", "hd", "dot" or "ascii", whichever the terminal's font has."""
         super().__init__(name=name, id=id, classes=classes)
         self.view = View()
-        self._panels: list[Panel] = [LOSS, ACCURACY]  # in the order in which they were asked for
+        self._panels: list[Panel] = [LOSS, ACCURACY]  # in the order of the user's choices
         self._glyphs, self._marker = glyphs, marker
         self._history: RunSeries | None = None
         self._drawn: dict[str, _Drawn] = {}
         self._rows: list[Row] = []
 
     def show(self, state: RunState) -> None:
-        """Show ``state`` as it is now."""
+        """Show the current ``state``."""
         if self._history is None or self._history.state is not state:
             self._history = RunSeries(state)
         if self.is_on_screen:
@@ -114,13 +114,13 @@ class Curves(Widget, can_focus=True):
 
     @property
     def summary(self) -> str:
-        """The latest values as one line, and how they are shown."""
+        """The latest values as one line."""
         if self._history is None:
             return ""
         return f" {self._glyphs.separator} ".join(summary_parts(self._history.state))
 
     def action_panel(self, index: int) -> None:
-        """Show a panel or hide it; the last one stays. Where there is no room, it takes the place of the oldest."""
+        """Show or hide a panel; the last one stays. Without room it replaces the panel chosen first."""
         panel, shown = PANELS[index], self._shown(*self._room())
         if panel not in shown:
             self._panels = [*(other for other in self._panels if other is not panel), panel]
@@ -129,24 +129,24 @@ class Curves(Widget, can_focus=True):
         self._redraw()
 
     def action_smooth(self) -> None:
-        """The next of the smoothings: light, strong, none."""
+        """Switch smoothing: light, strong, off."""
         smoothing = SMOOTHINGS[(SMOOTHINGS.index(self.view.smoothing) + 1) % len(SMOOTHINGS)]
         self.view = View(smoothing, self.view.log, self.view.epochs)
         self._redraw()
 
     def action_log(self) -> None:
-        """Logarithmic or linear; accuracies stay linear, what differs by orders of magnitude logarithmic."""
+        """Switch between log and linear scale, for panels that have both."""
         self.view = View(self.view.smoothing, not self.view.log, self.view.epochs)
         self._redraw()
 
     def action_zoom(self) -> None:
-        """Fewer epochs, and from the last one back to the whole run."""
+        """Show fewer epochs; after the last one, the whole run."""
         epochs = ZOOMS[(ZOOMS.index(self.view.epochs) + 1) % len(ZOOMS)]
         self.view = View(self.view.smoothing, self.view.log, epochs)
         self._redraw()
 
     def action_whole(self) -> None:
-        """Back to the whole run."""
+        """Show the whole run."""
         self.view = View(self.view.smoothing, self.view.log)
         self._redraw()
 
@@ -191,18 +191,18 @@ class Curves(Widget, can_focus=True):
         return [*body, [(set_cell_size(values, width), "note")]]
 
     def _room(self) -> tuple[int, int]:
-        """Columns and rows for panels: all but the line of values."""
+        """Columns and rows for panels, without the line of values."""
         return self.size.width, self.size.height - 1
 
     def _shown(self, width: int, height: int) -> list[Panel]:
-        """Of the panels that are asked for the latest that fit, each in its place."""
+        """The chosen panels that fit, latest choices first, in panel order."""
         fitting = max(1, height // MIN_PANEL_HEIGHT) * _across(width, len(self._panels))
         return [panel for panel in PANELS if panel in self._panels[-fitting:]]
 
     def _grid(self, width: int, height: int) -> list[Row]:
-        """The chosen panels that fit, in one column or in two."""
+        """Draw the panels that fit, in one column or two."""
         if self._history is None or not self._history.state.steps:
-            return _centred("The curves begin with the first step.", width, height)
+            return _centred("Curves appear with the first training step.", width, height)
         if width < MIN_PANEL_WIDTH or height < MIN_PANEL_HEIGHT:
             return _centred("", width, height)
         shown = self._shown(width, height)
@@ -248,7 +248,7 @@ class Curves(Widget, can_focus=True):
 
 
 def _across(width: int, panels: int) -> int:
-    """How many panels stand beside each other."""
+    """Number of panels side by side."""
     return 2 if width >= WIDE and panels > 1 else 1
 
 
@@ -259,7 +259,7 @@ def _centred(text: str, width: int, height: int) -> list[Row]:
 
 
 def _fitted(parts: list[str], width: int, glyphs: Glyphs) -> str:
-    """As many of the parts as fit beside each other."""
+    """Join as many parts as fit."""
     line = ""
     for part in parts:
         longer = f"{line}   {part}" if line else part

@@ -1,4 +1,4 @@
-"""One setting on one line: mark, name, the widget for its type, and its range or what is wrong with it."""
+"""One setting on one line: mark, name, editor, and its range, note or problem."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.widgets.choice import Choice
 from tltui.widgets.path_input import PathInput
 from tltui.widgets.safe_input import SafeInput
-from tltui.widgets.summary_field import InShort
+from tltui.widgets.summary_field import SummaryField
 
-# Settings that a dialog helps to fill in: ``enter`` opens it.
+# Settings with a picker, which ``enter`` opens.
 BROWSABLE = {"data.path": "browse", "model.name": "choose", "recipe.phases": "choose"}
 
 
@@ -30,13 +30,13 @@ _IN_ASCII = str.maketrans({"≤": "<=", "×": "x", "÷": "/", "…": "..", "–"
 
 
 def written(text: str, glyphs: Glyphs) -> str:
-    """Words of the schema and of its errors, in the characters that the terminal has."""
+    """Text of the schema or of an error, in ASCII where ``glyphs`` are."""
     return text.translate(_IN_ASCII) if glyphs is ASCII else text
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a setting stands: ``note`` is what is going on with it (sent, applied), ``locked`` why it can't change."""
+class FieldState:
+    """The state of a setting; ``note`` says "sent", "refused" or since which step it is live."""
 
     changed: bool = False
     problem: str = ""
@@ -45,7 +45,7 @@ class Standing:
 
 
 class FieldRow(Horizontal):
-    """Shows one setting and says what the user made of it. What is right and wrong is not decided here."""
+    """Shows one setting and posts edits. Validation is elsewhere."""
 
     DEFAULT_CSS = """
     FieldRow { height: 1; }
@@ -62,14 +62,14 @@ class FieldRow(Horizontal):
 
     @dataclass
     class Edited(Message):
-        """The user changed the value; it may be wrong."""
+        """The user edited the value, which may be invalid."""
 
         key: str
         value: Any
 
     @dataclass
     class Entered(Message):
-        """The user pressed enter on the value."""
+        """The user pressed enter in the editor."""
 
         key: str
 
@@ -89,7 +89,7 @@ class FieldRow(Horizontal):
 
     @property
     def manual_topic(self) -> str:
-        """What the manual is asked for where the setting has the focus."""
+        """Manual topic of the focused setting."""
         return self.key
 
     @property
@@ -98,21 +98,21 @@ class FieldRow(Horizontal):
         return self._editor
 
     def show_value(self, value: object) -> None:
-        """Show a value that came from elsewhere."""
+        """Show a value from outside."""
         if isinstance(self._editor, Choice):
             self._editor.value = value
-        elif isinstance(self._editor, InShort):
+        elif isinstance(self._editor, SummaryField):
             self._editor.show(to_text(value))
         elif isinstance(self._editor, Input) and from_text(self.key, self._editor.value) != value:
             with self._editor.prevent(Input.Changed):
                 self._editor.value = to_text(value)
 
-    def show_standing(self, standing: Standing) -> None:
-        """Mark the row as changed, wrong, locked …"""
-        self._editor.disabled = standing.locked
-        self.set_class(standing.locked, "-locked")
-        self._label_cell.show(standing)
-        self._hint.show(standing)
+    def show_state(self, state: FieldState) -> None:
+        """Mark the row as changed, invalid or locked."""
+        self._editor.disabled = state.locked
+        self.set_class(state.locked, "-locked")
+        self._label_cell.show(state)
+        self._hint.show(state)
 
     @on(events.DescendantFocus)
     @on(events.DescendantBlur)
@@ -129,9 +129,9 @@ class FieldRow(Horizontal):
         event.stop()
         self.post_message(self.Edited(self.key, from_text(self.key, event.value)))
 
-    @on(InShort.Opened)
+    @on(SummaryField.Opened)
     @on(Input.Submitted)
-    def _entered(self, event: InShort.Opened | Input.Submitted) -> None:
+    def _entered(self, event: SummaryField.Opened | Input.Submitted) -> None:
         event.stop()
         self.post_message(self.Entered(self.key))
 
@@ -141,7 +141,7 @@ def _editor(key: str, value: object, glyphs: Glyphs) -> Widget:
     if annotation is bool:
         return Choice([(True, "on"), (False, "off")], value, glyphs)
     if is_list_of_tables(FIELDS[key]):
-        return InShort(to_text(value), glyphs)
+        return SummaryField(to_text(value), glyphs)
     if (choices := choices_of(FIELDS[key])) is not None:
         return Choice([(choice, str(choice)) for choice in choices], value, glyphs)
     if key in ("data.path", "model.weights"):
@@ -150,24 +150,24 @@ def _editor(key: str, value: object, glyphs: Glyphs) -> Widget:
 
 
 class _Label(Widget):
-    """The setting's name, and before it a mark: changed, wrong or locked."""
+    """The name of the setting, after a mark: changed or invalid."""
 
     def __init__(self, key: str, glyphs: Glyphs) -> None:
         super().__init__()
         self._words = key.split(".")[1].replace("_", " ")
         self._glyphs = glyphs
-        self._standing = Standing()
+        self._state = FieldState()
 
-    def show(self, standing: Standing) -> None:
-        if standing != self._standing:
-            self._standing = standing
+    def show(self, state: FieldState) -> None:
+        if state != self._state:
+            self._state = state
             self.refresh()
 
     def render(self) -> Content:
-        standing = self._standing
-        if standing.problem:
+        state = self._state
+        if state.problem:
             mark = Content.styled(self._glyphs.failed, "$text-error")
-        elif standing.changed:
+        elif state.changed:
             mark = Content.styled(self._glyphs.marked, "$text-accent")
         else:
             mark = Content(" ")
@@ -175,31 +175,31 @@ class _Label(Widget):
 
 
 class _Hint(Widget):
-    """Range and default, or in their place what is wrong or going on; as much as the width takes."""
+    """Problem or note, else range and default, as wide as there is room."""
 
     def __init__(self, key: str, glyphs: Glyphs) -> None:
         super().__init__()
         self._glyphs = glyphs
-        self._standing = Standing()
+        self._state = FieldState()
         self._dot = f" {glyphs.separator} "
         is_choice = FIELDS[key].annotation is bool or choices_of(FIELDS[key]) is not None
         self._range = "" if is_choice else written(range_of(key), glyphs)
         self._default = f"default {to_text(default(key))}" if to_text(default(key)) else ""
         self._browse = f"enter: {BROWSABLE[key]}" if key in BROWSABLE else ""
 
-    def show(self, standing: Standing) -> None:
-        if standing != self._standing:
-            self._standing = standing
-            self.set_class(bool(standing.problem), "-problem")
-            self.set_class(bool(standing.note), "-note")
+    def show(self, state: FieldState) -> None:
+        if state != self._state:
+            self._state = state
+            self.set_class(bool(state.problem), "-problem")
+            self.set_class(bool(state.note), "-note")
             self.refresh()
 
     def render(self) -> Content:
         room = self.content_size.width
-        standing = self._standing
-        said = standing.problem or standing.note or ("locked" if standing.locked else "")
-        if said:
-            return Content(safe(written(said, self._glyphs), room, self._glyphs.ellipsis))
-        telling = self._browse or (self._default if standing.changed else self._range or self._default)
+        state = self._state
+        message = state.problem or state.note or ("locked" if state.locked else "")
+        if message:
+            return Content(safe(written(message, self._glyphs), room, self._glyphs.ellipsis))
+        shortest = self._browse or (self._default if state.changed else self._range or self._default)
         full = self._dot.join(filter(None, [self._range, self._default, self._browse]))
-        return Content(safe(next((text for text in (full, telling) if len(text) <= room), "")))
+        return Content(safe(next((text for text in (full, shortest) if len(text) <= room), "")))

@@ -1,4 +1,4 @@
-"""What stands out in a run, and the key that does what helps."""
+"""The first finding of a run's diagnosis, with the key that applies the recommendation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BETWEEN = Content("   ")
 
 
 class FindingLine(Widget):
-    """One finding, on a line or, where it is too long for one, two; takes no room while there is none."""
+    """Shows one finding on one line, or two if it is long; hidden without a finding."""
 
     DEFAULT_CSS = """
     FindingLine {
@@ -34,17 +34,17 @@ class FindingLine(Widget):
         self._remedy = Content("")
 
     def show(self, finding: Finding, remedy: Remedy, others: int) -> None:
-        """``remedy`` is what the key does; ``others``: how many findings there are besides."""
-        more = f" (and {others} more in the report)" if others else ""
+        """Show a finding; the key applies ``remedy``. ``others``: number of further findings."""
+        more = f" ({others} more in the report)" if others else ""
         said = Content.assemble((finding.case, "bold"), f": {finding.sentence}{more}")
-        key = Content.assemble((self._key, "bold"), f" {remedy.words}")
+        key = Content.assemble((f"{self._key}: ", "bold"), remedy.words)
         if not self.display or (said, key) != (self._finding, self._remedy):
             self._finding, self._remedy = said, key
             self.display = True
             self.refresh(layout=True)
 
     def clear(self) -> None:
-        """There is nothing to say."""
+        """Hide the line."""
         self.display = False
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -56,7 +56,7 @@ class FindingLine(Widget):
         return Content("\n").join(self._lines(self.size.width))
 
     def _lines(self, width: int) -> list[Content]:
-        act = self._remedy.stylize(Style.from_meta({"@click": "screen.advice"}))
+        act = self._remedy.stylize(Style.from_meta({"@click": "screen.recommendation"}))
         whole = Content.assemble(self._finding, _BETWEEN, act)
         if whole.cell_length <= width:
             return [whole]
@@ -64,6 +64,6 @@ class FindingLine(Widget):
 
     @property
     def _key(self) -> str:
-        """The key in force for what helps."""
+        """The current key of the recommendation."""
         active = (one.binding for one in self.screen.active_bindings.values())
         return next((self.app.get_key_display(one) for one in active if one.id == "workbench.advice"), "")

@@ -1,4 +1,4 @@
-"""The dialog that chooses a folder of images, and shows beforehand which classes it holds."""
+"""The dialog that chooses a folder of images, with a preview of its classes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from engine.data.folder_layout import subfolders
+from engine.data.image_files import subfolders
 from engine.errors import InputError
 from tltui.text.glyphs import UNICODE, Glyphs, safe
-from tltui.widgets.image_folder import ImageFolder, look_into
+from tltui.widgets.image_folder import ImageFolder, scan
 from tltui.widgets.path_input import PathInput
 
 _LIKE, _IMBALANCED = 1.5, 5
-"""From this ratio of the largest class to the smallest, class weights are worth a thought."""
+"""Ratios of largest to smallest class: still balanced; imbalanced."""
 
 
 class FolderPicker(ModalScreen[Path | None]):
-    """Type a path or walk through the folders; ``enter`` chooses what the preview shows."""
+    """Type a path or walk through folders; ``enter`` chooses the previewed folder."""
 
     manual_topic = "data"
 
@@ -35,7 +35,7 @@ class FolderPicker(ModalScreen[Path | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "cancel", id="folder.cancel"),
-        Binding("down", "to_list", "into the list", id="folder.list", show=False),
+        Binding("down", "to_list", "list of folders", id="folder.list", show=False),
     ]
 
     def __init__(self, start: Path, glyphs: Glyphs = UNICODE) -> None:
@@ -43,7 +43,7 @@ class FolderPicker(ModalScreen[Path | None]):
         self._glyphs = glyphs
         self._found: ImageFolder | None = None
         self._counting = False
-        self._input = PathInput(_as_typed(start), "path of the folder", folders_only=True, id="path")
+        self._input = PathInput(_as_typed(start), "path of a folder", folders_only=True, id="path")
         self._list = OptionList(id="folders", compact=True)
         self._summary = Static(id="summary")
         self._bars = Static(id="bars")
@@ -58,7 +58,7 @@ class FolderPicker(ModalScreen[Path | None]):
                     yield self._summary
                     with VerticalScroll(can_focus=False):
                         yield self._bars
-            yield Static("enter use it  tab complete  down walk the folders  esc cancel", classes="keys")
+            yield Static("enter choose  tab complete  down list  esc cancel", classes="keys")
 
     def on_mount(self) -> None:
         self._input.focus()
@@ -75,7 +75,7 @@ class FolderPicker(ModalScreen[Path | None]):
 
     @on(Input.Submitted)
     def _entered(self) -> None:
-        # While a large folder is still being counted it is taken on trust: the engine looks again.
+        # a large folder may be chosen while it is counted: the engine scans it again
         if self._found is not None or self._counting:
             self.dismiss(self._path.absolute())
         else:
@@ -104,21 +104,21 @@ class FolderPicker(ModalScreen[Path | None]):
         self._list_folders(path)
         self._bars.update("")
         if path.is_dir():
-            self._summary.update(Content(f"looking into {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
+            self._summary.update(Content(f"scanning {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
             self._count(path)
         else:
             self._counting = False
-            self._summary.update("no such folder yet: type on, tab completes")
+            self._summary.update("Folder not found. tab: complete the path")
 
     def _list_folders(self, path: Path) -> None:
-        """The folders in ``path``, or those that begin like what is being typed."""
+        """List the folders in ``path``, or those that complete a partial name."""
         parent, start = (path, "") if path.is_dir() else (path.parent, path.name)
         self._list.clear_options()
-        self._list.add_option(Option("use this folder", id="use", disabled=True))
+        self._list.add_option(Option("choose this folder", id="use", disabled=True))
         self._list.add_option(Option("../", id=".."))
         try:
             names = subfolders(parent)
-        except InputError:  # what is being typed is no folder yet
+        except InputError:  # the path is incomplete
             names = []
         matching = [name for name in names if name.startswith(start)]
         self._list.add_options(Option(Content(f"{safe(name)}/"), id=str(parent / name)) for name in matching)
@@ -128,7 +128,7 @@ class FolderPicker(ModalScreen[Path | None]):
     def _count(self, path: Path) -> None:
         worker = get_current_worker()
         try:
-            found: ImageFolder | InputError = look_into(path, lambda: worker.is_cancelled)
+            found: ImageFolder | InputError = scan(path, lambda: worker.is_cancelled)
         except InputError as error:
             found = error
         if not worker.is_cancelled:
@@ -144,27 +144,27 @@ class FolderPicker(ModalScreen[Path | None]):
         self._found = found
         self._list.enable_option("use")
         self._list.highlighted = 0
-        self._summary.update(Content(f"{summary(found)}\n{balance(found)}"))
+        self._summary.update(Content("\n".join([summary(found), balance(found), *map(safe, found.findings)])))
         self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
 
 
 def summary(found: ImageFolder) -> str:
-    """Classes, images and splits in a sentence."""
-    splits = f"with {', '.join(found.splits)} of its own" if found.splits else "to be split"
+    """Classes, images and splits on one line."""
+    splits = f"splits: {', '.join(found.splits)}" if found.splits else "no splits"
     return f"{len(found.counts)} classes, {found.total:,} images, {splits}"
 
 
 def balance(found: ImageFolder) -> str:
-    """Whether the classes are of like size."""
+    """Class balance on one line."""
     low, high = min(found.counts.values()), max(found.counts.values())
     if low == 0:
         empty = next(name for name, count in found.counts.items() if not count)
         return f"{safe(empty, 24)} has no images"
     if high >= _IMBALANCED * low:
-        return f"unbalanced, up to {high / low:.0f} to 1: consider class weights"
+        return f"imbalanced, up to {high / low:.0f} to 1: consider class weights"
     if high >= _LIKE * low:
-        return f"the largest class has {high / low:.1f} times the images of the smallest"
-    return "classes are of like size"
+        return f"slightly imbalanced, up to {high / low:.1f} to 1"
+    return "classes are balanced"
 
 
 def class_bars(found: ImageFolder, width: int, glyphs: Glyphs) -> Content:

@@ -1,4 +1,4 @@
-"""What a folder of images holds, as the engine will read it: classes and the number of images of each."""
+"""Scans a folder of images as the engine reads it: classes and number of images per class."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.schema import DataConfig
-from engine.data.folder_layout import image_files, split_roots, subfolders
+from engine.data.folder_layout import find_layout
+from engine.data.image_files import image_files
 from engine.errors import InputError
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """``counts``: images per class; ``split_counts``: per split that the folder has of its own, or {"": all}."""
+    """``counts``: images per class; ``split_counts``: images per split, or {"": all} without splits.
+
+    ``findings``: warnings about what was assumed or is left out.
+    """
 
     path: Path
     counts: dict[str, int]
     split_counts: dict[str, int]
+    findings: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Which of train, val and test the folder has of its own."""
+        """The splits of the folder, of train, val and test."""
         return tuple(filter(None, self.split_counts))
 
     @property
@@ -30,34 +35,31 @@ class ImageFolder:
         return sum(self.counts.values())
 
 
-def look_into(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFolder:
-    """Count the images below ``path``; names alone are looked at. Raises InputError where it can't be trained on.
+def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFolder:
+    """Count the images below ``path`` by file name. Raises InputError where it is no classification dataset.
 
-    ``cancelled`` is asked now and then, since a folder may hold millions.
+    ``cancelled`` is polled, since a folder may hold millions.
     """
     if not path.is_dir():
-        raise InputError(f"{path}: there is no such folder")
-    roots = split_roots(path)
+        raise InputError(f"{path}: folder not found")
+    layout = find_layout(path)
     counts: Counter[str] = Counter()
-    split_counts: dict[str, int] = {}
-    for split, root in roots.items():
-        found = {name: _count_below(root / name, cancelled) for name in subfolders(root)}
-        split_counts[split] = sum(found.values())
-        counts.update(found)
-    if not counts:
-        raise InputError("no subfolders here: put the images of each class into a folder of its own")
-    if not counts.total():
-        raise InputError(f"{len(counts)} subfolders, none with images in it")
+    split_counts: Counter[str] = Counter()
+    for folder in layout.folders:
+        images = _count_below(folder.path, cancelled)
+        split_counts[folder.split] += images
+        counts[folder.label] += images
     if len(counts) < 2:
-        raise InputError("one class only: a classifier needs two or more")
-    return ImageFolder(path, dict(sorted(counts.items())), split_counts)
+        raise InputError("One class only: a classifier needs two or more")
+    findings = tuple(finding.message for finding in layout.findings)
+    return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
 
 
 def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
-    """How many images the engine will train on and validate with, to an image or so."""
-    undecided = split_counts.get("", 0)
-    test = split_counts.get("test", round(undecided * data.test_fraction))
-    val = split_counts.get("val") or round((undecided + split_counts.get("train", 0)) * data.val_fraction)
+    """Estimate the sizes of the train and val splits, to an image or so."""
+    unsplit = split_counts.get("", 0)
+    test = split_counts.get("test", round(unsplit * data.test_fraction))
+    val = split_counts.get("val") or round((unsplit + split_counts.get("train", 0)) * data.val_fraction)
     return {"train": max(sum(split_counts.values()) - val - test, 1), "val": max(val, 1)}
 
 

@@ -1,4 +1,4 @@
-"""An image in the terminal: as Kitty or Sixel graphics where the terminal is known for them, else as half blocks."""
+"""An image in the terminal: Kitty or Sixel graphics where the terminal has them, else half blocks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _BLOCK = (1, 2)  # pixels of a cell that half blocks show
 
 
 def kind_of(environment: Mapping[str, str]) -> Kind:
-    """What a terminal shows, as far as its name tells. Asking it would cost a round trip before the first paint.
+    """Graphics of a terminal, by its name. A query would cost a round trip before the first paint.
 
-    A multiplexer in between lets no graphics through unless it is told to.
+    Multiplexers pass no graphics through by default.
     """
     name, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if "TMUX" in environment or "STY" in environment or name.startswith(("tmux", "screen")):
@@ -38,7 +38,7 @@ def kind_of(environment: Mapping[str, str]) -> Kind:
 
 
 class ImageView(Container):
-    """Shows one image as large as there is room, or a sentence instead."""
+    """Shows one image as large as there is room, or a sentence."""
 
     DEFAULT_CSS = """
     ImageView { align: center middle; }
@@ -47,7 +47,7 @@ class ImageView(Container):
     """
 
     def __init__(self, kind: Kind | None) -> None:
-        """``kind``: None for what the terminal's name tells."""
+        """``kind``: None to choose by the terminal's name."""
         super().__init__()
         self._kind: Kind = kind or kind_of(os.environ)
 
@@ -56,17 +56,17 @@ class ImageView(Container):
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """The width and height that there is room for: more would only make the line busy."""
+        """Width and height of the widget in pixels; a larger image would cost traffic only."""
         across, down = _BLOCK if self._kind == "blocks" else _cell_pixels()
         return max(1, self.content_size.width * across), max(1, self.content_size.height * down)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence in place of an image."""
+        """Show a sentence in place of the image."""
         self.query(".image").remove()
         self.query_one(Static).update(Content(sentence))
 
     def show(self, png: bytes) -> None:
-        """Show an image in place of what is there."""
+        """Show an image, as PNG bytes."""
         from PIL import Image
 
         widget = _widgets()[self._kind](Image.open(io.BytesIO(png)), classes="image")
@@ -77,8 +77,7 @@ class ImageView(Container):
 
 @cache
 def _widgets() -> dict[Kind, Any]:
-    """textual-image asks the terminal things when it is imported, whose answers a running app would take for keys; so
-    it is not let near the terminal, and told what it wants to know."""
+    """Import textual-image without its queries to the terminal: a running app would read the answers as keys."""
     real = sys.__stdout__
     sys.__stdout__ = io.StringIO()  # type: ignore[assignment]
     try:
@@ -92,7 +91,7 @@ def _widgets() -> dict[Kind, Any]:
 
 
 def _cell_pixels() -> tuple[int, int]:
-    """What the system knows of a cell's size, or the usual."""
+    """Size of a cell in pixels from the system, or the usual one."""
     with suppress(OSError, AttributeError, ValueError):
         size = fcntl.ioctl(sys.__stdout__.fileno(), termios.TIOCGWINSZ, b"\0" * 8)  # type: ignore[union-attr]
         rows, columns, width, height = struct.unpack("HHHH", size)

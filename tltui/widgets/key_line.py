@@ -1,4 +1,4 @@
-"""The last line of a screen: the keys that matter most just now, as many as fit."""
+"""The last line of a screen: the most important keys, as many as fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.screen import Screen
 from textual.style import Style
 from textual.widget import Widget
 
-# Which actions are worth a place, in this order, and their shortest names. All are in the help and in the palette.
+# Actions in order of importance, with short labels. The help and the palette list all actions.
 WORDS: dict[str, str] = {
     "workbench.run": "run",
     "layers.toggle": "freeze",
@@ -21,11 +21,11 @@ WORDS: dict[str, str] = {
     "layers.next": "next",
     "layers.end_search": "end search",
     "home.open": "open",
-    "home.resume": "go on",
+    "home.resume": "resume",
     "home.new": "new",
     "home.mark": "mark",
     "home.compare": "compare",
-    "home.copy": "new like this",
+    "home.copy": "new from this",
     "home.demo": "demo",
     "home.pause": "pause",
     "home.stop": "stop",
@@ -33,7 +33,7 @@ WORDS: dict[str, str] = {
     "workbench.pause": "pause",
     "workbench.stop": "stop",
     "workbench.checkpoint": "checkpoint",
-    "workbench.copy": "new like this",
+    "workbench.copy": "new from this",
     "form.reset": "reset",
     "form.leave": "leave field",
     "evaluate.split": "split",
@@ -41,19 +41,19 @@ WORDS: dict[str, str] = {
     "curves.smooth": "smooth",
     "curves.log": "log",
     "curves.zoom": "zoom",
-    "workbench.rates": "rates",
+    "workbench.rates": "LR finder",
     "workbench.probe": "probe",
     "workbench.save": "save",
     "workbench.load": "load",
     "workbench.leave": "runs",
     "sweep.open": "open",
-    "sweep.take": "new like the best",
+    "sweep.take": "new from best",
     "sweep.stop": "stop",
-    "sweep.go_on": "go on",
+    "sweep.go_on": "resume",
     "sweep.leave": "back",
     "compare.open": "open",
     "compare.leave": "runs",
-    "compare.other": "accuracy or loss",
+    "compare.other": "accuracy / loss",
     "compare.right": "more columns",
     "manual.follow": "follow",
     "manual.next_link": "next link",
@@ -61,13 +61,14 @@ WORDS: dict[str, str] = {
     "manual.list": "pages",
     "manual.page": "page",
     "manual.back": "back",
+    "app.manual": "manual",
     "app.quit": "quit",
 }
-_ALWAYS = {"app.palette": "commands", "app.help": "help"}
+_ALWAYS = {"app.palette": "commands", "app.help": "keys"}
 
 
 class KeyLine(Widget):
-    """Follows the focus; a click on a key does what the key does."""
+    """Follows the focus; a click on a key presses it."""
 
     DEFAULT_CSS = """
     KeyLine {

@@ -33,8 +33,8 @@ class Cells:
 class Columns:
     """The columns of a tree of ``width`` cells.
 
-    ``name`` includes indentation, icon and state; a name that is longer takes from the detail beside it. The detail
-    is the type, and at its right end the output shape where there is room for both.
+    ``name`` includes indentation, icon and state; a longer name shortens the detail beside it. The detail is the
+    type and, where there is room, the output shape at its right end.
     """
 
     width: int
@@ -49,7 +49,7 @@ class Columns:
 
         ``count`` is the width of the last column.
 
-        The network's own name does not count: it may be long, and stands alone in its column.
+        ``count``: width of the last column. The network's name is ignored: its row has no other text.
         """
         rows = list(rows)
         mark = cell_len(glyphs.pending)

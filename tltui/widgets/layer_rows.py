@@ -1,4 +1,4 @@
-"""The rows of the layer tree: drawing them, opening and closing them, moving among them."""
+"""The rows of the layer tree: drawing, expanding, collapsing, moving the cursor."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tltui.freeze_plan.layer_index import LayerRow
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.layer_columns import INDENT, Columns
 
-# Textual's own Tree makes an object and a message of every row that opens; here only rows in view cost anything.
+# Textual's Tree creates an object and a message per expanded row; here only visible rows cost time.
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """All that decides how a row looks, besides the row itself."""
+class _Appearance:
+    """Everything that decides how a row is drawn, besides the row."""
 
     state: State
     is_open: bool
@@ -38,7 +38,7 @@ class _Look:
 
 
 class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
-    """A network as a tree. Shows the state that an editor gives; changes nothing but what is open."""
+    """A network as a tree, with the state of each layer. Changes only which layers are expanded."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "up", show=False, id="layers.up"),
@@ -47,9 +47,9 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("pagedown", "page(1)", "page down", show=False, id="layers.page_down"),
         Binding("home", "first", "first layer", show=False, id="layers.first"),
         Binding("end", "last", "last layer", show=False, id="layers.last"),
-        Binding("right", "open", "open the layer, or go into it", show=False, id="layers.open"),
-        Binding("left", "close", "close the layer, or go out of it", show=False, id="layers.close"),
-        Binding("enter", "fold", "open or close the layer", show=False, id="layers.fold"),
+        Binding("right", "open", "expand layer / first child", show=False, id="layers.open"),
+        Binding("left", "close", "collapse layer / parent", show=False, id="layers.close"),
+        Binding("enter", "fold", "expand / collapse layer", show=False, id="layers.fold"),
     ]
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -88,33 +88,33 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
 
     @dataclass
     class Moved(Message):
-        """The cursor is on another layer."""
+        """The cursor moved to another layer."""
 
         path: str
 
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__()
         self.path = ""
-        """The layer under the cursor; "" is the network itself."""
+        """Path of the layer under the cursor; "" is the network."""
         self._glyphs = glyphs
         self._editor: PlanEditor | None = None
         self._layers: ExpandedLayers | None = None
         self._pending: Collection[str] = ()
         self._found: Collection[str] = frozenset()
-        self._opened_in_passing: list[str] = []
+        self._expanded_for_match: list[str] = []
         self._columns: Columns | None = None
         self._column = PARAMETERS
         self._stats: LayerStats | None = None
-        self._drawn: dict[str, _Look] = {}
+        self._drawn: dict[str, _Appearance] = {}
         self._styles: dict[str, Style] = {}
         self._unfitted = False
 
     def show(self, editor: PlanEditor, pending: Collection[str]) -> None:
-        """Show a plan; of a network that is not shown yet as many levels as fit."""
+        """Show a plan; a new network is expanded as far as there is room."""
         is_new = self._editor is None or editor.network is not self._editor.network
         self._editor, self._pending = editor, pending
         if is_new:
-            self.path, self._found, self._opened_in_passing = "", frozenset(), []
+            self.path, self._found, self._expanded_for_match = "", frozenset(), []
             self._layers = ExpandedLayers(editor.network.rows)
             self._columns, self._unfitted = None, True
             self._fit_depth()
@@ -129,61 +129,61 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         self.repaint()
 
     def mark_found(self, paths: Collection[str]) -> None:
-        """Underline the rows that a search has found."""
+        """Underline the matches of a search."""
         self._found = frozenset(paths)
         self.repaint()
 
-    def forget_found(self) -> None:
-        """The search is over; what it has opened on the way to the cursor stays open."""
-        self._opened_in_passing = []
+    def clear_found(self) -> None:
+        """Remove the underlines; layers expanded for the current match stay expanded."""
+        self._expanded_for_match = []
         self.mark_found(())
 
     def repaint(self) -> None:
-        """Draw those rows again that look different now; every cell has to travel to the terminal."""
+        """Redraw changed rows only, to save terminal traffic."""
         if self._layers is None:
             return
         top = self.scroll_offset.y
         for y, path in enumerate(self._layers.paths[top : top + self.size.height]):
-            if self._drawn.get(path) != self._look(path):
+            if self._drawn.get(path) != self._appearance(path):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def go_to(self, path: str) -> None:
-        """Move the cursor to a layer and open what hides it; what was opened so for another layer closes again."""
+        """Move the cursor to a layer and expand its parents; collapse those expanded for the match before."""
         if self._layers is None:
             return
         above = self._layers.above(path)
-        self._layers.close(opened for opened in self._opened_in_passing if opened not in above)
-        self._opened_in_passing = [
-            layer for layer in above if layer in self._opened_in_passing or not self._layers.is_open(layer)
+        self._layers.close(opened for opened in self._expanded_for_match if opened not in above)
+        self._expanded_for_match = [
+            layer for layer in above if layer in self._expanded_for_match or not self._layers.is_open(layer)
         ]
-        self._layers.open(self._opened_in_passing)
+        self._layers.open(self._expanded_for_match)
         self._folded()
         self._move_to(path)
 
     def expand_all(self) -> None:
-        """Open every layer."""
+        """Expand every layer."""
         if self._layers is not None and self._editor is not None:
             self._layers.open(self._editor.network.rows)
             self._folded()
 
     def collapse_all(self) -> None:
-        """Close every layer but the network itself."""
+        """Collapse every layer but the network."""
         if self._layers is not None:
             self._layers.open_to_depth(1)
             self._folded()
 
     def action_move(self, by: int) -> None:
-        """Move the cursor by so many rows, as far as there are any."""
+        """Move the cursor by rows, within the tree."""
         if self._layers is not None:
             last = len(self._layers.paths) - 1
             self._move_to(self._layers.paths[min(max(self._layers.place(self.path) + by, 0), last)])
 
     def action_page(self, by: int) -> None:
-        """Move the cursor by so many screens."""
+        """Move the cursor by pages."""
         self.action_move(by * max(self.size.height - 1, 1))
 
     def action_first(self) -> None:
-        """Go to the network itself."""
+        """Go to the first row, the network."""
         self._move_to("")
 
     def action_last(self) -> None:
@@ -192,7 +192,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             self._move_to(self._layers.paths[-1])
 
     def action_open(self) -> None:
-        """Open the layer under the cursor; if it is open, go to the first one in it."""
+        """Expand the layer under the cursor; if it is expanded, go to its first child."""
         if self._layers is not None and self._editor is not None:
             if self._layers.is_open(self.path):
                 self._move_to(self._editor.network.rows[self.path].children[0])
@@ -200,7 +200,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
                 self.action_fold()
 
     def action_close(self) -> None:
-        """Close the layer under the cursor; if it is closed, go to the one that holds it."""
+        """Collapse the layer under the cursor; if it is collapsed, go to its parent."""
         if self._layers is not None:
             if self._layers.is_open(self.path):
                 self.action_fold()
@@ -208,14 +208,14 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
                 self._move_to(above[-1])
 
     def action_fold(self) -> None:
-        """Open the layer under the cursor, or close it."""
+        """Expand or collapse the layer under the cursor."""
         if self._layers is not None:
             change = self._layers.close if self._layers.is_open(self.path) else self._layers.open
             change([self.path])
             self._folded()
 
     def on_click(self, event: events.Click) -> None:
-        """A click moves the cursor; one on the sign before a layer opens or closes it."""
+        """Move the cursor; a click on the icon expands or collapses the layer."""
         place = self.scroll_offset.y + event.y
         if self._layers is None or self._editor is None or place >= len(self._layers.paths):
             return
@@ -225,47 +225,49 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             self.action_fold()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Lay the columns out for the new width."""
+        """Fit the columns to the new width."""
         self._columns = None
         self._fit_depth()
         self._keep_in_view()
 
     def notify_style_update(self) -> None:
-        """Other colours are in force: another theme, or the focus has come or gone."""
+        """Drop cached styles: theme or focus changed."""
         super().notify_style_update()
         self._styles.clear()
 
     def render_line(self, y: int) -> Strip:
-        """One row, or nothing below the last."""
+        """Draw one row; blank below the last."""
         place, width = self.scroll_offset.y + y, self.size.width
         if self._editor is None or self._layers is None or place >= len(self._layers.paths):
             return Strip.blank(width, self._style("plain"))
         path = self._layers.paths[place]
-        look = self._drawn[path] = self._look(path)
-        row = Strip(self._segments(self._editor.network.rows[path], look, self._fitted_columns()))
-        return row.adjust_cell_length(width, self._style("cursor" if look.under_cursor else "plain"))
+        appearance = self._drawn[path] = self._appearance(path)
+        row = Strip(self._segments(self._editor.network.rows[path], appearance, self._fitted_columns()))
+        return row.adjust_cell_length(width, self._style("cursor" if appearance.under_cursor else "plain"))
 
-    def _segments(self, row: LayerRow, look: _Look, columns: Columns) -> list[Segment]:
+    def _segments(self, row: LayerRow, appearance: _Appearance, columns: Columns) -> list[Segment]:
         glyphs = self._glyphs
-        icon = "" if not row.children else glyphs.expanded if look.is_open else glyphs.collapsed
+        icon = "" if not row.children else glyphs.expanded if appearance.is_open else glyphs.collapsed
         signs = {"trainable": glyphs.trainable, "frozen": glyphs.frozen, "mixed": glyphs.mixed, "none": ""}
-        cells = columns.cells(row, icon, signs[look.state], look.count, glyphs.pending if look.pending else "")
+        cells = columns.cells(
+            row, icon, signs[appearance.state], appearance.count, glyphs.pending if appearance.pending else ""
+        )
 
         def part(name: str) -> Style:
-            """On the cursor's bar only the bar's own colours are sure to be legible."""
-            return self._style("cursor" if look.under_cursor else name)
+            """Style of a part; on the cursor row the cursor's, which is always legible."""
+            return self._style("cursor" if appearance.under_cursor else name)
 
-        of_state = part("quiet" if look.state == "none" else look.state)
-        of_name = part("plain") if look.state in ("trainable", "mixed") else of_state
+        of_state = part("quiet" if appearance.state == "none" else appearance.state)
+        of_name = part("plain") if appearance.state in ("trainable", "mixed") else of_state
         name = cells.name.rstrip()
         return [
             Segment(" " * (INDENT * row.depth), part("plain")),
             Segment(cells.icon, part("quiet")),
             Segment(cells.state, of_state),
-            Segment(name, of_name + Style(underline=True) if look.found else of_name),
+            Segment(name, of_name + Style(underline=True) if appearance.found else of_name),
             Segment(" " * (len(cells.name) - len(name)), of_name),
             Segment(cells.detail, part("quiet")),
-            Segment(cells.count, of_state if look.state == "trainable" else part("quiet")),
+            Segment(cells.count, of_state if appearance.state == "trainable" else part("quiet")),
             Segment(cells.pending, part("pending")),
         ]
 
@@ -275,11 +277,11 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             self._styles[name] = own
         return self._styles[name]
 
-    def _look(self, path: str) -> _Look:
+    def _appearance(self, path: str) -> _Appearance:
         assert self._editor is not None
         assert self._layers is not None
         state = self._editor.state(path)
-        return _Look(
+        return _Appearance(
             state=state,
             is_open=self._layers.is_open(path),
             pending=path in self._pending,
@@ -302,14 +304,14 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         return self._columns
 
     def _fit_depth(self) -> None:
-        """Open as many levels as there is room for, once it is known how much there is."""
+        """Expand as many levels as there is room for, once the height is known."""
         if self._unfitted and self._layers is not None and self.size.height:
             self._unfitted = False
             self._layers.open_what_fits(self.size.height)
         self._folded()
 
     def _folded(self) -> None:
-        """Other rows are in view now; the cursor stays on its layer, or on the one that hides it."""
+        """Update after expanding or collapsing; the cursor stays on its layer or moves to its visible parent."""
         if self._layers is None:
             return
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._layers.paths))
@@ -326,4 +328,4 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
     def _keep_in_view(self) -> None:
         if self._layers is not None:
             row = Region(0, self._layers.place(self.path), 1, 1)
-            self.scroll_to_region(row, animate=False, force=True)  # a key is answered at once: nothing glides
+            self.scroll_to_region(row, animate=False, force=True)  # no smooth scrolling: keys respond at once

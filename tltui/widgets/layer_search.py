@@ -1,4 +1,4 @@
-"""The line at the foot of the layer tree where one types what to look for."""
+"""The search line below the layer tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 
 class LayerSearch(Horizontal):
-    """Asks for words and shows how many layers have them."""
+    """Takes a query and shows how many layers match."""
 
     DEFAULT_CSS = """
     LayerSearch {
@@ -27,13 +27,13 @@ class LayerSearch(Horizontal):
 
     @dataclass
     class Changed(Message):
-        """The words are others now."""
+        """The query changed."""
 
         query: str
 
     @dataclass
     class Submitted(Message):
-        """The words are complete."""
+        """The query was submitted."""
 
         query: str
 
@@ -43,15 +43,15 @@ class LayerSearch(Horizontal):
         yield Static(classes="place")
 
     def begin(self) -> None:
-        """Take the focus; the words of the last search are there to be typed over."""
+        """Focus the input; it keeps the last query, selected."""
         words = self.query_one(Input)
         words.focus()
         if words.value:
             self.post_message(self.Changed(words.value))
 
     def show_place(self, place: int, count: int) -> None:
-        """Say which of the layers found the cursor is on, counting from one."""
-        text = f"{place} of {count}" if count else "none found" if self.query_one(Input).value.strip() else ""
+        """Show the number of the current match, from 1."""
+        text = f"{place} of {count}" if count else "no match" if self.query_one(Input).value.strip() else ""
         self.query_one(".place", Static).update(Content(text))
 
     @on(Input.Changed)

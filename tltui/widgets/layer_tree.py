@@ -1,4 +1,4 @@
-"""The layer tree: which layers train and why, and the keys that change it."""
+"""The layer tree: which layers are trainable, by which rule, and the keys that edit the plan."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
 
-_WORDS = {"trainable": "trains", "frozen": "frozen", "mixed": "partly trains", "none": "no parameters"}
+_WORDS = {"trainable": "trainable", "frozen": "frozen", "mixed": "partly trainable", "none": "no parameters"}
 
 
 class LayerTree(Vertical):
-    """A network, the state of each layer under the plan, and a line that says why.
+    """A network, the state of each layer under the freeze plan, and the deciding rule below.
 
-    Edits the plan itself, so that a key is answered at once, and posts what came of it.
+    Edits the plan at once and posts the new rules.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "toggle_layer", "freeze or train this layer", id="layers.toggle"),
-        Binding("f", "up_to_here", "freeze all that runs before", id="layers.up_to_here"),
-        Binding("h", "head_only", "train the head only", id="layers.head_only"),
-        Binding("a", "train_all", "train all", id="layers.all"),
-        Binding("1", "last_stages(1)", "train the last stage", show=False, id="layers.last_stage"),
-        Binding("2", "last_stages(2)", "train the last two stages", show=False, id="layers.last_two_stages"),
-        Binding("3", "last_stages(3)", "train the last three stages", show=False, id="layers.last_three_stages"),
+        Binding("space", "toggle_layer", "freeze / unfreeze layer", id="layers.toggle"),
+        Binding("f", "up_to_here", "freeze everything before layer", id="layers.up_to_here"),
+        Binding("h", "head_only", "train head only", id="layers.head_only"),
+        Binding("a", "train_all", "train all layers", id="layers.all"),
+        Binding("1", "last_stages(1)", "train last stage", show=False, id="layers.last_stage"),
+        Binding("2", "last_stages(2)", "train last two stages", show=False, id="layers.last_two_stages"),
+        Binding("3", "last_stages(3)", "train last three stages", show=False, id="layers.last_three_stages"),
         Binding("v", "next_column", "next column: parameters, or statistics", id="layers.figure"),
         Binding("u", "undo", "undo", id="layers.undo"),
         Binding("U", "redo", "redo", show=False, id="layers.redo"),
-        Binding("slash", "search", "find a layer", key_display="/", id="layers.find"),
-        Binding("n", "next_found", "next found", show=False, id="layers.next"),
-        Binding("N", "previous_found", "previous found", show=False, id="layers.previous"),
-        Binding("escape", "end_search", "end the search", show=False, id="layers.end_search"),
-        Binding("e", "expand_all", "open all layers", show=False, id="layers.expand_all"),
-        Binding("c", "collapse_all", "close all layers", show=False, id="layers.collapse_all"),
+        Binding("slash", "search", "find layer", key_display="/", id="layers.find"),
+        Binding("n", "next_found", "next match", show=False, id="layers.next"),
+        Binding("N", "previous_found", "previous match", show=False, id="layers.previous"),
+        Binding("escape", "end_search", "end search", show=False, id="layers.end_search"),
+        Binding("e", "expand_all", "expand all layers", show=False, id="layers.expand_all"),
+        Binding("c", "collapse_all", "collapse all layers", show=False, id="layers.collapse_all"),
     ]
 
     DEFAULT_CSS = """
@@ -61,19 +61,19 @@ class LayerTree(Vertical):
 
     @dataclass
     class PlanChanged(Message):
-        """The user edited the plan; these are its rules now."""
+        """The user edited the plan to ``rules``."""
 
         rules: list[str]
 
     @dataclass
     class Refused(Message):
-        """What the user asked for can't be done or would change nothing."""
+        """An edit is impossible or changes nothing."""
 
         reason: str
 
     @dataclass
     class Highlighted(Message):
-        """The cursor is on another layer, or another rule decides about it."""
+        """The cursor moved, or another rule decides about its layer."""
 
         path: str
         why: str
@@ -104,11 +104,11 @@ class LayerTree(Vertical):
         yield self._search
 
     def on_resize(self) -> None:
-        """Use the room there is for the layer's name."""
+        """Fit the line to the new width."""
         self._explain()
 
     def show(self, editor: PlanEditor, pending: Collection[str] = frozenset()) -> None:
-        """Show a plan; ``pending`` names rows whose change the engine has not answered yet."""
+        """Show a plan; ``pending``: paths whose change the engine has not answered."""
         self._editor, self._pending = editor, frozenset(pending)
         self._rows.show(editor, self._pending)
         self._explain()
@@ -121,13 +121,13 @@ class LayerTree(Vertical):
         self._show_column()
 
     def focus(self, scroll_visible: bool = True) -> Self:
-        """Put the focus on the rows."""
+        """Focus the rows."""
         self._rows.focus(scroll_visible)
         return self
 
     @property
     def path(self) -> str:
-        """The layer under the cursor; "" is the network itself."""
+        """Path of the layer under the cursor; "" is the network."""
         return self._rows.path
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -139,24 +139,24 @@ class LayerTree(Vertical):
         return self._editor is not None
 
     def action_toggle_layer(self) -> None:
-        """Freeze the layer under the cursor, or train it."""
+        """Freeze or unfreeze the layer under the cursor."""
         self._edit(lambda editor: editor.toggle(self.path))
 
     def action_up_to_here(self) -> None:
-        """Freeze what runs before the layer under the cursor."""
-        self._edit(lambda editor: editor.up_to_here(self.path), "nothing that runs before this layer trains")
+        """Freeze every layer that runs before the one under the cursor."""
+        self._edit(lambda editor: editor.up_to_here(self.path), "All layers before this one are frozen already")
 
     def action_head_only(self) -> None:
         """Train the head only."""
-        self._edit(PlanEditor.head_only, "only the head trains already")
+        self._edit(PlanEditor.head_only, "Only the head is trainable already")
 
     def action_train_all(self) -> None:
-        """Train everything."""
-        self._edit(PlanEditor.all, "everything trains already")
+        """Train all layers."""
+        self._edit(PlanEditor.all, "All layers are trainable already")
 
     def action_last_stages(self, count: int) -> None:
         """Train the last stages and the head."""
-        self._edit(lambda editor: editor.last_stages(count), "exactly these stages train already")
+        self._edit(lambda editor: editor.last_stages(count), "Exactly these stages are trainable already")
 
     def action_next_column(self) -> None:
         """Show the next column, after the last one the first again."""
@@ -165,45 +165,45 @@ class LayerTree(Vertical):
         self._show_column()
 
     def action_undo(self) -> None:
-        """Take the last edit back."""
+        """Undo the last edit."""
         self._edit(PlanEditor.undo)
 
     def action_redo(self) -> None:
-        """Make the edit again that was taken back last."""
+        """Redo the last undone edit."""
         self._edit(PlanEditor.redo)
 
     def action_expand_all(self) -> None:
-        """Open all layers."""
+        """Expand all layers."""
         self._rows.expand_all()
 
     def action_collapse_all(self) -> None:
-        """Close all layers."""
+        """Collapse all layers."""
         self._rows.collapse_all()
 
     def action_search(self) -> None:
-        """Ask what to look for."""
+        """Open the search line."""
         self._search_began_at = self.path
         self.add_class("-searching")
         self._search.begin()
         self.refresh_bindings()
 
     def action_end_search(self) -> None:
-        """Leave the search. Before it was submitted the cursor goes back to where it was, afterwards it stays."""
+        """End the search. Until it is submitted, the cursor returns to where it was."""
         if not self._rows.has_focus:
             self._rows.go_to(self._search_began_at)
         self.remove_class("-searching")
         self._found = []
-        self._rows.forget_found()
+        self._rows.clear_found()
         self._rows.focus()
         self._explain()
         self.refresh_bindings()
 
     def action_next_found(self) -> None:
-        """Go to the next layer that was found."""
+        """Go to the next match."""
         self._go_to_found(self.path, step=1)
 
     def action_previous_found(self) -> None:
-        """Go to the layer that was found before this one."""
+        """Go to the previous match."""
         self._go_to_found(self.path, step=-1)
 
     @on(LayerSearch.Changed)
@@ -227,7 +227,7 @@ class LayerTree(Vertical):
         self._explain()
 
     def _go_to_found(self, origin: str, step: int) -> None:
-        """Go to the found layer at ``origin`` or after (0), after (1) or before it (-1), round the end if need be."""
+        """Go to the match at or after ``origin`` (step 0), after (1) or before it (-1), around the ends."""
         if self._editor is None or not self._found:
             self._rows.go_to(self._search_began_at)
             self._search.show_place(0, 0)
@@ -241,7 +241,7 @@ class LayerTree(Vertical):
         self._rows.go_to(path)
         self._search.show_place(self._found.index(path) + 1, len(self._found))
 
-    def _edit(self, edit: Callable[[PlanEditor], None], unchanged: str = "nothing changes") -> None:
+    def _edit(self, edit: Callable[[PlanEditor], None], unchanged: str = "No layer changes") -> None:
         editor = self._editor
         if editor is None:
             return
@@ -263,7 +263,7 @@ class LayerTree(Vertical):
         self.post_message(self.ColumnShown(column_title(self._column, self._stats)))
 
     def _explain(self) -> None:
-        """Say what the layer under the cursor does, and by which rule."""
+        """Show state and deciding rule of the layer under the cursor."""
         if self._editor is None:
             return
         path, why = self.path, self._editor.why(self.path)

@@ -1,4 +1,4 @@
-"""A page of the manual that scrolls, with links that the keyboard reaches."""
+"""A scrolling page of the manual, with links reached by keyboard."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from textual.strip import Strip
 from tltui.manual.drawing import DrawnPage, Link, draw
 from tltui.manual.pages import Page
 
-_WIDEST = 100  # columns of text; longer lines are hard to read
+_WIDEST = 100  # columns; longer lines are hard to read
 
-# Rich's names of what has a style, by the component class that gives it.
+# Rich's style names by component class.
 _STYLES = {
     "title": ("markdown.h1", "markdown.h2"),
     "heading": ("markdown.h3", "markdown.h4", "markdown.table.header"),
@@ -31,7 +31,7 @@ _STYLES = {
 
 
 class ManualPage(ScrollView, can_focus=True, inherit_bindings=False):
-    """Draws one page at the width that it has."""
+    """Draws one page at the width of the widget."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"manual-page--{name}" for name in _STYLES),
@@ -60,14 +60,14 @@ class ManualPage(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "scroll_up", "a line up", id="manual.up", show=False),
-        Binding("down", "scroll_down", "a line down", id="manual.down", show=False),
-        Binding("pageup", "page_up", "a screen up", id="manual.page_up", show=False),
-        Binding("pagedown,space", "page_down", "a screen down", id="manual.page_down", show=False),
+        Binding("up", "scroll_up", "line up", id="manual.up", show=False),
+        Binding("down", "scroll_down", "line down", id="manual.down", show=False),
+        Binding("pageup", "page_up", "page up", id="manual.page_up", show=False),
+        Binding("pagedown,space", "page_down", "page down", id="manual.page_down", show=False),
         Binding("home", "scroll_home", "top of the page", id="manual.top", show=False),
         Binding("end", "scroll_end", "end of the page", id="manual.end", show=False),
-        Binding("tab", "next_link", "next link of this page", id="manual.next_link"),
-        Binding("enter", "follow", "follow this link", id="manual.follow"),
+        Binding("tab", "next_link", "next link", id="manual.next_link"),
+        Binding("enter", "follow", "follow link", id="manual.follow"),
     ]
 
     @dataclass
@@ -88,25 +88,25 @@ class ManualPage(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def page(self) -> Page | None:
-        """The page that is shown."""
+        """The current page."""
         return self._page
 
     @property
     def source_line(self) -> int:
-        """The line of the page's source that is shown first."""
+        """The first visible line of the page's source."""
         above = [line for line, y in self._drawn.lines_of.items() if y <= self.scroll_offset.y]
         return max(above, default=0)
 
     def show(self, page: Page, source_line: int = 0, words: str = "") -> None:
-        """Show a page from a line of its source on, with ``words`` marked."""
+        """Show a page from a source line, with ``words`` highlighted."""
         self._page, self._source_line, self._words = page, source_line, words.lower()
         self._chosen = None
         self._drawn_as = None
-        if self._draw():  # else once there is room
+        if self._draw():  # else on the first resize
             self._go_to_line()
 
     def render_line(self, y: int) -> Strip:
-        """One line, with the chosen link and the words that were searched for marked."""
+        """Draw one line, with current link and search words highlighted."""
         at = y + self.scroll_offset.y
         width = self.scrollable_content_region.width
         if at >= len(self._drawn.lines):
@@ -114,29 +114,29 @@ class ManualPage(ScrollView, can_focus=True, inherit_bindings=False):
         strip = Strip(self._drawn.lines[at])
         found = strip.text.lower().find(self._words) if self._words else -1
         while found >= 0:
-            strip = _painted(strip, found, found + len(self._words), self._style("found"))
+            strip = _restyled(strip, found, found + len(self._words), self._style("found"))
             found = strip.text.lower().find(self._words, found + len(self._words))
         for line, start, end in self._chosen.spans if self._chosen else ():
             if line == at:
-                strip = _painted(strip, start, end, self._style("chosen"))
+                strip = _restyled(strip, start, end, self._style("chosen"))
         return strip.apply_style(self.rich_style).adjust_cell_length(width, self.rich_style)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Links where there are any."""
+        """Link keys need a link."""
         if action == "next_link":
             return bool(self._drawn.links)
         return action != "follow" or self._chosen is not None
 
     def action_next_link(self) -> None:
-        """Choose the next link that is in sight or below; after the last the first."""
+        """Choose the next visible link, else the next below, else the first."""
         links = self._drawn.links
         top = self.scroll_offset.y
-        if self._chosen in links and self._in_sight(self._chosen):
+        if self._chosen in links and self._is_visible(self._chosen):
             at = (links.index(self._chosen) + 1) % len(links)
         else:
             at = next((at for at, link in enumerate(links) if link.spans[0][0] >= top), 0)
         self._chosen = links[at]
-        if not self._in_sight(self._chosen):
+        if not self._is_visible(self._chosen):
             self.scroll_to(y=self._chosen.spans[0][0] - self.size.height // 3, animate=False)
         self.refresh()
         self.refresh_bindings()
@@ -156,28 +156,28 @@ class ManualPage(ScrollView, can_focus=True, inherit_bindings=False):
                     self.post_message(self.Followed(link.href))
 
     def on_resize(self) -> None:
-        """Draw anew at another width, and stay where one was."""
+        """Redraw at the new width, from the same source line."""
         if self._drawn_as is not None:
             self._source_line = self.source_line
         if self._draw():
             self._go_to_line()
 
     def notify_style_update(self) -> None:
-        """Draw anew in other colours."""
+        """Redraw in the colours of a new theme."""
         super().notify_style_update()
         if self._drawn_as is not None:
             self._draw()
 
     def _draw(self) -> bool:
-        """Draw the page if it looks other than before; returns whether it does."""
+        """Draw the page if page, width or style changed; returns whether it did."""
         width = min(self.scrollable_content_region.width, _WIDEST)
         if self._page is None or width <= 0:
             return False
         styles = {name: self._style(of) for of, names in _STYLES.items() for name in names}
-        if (wanted := (self._page.id, width, styles)) == self._drawn_as:
+        if (drawn_as := (self._page.id, width, styles)) == self._drawn_as:
             return False
         self._drawn = draw(self._page.text, width, styles, ascii_only=self._ascii_only)
-        self._drawn_as = wanted
+        self._drawn_as = drawn_as
         self._chosen = None
         self.virtual_size = Size(width, len(self._drawn.lines))
         self.refresh()
@@ -188,14 +188,14 @@ class ManualPage(ScrollView, can_focus=True, inherit_bindings=False):
         self.scroll_to(y=self._drawn.place(self._source_line), animate=False, force=True)
         self.refresh()
 
-    def _in_sight(self, link: Link) -> bool:
+    def _is_visible(self, link: Link) -> bool:
         return 0 <= link.spans[0][0] - self.scroll_offset.y < self.size.height
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"manual-page--{name}", partial=True)
 
 
-def _painted(strip: Strip, start: int, end: int, style: Style) -> Strip:
-    """A strip with one part in another style."""
+def _restyled(strip: Strip, start: int, end: int, style: Style) -> Strip:
+    """Restyle one part of a strip."""
     inside = Strip(Segment.apply_style(strip.crop(start, end), post_style=style))
     return Strip.join([strip.crop(0, start), inside, strip.crop(end)])

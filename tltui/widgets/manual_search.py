@@ -1,4 +1,4 @@
-"""The line at the foot of the manual where one types what to look for."""
+"""The search line of the manual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tltui.widgets.safe_input import SafeInput
 
 
 class ManualSearch(Horizontal):
-    """Asks for words and shows how often they were found."""
+    """Takes words and shows the number of hits."""
 
     DEFAULT_CSS = """
     ManualSearch {
@@ -30,18 +30,18 @@ class ManualSearch(Horizontal):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "leave", "to what was found", id="manual_search.leave", show=False),
+        Binding("down", "leave", "list of hits", id="manual_search.leave", show=False),
     ]
 
     @dataclass
     class Changed(Message):
-        """The words are others now."""
+        """The words changed."""
 
         words: str
 
     @dataclass
     class Submitted(Message):
-        """The words are complete."""
+        """The words were submitted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,20 +55,20 @@ class ManualSearch(Horizontal):
 
     @property
     def words(self) -> str:
-        """What was typed."""
+        """The current words."""
         return self._words.value.strip()
 
     def begin(self) -> None:
-        """Take the focus; the words of the last search are there to be typed over."""
+        """Focus the input; it keeps the last words, selected."""
         self._words.focus()
         self.post_message(self.Changed(self.words))
 
     def show_count(self, count: int) -> None:
-        """Say how many places have the words."""
-        self._count.update(Content(f"{count} found" if count else "none found" if self.words else ""))
+        """Show the number of hits."""
+        self._count.update(Content(f"{count} found" if count else "no match" if self.words else ""))
 
     def action_leave(self) -> None:
-        """Go to what was found."""
+        """Focus the hits."""
         self.post_message(self.Submitted())
 
     @on(Input.Changed)

@@ -1,4 +1,4 @@
-"""The dialog that chooses a network by name, size and accuracy, and shows whose weights are on this machine."""
+"""The dialog that chooses a network by name, size, accuracy and local weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tltui.text import numbers as writing
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 _MOST_SHOWN = 300
-_ORDERS = ("weights here first", "most accurate first", "smallest first", "by name")
-_WEIGHTS = {"here": "here", "download": "to download", "none": "none"}
+_ORDERS = ("local weights first", "most accurate first", "smallest first", "by name")
+_WEIGHTS = {"here": "local", "download": "to download", "none": "none"}
 
 
 class ModelPicker(ModalScreen[str | None]):
-    """Type to narrow, up and down to pick, ``enter`` to choose."""
+    """Type to filter, up and down to move, ``enter`` to choose."""
 
     manual_topic = "models"
 
@@ -36,7 +36,7 @@ class ModelPicker(ModalScreen[str | None]):
         Binding("up", "move(-1)", "previous", id="network.previous", show=False),
         Binding("pagedown", "move(10)", "ten down", id="network.ten_down", show=False),
         Binding("pageup", "move(-10)", "ten up", id="network.ten_up", show=False),
-        Binding("f6", "reorder", "sort otherwise", id="network.reorder"),
+        Binding("f6", "reorder", "next sort order", id="network.reorder"),
     ]
 
     def __init__(self, queries: EngineQueries, current: str, glyphs: Glyphs = UNICODE) -> None:
@@ -59,13 +59,13 @@ class ModelPicker(ModalScreen[str | None]):
             yield self._input
             yield self._status
             yield self._table
-            yield Static("enter use it  up and down pick  F6 sort  esc cancel", classes="keys")
+            yield Static("enter choose  up, down move  F6 sort  esc cancel", classes="keys")
 
     def on_mount(self) -> None:
         name_width = min(max(self.app.size.width - 52, 20), 50)
         for title, width in (("network", name_width), ("parameters", 10), ("ImageNet", 8), ("weights", 11)):
             self._table.add_column(title, width=width)
-        self._status.update(Content(f"asking the engine which networks there are{self._glyphs.ellipsis}"))
+        self._status.update(Content(f"listing networks{self._glyphs.ellipsis}"))
         self._input.focus()
         self._ask()
 
@@ -75,7 +75,7 @@ class ModelPicker(ModalScreen[str | None]):
             try:
                 self._networks = [*self._networks, *await self._queries.networks(family)]
             except InputError as error:
-                said = f"{safe(str(error))}\nType a name and press enter to use it all the same."
+                said = f"{safe(str(error))}\nType a name; enter: use it"
                 self._status.update(Content(said))
                 return
             self._timm_is_listed = bool(family)
@@ -93,8 +93,8 @@ class ModelPicker(ModalScreen[str | None]):
         if self._current in names:
             self._table.move_cursor(row=names.index(self._current))
         if self._networks:
-            more = f", {len(fitting) - _MOST_SHOWN} more: type to narrow" if len(fitting) > _MOST_SHOWN else ""
-            coming = "" if self._timm_is_listed else f" (timm's are being listed{self._glyphs.ellipsis})"
+            more = f", {len(fitting) - _MOST_SHOWN} more: type to filter" if len(fitting) > _MOST_SHOWN else ""
+            coming = "" if self._timm_is_listed else f" (listing timm{self._glyphs.ellipsis})"
             count = f"{len(fitting)} of {len(self._networks)}{coming}, {_ORDERS[self._order]}{more}"
             self._status.update(Content(count))
 

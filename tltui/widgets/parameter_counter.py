@@ -1,4 +1,4 @@
-"""The parameter counter: how much of the network trains, and what that takes in memory."""
+"""The parameter counter: trainable and frozen parameters, memory, feature cache, cost forecast."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ _SHORTEST_BAR = 4
 
 
 class ParameterCounter(Widget):
-    """Total, trainable and frozen parameters with a bar; bytes of weights, gradients and optimizer state; the cache;
-    and what an epoch will cost."""
+    """Shows counts with a bar, bytes of weights, gradients and optimizer state, the cache, seconds per epoch."""
 
     DEFAULT_CSS = """
     ParameterCounter { height: auto; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -34,11 +33,11 @@ class ParameterCounter(Widget):
     def show(
         self, counts: ParameterCounts, memory: Memory | None = None, cached_bytes: int = 0, boundary: str | None = None
     ) -> None:
-        """``boundary`` is the last layer that is computed once, ``cached_bytes`` what is kept of its output."""
+        """``boundary``: last layer of the frozen prefix; ``cached_bytes``: size of its cached features."""
         self._take((counts, memory, cached_bytes, boundary), self._estimate)
 
     def show_estimate(self, estimate: Estimate | None) -> None:
-        """What the plan will cost; None while nobody knows."""
+        """Show the cost forecast; None: unknown."""
         self._take(self._shown, estimate)
 
     def _take(
@@ -50,7 +49,7 @@ class ParameterCounter(Widget):
             self.refresh(layout=len(self._lines(self.size.width)) != height)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Narrow counters take more lines."""
+        """More lines in a narrow widget."""
         return len(self._lines(width))
 
     def render(self) -> Content:
@@ -77,7 +76,7 @@ class ParameterCounter(Widget):
         length = min(room, _LONGEST_BAR)
         if length < _SHORTEST_BAR:
             return Content.assemble("trainable ", (numbers, "bold"), "  ", (percent, "bold"))
-        # A bar that is full or empty says all or nothing, so it is so for exactly that.
+        # only all or nothing fills or empties the bar
         full = min(max(round(share * length), int(share > 0)), length - int(share < 1))
         bar = (self._glyphs.share_full * full, self._glyphs.share_empty * (length - full))
         return Content.assemble(
@@ -107,26 +106,26 @@ class ParameterCounter(Widget):
         ]
 
     def _cache(self, boundary: str, cached_bytes: int, width: int) -> Content:
-        """``up to layer3 computed once, cached 402 MB``"""
+        """``features cached after layer3 (402 MB)``"""
         size = write.bytes(cached_bytes)
-        words = ("up to ", f" computed once, cached {size}" if cached_bytes else " computed once")
+        words = ("features cached after ", f" ({size})") if cached_bytes else ("features computed once after ", "")
         if cell_len("".join((words[0], boundary, words[1]))) > width:
-            words = ("cached up to ", f": {size}") if cached_bytes else ("once up to ", "")
+            words = ("cached after ", f" ({size})") if cached_bytes else ("once after ", "")
         room = max(1, width - cell_len("".join(words)))
         return Content.styled(safe(boundary, room, self._glyphs.ellipsis).join(words), "$text-muted")
 
 
 def _cost(estimate: Estimate, width: int) -> Content:
-    """``about 3.1 s an epoch, the first 24 s; in all 410 MB``"""
+    """``about 3.1 s per epoch, first 24 s; total memory 410 MB``"""
     epoch, first = (_seconds(s) for s in (estimate.epoch_seconds, estimate.first_epoch_seconds))
-    once = f", the first {first}" if first != epoch else ""
-    memory = f"; in all {write.bytes(estimate.memory_bytes)}"
-    for words in (f"about {epoch} an epoch{once}{memory}", f"about {epoch} an epoch{once}", f"{epoch} an epoch"):
+    once = f", first {first}" if first != epoch else ""
+    memory = f"; total memory {write.bytes(estimate.memory_bytes)}"
+    for words in (f"about {epoch} per epoch{once}{memory}", f"about {epoch} per epoch{once}", f"{epoch} per epoch"):
         if cell_len(words) <= width:
             break
     return Content.styled(words, "$text-muted")
 
 
 def _seconds(seconds: float) -> str:
-    """Two digits are as many as an estimate has."""
+    """Two significant digits, the precision of an estimate."""
     return f"{seconds:.2g} s" if seconds < 100 else write.duration(seconds)

@@ -1,4 +1,4 @@
-"""An input for a path, with completion from the folder that is being typed."""
+"""An input for a path, with completion."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tltui.widgets.safe_input import SafeInput
 
 
 class PathInput(SafeInput):
-    """``tab`` or ``right`` takes the completion that is shown; without one, ``tab`` moves on as elsewhere."""
+    """``tab`` or ``right`` accepts the completion; without one, ``tab`` focuses the next field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "complete", "complete the path", id="path.complete", show=False)
+        Binding("tab", "complete", "complete path", id="path.complete", show=False)
     ]
 
     def __init__(self, value: str = "", placeholder: str = "", *, folders_only: bool, id: str | None = None) -> None:
@@ -43,7 +43,7 @@ class _PathSuggester(Suggester):
 
 
 def complete(typed: str, *, folders_only: bool) -> str | None:
-    """``typed`` continued to the first name that fits, with a slash after a folder; None if nothing does."""
+    """Complete ``typed`` to the first matching name, with a slash after a folder; None without a match."""
     if not typed:
         return None
     parent, start = os.path.split(typed)

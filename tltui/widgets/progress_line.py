@@ -1,4 +1,4 @@
-"""ProgressLine: what a run is doing now, how far it is, how fast, and how long it still takes."""
+"""The progress line of a run: current activity, share done, speed, time left."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tltui.tables.activities import ACTIVITIES
 from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
-STATUSES = {"starting": "starting the engine", "preparing": "preparing", "evaluating": "evaluating"}
-# An engine that works says something more often than this; first steps and slow disks take a while.
+STATUSES = {"starting": "starting the worker", "preparing": "preparing", "evaluating": "evaluating"}
+# Seconds without an event after which the silence is shown; slow disks delay the first step.
 QUIET_AFTER = 20.0
 SHORTEST_BAR = 8
 LONGEST_BAR = 48
 
 
 @dataclass(frozen=True)
-class Doing:
-    """What goes on, which share of it is done (None: unknown), and facts about it, the most wanted first."""
+class Activity:
+    """An activity, the share done (None: unknown), and facts in order of importance."""
 
     what: str
     share: float | None
@@ -38,7 +38,7 @@ class Doing:
 
 
 class ProgressLine(Widget):
-    """One line about a run; ``show`` may be called as often as one likes."""
+    """One line about a run; redraws changed cells only."""
 
     DEFAULT_CSS = """
     ProgressLine { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -48,31 +48,31 @@ class ProgressLine(Widget):
         super().__init__(id=id, classes=classes)
         self._row: Row = []
         self._glyphs = glyphs
-        self._doing = Doing("", None, ())
+        self._activity = Activity("", None, ())
         self._since: p.Progress | None = None
 
     def show(self, state: RunState, now: float) -> None:
-        """Show ``state``; ``now`` is in Unix seconds."""
+        """Show ``state``; ``now``: Unix seconds."""
         progress = state.progress
         before = self._since
         if progress is None or before is None or before.activity != progress.activity or before.done > progress.done:
             self._since = progress
-        self._show(doing_now(state, self._since, now, self._glyphs))
+        self._show(current_activity(state, self._since, now, self._glyphs))
 
     def show_reading(self, events: int) -> None:
-        """Say that a long log is being read, and how much of it was."""
-        self._show(Doing(f"reading {events:,} events", None, ()))
+        """Show the progress of reading a long log."""
+        self._show(Activity(f"reading {events:,} events", None, ()))
 
-    def _show(self, doing: Doing) -> None:
-        if doing != self._doing:
-            self._doing = doing
+    def _show(self, activity: Activity) -> None:
+        if activity != self._activity:
+            self._activity = activity
             self._draw()
 
     @property
     def words(self) -> str:
-        """The line without its bar, for those who can't use one."""
-        share = "" if self._doing.share is None else write.share(self._doing.share)
-        return "  ".join(filter(None, (self._doing.what, share, *self._doing.facts)))
+        """The line without its bar."""
+        share = "" if self._activity.share is None else write.share(self._activity.share)
+        return "  ".join(filter(None, (self._activity.what, share, *self._activity.facts)))
 
     def on_resize(self, event: events.Resize) -> None:
         self._draw()
@@ -81,7 +81,7 @@ class ProgressLine(Widget):
         return Content.assemble(*self._row)
 
     def _draw(self) -> None:
-        """Only the cells that are new travel to the terminal."""
+        """Redraw changed cells only."""
         line = self._line()
         before, self._row = self._row, [*line, (" " * max(self.size.width - width_of(line), 0), "")]
         if width_of(before) != width_of(self._row):
@@ -90,22 +90,22 @@ class ProgressLine(Widget):
             self.refresh(*changed)
 
     def _line(self) -> Row:
-        doing, room = self._doing, self.size.width
-        what = (doing.what, doing.style)
-        if doing.share is None:
-            return [what, (_as_many_as_fit(doing.facts, room - cell_len(doing.what), self._glyphs.ellipsis), "")]
-        share = f"  {write.share(doing.share):>4}"
-        room -= cell_len(doing.what) + len(share) + 1
-        facts = _as_many_as_fit(doing.facts, room - SHORTEST_BAR, self._glyphs.ellipsis)
+        activity, room = self._activity, self.size.width
+        what = (activity.what, activity.style)
+        if activity.share is None:
+            return [what, (_as_many_as_fit(activity.facts, room - cell_len(activity.what), self._glyphs.ellipsis), "")]
+        share = f"  {write.share(activity.share):>4}"
+        room -= cell_len(activity.what) + len(share) + 1
+        facts = _as_many_as_fit(activity.facts, room - SHORTEST_BAR, self._glyphs.ellipsis)
         room -= cell_len(facts)
         if room < SHORTEST_BAR:
             return [what, (share + facts, "")]
-        full, empty = self._glyphs.bar(doing.share, min(room, LONGEST_BAR))
+        full, empty = self._glyphs.bar(activity.share, min(room, LONGEST_BAR))
         return [what, (" ", ""), (full, "$text-primary"), (empty, "$text-muted"), (share + facts, "")]
 
 
 def _as_many_as_fit(facts: Sequence[str], room: int, ellipsis: str) -> str:
-    """The facts side by side; the first is shortened rather than left out, if a word of it fits."""
+    """Join as many facts as fit; the first is shortened if there is room for 12 cells."""
     line = ""
     for fact in facts:
         if cell_len(line) + 3 + cell_len(fact) <= room:
@@ -116,8 +116,8 @@ def _as_many_as_fit(facts: Sequence[str], room: int, ellipsis: str) -> str:
     return line or (f"   {safe(facts[0], room - 3, ellipsis)}" if facts and room >= shortest else "")
 
 
-def doing_now(state: RunState, since: p.Progress | None, now: float, glyphs: Glyphs) -> Doing:
-    """What a run is doing; ``since`` is the first report of the long step that goes on."""
+def current_activity(state: RunState, since: p.Progress | None, now: float, glyphs: Glyphs) -> Activity:
+    """Current activity of a run; ``since``: first progress event of a long step."""
     if state.finished is not None:
         return _finished(state.finished, glyphs)
     if state.progress is not None:
@@ -126,10 +126,10 @@ def doing_now(state: RunState, since: p.Progress | None, now: float, glyphs: Gly
     if state.status in ("training", "paused") and last:
         return _training(state, last, now, glyphs)
     what = "first step" if state.status == "training" else STATUSES.get(state.status, state.status)
-    return Doing(what, None, _quiet(state, now))
+    return Activity(what, None, _quiet(state, now))
 
 
-def _long_step(progress: p.Progress, since: p.Progress) -> Doing:
+def _long_step(progress: p.Progress, since: p.Progress) -> Activity:
     elapsed = progress.time - since.time
     rate = (progress.done - since.done) / elapsed if elapsed > 0 else 0.0
     amount = write.bytes if progress.unit == "B" else _count
@@ -141,23 +141,23 @@ def _long_step(progress: p.Progress, since: p.Progress) -> Doing:
         if known:
             facts.insert(0, f"{write.duration((progress.total - progress.done) / rate)} left")
     what = ACTIVITIES.get(progress.activity, safe(progress.activity, 24))
-    return Doing(what, progress.done / progress.total if known else None, tuple(facts))
+    return Activity(what, progress.done / progress.total if known else None, tuple(facts))
 
 
-def _training(state: RunState, last: p.Step, now: float, glyphs: Glyphs) -> Doing:
+def _training(state: RunState, last: p.Step, now: float, glyphs: Glyphs) -> Activity:
     planned = planned_steps(state)
     share = last.step / planned if planned else None
     what = f"epoch {last.epoch}/{state.epochs_planned}"
     if state.phases:
         what = f"phase {state.phases[-1].number}/{state.phases[-1].phases}, {what}"
     if state.status == "paused":
-        return Doing(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
+        return Activity(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
     left = seconds_left(state)
     facts = (f"{write.duration(left)} left",) if left is not None else ()
-    return Doing(what, share, (*facts, *_quiet(state, now), f"{last.images_per_second:,.0f} img/s"))
+    return Activity(what, share, (*facts, *_quiet(state, now), f"{last.images_per_second:,.0f} img/s"))
 
 
-def _finished(finished: p.RunFinished, glyphs: Glyphs) -> Doing:
+def _finished(finished: p.RunFinished, glyphs: Glyphs) -> Activity:
     mark, style = {
         "completed": (glyphs.done, "$text-success"),
         "stopped": (glyphs.stopped, "$text-warning"),
@@ -168,16 +168,16 @@ def _finished(finished: p.RunFinished, glyphs: Glyphs) -> Doing:
         facts.append(f"best val accuracy {percent(finished.best_val_accuracy)} in epoch {finished.best_epoch}")
     if finished.status != "completed" and finished.reason:
         facts.insert(0, safe(finished.reason))
-    return Doing(f"{mark} {finished.status}", None, tuple(facts), style)
+    return Activity(f"{mark} {finished.status}", None, tuple(facts), style)
 
 
 def _quiet(state: RunState, now: float) -> tuple[str, ...]:
-    """How long the engine has said nothing, in steps so large that the clock alone hardly ever has the line drawn."""
+    """Time since the last event, in coarse steps so that the line is rarely redrawn."""
     silence = now - state.time
     if not state.time or silence < QUIET_AFTER:
         return ()
     unit = QUIET_AFTER if silence < 60 else 60
-    return (f"no news for {write.duration(silence // unit * unit)}",)
+    return (f"no events for {write.duration(silence // unit * unit)}",)
 
 
 def _count(n: float) -> str:

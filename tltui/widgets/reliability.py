@@ -1,4 +1,4 @@
-"""How far the network's confidence can be believed, as bars that a terminal of any kind shows."""
+"""The reliability diagram as text: accuracy by confidence bin."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from rich.cells import cell_len
 from engine.runs.events import Evaluated
 from tltui.text.glyphs import Glyphs
 
-_HEADING = "confidence  right"
+_HEADING = "confidence  correct"
 _WIDEST_BAR = 50
 
 
 def reliability_lines(evaluated: Evaluated, width: int, glyphs: Glyphs) -> list[str]:
-    """A line for each bin of confidence: a bar as long as the share that is right, a mark where it should end."""
+    """A line per confidence bin: a bar as long as the accuracy, a mark at the confidence."""
     if not evaluated.reliability or evaluated.ece is None:
-        return ["The answers were not finite: there is no confidence to compare with."]
+        return ["No calibration: predictions were non-finite."]
     room = max(10, min(_WIDEST_BAR, width - len(_HEADING) - 14))
     lines = [f"{_HEADING}  {'':{room}}  images"]
     for one in evaluated.reliability:
         bar = list("".join(glyphs.bar(one.accuracy, room)))
         assert cell_len("".join(bar)) == room
         bar[min(room - 1, round(one.confidence * room))] = glyphs.marked
-        lines.append(f"{one.confidence:>10.1%}  {one.accuracy:>5.0%}  {''.join(bar)}  {one.count:>8,}")
+        lines.append(f"{one.confidence:>10.1%}  {one.accuracy:>7.0%}  {''.join(bar)}  {one.count:>8,}")
     gap = sum(one.count * (one.accuracy - one.confidence) for one in evaluated.reliability) / evaluated.count
     verdict = "overconfident" if gap < 0 else "underconfident"
-    lines += ["", f"expected calibration error {evaluated.ece:.1%}, on the whole {verdict} by {abs(gap):.1%}"]
+    lines += ["", f"expected calibration error {evaluated.ece:.1%}, {verdict} by {abs(gap):.1%} on average"]
     return lines

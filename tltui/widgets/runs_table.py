@@ -1,4 +1,4 @@
-"""The table of runs."""
+"""The table of runs on the home screen."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tltui.widgets.table_refill import refill
 
 
 class RunsTable(DataTable[Content], inherit_bindings=False):
-    """Changes only the cells that are new; keeps the cursor on its run as others come and go."""
+    """Redraws changed cells only; the cursor stays on its run."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "cursor_up", "previous run", id="home.previous", show=False),
         Binding("down", "cursor_down", "next run", id="home.next", show=False),
-        Binding("pageup", "page_up", "a page up", id="home.page_up", show=False),
-        Binding("pagedown", "page_down", "a page down", id="home.page_down", show=False),
+        Binding("pageup", "page_up", "page up", id="home.page_up", show=False),
+        Binding("pagedown", "page_down", "page down", id="home.page_down", show=False),
         Binding("home", "scroll_top", "newest run", id="home.newest", show=False),
         Binding("end", "scroll_bottom", "oldest run", id="home.oldest", show=False),
     ]
@@ -33,11 +33,11 @@ class RunsTable(DataTable[Content], inherit_bindings=False):
         self._shown: dict[str, RunRow] = {}
 
     def show(self, rows: list[RunRow]) -> None:
-        """Show these runs as they are now."""
-        anew = [row.id for row in rows] != list(self._shown)
+        """Show the current state of the runs."""
+        is_new_order = [row.id for row in rows] != list(self._shown)
         under_cursor = self.row
         self._shown = {row.id: row for row in rows}
-        if anew:
+        if is_new_order:
             self._fill(under_cursor)
         else:
             self._update()

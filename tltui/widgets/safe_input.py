@@ -1,4 +1,4 @@
-"""An input whose text can't steer the terminal, wherever it came from."""
+"""An input that sends no control characters to the terminal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from textual.widgets import Input
 
 
 class SafeInput(Input):
-    """Shows a control character as a mark of the same width; the value keeps it."""
+    """Draws control characters as question marks; the value keeps them."""
 
     @property
     def _value(self) -> Text:
-        """What Textual's input draws; it would send control characters on as they are."""
+        """The text that Textual draws; it does not escape control characters."""
         shown = "".join(character if character.isprintable() else "?" for character in self.value)
         return Text(shown, no_wrap=True, overflow="ignore", end="")

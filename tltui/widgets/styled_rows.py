@@ -1,4 +1,4 @@
-"""Pages, rows of texts with the names of their styles, in the colours of the theme."""
+"""Converts rows of (text, style name) to content in theme colours."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ _STYLES = {
 
 
 def styled_rows(rows: Iterable[Sequence[tuple[str, str]]]) -> Content:
-    """The rows as the content of a widget."""
+    """Convert rows to the content of a widget."""
     lines = (Content.assemble(*((text, _STYLES[style]) for text, style in row)) for row in rows)
     return Content("\n").join(lines)

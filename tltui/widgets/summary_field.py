@@ -1,4 +1,4 @@
-"""A setting that is too long for a line: what it holds, in short; another is chosen in a dialog."""
+"""A field for a setting too long for a line: a summary; a dialog changes it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from textual.widget import Widget
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
 
-class InShort(Widget, can_focus=True):
-    """Shows ``words``; ``enter`` says that the user wants to choose."""
+class SummaryField(Widget, can_focus=True):
+    """Shows ``words``; ``enter`` posts ``Opened``."""
 
     DEFAULT_CSS = """
-    InShort { height: 1; width: 1fr; }
-    InShort:focus { background: $primary 20%; }
+    SummaryField { height: 1; width: 1fr; }
+    SummaryField:focus { background: $primary 20%; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "choose", id="choice.open", show=False)]
 
     class Opened(Message):
-        """The user wants to choose."""
+        """The user opens the dialog."""
 
     def __init__(self, words: str, glyphs: Glyphs = UNICODE) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class InShort(Widget, can_focus=True):
         self._glyphs = glyphs
 
     def show(self, words: str) -> None:
-        """Show other words."""
+        """Replace the summary."""
         self._words = words
         self.refresh()
 

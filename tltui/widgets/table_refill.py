@@ -1,4 +1,4 @@
-"""Filling a table anew while someone looks at it."""
+"""Refills a table and keeps its scroll position and cursor."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def refill(
     rows: Mapping[str, Sequence[Content]],
     cursor: str | None,
 ) -> None:
-    """Put other columns (heading and width) and rows in ``table``; it stays scrolled across, and the cursor on its row.
+    """Replace columns (heading, width) and rows of ``table``, both by key.
 
-    ``columns`` and ``rows`` by their keys; ``cursor``: the key of the row that is under it, if that is still there.
+    Keeps the horizontal scroll; moves the cursor to the row with key ``cursor``, if there is one.
     """
-    across = table.scroll_x
+    scroll_x = table.scroll_x
     table.clear(columns=True)
     for key, (heading, width) in columns.items():
         table.add_column(Text(heading), width=width, key=key)
@@ -27,4 +27,4 @@ def refill(
         table.add_row(*cells, key=key)
     if cursor is not None and cursor in rows:
         table.move_cursor(row=list(rows).index(cursor))
-    table.scroll_to(x=across, animate=False)
+    table.scroll_to(x=scroll_x, animate=False)

@@ -1,4 +1,4 @@
-"""The first line of a screen: what is open on the left, how it stands on the right."""
+"""The first line of a screen: title on the left, status on the right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.widget import Widget
 
 
 class TitleLine(Widget):
-    """Shows two texts; the left one gives way where there is no room for both."""
+    """Shows two texts; the left one is shortened where room is short."""
 
     DEFAULT_CSS = """
     TitleLine { height: 1; padding: 0 1; text-wrap: nowrap; }
@@ -19,7 +19,7 @@ class TitleLine(Widget):
         self._right = Content("")
 
     def show(self, left: str, right: Content) -> None:
-        """``left`` is plain text from anywhere."""
+        """Show title and status; ``left`` is plain text, never markup."""
         shown = Content.assemble(("tltui", "bold $text-primary"), "  ", left)
         if (shown, right) != (self._left, self._right):
             self._left, self._right = shown, right

@@ -1,4 +1,4 @@
-"""The trials of a sweep, a row each."""
+"""The table of trials of a sweep."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _STATES: dict[Status, str] = {
 
 
 class TrialsTable(DataTable[Content], inherit_bindings=False):
-    """Those at work come first, then the best. Changes only the cells that are new; the cursor stays on its trial."""
+    """Running trials first, then the best. Redraws changed cells only; the cursor stays on its trial."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "cursor_up", "previous trial", id="sweep.previous", show=False),
         Binding("down", "cursor_down", "next trial", id="sweep.next", show=False),
-        Binding("pageup", "page_up", "a page up", id="sweep.page_up", show=False),
-        Binding("pagedown", "page_down", "a page down", id="sweep.page_down", show=False),
+        Binding("pageup", "page_up", "page up", id="sweep.page_up", show=False),
+        Binding("pagedown", "page_down", "page down", id="sweep.page_down", show=False),
         Binding("home", "scroll_top", "first trial", id="sweep.first", show=False),
         Binding("end", "scroll_bottom", "last trial", id="sweep.last", show=False),
-        Binding("left", "scroll_left", "columns to the left", id="sweep.left", show=False),
-        Binding("right", "scroll_right", "more columns to the right", id="sweep.right", show=False),
+        Binding("left", "scroll_left", "scroll columns left", id="sweep.left", show=False),
+        Binding("right", "scroll_right", "scroll columns right", id="sweep.right", show=False),
     ]
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class TrialsTable(DataTable[Content], inherit_bindings=False):
         self._widths: dict[str, int] = {}
 
     def show(self, results: SweepResults) -> None:
-        """Show the trials as they are now."""
+        """Show the current state of the trials."""
         under_cursor, before = self.trial, [one.trial for one in self._trials]
         self._results, self._trials = results, ranked(results.trials)
         shown = self._columns()

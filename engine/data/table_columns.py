@@ -1,0 +1,103 @@
+"""Finds the columns of a table of images: path, label, split and group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from engine.config.schema import DataConfig
+from engine.data.finding import Finding
+from engine.data.split_names import split_named
+from engine.errors import InputError
+from engine.files.csv_tables import Row
+from engine.files.escapes import printable
+
+ONE_LABEL = "tltui trains one label per image; multi-label training and regression are not available"
+_PATHS = tuple("path filepath file_path filename file_name file image image_path image_name img image_id id".split())
+_LABELS = tuple("label class class_name target category".split())
+_SPLITS = ("split", "fold")
+_GROUPS = frozenset("patient subject participant person group animal lesion slide specimen session video scene".split())
+USUAL_NAMES = frozenset({*_PATHS, *_LABELS, *_SPLITS})
+
+
+class Columns(NamedTuple):
+    """The positions of a table's columns; None where the table has no such column."""
+
+    path: int
+    label: int
+    split: int | None
+    group: int | None
+
+
+def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]) -> Columns:
+    """The columns that ``config`` names, else those with usual names. Raises InputError."""
+    path = _column(heading, config.path_column, "data.path_column", _PATHS)
+    label = _column(heading, config.label_column, "data.label_column", _LABELS)
+    if path is None or label is None:
+        if path is not None and (flags := _zero_one_columns(heading, rows, path)):
+            names = ", ".join(printable(name) for name in flags[:5])
+            raise InputError(f"the columns {names} hold 0 and 1; {ONE_LABEL}; write the class into one column label")
+        has = ", ".join(heading) if any(heading) else "none"
+        raise InputError(
+            f"needs the columns path and label, has {has}; name them in its first line, or set data.path_column and "
+            "data.label_column"
+        )
+    split = _split_column(heading, rows, config, findings)
+    group = _column(heading, config.group_column, "data.group_column", ())
+    if group is None:
+        findings += _suggested_group(heading, rows, {path, label})
+    return Columns(path, label, split, group)
+
+
+def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[str]) -> int | None:
+    if chosen:
+        if chosen.strip() not in heading:
+            raise InputError(f'has no column "{chosen}", but {", ".join(heading)}; change {setting}')
+        return heading.index(chosen.strip())
+    names = [_normalized(name) for name in heading]
+    return next((names.index(name) for name in usual if name in names), None)
+
+
+def _split_column(
+    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]
+) -> int | None:
+    """The column of splits; one that is merely called fold and holds other words is left out, with a finding."""
+    at = _column(heading, config.split_column, "data.split_column", _SPLITS)
+    if at is None or config.split_column or _normalized(heading[at]) == "split":
+        return at
+    odd = next((cell for row in rows if (cell := row.cell(at).strip()) and not split_named(cell)), None)
+    if odd is None:
+        return at
+    message = f'the column {printable(heading[at])} holds "{printable(odd)}", which is no split; it is not used'
+    findings.append(Finding("column_not_used", message))
+    return None
+
+
+def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int]) -> list[Finding]:
+    """A finding for a column that looks like groups: called like one, with values that repeat."""
+    for at, name in enumerate(heading):
+        if at in used or not _GROUPS.intersection(re.split(r"_+", _normalized(name))):
+            continue
+        values = {row.cell(at).strip() for row in rows}
+        if 1 < len(values) < len(rows):
+            shown = printable(name)
+            message = (
+                f"the column {shown} has {len(values):,} values for {len(rows):,} images, so images of one {shown} may "
+                f'be in two splits; data.group_column = "{shown}" keeps them together'
+            )
+            return [Finding("group_suggested", message)]
+    return []
+
+
+def _zero_one_columns(heading: Sequence[str], rows: Sequence[Row], path: int) -> list[str]:
+    flags = [
+        name
+        for at, name in enumerate(heading)
+        if at != path and rows and all(row.cell(at).strip() in ("0", "1", "0.0", "1.0") for row in rows)
+    ]
+    return flags if len(flags) > 1 else []
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[\s\-]+", "_", name.strip().lower())
