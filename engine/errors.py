@@ -1,23 +1,17 @@
-"""The ways in which work ends early."""
+"""The exceptions that end a command or a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from engine.files.escapes import printable
 
-if TYPE_CHECKING:
-    pass
-
-
-_LONGEST = 300  # characters of what a library says
+_LONGEST = 300  # characters of a library's message
 
 
 class InputError(Exception):
-    """What the user gave can't be used.
+    """The user's input can't be used; the process exits with code 2.
 
-    The message is one sentence that says what is wrong, where, and what to do; it is shown as it is,
-    without a traceback, and the process exits with status 2. What names in it could do to a terminal is written out.
+    The message is one sentence: what is wrong, where, what to do. It is shown without a traceback. Control characters
+    in it are escaped.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -25,13 +19,13 @@ class InputError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, short enough for a sentence of ours."""
+    """The first line of a library's error message, of at most 300 characters."""
     return printable((str(error).strip() or type(error).__name__).splitlines()[0][:_LONGEST])
 
 
 class TrainingFailed(Exception):
-    """Training can't go on; the message says why and what to change."""
+    """Training can't continue; the message says why and what to change."""
 
 
 class RankLost(Exception):
-    """Another of the processes that train a run together is gone; the message says why, as far as it is known."""
+    """Another rank of the run has ended; the message says why, as far as it is known."""

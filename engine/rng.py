@@ -13,14 +13,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch as a run with this ``train.seed`` does."""
+    """Seed Python, NumPy and torch, as for a run with this ``train.seed``."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def torch_state(device: torch.device) -> list[torch.Tensor]:
-    """The state of torch's CPU generator and, for an accelerator, of the device's."""
+    """The state of torch's CPU generator and, on an accelerator, that of the device's generator."""
     state = [torch.get_rng_state()]
     if device.type == "cuda":
         state.append(torch.cuda.get_rng_state(device))
@@ -40,7 +40,7 @@ def restore_torch_rng_state(state: list[torch.Tensor], device: torch.device) -> 
 
 @contextmanager
 def same_randomness(device: torch.device) -> Iterator[None]:
-    """Restores torch's generators when the block ends."""
+    """Restore torch's generators when the block ends."""
     state = torch_state(device)
     try:
         yield
@@ -58,7 +58,7 @@ class RandomState(msgspec.Struct):
 
 
 def random_state(device: torch.device) -> RandomState:
-    """The present state of all generators."""
+    """The current state of all generators."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     here, *beside = map(_text, torch_state(device))
     return RandomState(

@@ -1,6 +1,6 @@
-"""The codes of warnings, and what each means. Imports no torch.
+"""The warning codes and their meanings. Imports no torch.
 
-A code is stable, for scripts. A new one has a name in ``WarningCode`` and a sentence in ``MEANINGS``.
+Codes are stable, for scripts. A new one needs an entry in ``WarningCode`` and in ``MEANINGS``.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.experiments.sweep.presets import PRESETS
-from engine.runs.events import LayerFigures, Layers
+from engine.runs.events import LayerNorms, Layers
 from engine.runs.folder import data_label
 from engine.runs.state import RunState
 from engine.training import lr_schedules
@@ -215,7 +215,7 @@ def test_a_column_of_the_layer_tree_is_one_entry():
         async with app.run_test(size=(60, 14)) as pilot:
             await pilot.press("v")
             assert app.first_layer().endswith("level 1"), "a draft has the columns that no run has to measure"
-            measured = Layers(40, 1, {"fc": LayerFigures(1.0, 1.0, 0.5, 0.1, 0.01)}, {}, {})
+            measured = Layers(40, 1, {"fc": LayerNorms(1.0, 1.0, 0.5, 0.1, 0.01)}, {}, {})
             app.layers.show_stats(LayerStats(RunState(), measured))
             await pilot.press("v", "v")
             assert app.titles[-1] == "weight change since the start, step 40"

@@ -1,15 +1,15 @@
-"""The cache's folder, shared by all runs: where it lies, what is in it and in use, and how much it may hold.
+"""The cache folder, shared by all runs: its location, locks, size limit and least-recently-used eviction.
 
-KIND/IDENTITY/            a space: rows of one kind that depend on the same things
-    about.json            what they depend on, for people
+KIND/IDENTITY/            a space: rows of one kind with the same dependencies
+    about.json            the dependencies, for people
     lock                  held shared by every process that has the space open; its mtime is the last use
-    fill-WORK.lock        held by the one process that computes these rows now
-    ID.bin, ID.idx        rows and their index (rows.py)
-digests/                  what is known about files (digests.py)
-trees/, profiles/         what was described and measured before (memo.py)
-arithmetic.json           which arithmetic this processor does faster
-fits.json                 how many images at once fit into which memory
-lock                      held while room is taken
+    fill-WORK.lock        held by the one process that computes these rows
+    ID.bin, ID.idx        rows and their index (feature_files.py)
+digests/                  content digests of files (file_digests.py)
+trees/, profiles/         layer trees and cost profiles (memo.py)
+arithmetic.json           the faster precision on this processor
+fits.json                 the largest batch that fits, by device and model
+lock                      held while space is reserved
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ PROFILES = "profiles"
 DIGESTS = "digests"
 ARITHMETIC = "arithmetic.json"
 FITS = "fits.json"
-KNOWN = {  # folders and files with what was found out before, and what they hold, for people
+KNOWN = {  # folders and files with earlier results, and their contents for people
     TREES: "layer trees of networks",
     PROFILES: "costs of networks on this machine",
-    ARITHMETIC: "arithmetic that was measured",
-    FITS: "images at once that fit into memory",
+    ARITHMETIC: "measured arithmetic",
+    FITS: "batch sizes that fit into memory",
     DIGESTS: "digests of files",
 }
 LOCK = "lock"
 ABOUT = "about.json"
 _REMOVED = ".removed-"
 _IDENTITY = re.compile(r"[0-9a-f]{8,128}")
-_MOST_NAMES = 8  # of data sets that share a space, remembered to be shown
+_MOST_NAMES = 8  # datasets listed for a space that they share
 
 About = dict[str, list[str]]
 
 
 def cache_root() -> Path:
-    """The cache of this user: $TLTUI_CACHE, else the platform's folder for caches."""
+    """The cache folder: $TLTUI_CACHE, else the platform's cache folder of this user."""
     chosen = os.environ.get(CACHE)
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("tltui"))
 
 
 def used(root: Path) -> int:
-    """Bytes that the cache takes, those included that are promised to a writer and not written yet."""
+    """Bytes that the cache takes, with those reserved by a writer."""
     return sum(max(file.st_size, file.st_blocks * 512) for file in _files(root))
 
 
 def limit(root: Path) -> int:
-    """Bytes that the cache may take: half of what its disk would have free without it. Raises OSError."""
+    """Bytes that the cache may take: half of what would be free on its disk without it. Raises OSError."""
     disk = os.statvfs(root)
     return (disk.f_bavail * disk.f_frsize + sum(file.st_blocks * 512 for file in _files(root))) // 2
 
 
 def private_folder(root: Path, *below: str) -> Path:
-    """``root`` and the folders below it, made with mode 0700 where they are missing. Raises OSError."""
+    """Create ``root`` and the folders below it with mode 0700 if they are missing. Raises OSError."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = root
     for name in below:
@@ -80,11 +80,11 @@ def private_folder(root: Path, *below: str) -> Path:
 
 
 def hold(root: Path, kind: str, identity: str, tidy: Callable[[Path], None]) -> int:
-    """Open a space's lock so that nobody removes the space while this process lives. Raises OSError.
+    """Lock a space against removal by other processes. Raises OSError.
 
-    ``tidy(space)`` is called if no other process has the space open. Close the descriptor to let go.
+    Calls ``tidy(space)`` if no other process has the space open. Returns a descriptor; close it to release the lock.
     """
-    for _ in range(100):  # it may be removed between two lines, but not for ever
+    for _ in range(100):  # another process may remove the space between two lines
         space = private_folder(root, kind, identity)
         try:
             lock = os.open(space / LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
@@ -101,17 +101,17 @@ def hold(root: Path, kind: str, identity: str, tidy: Callable[[Path], None]) -> 
             os.close(lock)
             raise
         os.close(lock)
-    raise OSError(errno.EBUSY, "others keep removing it")
+    raise OSError(errno.EBUSY, "other processes keep removing it")
 
 
 def touch(space: Path) -> None:
     """Mark a space as used now."""
-    with suppress(OSError):  # a cache that can be read alone
+    with suppress(OSError):  # a read-only cache
         os.utime(space / LOCK)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take an exclusive lock unless someone else has one. Raises OSError where the file system knows no locks."""
+    """Take an exclusive lock if it is free. Raises OSError if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -120,7 +120,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def describe(space: Path, about: Mapping[str, object]) -> None:
-    """Add to what people are told about a space. Raises OSError."""
+    """Add to a space's description for people. Raises OSError."""
     known = about_of(space)
     merged = {
         key: list(dict.fromkeys([str(about[key]), *known.get(key, [])] if key in about else known[key]))[:_MOST_NAMES]
@@ -131,7 +131,7 @@ def describe(space: Path, about: Mapping[str, object]) -> None:
 
 
 def remove(space: Path) -> bool:
-    """Remove a space unless a living process has it open."""
+    """Remove a space unless a running process has it open."""
     try:
         lock = os.open(space / LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
     except OSError:
@@ -139,7 +139,7 @@ def remove(space: Path) -> bool:
     try:
         if not (try_lock(lock) and _is_still(lock, space)):
             return False
-        # Under another name at once, so that one who opens the space meanwhile starts a new one.
+        # Renamed first, so that a process that opens the space meanwhile starts a new one.
         doomed = space.with_name(f"{_REMOVED}{secrets.token_hex(4)}")
         os.rename(space, doomed)
     except OSError:
@@ -152,9 +152,9 @@ def remove(space: Path) -> bool:
 
 @contextmanager
 def room(root: Path, wanted: int) -> Iterator[bool]:
-    """Whether ``wanted`` more bytes fit, once the spaces unused for longest are gone; nobody else takes room inside.
+    """Evict least recently used spaces until ``wanted`` more bytes fit; yields whether they do.
 
-    Raises OSError.
+    No other process can reserve space inside the block. Raises OSError.
     """
     lock = os.open(root / LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
     try:
@@ -171,7 +171,7 @@ def room(root: Path, wanted: int) -> Iterator[bool]:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove what is left of spaces whose removal was cut short."""
+    """Remove the rest of spaces whose removal was interrupted."""
     for kind in KINDS:
         for leftover in (root / kind).glob(f"{_REMOVED}*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -191,7 +191,7 @@ def space_folders(root: Path) -> list[Path]:
 
 
 def last_used(space: Path) -> float:
-    """When a space was opened or closed last, in Unix seconds."""
+    """The time at which a space was last opened or closed, in Unix seconds."""
     for path in (space / LOCK, space):
         with suppress(OSError):
             return path.stat().st_mtime
@@ -199,7 +199,7 @@ def last_used(space: Path) -> float:
 
 
 def about_of(space: Path) -> About:
-    """All that was said about a space, the latest first."""
+    """The description of a space, the latest entries first."""
     try:
         return msgspec.json.decode((space / ABOUT).read_bytes(), type=About)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -211,7 +211,7 @@ def _fits(root: Path, wanted: int) -> bool:
 
 
 def _is_still(lock: int, space: Path) -> bool:
-    """Whether an open lock is the one that lies in ``space`` now."""
+    """Whether an open lock is still the lock file of ``space``."""
     try:
         return os.path.samestat(os.fstat(lock), os.stat(space / LOCK))
     except FileNotFoundError:
@@ -219,7 +219,7 @@ def _is_still(lock: int, space: Path) -> bool:
 
 
 def files_of(known: Path) -> list[os.stat_result]:
-    """The files of one of KNOWN: those in the folder, or the one that it is itself. Raises OSError."""
+    """The files of an entry of KNOWN: those in the folder, or the file itself. Raises OSError."""
     if known.is_dir():
         with os.scandir(known) as entries:
             return [entry.stat(follow_symlinks=False) for entry in entries if entry.is_file(follow_symlinks=False)]

@@ -1,8 +1,8 @@
-"""Two files that hold rows of bytes: ID.bin the rows, ID.idx blocks that say which rows are complete.
+"""A pair of files that stores rows of bytes: ID.bin has the rows, ID.idx the blocks that list complete rows.
 
-A writer appends rows, waits until they are on the disk, then appends a block with its checksum to the index; what a
-kill or a loss of power leaves behind the last whole block is as if it had never been written. Only one process
-writes to a pair (a lock on the index), any number read meanwhile; nothing that a reader may know is ever overwritten.
+A writer appends rows, syncs them, then appends a block with a checksum to the index. After a kill or a power loss
+readers ignore everything behind the last whole block. One process at a time writes to a pair, by a lock on the index;
+any number may read. Published rows are never overwritten.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ KEY = np.dtype("V16")
 # Shapes end in zeros where a row has fewer than 4 axes.
 ENTRY = np.dtype([("key", KEY), ("offset", "<u8"), ("shape", "<u4", 4)])
 
-_LARGEST = 4 * 2**30  # bytes after which a new pair is begun
+_LARGEST = 4 * 2**30  # bytes after which a writer starts a new pair
 
 
 def parse_blocks(content: bytes, bin_size: int) -> tuple[npt.NDArray[np.void], int, int]:
-    """The entries (dtype ENTRY) of all whole blocks at the start of ``content``.
+    """Parse the whole blocks at the start of ``content``.
 
-    Also the bytes that these blocks take and the size of the .bin file that the last of them vouches for (0: no
-    block). A block whose rows reach beyond ``bin_size`` ends the search as a damaged one does.
+    Returns their entries (dtype ENTRY), their size in bytes, and the end of their rows in the .bin file (0: no block).
+    Parsing ends at a damaged block or one whose rows reach beyond ``bin_size``.
     """
     parts, at, rows_end = [], 0, 0
     while at + BLOCK.size <= len(content):
@@ -53,44 +53,44 @@ def parse_blocks(content: bytes, bin_size: int) -> tuple[npt.NDArray[np.void], i
 
 
 class RowFiles:
-    """A pair of files that this process reads, and writes if it claimed it."""
+    """A pair of files that this process reads, and also writes once it has claimed it."""
 
     def __init__(self, index: Path) -> None:
-        """Open a pair to read. Raises OSError, and ValueError if it is none."""
+        """Open a pair to read. Raises OSError, and ValueError if the files are not a pair."""
         self._index = index
         self._rows = os.open(index.with_suffix(".bin"), os.O_RDONLY)
-        self._writes: int | None = None  # the index, while it is claimed
+        self._claimed: int | None = None  # the index, while it is claimed
         self._index_end, self._rows_end = HEADER.size, HEADER.size
         try:
             header = os.pread(self._rows, HEADER.size, 0)
             with index.open("rb") as file:
                 if len(header) < HEADER.size or header[:16] != MAGIC or file.read(HEADER.size) != header:
-                    raise ValueError(f"{index.name} is no index of rows")
+                    raise ValueError(f"{index.name} is not an index of rows")
         except BaseException:
             os.close(self._rows)
             raise
 
     @classmethod
     def create(cls, space: Path) -> RowFiles:
-        """Begin a pair, claimed. It appears to others with its first block. Raises OSError."""
+        """Create a claimed pair. Other processes see it from its first block on. Raises OSError."""
         header = HEADER.pack(MAGIC, secrets.token_bytes(16))
         index = space / f"{secrets.token_hex(8)}.idx"
         self = cls.__new__(cls)
-        self._index, self._writes = index, None
+        self._index, self._claimed = index, None
         self._index_end, self._rows_end = HEADER.size, HEADER.size
         self._rows = os.open(index.with_suffix(".bin"), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             _write(self._rows, header, 0)
-            self._writes = os.open(_unborn(index), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            try_lock(self._writes)
-            _write(self._writes, header, 0)
+            self._claimed = os.open(_hidden(index), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try_lock(self._claimed)
+            _write(self._claimed, header, 0)
         except BaseException:
             self.close()
             raise
         return self
 
     def poll(self) -> npt.NDArray[np.void]:
-        """Entries (dtype ENTRY) that were published since the last look. Raises OSError."""
+        """Entries (dtype ENTRY) published since the last call. Raises OSError."""
         with self._index.open("rb") as file:
             if os.fstat(file.fileno()).st_size <= self._index_end:
                 return np.empty(0, ENTRY)
@@ -101,7 +101,10 @@ class RowFiles:
         return entries
 
     def claim(self) -> bool:
-        """Become the one writer, if there is none, all was read, all is sound and not too large. Raises OSError."""
+        """Become the writer if there is none. Raises OSError.
+
+        False as well for a pair that is damaged, too large, or has entries not yet polled.
+        """
         index = os.open(self._index, os.O_RDWR)
         rows = os.open(self._index.with_suffix(".bin"), os.O_RDWR)
         sound = (
@@ -112,7 +115,7 @@ class RowFiles:
         )
         if sound:
             os.dup2(rows, self._rows, inheritable=False)
-            self._writes = index
+            self._claimed = index
         else:
             os.close(index)
         os.close(rows)
@@ -125,78 +128,78 @@ class RowFiles:
 
     @property
     def full(self) -> bool:
-        """Whether a new pair should be begun."""
+        """Whether the pair is too large to append to."""
         return self._rows_end >= _LARGEST
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was published, or read of it."""
+        """Whether no block was published or polled."""
         return self._index_end == HEADER.size
 
     def cut(self) -> None:
-        """Give what lies behind the last whole block back to the disk. Raises OSError."""
+        """Truncate both files after the last whole block. Raises OSError."""
         os.truncate(self._index, self._index_end)
         os.truncate(self._index.with_suffix(".bin"), self._rows_end)
 
     def reserve(self, size: int) -> None:
-        """Let the .bin file have its size with ``size`` more bytes of rows already. Raises OSError."""
+        """Extend the .bin file for ``size`` more bytes of rows. Raises OSError."""
         os.ftruncate(self._rows, self._rows_end + size)
 
     def append(self, keys: Sequence[bytes], rows: Sequence[Row]) -> npt.NDArray[np.void]:
-        """Write rows and publish them; they would survive a loss of power when this returns. Returns their entries.
+        """Write, sync and publish rows, so that they survive a power loss. Returns their entries.
 
-        Raises OSError; then others may or may not see the rows, and what they see is whole.
+        Raises OSError; other processes may then see the rows, but only complete ones.
         """
-        assert self._writes is not None
+        assert self._claimed is not None
         entries = np.empty(len(rows), ENTRY)
         entries["key"] = np.frombuffer(b"".join(keys), KEY)
         entries["shape"] = [(*row.shape, 0, 0, 0, 0)[:4] for row in rows]
         sizes = np.array([row.nbytes for row in rows], np.uint64)
         entries["offset"] = self._rows_end + np.cumsum(sizes) - sizes
         body = entries.tobytes()
-        unborn = self.empty
+        hidden = self.empty
         try:
             end = self._rows_end
             for row in rows:
                 end = _write(self._rows, row.data.cast("B"), end)
             os.fsync(self._rows)
             block = BLOCK.pack(BLOCK_MAGIC, len(rows), end, _checksum(len(rows), end, body)) + body
-            index_end = _write(self._writes, block, self._index_end)
+            index_end = _write(self._claimed, block, self._index_end)
         except OSError:
             with suppress(OSError):
-                os.ftruncate(self._writes, self._index_end)
+                os.ftruncate(self._claimed, self._index_end)
                 os.ftruncate(self._rows, self._rows_end)
             raise
-        # From here on others may know the rows, so their place is never used again.
+        # Other processes may read the rows from here on, so their place is never reused.
         self._index_end, self._rows_end = index_end, end
-        os.fsync(self._writes)
-        if unborn:
-            os.rename(_unborn(self._index), self._index)
+        os.fsync(self._claimed)
+        if hidden:
+            os.rename(_hidden(self._index), self._index)
             sync_folder(self._index.parent)
         return entries
 
     def read(self, offset: int, shape: tuple[int, ...]) -> Row:
-        """A row, in memory of its own. Raises OSError, EOFError where the file was cut short underneath."""
+        """A copy of a row. Raises OSError, and EOFError if the file was truncated."""
         row = np.empty(shape, np.uint8)
         if os.preadv(self._rows, [row.data], offset) != row.nbytes:
             raise EOFError(f"{self._index.stem}.bin is shorter than it was")
         return row
 
     def close(self) -> None:
-        """Let go of the files; what was not published is given back to the disk."""
-        if self._writes is not None:
+        """Close the files and truncate rows that were not published."""
+        if self._claimed is not None:
             with suppress(OSError):
                 os.ftruncate(self._rows, self._rows_end)
                 if self.empty:
-                    _unborn(self._index).unlink(missing_ok=True)
+                    _hidden(self._index).unlink(missing_ok=True)
                     self._index.with_suffix(".bin").unlink(missing_ok=True)
-            os.close(self._writes)
-            self._writes = None
+            os.close(self._claimed)
+            self._claimed = None
         os.close(self._rows)
 
 
 def tidy(space: Path) -> None:
-    """Remove what killed writers and others left in a space. Call it only while no other process has it open."""
+    """Remove leftovers of killed writers from a space. Call it only while no other process has it open."""
     kept = {LOCK, ABOUT}
     for index in space.glob("[!.]*.idx"):
         with suppress(OSError, ValueError):
@@ -212,7 +215,7 @@ def tidy(space: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _unborn(index: Path) -> Path:
+def _hidden(index: Path) -> Path:
     return index.with_name(f".{index.name}")
 
 

@@ -1,7 +1,7 @@
-"""Content keys: BLAKE2b-128 of a file's bytes, with a memory of files that have not changed since.
+"""Content keys, BLAKE2b-128 of a file's bytes, with a cache for unchanged files.
 
-A file is taken as unchanged by its device, inode, size and both times, as git's index does; and as there, one that
-changed within the last moments is not remembered, because it may change again without its times moving on.
+A file counts as unchanged by device, inode, size, mtime and ctime, as in git's index. As there, a file that changed
+within the last 2 seconds is not cached, because it may change again with the same times.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _STAMP = struct.Struct("<QQQqq")  # device, inode, size, mtime and ctime in ns
 _RECORD = np.dtype([("stamp", f"V{_STAMP.size}"), ("digest", KEY)])
 _MAGIC = b"tltui files 1\n\0\0"
 _RACY = 2_000_000_000  # ns; coarser than the clock of any file system in use
-_MOST = 1_000_000  # files remembered, 56 MB
+_MOST = 1_000_000  # cached files, 56 MB
 
 
 def digest(*parts: bytes) -> bytes:
-    """16 bytes that stand for ``parts``; their borders count."""
+    """A digest of 16 bytes over ``parts`` and their boundaries."""
     if len(parts) == 1:
         return hashlib.blake2b(parts[0], digest_size=KEY.itemsize).digest()
     state = hashlib.blake2b(digest_size=KEY.itemsize)
@@ -42,15 +42,15 @@ def digest(*parts: bytes) -> bytes:
 
 
 def as_keys(digests: list[bytes]) -> Keys:
-    """Digests of 16 bytes as the cache takes them."""
+    """Convert digests of 16 bytes to the cache's keys."""
     return np.frombuffer(b"".join(digests), KEY)
 
 
 class FileDigests:
-    """Digests of files; those of unchanged ones come from the cache's folder. May be used from several threads."""
+    """Digests of files, from the cache folder for unchanged ones. Several threads may use it."""
 
     def __init__(self, root: Path) -> None:
-        """What is remembered in ``root``; nothing if that can't be read."""
+        """Load the digests in ``root``; none if they can't be read."""
         self._path = root / "digests" / "files"
         self._root = root
         self._known = _load(self._path)
@@ -58,10 +58,10 @@ class FileDigests:
         self._new = False
 
     def look(self, path: Path) -> bytes | None:
-        """The digest of a file that is known and unchanged."""
+        """The cached digest of an unchanged file; None if there is none."""
         try:
             stamp = _stamp(os.stat(path))
-        except (OSError, ValueError):  # ValueError: a name that can't be one
+        except (OSError, ValueError):  # ValueError: a null byte in the name
             return None
         known = self._known.get(stamp)
         if known is not None:
@@ -69,7 +69,7 @@ class FileDigests:
         return known
 
     def read(self, path: Path, most: int) -> tuple[bytes, bytes]:
-        """The digest of a file, and its bytes. Raises OSError, also for one of more than ``most`` bytes."""
+        """The digest and the bytes of a file. Raises OSError, also for more than ``most`` bytes."""
         with open_regular(path) as file:
             before, now = os.fstat(file.fileno()), time.time_ns()
             if before.st_size > most:
@@ -85,7 +85,7 @@ class FileDigests:
         return key, content
 
     def save(self) -> None:
-        """Remember what is new, beside what others remembered meanwhile; not remembering is no error."""
+        """Save new digests, merged with those of other processes. A failure is ignored."""
         if not self._new:
             return
         with suppress(OSError):
@@ -94,7 +94,7 @@ class FileDigests:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 merged = _load(self._path)
-                for stamp, key in self._used.items():  # to the end, where what was used last stands
+                for stamp, key in self._used.items():  # the last used are at the end
                     merged.pop(stamp, None)
                     merged[stamp] = key
                 write_atomically(self._path, _pack(list(merged.items())[-_MOST:]))

@@ -1,4 +1,4 @@
-"""How an index of rows is laid out, as much as it takes to count them. Imports no numpy."""
+"""The format of an index of rows, enough to count them. Imports no numpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-HEADER = struct.Struct("<16s16s")  # of both files: magic and the pair's id, so that no foreign half is taken for ours
+HEADER = struct.Struct(
+    "<16s16s"
+)  # of both files: magic and the pair's id, so that files of two pairs are never combined
 MAGIC = b"tltui rows 1\n\0\0\0"
 BLOCK = struct.Struct("<4sIQI")  # magic, entries, size of the .bin with their rows, CRC-32 of these two and the entries
 BLOCK_MAGIC = b"blk\n"
@@ -15,7 +17,7 @@ ENTRY_SIZE = 40  # bytes: key 16, offset 8, four axes of 4
 
 
 def count_rows(space: Path) -> int:
-    """The number of rows in a space, from the heads of the blocks alone."""
+    """The number of rows in a space, from the block headers alone."""
     count = 0
     for index in space.glob("[!.]*.idx"):
         with suppress(OSError), index.open("rb") as file:

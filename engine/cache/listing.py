@@ -1,4 +1,4 @@
-"""What is in the cache, for people; and clearing it. Imports no numpy."""
+"""Lists and clears the cache. Imports no numpy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from engine.cache.index_format import count_rows
 
 
 class SpaceInfo(msgspec.Struct):
-    """One space on disk, or a kind of what is known. ``about``: everything that was said of it, the latest first;
-    ``last_used`` in Unix seconds."""
+    """One space on disk, or one kind of earlier results.
+
+    ``about``: its description, the latest entries first; ``last_used`` in Unix seconds.
+    """
 
     kind: str
     identity: str
@@ -28,13 +30,13 @@ class SpaceInfo(msgspec.Struct):
 
 
 def spaces(root: Path) -> list[SpaceInfo]:
-    """What is cached, last used first."""
+    """The spaces of the cache, most recently used first."""
     found = [_info(space) for space in eviction.space_folders(root)]
     return sorted((info for info in found if info), key=lambda info: -info.last_used)
 
 
 def known(root: Path) -> list[SpaceInfo]:
-    """What was found out before, by kind; its rows are files."""
+    """Earlier results by kind; their rows are files."""
     found = []
     for name, holds in eviction.KNOWN.items():
         with suppress(OSError):
@@ -55,7 +57,7 @@ def known(root: Path) -> list[SpaceInfo]:
 
 
 def clear(root: Path) -> int:
-    """Remove all that no living process has open. Returns the bytes that were freed."""
+    """Remove everything that no running process has open. Returns the freed bytes."""
     before = eviction.used(root)
     for space in eviction.space_folders(root):
         eviction.remove(space)

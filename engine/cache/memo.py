@@ -1,4 +1,4 @@
-"""What was found out before and takes long: kept in the cache's folder, by all that it depends on. Imports no torch."""
+"""Caches slow results as JSON, keyed by all their dependencies. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = TypeVar("Kind")
 
 
 def look(folder: str, identity: str, kind: type[Kind]) -> Kind | None:
-    """What is kept under ``identity`` in one of the cache's folders, if it can be read."""
+    """The result under ``identity`` in a folder of the cache; None if there is none that can be read."""
     try:
         return msgspec.json.decode(_path(folder, identity).read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -24,7 +24,7 @@ def look(folder: str, identity: str, kind: type[Kind]) -> Kind | None:
 
 
 def remember(folder: str, identity: str, found: Any) -> None:  # noqa: ANN401 (whatever JSON can hold)
-    """Keep something for next time; not being able to is no error."""
+    """Store a result. A failure is ignored."""
     with suppress(OSError):
         private_folder(cache_root(), folder)
         write_atomically(_path(folder, identity), msgspec.json.encode(found))

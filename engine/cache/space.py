@@ -1,4 +1,4 @@
-"""Rows of bytes that are found by what they were computed from, shared between runs."""
+"""Rows of bytes keyed by the digest of their input, shared between runs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PLACE = np.dtype([("file", "<u4"), ("offset", "<u8"), ("shape", "<u4", 4)])
 
 
 class Space:
-    """Rows of one kind that depend on the same things, in the cache's folder and, while that fails, in memory.
+    """Rows of one kind with the same dependencies, in the cache folder or, if that fails, in memory.
 
-    One process may append, publish and refresh from several threads; ``present`` and ``read`` take no lock, so that
-    they work in forked processes, too, which see what was there when they began.
+    Several threads of one process may append, publish and refresh. ``present`` and ``read`` take no lock, so that they
+    also work in forked processes. Those see the rows from before the fork.
     """
 
     def __init__(
@@ -39,20 +39,22 @@ class Space:
         on_problem: Warn,
         memory: int,
     ) -> None:
-        """Open or begin a space.
+        """Open or create a space.
 
-        ``kind``: "images" or "features". ``identity``: a hex digest of everything that the rows depend on beside
-        their keys. ``about``: the same in words, for `tltui cache` ("data", "model", "boundary" …). ``on_problem`` is
-        given a code and a sentence where the folder is full ("cache_full") or fails ("cache_unusable"), each once.
-        ``memory``: bytes of rows that are kept there at most while the folder can't take them.
+        - ``kind``: "images" or "features".
+        - ``identity``: a hex digest of everything that the rows depend on besides their keys.
+        - ``about``: the same in words, for `tltui cache` ("data", "model", "boundary" …).
+        - ``on_problem``: called once per code with a code and a message, such as "cache_full" where the folder is full
+          or "cache_unusable" where it fails.
+        - ``memory``: the most bytes of rows to keep in memory where the folder can't take them.
         """
         self._root = root
         self._folder = root / kind / identity
         self._on_problem = on_problem
-        self._told: set[WarningCode] = set()
+        self._warned: set[WarningCode] = set()
         self._process = os.getpid()
         self._lock = threading.Lock()
-        # Rows that no file holds; a row is in ``_where`` before it leaves this, so that readers need no lock.
+        # Rows that no file has. A row enters ``_where`` before it leaves this, so that readers need no lock.
         self._memory: dict[bytes, Row] = {}
         self._unpublished = 0
         self._limit = memory
@@ -63,18 +65,18 @@ class Space:
         self._known: set[str] = set()
         self._writer: int | None = None
         self._held: int | None = None
-        self._keeps = True
+        self._on_disk = True
         try:
             self._held = eviction.hold(root, kind, identity, tidy)
             eviction.describe(self._folder, about)
             with eviction.room(root, 0):
                 pass
         except OSError as error:
-            self._give_up(error)
+            self._stop_writing(error)
         self.refresh()
 
     def __len__(self) -> int:
-        """Rows that can be read."""
+        """The number of rows that can be read."""
         return len(self._where) + len(self._memory)
 
     def __contains__(self, key: bytes) -> bool:
@@ -82,13 +84,13 @@ class Space:
         return key in self._memory or key in self._where
 
     def present(self, keys: Keys) -> npt.NDArray[np.bool_]:
-        """For each key whether there is a row."""
+        """Whether there is a row, for each key."""
         return np.array([key in self for key in keys.tolist()], bool)
 
     def read(self, keys: Keys) -> list[Row]:
-        """The rows in the order of the keys, shaped as they were appended, in memory of their own.
+        """Copies of the rows in the order of the keys, in the shapes in which they were appended.
 
-        Raises KeyError for a key that has no row, or none any more because someone damaged the files.
+        Raises KeyError for a key without a row, also where its file is damaged.
         """
         rows: list[Row | None] = [None] * len(keys)
         names: list[bytes] = keys.tolist()
@@ -105,27 +107,28 @@ class Space:
             try:
                 rows[at] = self._files[file].read(offset, tuple(filter(None, shape)))
             except (OSError, EOFError) as error:
-                self._tell(
-                    "cache_unusable", f"{self._folder}: what was cached can't be read ({error}); it is computed again"
+                self._warn(
+                    "cache_unusable", f"{self._folder}: cached rows can't be read ({error}); they are computed again"
                 )
                 self._where.pop(names[at], None)
                 raise KeyError(names[at]) from error
         return rows  # pyright: ignore[reportReturnType] (each was set)
 
     def append(self, keys: Keys, rows: Sequence[Row]) -> None:
-        """Add rows (uint8, 1 to 4 axes, not empty); a key that is present is skipped. They can be read at once.
+        """Add rows (uint8, 1 to 4 axes, not empty) that can be read immediately; skip keys that are present.
 
-        Where neither the folder nor memory has room for a row, it is left out.
+        A row for which neither the folder nor memory has room is left out.
         """
         with self._lock:
             for key, row in zip(keys.tolist(), rows, strict=True):
                 if row.dtype != np.uint8 or not row.size or not 1 <= row.ndim <= 4:
                     raise ValueError(f"a row of the cache is uint8 with 1 to 4 axes, not {row.dtype} {row.shape}")
-                if not self._keeps and self._unpublished + row.nbytes > self._limit:
-                    self._tell(
+                if not self._on_disk and self._unpublished + row.nbytes > self._limit:
+                    self._warn(
                         "cache_memory_full",
-                        f"what can't be cached in {self._root} takes all of the memory that it may "
-                        f"({self._limit / 2**30:.1f} GiB, data.cache_gb); the rest is computed again in each epoch",
+                        f"{self._root}: no room for more rows on disk or in memory "
+                        f"({self._limit / 2**30:.1f} GiB, data.cache_gb); the rest is computed again in each epoch; "
+                        "free disk space or raise data.cache_gb",
                     )
                     return
                 if key not in self._memory and key not in self._where:
@@ -135,21 +138,21 @@ class Space:
                 self._publish()
 
     def publish(self) -> None:
-        """Make what was appended complete on disk, for other processes and against a loss of power."""
+        """Write the appended rows to disk, visible to other processes and safe from a power loss."""
         with self._lock:
             self._publish()
 
     def refresh(self) -> None:
-        """See what other processes published."""
+        """Read the index entries that other processes published."""
         with self._lock:
             self._refresh()
 
     @contextmanager
     def filling(self, work: bytes) -> Iterator[bool]:
-        """Whether it falls to this process to compute the rows that ``work`` names (say, all their keys).
+        """Yield whether this process should compute the rows that ``work`` names, for example by all their keys.
 
-        False: another does so now; wait, ``refresh``, look what is missing, and ask again: where the other died, this
-        process takes over. True also means that all that others published is visible here.
+        - True: no other process computes them, and all published rows are visible here.
+        - False: another process computes them. Wait, ``refresh`` and ask again; if the other dies, this one takes over.
         """
         name = f"fill-{hashlib.blake2b(work, digest_size=16).hexdigest()}.lock"
         lock = None
@@ -157,7 +160,7 @@ class Space:
             lock = os.open(self._folder / name, os.O_RDONLY | os.O_CREAT, 0o600)
             mine = eviction.try_lock(lock)
         except OSError:
-            mine = True  # the folder can't be used: everyone for themselves
+            mine = True  # the folder can't be used, so each process computes its own
         try:
             if mine:
                 self.refresh()
@@ -169,7 +172,7 @@ class Space:
                 os.close(lock)
 
     def close(self) -> None:
-        """Publish and let go of the files."""
+        """Publish and close the files."""
         with self._lock:
             self._publish()
             self._where.clear()
@@ -180,7 +183,7 @@ class Space:
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
-            self._keeps = False
+            self._on_disk = False
 
     def _refresh(self) -> None:
         if self._held is None:
@@ -196,7 +199,7 @@ class Space:
                 if number != self._writer:
                     self._add(number, file.poll())
         except OSError as error:
-            self._give_up(error)
+            self._stop_writing(error)
 
     def _add(self, number: int, entries: npt.NDArray[np.void]) -> None:
         if not len(entries):
@@ -210,23 +213,23 @@ class Space:
 
     def _publish(self) -> None:
         self._published = time.monotonic()
-        if not self._keeps or not self._memory:
+        if not self._on_disk or not self._memory:
             return
         try:
             self._write(list(self._memory.items()))
         except OSError as error:
-            self._give_up(error)
+            self._stop_writing(error)
 
     def _write(self, rows: list[tuple[bytes, Row]]) -> None:
         size = sum(row.nbytes for _, row in rows)
         writer = self._files[self._choose_writer()]
         with eviction.room(self._root, size + len(rows) * ENTRY.itemsize + 4096) as fits:
             if not fits:
-                self._keeps = False
-                self._tell(
+                self._on_disk = False
+                self._warn(
                     "cache_full",
                     f"{self._root}: the cache is full ({eviction.limit(self._root) / 2**30:.1f} GiB, half of the free "
-                    "disk) and all of it is in use; what is new stays in memory; free space there, or set "
+                    "disk) and all of it is in use; new rows stay in memory; free disk space there, or set "
                     f"${eviction.CACHE} to a larger disk",
                 )
                 return
@@ -236,7 +239,7 @@ class Space:
         self._unpublished = 0
 
     def _choose_writer(self) -> int:
-        """The files to append to: those that were begun, any that nobody writes to, or new ones. Raises OSError."""
+        """The number of the pair to append to: the current one, a free one, or a new one. Raises OSError."""
         if self._writer is not None and not self._files[self._writer].full:
             return self._writer
         self._refresh()
@@ -244,22 +247,22 @@ class Space:
             if number != self._writer and file.claim():
                 self._writer = number
                 return number
-        begun = RowFiles.create(self._folder)
-        self._known.add(begun.name)
-        self._files.append(begun)
+        created = RowFiles.create(self._folder)
+        self._known.add(created.name)
+        self._files.append(created)
         self._writer = len(self._files) - 1
         return self._writer
 
-    def _give_up(self, error: OSError) -> None:
-        self._keeps = False
-        self._tell(
+    def _stop_writing(self, error: OSError) -> None:
+        self._on_disk = False
+        self._warn(
             "cache_unusable",
-            f"{self._folder}: can't be used as a cache ({error.strerror or error}); what is computed stays in memory "
-            f"and is lost at the end; free space there, or set ${eviction.CACHE} to a folder that can be written",
+            f"{self._folder}: can't be used as a cache ({error.strerror or error}); new rows stay in memory "
+            f"and are lost at the end; free disk space there, or set ${eviction.CACHE} to a writable folder",
         )
 
-    def _tell(self, code: WarningCode, sentence: str) -> None:
-        # A forked process would write into an event log that is its parent's.
-        if code not in self._told and os.getpid() == self._process:
-            self._told.add(code)
+    def _warn(self, code: WarningCode, sentence: str) -> None:
+        # A forked process must not write to its parent's event log.
+        if code not in self._warned and os.getpid() == self._process:
+            self._warned.add(code)
             self._on_problem(code, sentence)

@@ -1,6 +1,6 @@
-"""How many images go through the network at once: as many as memory has room for, found out by trying.
+"""Finds the largest batch that fits into memory, by halving it after each out-of-memory error.
 
-What fits is remembered in the cache's folder for the same device, network, precision and freeze plan.
+The size is saved in the cache folder by device, network, precision and freeze plan.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from engine.files.atomic import write_atomically
 from engine.system.devices import device_name
 from engine.warning_codes import Warn
 
-_MOST = 1000  # sizes remembered
-_SAID = (  # by devices and libraries that have an exception of their own only in part
+_MOST = 1000  # saved sizes
+_OUT_OF_MEMORY = (  # messages of libraries that raise a plain RuntimeError
     "out of memory",
     "can't allocate memory",
     "cannot allocate memory",
@@ -34,11 +34,11 @@ _SAID = (  # by devices and libraries that have an exception of their own only i
     "cudnn_status_alloc_failed",
     "cublas_status_alloc_failed",
 )
-_WHAT = {"train": "batches that train", "eval": "batches that are evaluated", "prefix": "batches of frozen layers"}
+_BATCHES = {"train": "training batches", "eval": "evaluation batches", "prefix": "batches of frozen layers"}
 
 
 class Place(NamedTuple):
-    """What decides about the memory that an image takes, besides the freeze plan."""
+    """What the memory per image depends on, besides the freeze plan."""
 
     model: str
     image_size: int
@@ -48,70 +48,70 @@ class Place(NamedTuple):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of a library means that the device's memory is too small for what it was given."""
+    """Whether a library's error means that the device is out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _SAID)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 class Fits:
-    """The number of images at once that fitted, by what is done with them: "train", "eval" or "prefix"."""
+    """The largest batch that fits, by use: "train", "eval" or "prefix"."""
 
-    def __init__(self, place: Place, tell: Warn) -> None:
-        """``tell`` takes a warning's code and message."""
+    def __init__(self, place: Place, warn: Warn) -> None:
+        """``warn`` takes a warning's code and message."""
         self._place = place
-        self._tell = tell
+        self._warn = warn
         self._plan: list[str] = []
         self._sizes: dict[str, int] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def use(self, rules: Sequence[str]) -> None:
-        """Take what is remembered for another freeze plan."""
+        """Load the saved sizes for a freeze plan."""
         self._plan = list(rules)
         known = _load()
-        self._sizes = {kind: size for kind in _WHAT if (size := known.get(self._key(kind)))}
-        self._told.clear()
+        self._sizes = {kind: size for kind in _BATCHES if (size := known.get(self._key(kind)))}
+        self._warned.clear()
 
     def parts(self, kind: str, count: int) -> list[slice]:
-        """``count`` images in as few parts as fit, of nearly one size."""
+        """Split ``count`` images into as few parts as fit, of nearly equal size."""
         size = min(self._sizes.get(kind, count), count) or 1
         number = math.ceil(count / size)
-        if number > 1 and kind not in self._told:
-            self._told.add(kind)
-            self._tell(
+        if number > 1 and kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(
                 "out_of_memory",
-                f"{_WHAT[kind]} go through the network in parts of {size} images, all that fitted into memory in "
-                "an earlier run; results are those of whole batches, `tltui cache clear` forgets the size",
+                f"{_BATCHES[kind]} go through the network in parts of {size} images, the most that fitted into memory "
+                "in an earlier run; results are those of whole batches; `tltui cache clear` resets the size",
             )
         ends = [count * part // number for part in range(number + 1)]
         return [slice(start, end) for start, end in pairwise(ends)]
 
     def size(self, kind: str, wanted: int) -> int:
-        """``wanted``, or fewer where fewer fit."""
+        """``wanted``, or the largest batch that fits if it is smaller."""
         return min(wanted, self._sizes.get(kind, wanted))
 
     def shrink(self, kind: str, tried: int, error: Exception, least: int = 1) -> int:
-        """The size to try after ``tried`` images were too many; remembered and told.
+        """The size to try after ``tried`` images did not fit; saved, with a warning.
 
-        Raises ``error`` where it is about something else, and TrainingFailed where ``least`` do not fit.
+        Raises ``error`` if it is not an out-of-memory error, and TrainingFailed if ``least`` images do not fit.
         """
         if not is_out_of_memory(error):
             raise error
-        said, device = first_line(error), self._place.device
+        reason, device = first_line(error), self._place.device
         if tried <= least:
             at_a_time = "one image at a time does" if least == 1 else f"{least} images at a time do"
             raise TrainingFailed(
-                f"{at_a_time} not fit into the memory of {device} ({said}); freeze more layers, lower "
+                f"{at_a_time} not fit into the memory of {device} ({reason}); freeze more layers, lower "
                 "data.image_size, or choose a smaller model.name"
             ) from None
         size = max(least, tried // 2)
         self._sizes[kind] = size
-        self._told.add(kind)
-        self._remember(kind, size)
-        self._tell(
+        self._warned.add(kind)
+        self._save(kind, size)
+        self._warn(
             "out_of_memory",
-            f"{tried} images at a time do not fit into the memory of {device} ({said}); {_WHAT[kind]} now go through "
-            f"in parts of {size}; results are those of whole batches",
+            f"{tried} images at a time do not fit into the memory of {device} ({reason}); {_BATCHES[kind]} now go "
+            f"through in parts of {size}; results are those of whole batches",
         )
         return size
 
@@ -123,18 +123,18 @@ class Fits:
             memory = psutil.virtual_memory().total
         return json.dumps([device_name(device), memory, model, side, precision, frozen_precision, self._plan, kind])
 
-    def _remember(self, kind: str, size: int) -> None:
+    def _save(self, kind: str, size: int) -> None:
         known = _load()
         known.pop(self._key(kind), None)
         known[self._key(kind)] = size
-        with suppress(OSError):  # found out again next time
+        with suppress(OSError):  # the next run finds it again
             write_atomically(
                 private_folder(cache_root()) / FITS, json.dumps(dict(list(known.items())[-_MOST:])).encode()
             )
 
 
 def release(device: torch.device) -> None:
-    """Give what was freed back to the device, so that it can be had in other pieces."""
+    """Return freed memory to the device, so that it can allocate blocks of other sizes."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

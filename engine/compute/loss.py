@@ -1,4 +1,4 @@
-"""The loss."""
+"""The loss of training: cross-entropy with label smoothing and class weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-# What a network gives: logits (N, classes), or in training mode also those of its auxiliary heads.
+# A network's output: logits (N, classes); in training mode also those of its auxiliary heads.
 Outputs = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 class Criterion:
-    """Cross-entropy with label smoothing and class weights; auxiliary heads add theirs times ``aux_weight``."""
+    """Cross-entropy with label smoothing and class weights; the loss of auxiliary heads counts ``aux_weight``."""
 
     def __init__(self, class_weights: torch.Tensor | None, label_smoothing: float, aux_weight: float) -> None:
         self._class_weights = class_weights
@@ -20,7 +20,7 @@ class Criterion:
         self._aux_weight = aux_weight
 
     def __call__(self, outputs: Outputs, labels: torch.Tensor) -> torch.Tensor:
-        """The mean loss of a batch, a scalar in fp32; ``labels``: int64 (N,)."""
+        """The mean loss of a batch, an fp32 scalar; ``labels``: int64 (N,)."""
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = self._cross_entropy(logits, labels)
         for other in auxiliary:
@@ -28,7 +28,7 @@ class Criterion:
         return loss
 
     def weight(self, labels: torch.Tensor) -> torch.Tensor:
-        """What a batch's mean is divided by, a scalar: the number of its images, or the sum of their weights."""
+        """The divisor of a batch's mean loss, a scalar: its number of images, or the sum of their class weights."""
         if self._class_weights is None:
             return torch.tensor(float(len(labels)), device=labels.device)
         return self._class_weights[labels].sum()
@@ -40,11 +40,11 @@ class Criterion:
 
 
 def main_logits(outputs: Outputs) -> torch.Tensor:
-    """The logits (N, classes) of the classifier itself."""
+    """The logits (N, classes) of the main head."""
     return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def balanced_weights(counts: Sequence[int]) -> torch.Tensor:
-    """Class weights inverse to the classes' numbers of images, 1 on average over the images."""
+    """Class weights inverse to the number of images per class, with a mean of 1 over the images."""
     count = torch.tensor(counts, dtype=torch.float32)
     return count.sum() / (len(counts) * count)

@@ -1,4 +1,4 @@
-"""In which arithmetic the network runs. Losses are always computed in fp32."""
+"""The precision of the forward pass. Losses are always computed in fp32."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Precision:
-    """``name`` is "fp32", "bf16" or "fp16"."""
+    """A precision on a device; ``name`` is "fp32", "bf16" or "fp16"."""
 
     name: str
     device: torch.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What convolutions and matrix products compute in."""
+        """The dtype of convolutions and matrix products."""
         return _DTYPES.get(self.name, torch.float32)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which the forward pass runs."""
+        """The autocast context for the forward pass."""
         if self.name == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Scales losses where fp16 gradients would vanish; elsewhere it passes everything through."""
+        """A gradient scaler, enabled for fp16 only, where small gradients would underflow."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")

@@ -1,10 +1,10 @@
-"""Which precision a processor computes faster in, for ``train.precision = "auto"``.
+"""Chooses the faster precision on a CPU, for ``train.precision = "auto"``.
 
-The processor's flags answer first: without bf16 instructions bf16 is emulated, 10 to 100 times slower than fp32. Where
-the flags name them, or the system lists no flags, one small block of fixed size is timed, once for each machine.
+The CPU flags decide first: without bf16 instructions bf16 is emulated, 10 to 100 times slower than fp32. If the flags
+list them, or the system lists no flags, one small block of fixed size is timed once per machine.
 
-Frozen layers, which only run forward, and training are timed apart: a processor may do the one faster in bf16 and
-the other in fp32 (gradients of depthwise convolutions).
+Frozen layers, which only run forward, and training are timed separately. A CPU may run one faster in bf16 and the
+other in fp32 (gradients of depthwise convolutions).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from engine.system.devices import installed_version
 
 _ACTIVITY = "precision"
 _BATCH, _CHANNELS, _SIDE = 4, 32, 28
-_SECONDS = 0.05  # for each timing, or as long as two runs take
-_GAIN = 1.2  # below this the digits that bf16 lacks are not worth it
+_SECONDS = 0.05  # per timing, but at least two runs
+_GAIN = 1.2  # a smaller speedup does not justify bf16's lower precision
 
 
 class Speed(msgspec.Struct):
-    """CPU seconds that the block takes, by precision: forward in a frozen network, and for a step of training."""
+    """CPU seconds of the block by precision: for a frozen forward pass and for a training step."""
 
     frozen: dict[str, float]
     training: dict[str, float]
 
 
 def choose_precision(wanted: str, device: torch.device, report: Report) -> tuple[Precision, Precision]:
-    """What the config says, checked: for what trains, and for frozen layers. Raises InputError.
+    """The precision for training and the precision for frozen layers. Raises InputError.
 
-    "auto" is bf16 or fp16 on CUDA; on a processor what is faster there, which may have to be
-    measured: ``report`` learns of that; and fp32 elsewhere.
+    "auto" is bf16 or fp16 on CUDA, the faster of bf16 and fp32 on a CPU, and fp32 elsewhere. ``report`` gets the
+    progress of a measurement.
     """
     if wanted == "fp16" and device.type == "cpu":
-        raise InputError('train.precision = "fp16" does not train on a processor; use "bf16", "fp32" or "auto"')
+        raise InputError('train.precision = "fp16" does not train on a CPU; use "bf16", "fp32" or "auto"')
     training = frozen = "fp32" if wanted == "auto" else wanted
     if wanted == "auto" and device.type == "cuda":
         training = frozen = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -55,14 +55,14 @@ def choose_precision(wanted: str, device: torch.device, report: Report) -> tuple
 
 
 def fastest(report: Report) -> tuple[str, str]:
-    """ "bf16" or "fp32" for training on this processor, and for frozen layers. ``report`` learns of a measurement."""
+    """The faster of "bf16" and "fp32" on this CPU, for training and for frozen layers."""
     if has_bf16_instructions() is False:
         return "fp32", "fp32"
     key = f"torch {installed_version('torch')}, {processor_name()}"
     known = _known()
     if key not in known:
         known[key] = _measure(report)
-        with suppress(OSError):  # it will be measured again
+        with suppress(OSError):  # the next run measures again
             write_atomically(private_folder(cache_root()) / ARITHMETIC, msgspec.json.format(msgspec.json.encode(known)))
     return _better(known[key].training), _better(known[key].frozen)
 
@@ -72,7 +72,7 @@ def _better(seconds: dict[str, float]) -> str:
 
 
 def _measure(report: Report) -> Speed:
-    """Time the block. Training is timed only where bf16 is faster forward; else it is taken to be alike."""
+    """Time the block. Training is timed only if bf16 is faster forward; else its times are taken as equal."""
     precisions = {name: Precision(name, torch.device("cpu")) for name in ("fp32", "bf16")}
     with torch.random.fork_rng(devices=[]):
         block = _block()
@@ -91,7 +91,7 @@ def _measure(report: Report) -> Speed:
 
 
 def _block() -> nn.Module:
-    """A full, a depthwise and a pointwise convolution: what image classifiers spend their time on."""
+    """A full, a depthwise and a pointwise convolution, on which image classifiers spend most of their time."""
     layers = (
         nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1),
         nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, groups=_CHANNELS),
@@ -113,12 +113,12 @@ def _step(block: nn.Module, images: torch.Tensor, precision: Precision) -> None:
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    """The CPU seconds that a run takes, at best; the first sets up what the others use."""
+    """The CPU seconds of the fastest run; the first is a warm-up."""
     began = time.perf_counter()
     run()
     times: list[float] = []
     while not times or time.perf_counter() - began < _SECONDS:
-        start = time.process_time()  # what other processes take says nothing about this one
+        start = time.process_time()  # CPU time, because other processes disturb wall time
         run()
         times.append(time.process_time() - start)
     return round(min(times), 6)

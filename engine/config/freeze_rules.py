@@ -1,8 +1,9 @@
-"""Freeze rules, and what they decide: trainable parameters and modules in training mode. Imports no torch.
+"""Freeze rules: they decide which parameters are trainable and which modules run in training mode.
 
 A rule is ``freeze PATTERN`` or ``train PATTERN``. A pattern is a path as the layer tree shows it, with
 ``*`` and ``?`` as in a shell (``*`` crosses dots). It covers everything below what it matches. The last rule that
 covers a name decides. A name that no rule covers is trainable. ``head`` stands for the new classifier's layers.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ State = Literal["trainable", "frozen", "mixed", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``verb`` is "freeze" or "train"; ``pattern`` is matched against paths of modules and parameters."""
+    """A freeze rule: ``verb`` is "freeze" or "train"; ``pattern`` matches paths of modules and parameters."""
 
     verb: str
     pattern: str
@@ -43,7 +44,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ModuleFacts:
-    """What decides about a module's mode: its path, the names of its own parameters, and its batch statistics."""
+    """The facts that decide a module's mode: path, names of its own parameters, batch statistics."""
 
     path: str
     parameters: Sequence[str]
@@ -76,7 +77,7 @@ class RuleMatcher:
 
     @classmethod
     def of(cls, tree: LayerTree) -> RuleMatcher:
-        """For all that a layer tree holds."""
+        """A matcher for all modules and parameters of a layer tree."""
         return cls([layer.path for layer in tree.layers], tree.parameter_sizes, tree.head)
 
     def covered(self, rule: Rule) -> list[str]:
@@ -116,9 +117,10 @@ def training_modes(
 ) -> dict[str, bool]:
     """Whether each module runs in training mode, by path; ``modules`` lists parents before their children.
 
-    A module runs in training mode where a parameter in it or below it is trainable. One without parameters (dropout,
-    an activation) does as the module that holds it. Batch statistics move with their layer, never under
-    ``norm_stats`` = "frozen"; in a layer without parameters of its own the rules decide about them.
+    - A module runs in training mode if a parameter in it or below it is trainable.
+    - A module without parameters (dropout, an activation) follows its parent.
+    - Batch statistics are updated if their layer is trainable, never with ``norm_stats`` = "frozen". In a layer without
+      parameters of its own the rules decide.
     """
     trainable_below: dict[str, bool] = {}
     for module in modules:
@@ -143,14 +145,14 @@ def module_facts(tree: LayerTree) -> list[ModuleFacts]:
 
 
 def freeze_targets(layer: Layer) -> list[str]:
-    """The names in a layer on which freezing acts: its own parameters, or itself for batch statistics alone."""
+    """The names in a layer that can be frozen: its own parameters, or the layer itself for batch statistics alone."""
     return list(layer.parameter_sizes) or ([layer.path] if layer.batch_statistics else [])
 
 
 def subtree_states(tree: LayerTree, decisions: Mapping[str, Decision]) -> dict[str, State]:
-    """Whether all that a module or parameter holds is trainable, none of it ("frozen") or some ("mixed").
+    """The state of each module and parameter: "trainable", "frozen", or "mixed" for some of each.
 
-    "none": it holds nothing on which freezing acts.
+    "none": it has nothing that can be frozen.
     """
     found: dict[str, set[bool]] = {layer.path: set() for layer in tree.layers}
     for layer in tree.layers:

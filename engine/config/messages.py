@@ -1,4 +1,4 @@
-"""Sentences about settings: what a field takes, and what is wrong with a value. Imports no torch."""
+"""Messages about settings: the values that a field takes, and errors in values. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.config.schema import PHASE_SETTINGS, Phase, RunConfig, is_list_of_ta
 
 
 def allowed(field: FieldInfo) -> str:
-    """What a field takes, in words: its choices, or its type and range; e.g. ``number, 0 … 0.8``."""
+    """The values of a field in words: its choices, or its type and range, such as ``number, 0 ≤ x ≤ 0.8``."""
     if (choices := choices_of(field)) is not None:
         return " | ".join(str(choice).lower() for choice in choices)
     if is_list_of_tables(field):
@@ -22,7 +22,7 @@ def allowed(field: FieldInfo) -> str:
     if get_origin(field.annotation) is list:
         return f"list of {_KINDS[list_item(field)]}s".replace("texts", "texts in quotes")
     if any(_has(constraint, "pattern") for constraint in field.metadata):
-        return str(field.description)  # such a field's help is the list of what it takes
+        return str(field.description)  # the description of such a field lists its values
     kind = _KINDS.get(field.annotation, "a table")
     low = next((f"{m.gt} <" if hasattr(m, "gt") else f"{m.ge} ≤" for m in field.metadata if _has(m, "gt", "ge")), "")
     high = next((f"< {m.lt}" if hasattr(m, "lt") else f"≤ {m.le}" for m in field.metadata if _has(m, "lt", "le")), "")
@@ -66,14 +66,14 @@ _NEAR = 0.8  # of difflib's ratio: a letter or two differ
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that names what ``word`` is likely to stand for among ``known``; "" if nothing is near."""
+    """The end of a message that suggests the name in ``known`` nearest to ``word``; "" if none is near."""
     names = list(known)
     meant = near_name(word, names)
     return f'; did you mean "{meant}"?' if meant else ""
 
 
 def near_name(word: str, names: Sequence[str]) -> str:
-    """The name that ``word`` misspells, or has in another section or under another program's word; "" if none."""
+    """The name that ``word`` misspells, names in another section, or names in another library's terms; "" if none."""
     lowered = word.lower().replace("-", "_")
     leaf = lowered.rpartition(".")[2]
     for synonym in (lowered, leaf):
@@ -88,7 +88,7 @@ def near_name(word: str, names: Sequence[str]) -> str:
 
 
 def explain(error: dict[str, Any]) -> str:
-    """The sentence for one of pydantic's errors."""
+    """The message for one of pydantic's errors."""
     match error["loc"]:
         case ("recipe", "phases", int(index), *inside):
             return f"phase {index + 1} of recipe.phases: {_sentence_in_phase(error, inside)}"
@@ -109,7 +109,7 @@ def explain(error: dict[str, Any]) -> str:
 
 
 def _unknown_at_top(key: str, value: object) -> str:
-    """A table, or a setting without its section, that no run.toml has at the top level."""
+    """The message for an unknown table or a setting outside its section."""
     if isinstance(value, dict):
         sections = list(RunConfig.model_fields)
         near = difflib.get_close_matches(key.lower(), sections, n=1, cutoff=_NEAR)
@@ -119,7 +119,7 @@ def _unknown_at_top(key: str, value: object) -> str:
 
 
 def _section_expected(section: str, value: object) -> str:
-    """A value where a table belongs, like ``model = "resnet18"``."""
+    """The message for a value in place of a section, like ``model = "resnet18"``."""
     keys = (key for key, _ in settings() if key.startswith(f"{section}."))
     first = {"data": "path"}.get(section, next(keys).partition(".")[2])
     example = json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float) else "…"

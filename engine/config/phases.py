@@ -1,4 +1,4 @@
-"""The phases of a run: which one an epoch lies in, and what it puts in force. Imports no torch."""
+"""The phases of a run: the phase of an epoch, and the settings that it applies. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from engine.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a run over which the schedule goes once: after ``first`` epochs, for ``epochs``. ``number`` is that of
-    its phase, from 1; 0: a run without a recipe."""
+    """A part of a run that the learning-rate schedule covers once: ``epochs`` epochs after the first ``first``.
+
+    ``number`` is that of its phase, from 1; 0: a run without a recipe.
+    """
 
     number: int
     first: int
@@ -21,10 +23,10 @@ class Part:
 
 
 def part_of(config: RunConfig, done: int) -> Part:
-    """The part in which the epoch lies that comes after ``done`` epochs.
+    """The part of the next epoch after ``done`` epochs.
 
-    train.epochs says how long the run is: where it is less than the phases' sum they are cut, where it is more the
-    last phase goes on.
+    train.epochs is the length of the run. If the phases are longer, they are cut; if they are shorter, the last phase
+    is extended.
     """
     phases, end = config.recipe.phases, config.train.epochs
     first = 0
@@ -37,7 +39,7 @@ def part_of(config: RunConfig, done: int) -> Part:
 
 
 def begun(config: RunConfig) -> RunConfig:
-    """The config with which a run begins: its first phase in force, and what phases leave out as [optimizer] has it.
+    """The initial config of a run: phases filled in from [optimizer], and the first phase applied.
 
     Without a recipe it is ``config`` itself.
     """
@@ -52,7 +54,7 @@ def begun(config: RunConfig) -> RunConfig:
 
 
 def in_force(config: RunConfig, number: int) -> RunConfig:
-    """``config``, as ``begun`` gave it, with the settings of a phase; what commands made of them before is over."""
+    """Apply the settings of a phase to a config from ``begun``; they override earlier commands."""
     phase, changed = config.recipe.phases[number - 1], {}
     for name, key in PHASE_SETTINGS.items():
         section, setting = key.split(".")
@@ -62,21 +64,21 @@ def in_force(config: RunConfig, number: int) -> RunConfig:
 
 
 def check_plans(config: RunConfig, tree: LayerTree) -> None:
-    """Raises InputError for a freeze plan, of the run or of one of its phases, that does not fit the layer tree."""
+    """Raise InputError if the freeze plan of the run or of a phase does not match the layer tree."""
     for number, phase in enumerate(config.recipe.phases, 1):
         try:
             decide(phase.rules, tree)
         except InputError as error:
             raise InputError(
-                f"phase {number} of recipe.phases: {error}; change its rules to those of {tree.name}, or train "
-                "without phases by recipe.phases = []"
+                f"phase {number} of recipe.phases: {error}; change its rules to layers of {tree.name}, or train "
+                "without phases: recipe.phases = []"
             ) from None
-    # Those of the first phase, too, until a command changes them.
+    # These are also the rules of the first phase, until a command changes them.
     decide(config.freeze.rules, tree)
 
 
 def in_words(phase: Phase) -> str:
-    """A phase on a line: ``5 epochs: freeze *, train head; lr 0.001``."""
+    """Describe a phase in one line: ``5 epochs: freeze *, train head; lr 0.001``."""
     rates = [f"{name} {value:g}" for name, value in phase if name not in ("epochs", "rules") and value is not None]
     epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
-    return "; ".join([f"{epochs}: {', '.join(phase.rules) or 'everything trains'}", *rates])
+    return "; ".join([f"{epochs}: {', '.join(phase.rules) or 'all layers trainable'}", *rates])

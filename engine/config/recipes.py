@@ -1,4 +1,4 @@
-"""Ready-made recipes: how a network is trained in phases, as the papers have it. Imports neither torch nor pydantic."""
+"""Recipe presets from the literature: training in phases. Imports neither torch nor pydantic."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Phase = dict[str, Any]
 _HEAD_ALONE = ["freeze *", "train head"]
 _ALL = ["train *"]
 
-# LP-FT: everything is tuned at this share of the rate at which the head was trained.
+# LP-FT: the learning rate of fine-tuning, relative to that of the linear probe.
 _LOW_RATE = 0.1
-# Discriminative rates: from a layer to the one below it, in a network of five (Howard and Ruder 2018).
+# Discriminative learning rates: the factor from a layer to the one below it, of five (Howard and Ruder 2018).
 _ULMFIT_FACTOR = 2.6
 _ULMFIT_STEPS = 4
 
 
 def ready_made(name: str, tree: LayerTree, epochs: int, lr: float) -> list[Phase]:
-    """The [[recipe.phases]] of a recipe by its name, for a network by its layer tree.
+    """The [[recipe.phases]] of a preset for a network's layer tree.
 
     ``epochs``: of the whole run; ``lr``: the head's learning rate outside the recipe. Raises InputError for too few
     epochs.
@@ -32,7 +32,7 @@ def ready_made(name: str, tree: LayerTree, epochs: int, lr: float) -> list[Phase
 
 
 def _lp_ft(_stages: Sequence[Stage], epochs: int, lr: float) -> list[Phase]:
-    """Half of the epochs, rounded up, for the head; the rest for all layers, at one rate, a tenth of the head's."""
+    """Half of the epochs, rounded up, for the head; the rest for all layers at a tenth of the head's learning rate."""
     _expect_two("lp-ft", epochs)
     tuned = epochs // 2
     return [
@@ -42,16 +42,15 @@ def _lp_ft(_stages: Sequence[Stage], epochs: int, lr: float) -> list[Phase]:
 
 
 def _gradual(stages: Sequence[Stage], epochs: int, _lr: float) -> list[Phase]:
-    """An epoch for the head, an epoch for each stage that joins it from above, and once all train what is left.
+    """Gradual unfreezing: an epoch for the head, then one for each stage from the top, then the rest for all layers.
 
-    At least half of the epochs are left for that; a network of more stages than then have an epoch each has several
-    join at a time.
+    At least half of the epochs train all layers. A network with too many stages unfreezes several in an epoch.
     """
     _expect_two("gradual", epochs)
     steps = max(1, min(len(stages), epochs // 2))
-    thawed = [stages[len(stages) - len(stages) * step // steps :] for step in range(1, steps)]
+    unfrozen = [stages[len(stages) - len(stages) * step // steps :] for step in range(1, steps)]
     plans = [
-        ["freeze *", *(f"train {path}" for stage in part for path in stage.paths), "train head"] for part in thawed
+        ["freeze *", *(f"train {path}" for stage in part for path in stage.paths), "train head"] for part in unfrozen
     ]
     return [
         *({"epochs": 1, "rules": rules} for rules in (_HEAD_ALONE, *plans)),
@@ -60,10 +59,11 @@ def _gradual(stages: Sequence[Stage], epochs: int, _lr: float) -> list[Phase]:
 
 
 def _discriminative(stages: Sequence[Stage], epochs: int, _lr: float) -> list[Phase]:
-    """All layers from the start, each stage at the rate of the one above divided by 2.6.
+    """All layers from the start, each stage at the learning rate of the one above divided by 2.6.
 
-    That is for networks of four stages or fewer. In a deeper one the factor is nearer to one, so that the first stage
-    has the rate that it would have with four, a 46th of the head's: with the 13 stages of a ViT-B it is 0.745.
+    This holds for networks of four stages or fewer. In a deeper network the factor is nearer to 1, so that the first
+    stage has the same learning rate as with four stages, a 46th of the head's. With the 13 stages of a ViT-B the
+    factor is 0.745.
     """
     factor = _short(_ULMFIT_FACTOR ** -min(1.0, _ULMFIT_STEPS / max(len(stages), 1)))
     return [{"epochs": epochs, "rules": _ALL, "backbone_lr_factor": factor, "layer_decay": factor}]
@@ -71,7 +71,7 @@ def _discriminative(stages: Sequence[Stage], epochs: int, _lr: float) -> list[Ph
 
 def _expect_two(name: str, epochs: int) -> None:
     if epochs < 2:
-        raise InputError(f"the recipe {name} takes 2 epochs or more, and train.epochs = {epochs}; raise it")
+        raise InputError(f"the recipe {name} needs 2 epochs or more, and train.epochs = {epochs}; raise it")
 
 
 def _short(value: float) -> float:
@@ -80,7 +80,7 @@ def _short(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """``about`` says what it does, for people; ``phases`` makes them of stages, epochs and the head's rate."""
+    """A preset: its description, and a function from stages, epochs and the head's learning rate to its phases."""
 
     about: str
     phases: Callable[[Sequence[Stage], int, float], list[Phase]]
@@ -89,7 +89,7 @@ class Recipe:
 READY_MADE = {
     # Kumar et al. 2022, 2202.10054
     "lp-ft": Recipe("the head first, then everything at a low rate", _lp_ft),
-    # Howard and Ruder 2018, 1801.06146, as the next
+    # Howard and Ruder 2018, 1801.06146, also for the next
     "gradual": Recipe("one stage after the other joins the head", _gradual),
     "discriminative": Recipe("everything, at rates that fall towards the input", _discriminative),
 }

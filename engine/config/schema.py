@@ -1,7 +1,7 @@
 """RunConfig: every setting of a run, with its default, its range and its help.
 
-What stands here is the only place where a setting is described: the commented run.toml, ``--set``, the
-error messages and the table in the README all come from it. Imports no torch.
+It is the only description of a setting: the commented run.toml, ``--set``, error messages and the manual use it.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.config.freeze_rules import parse_rules
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
 
-# A field with this mark may be changed by a command while the run trains.
+# Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
 
 
@@ -40,11 +40,11 @@ class DataConfig(Section):
 
     source: Annotated[str, Choices(DATA_SOURCES)] = Field(
         default="folder",
-        description=f"kind of data: {', '.join(source.help for source in DATA_SOURCES.values())}",
+        description=f"kind of dataset: {', '.join(source.help for source in DATA_SOURCES.values())}",
     )
     path: str = Field(
         default="",
-        description="folder: one subfolder a class, or train/ val/ test/ with those inside; "
+        description="folder: one subfolder per class, or train/ val/ test/ with those inside; "
         "csv: a file with columns path,label[,split]; torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
@@ -67,9 +67,7 @@ class DataConfig(Section):
         default=0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
-    image_size: int = Field(
-        default=0, ge=0, le=2048, description="side of an image in pixels; 0: what the weights expect"
-    )
+    image_size: int = Field(default=0, ge=0, le=2048, description="image side in pixels; 0: as the weights expect")
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
         default="none",
         description="random changes to training images: none, flip, "
@@ -79,15 +77,15 @@ class DataConfig(Section):
         default=0,
         ge=0,
         le=256,
-        description="random views of an image that are kept and shown in turn; 0: 8, with flip 2",
+        description="augmented views cached per image and used in turn; 0: 8, with flip 2",
     )
     cache_gb: float = Field(
         default=0.0,
         ge=0,
-        description="memory for computed features, beyond it read from the cache's files; 0: a quarter of what is free",
+        description="GiB of memory for features; the rest is read from the feature cache; 0: a quarter of free memory",
     )
     workers: int = Field(
-        default=-1, ge=-1, le=256, description="processes that augment images; -1: chosen from the machine"
+        default=-1, ge=-1, le=256, description="worker processes that augment images; -1: chosen for the machine"
     )
 
 
@@ -116,7 +114,7 @@ class HeadConfig(Section):
 
 
 class FreezeConfig(Section):
-    """Which layers train."""
+    """Which layers are trainable."""
 
     rules: list[str] = Field(
         default=["freeze *", "train head"],
@@ -125,7 +123,7 @@ class FreezeConfig(Section):
         json_schema_extra=LIVE,
     )
     norm_stats: Literal["follow", "frozen"] = Field(
-        default="follow", description="batch statistics of a layer: follow (they move when it trains) or frozen (never)"
+        default="follow", description="batch statistics: follow (updated in trainable layers) or frozen (never updated)"
     )
 
     @model_validator(mode="after")
@@ -135,32 +133,34 @@ class FreezeConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """How weights are changed."""
+    """How weights are updated."""
 
-    name: Annotated[str, Choices(OPTIMIZERS)] = Field(default="adamw", description="update rule")
+    name: Annotated[str, Choices(OPTIMIZERS)] = Field(default="adamw", description="optimizer")
     lr: Rate = Field(default=1e-3, description="learning rate of the head", json_schema_extra=LIVE)
     backbone_lr_factor: Rate = Field(
-        default=0.1, description="unfrozen backbone layers train at lr × this", json_schema_extra=LIVE
+        default=0.1, description="learning rate of trainable backbone layers: lr × this", json_schema_extra=LIVE
     )
-    layer_decay: Decay = Field(default=1.0, description="below 1: rates fall by this factor from stage to stage")
-    weight_decay: float = Field(default=1e-2, ge=0, le=10, description="pull towards zero; not on biases and norms")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and rmsprop")
+    layer_decay: Decay = Field(
+        default=1.0, description="layer-wise learning-rate decay: factor from a stage to the one below; 1: off"
+    )
+    weight_decay: float = Field(default=1e-2, ge=0, le=10, description="not applied to biases and norms")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="for sgd and rmsprop")
     clip_norm: float = Field(
         default=1.0, ge=0, description="gradients are scaled down to this norm; 0: off", json_schema_extra=LIVE
     )
 
 
 class ScheduleConfig(Section):
-    """How the learning rate moves over the run."""
+    """How the learning rate changes over the run."""
 
     name: Annotated[str, Choices(SCHEDULES)] = Field(
         default="cosine", description=describe_choices((name, entry.help) for name, entry in SCHEDULES.items())
     )
-    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs over which the rate rises linearly from near 0")
+    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs of linear learning-rate warm-up from near 0")
 
 
 class Phase(Section):
-    """One [[recipe.phases]] table: a freeze plan and rates for so many epochs; None: as [optimizer] has it."""
+    """One [[recipe.phases]] table: a freeze plan and learning rates for ``epochs``; None: as in [optimizer]."""
 
     epochs: int = Field(ge=1, le=100_000)
     rules: list[str]
@@ -174,7 +174,7 @@ class Phase(Section):
         return self
 
 
-# What a phase sets, by the setting for which it stands while the phase lasts.
+# The fields of a phase, with the setting that each overrides while the phase lasts.
 PHASE_SETTINGS = {
     "rules": "freeze.rules",
     "lr": "optimizer.lr",
@@ -190,7 +190,7 @@ class RecipeConfig(Section):
         default=[],
         max_length=100,
         description="[[recipe.phases]], one after the other, each with epochs, rules (as freeze.rules) and, where they "
-        "differ from [optimizer], lr, backbone_lr_factor, layer_decay; the schedule begins anew in each",
+        "differ from [optimizer], lr, backbone_lr_factor, layer_decay; the schedule restarts in each",
     )
 
 
@@ -201,12 +201,12 @@ class TrainConfig(Section):
         default=10,
         ge=1,
         le=100_000,
-        description="passes over the training images; left out with a recipe: the sum of its phases",
+        description="passes over the training images; default with a recipe: the sum of its phases",
         json_schema_extra=LIVE,
     )
-    batch_size: int = Field(default=32, ge=1, le=65536, description="images a step")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="images per step")
     seed: int = Field(
-        default=42, ge=0, lt=2**63, description="of splits, order, augmentation, dropout and the new head"
+        default=42, ge=0, lt=2**63, description="seed of splits, order, augmentation, dropout and the new head"
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto | cpu | cuda | cuda:1 | mps"
@@ -221,11 +221,11 @@ class TrainConfig(Section):
     early_stop_patience: int = Field(
         default=0,
         ge=0,
-        description="stop after this many epochs without a better validation accuracy (of equal ones, loss); 0: off",
+        description="stop after this many epochs without better validation accuracy (ties: loss); 0: off",
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
-        description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or go back a checkpoint",
+        description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or roll back a checkpoint",
     )
     processes: int = Field(
         default=1, ge=1, le=1024, description="processes on this machine that share each batch; above 1 by torchrun"
@@ -233,13 +233,13 @@ class TrainConfig(Section):
 
 
 class LogConfig(Section):
-    """What is written besides the run's folder."""
+    """Additional logs."""
 
     tensorboard: bool = Field(default=False, description="TensorBoard event files in the run's tensorboard/")
 
 
 class RunConfig(Section):
-    """All settings of one run; see the sections. Instances are immutable and valid."""
+    """All settings of one run, by section. Instances are immutable and valid."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

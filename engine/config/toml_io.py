@@ -1,4 +1,4 @@
-"""Reads and writes run.toml, and changes single settings of a config. Imports no torch."""
+"""Reads and writes run.toml, and changes settings of a config. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
 
 
 def read_toml(path: Path, advice: str) -> dict[str, Any]:
-    """The tables of a TOML file. Raises InputError, with ``advice`` where there is no file to read."""
+    """Read the tables of a TOML file. Raises InputError, with ``advice`` if the file can't be read."""
     try:
         with open_regular(path) as file:
             return tomllib.loads(file.read(_LARGEST_FILE).decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); {advice}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: byte {error.start + 1} is no UTF-8; save it as UTF-8") from None
+        raise InputError(
+            f"{path}: not valid TOML: byte {error.start + 1} is not valid UTF-8; save it as UTF-8"
+        ) from None
     except RecursionError:
         raise InputError(f"{path}: not valid TOML: nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
@@ -45,7 +47,7 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
 
 
 def _advice_on_backslashes(reason: str) -> str:
-    """What to do about a path like "C:\\Users", whose backslashes begin escapes in a TOML string."""
+    """Advice for a path like "C:\\Users", whose backslashes begin escapes in a TOML string."""
     if "hex value" in reason or "escape" in reason or "'\\\\'" in reason:
         return "; write a path with backslashes in '…', or with / in their place"
     return ""
@@ -78,7 +80,7 @@ def with_settings(config: RunConfig, changes: Mapping[str, object]) -> RunConfig
 
 
 def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
-    """``with_setting`` for a run that has begun. Raises InputError, too, for what can't change any more."""
+    """``with_setting`` for a running run. Raises InputError, also for a setting that is not live."""
     changed = with_setting(config, key, value)
     if not is_live(key):
         raise InputError(f"{key} can't change once a run has begun; start a new run with it")
@@ -98,14 +100,14 @@ def to_toml(config: RunConfig, *, comments: bool = True) -> str:
             field = dict(settings())[f"{section_name}.{name}"]
             if comments:
                 table.add(tomlkit.comment(f"{field.description}  [{allowed(field)}]"))
-            if value or not is_list_of_tables(field):  # beside an empty list no [[table]] could be added by hand
+            if value or not is_list_of_tables(field):  # after an empty list, TOML allows no [[table]] of that name
                 table.add(name, value)
         document.add(section_name, table)
     return tomlkit.dumps(document)
 
 
 def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    """Make the relative paths among settings, in nested tables, those that they are as seen from ``folder``."""
+    """Resolve relative paths in nested tables of settings against ``folder``."""
     for section, key in (("data", "path"), ("data", "root"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
@@ -118,14 +120,14 @@ def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
 
 def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
     changed = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
-    given: dict[str, Any] = {}
+    typed: dict[str, Any] = {}
     for key, text in overrides.items():
         section, name = _split_key(key)
         if not _is_unicode(text):
-            raise InputError(f"{key} = {text}: holds bytes that are no UTF-8; rename the file or folder")
-        given.setdefault(section, {})[name] = _typed_value(key, text)
-    resolve_paths(given, Path.cwd())
-    for section, values in given.items():
+            raise InputError(f"{key} = {text}: has bytes that are not valid UTF-8; rename the file or folder")
+        typed.setdefault(section, {})[name] = _typed_value(key, text)
+    resolve_paths(typed, Path.cwd())
+    for section, values in typed.items():
         table = changed.setdefault(section, {})
         if isinstance(table, dict):
             table.update(values)
@@ -141,7 +143,7 @@ def _split_key(key: str) -> tuple[str, str]:
 
 
 def parse_value(text: str) -> object:
-    """A setting's value as it is typed: TOML, or text without quotes."""
+    """Parse a typed value: TOML, or text without quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -149,7 +151,7 @@ def parse_value(text: str) -> object:
 
 
 def _typed_value(key: str, text: str) -> object:
-    """``parse_value`` for one setting: text that looks like a number or a date stays text where text is wanted."""
+    """``parse_value`` for one setting: for a text setting, a number or a date stays text."""
     value = parse_value(text)
     is_text = dict(settings())[key].annotation is str
     return text.strip() if is_text and not isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Batches that are too small for batch norm."""
+"""The rule for batches that are too small for batch norm."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _SMALL = 4
 
 
 def small_batch(seen: Evidence) -> Finding | None:
-    """Batch statistics move and a batch has four images or fewer.
+    """Finds batch norms that update their running statistics from batches of four images or fewer.
 
-    Batch norm's error grows where its statistics come from few images: ResNet-50 on ImageNet has 23.6 % at 32 a
-    batch, 24.8 % at 8, 27.3 % at 4 and 34.7 % at 2 (Wu and He 2018, "Group Normalization", table 2).
+    The error grows as the batch shrinks. ResNet-50 on ImageNet, by images per batch: 23.6 % at 32, 24.8 % at 8,
+    27.3 % at 4, 34.7 % at 2 (Wu and He 2018, "Group Normalization", table 2).
     """
     last, size = seen.last, seen.config.train.batch_size
     if not last.batch_norms or size > _SMALL:
@@ -21,6 +21,6 @@ def small_batch(seen: Evidence) -> Finding | None:
     larger = Remedy("use batches of 32", {"train.batch_size": 32})
     return Finding(
         "batch too small",
-        f"{last.batch_norms} batch norms take their statistics from {size} images",
+        f"{last.batch_norms} batch norms update their statistics from {size} images",
         larger if seen.config.model.weights == "none" else frozen,
     )

@@ -1,4 +1,4 @@
-"""The images: labels that are wrong, classes that are rare."""
+"""The rules for the dataset: noisy labels and class imbalance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ _BEHIND = 0.08
 
 
 def noisy_labels(seen: Evidence) -> Finding | None:
-    """Where the network misses a label, it is hardly a better guess of it than chance.
+    """Finds labels that the network ranks hardly better than chance where it misclassifies the image.
 
-    The classes that were not answered have places from 0, the second guess, to 1, the last. A sound label that was
-    missed is near the front; one that was given at random is anywhere, 0.5 in the mean, since networks learn what
-    images have in common before they learn single labels by heart (Arpit et al. 2017). The rule: over three epochs
-    the mean place is above 0.25 by two standard errors of what chance would give, over at least 30 mistakes, and at
-    least 40 % are right, three times chance, in training and in validation, where it no longer rises. With two classes
-    there are no places; labels that are confused in pairs are not found.
+    The label's rank among the classes that were not predicted goes from 0, the second guess, to 1, the last. A correct
+    label ranks near 0. A random label ranks anywhere, 0.5 in the mean: networks learn what images have in common
+    before they memorise single labels (Arpit et al. 2017). All of these hold over three epochs:
+
+    - The mean rank is above 0.25 by two standard errors of the chance level, over at least 30 misclassified images.
+    - Training and validation accuracy are at least 40 % and three times chance level.
+    - Validation accuracy no longer rises.
+
+    Two classes have no rank. Labels that are confused in pairs are not found.
     """
     strip = seen.epochs[-_EPOCHS:]
     ranks = [epoch.label_rank for epoch in strip if epoch.label_rank is not None]
@@ -35,12 +38,12 @@ def noisy_labels(seen: Evidence) -> Finding | None:
     if strip[-1].val_accuracy > strip[0].val_accuracy + 2 * seen.deviation(accuracy):  # still learning
         return None
     rank = mean(ranks)
-    if rank - 2 / math.sqrt(12 * mistakes) < _RANK:  # places that are even between 0 and 1 deviate by √(1/12)
+    if rank - 2 / math.sqrt(12 * mistakes) < _RANK:  # ranks uniform in 0 … 1 deviate by √(1/12)
         return None
     share = (1 - accuracy) * min(rank / _CHANCE, 1.0)
     return Finding(
         "noisy labels",
-        f"as if {share:.0%} were random: missed ones lie at {rank:.2f} (second guess 0, chance 0.5)",
+        f"as if {share:.0%} were random: misclassified ones rank at {rank:.2f} (second guess 0, chance 0.5)",
         Remedy(
             "smooth labels and stop early",
             {"train.label_smoothing": 0.1, "train.early_stop_patience": 3},
@@ -49,11 +52,16 @@ def noisy_labels(seen: Evidence) -> Finding | None:
 
 
 def imbalance(seen: Evidence) -> Finding | None:
-    """The largest class has four times the training images of the smallest or more, classes do not weigh the same in
-    the loss, and over two epochs the mean of the classes' accuracies is at least 8 points below the accuracy.
+    """Finds a class imbalance that costs accuracy on rare classes.
 
-    Where class frequencies differ, accuracy rewards answering the frequent ones (Buda et al. 2018, "A systematic study
-    of the class imbalance problem").
+    All of these hold:
+
+    - The largest class has at least four times the training images of the smallest.
+    - The loss has no balanced class weights.
+    - Over two epochs balanced accuracy is at least 8 points below accuracy.
+
+    Accuracy rewards predicting frequent classes (Buda et al. 2018, "A systematic study of the class imbalance
+    problem").
     """
     counts, strip = [count for count in seen.class_counts("train") if count], seen.epochs[-2:]
     if len(strip) < 2 or len(counts) < 2 or seen.config.train.class_weights == "balanced":
@@ -66,5 +74,5 @@ def imbalance(seen: Evidence) -> Finding | None:
         "class imbalance",
         f"{min(counts):,} to {max(counts):,} images a class; val accuracy {last.val_accuracy:.1%}, "
         f"balanced {last.balanced_accuracy:.1%}",
-        Remedy("weigh rare classes more", {"train.class_weights": "balanced"}),
+        Remedy("use balanced class weights", {"train.class_weights": "balanced"}),
     )

@@ -1,7 +1,7 @@
-"""What is wrong with a run, if anything is: stated rules over figures that the run told of, each with what helps.
+"""Diagnoses a run by rules over the metrics that it emitted; each finding has a recommendation.
 
-A rule speaks where its numbers leave little doubt; ``python -m tests.benchmarks.diagnoses`` measures how often it is
-right. What a network forgets has warnings of its own (``engine.training.forgetting``). Imports no torch.
+A rule reports only where its metrics leave little doubt. ``python -m tests.benchmarks.diagnoses`` measures how often
+it is correct. Forgetting has warnings of its own (``engine.training.forgetting``). Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.runs.state import RunState
 
 Rule = Callable[[Evidence], Finding | None]
 
-# The rules, the most telling first, each with those that it leaves nothing to say for.
+# The rules, most important first, each with the rules that its finding rules out.
 RULES: dict[Rule, tuple[Rule, ...]] = {
     learning_rate.too_high: (
         learning_rate.too_low,
@@ -33,18 +33,20 @@ RULES: dict[Rule, tuple[Rule, ...]] = {
     learning_rate.plateau: (fit.underfitting,),
     fit.underfitting: (),
 }
-_AT_ONCE: dict[Rule, tuple[Rule, ...]] = {learning_rate.too_high: ()}  # numbers may explode before an epoch is done
+_WITHOUT_EPOCHS: dict[Rule, tuple[Rule, ...]] = {
+    learning_rate.too_high: ()
+}  # a loss may become non-finite in the first epoch
 
 
 def diagnose(state: RunState, config: RunConfig) -> list[Finding]:
-    """What a run shows so far, the most telling first; of most runs nothing. ``config``: as its run.toml has it."""
-    seen = Evidence(state, config)
-    if not seen.classes:
+    """The findings for a run so far, most important first; most runs have none. ``config`` is that of run.toml."""
+    evidence = Evidence(state, config)
+    if not evidence.classes:
         return []
     found: list[Finding] = []
-    settled: set[Rule] = set()
-    for rule, settles in (RULES if seen.epochs else _AT_ONCE).items():
-        if rule not in settled and (finding := rule(seen)):
+    ruled_out: set[Rule] = set()
+    for rule, excluded in (RULES if evidence.epochs else _WITHOUT_EPOCHS).items():
+        if rule not in ruled_out and (finding := rule(evidence)):
             found.append(finding)
-            settled.update(settles)
+            ruled_out.update(excluded)
     return found

@@ -1,4 +1,4 @@
-"""What the rules of a diagnosis look at: the figures of a run, epoch by epoch. Imports no torch."""
+"""The evidence for a diagnosis: a run's metrics by epoch. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from engine.runs import events as p
 from engine.runs.state import RunState, changes_of_settings, in_force
 from engine.warning_codes import WarningCode
 
-_HEAD = "head"  # what the new classifier is called among the stages
+_HEAD = "head"  # the new classifier's name among the stages
 
 
 @dataclass(frozen=True)
-class EpochFigures:
-    """An epoch; losses are NaN where they were not finite.
+class EpochMetrics:
+    """The metrics of one epoch; a non-finite loss is NaN.
 
-    ``rate``: the largest group's, at the epoch's end; ``moved``: how far the weights of the new head are from their
-    start, relative to their norm; both None where the log does not tell.
+    - ``rate``: the largest learning rate of any parameter group at the end of the epoch.
+    - ``moved``: the distance of the new head's weights from their start, relative to their norm.
+
+    Both are None where the log does not have them.
     """
 
     number: int
@@ -37,7 +39,7 @@ class EpochFigures:
 
 
 class Evidence:
-    """A run as its events tell it so far, with the settings in force."""
+    """A run's state so far, with its current settings."""
 
     def __init__(self, state: RunState, config: RunConfig) -> None:
         self.state = state
@@ -46,14 +48,14 @@ class Evidence:
         self.over = state.finished is not None
 
     @cached_property
-    def epochs(self) -> list[EpochFigures]:
-        """The epochs since the last change of how it trains: what was done about a finding has its time to work."""
+    def epochs(self) -> list[EpochMetrics]:
+        """The epochs since the optimizer or freeze plan last changed, so that a remedy has time to work."""
         moved = {change.step: change.stages.get(_HEAD) for change in self.state.changes}
-        begun = [0, *(epoch.step for epoch in self.state.epochs)]  # the step before the first of each
+        starts = [0, *(epoch.step for epoch in self.state.epochs)]  # the step before the first of each epoch
         changed = self._change.step if self._change else 0
         return [
-            _figures(epoch, self._rate(epoch.step), moved.get(epoch.step))
-            for before, epoch in zip(begun, self.state.epochs, strict=False)
+            _epoch_metrics(epoch, self._rate(epoch.step), moved.get(epoch.step))
+            for before, epoch in zip(starts, self.state.epochs, strict=False)
             if before >= changed
         ]
 
@@ -69,53 +71,55 @@ class Evidence:
         return changes[-1] if changes else None
 
     def warned(self, *codes: WarningCode) -> int:
-        """How often since that change there was a warning of one of these codes."""
+        """How many warnings with one of these codes came since that change."""
         since = self._change.seq if self._change else 0
         return sum(warning.code in codes and warning.seq >= since for warning in self.state.warnings)
 
     @property
-    def last(self) -> EpochFigures:
+    def last(self) -> EpochMetrics:
         """The latest epoch."""
         return self.epochs[-1]
 
     @property
-    def guessing(self) -> float:
-        """The loss of a network that gives every class the same probability, whatever their weights in the loss."""
+    def chance_loss(self) -> float:
+        """The loss at chance level: every class has the same probability, whatever its weight in the loss."""
         return math.log(max(self.classes, 2))
 
     @property
     def above_chance(self) -> float:
-        """An accuracy that says that something was learned: a twentieth of the way from always answering the
-        most frequent class to 1."""
+        """The accuracy above which the network has learned something.
+
+        It lies a twentieth of the way from always predicting the most frequent class to 1.
+        """
         counts = self.class_counts("train") or [1] * self.classes
         most = max(counts) / max(sum(counts), 1)
         return most + (1 - most) / 20
 
     @property
     def steps(self) -> int:
-        """Steps up to the end of the last epoch."""
+        """The number of steps up to the end of the last epoch."""
         return self.state.epochs[-1].step if self.state.epochs else 0
 
     @property
     def warming_up(self) -> bool:
-        """Whether the rate has not come near its peak yet, as far as the log tells."""
+        """Whether the learning rate has stayed at or below half of its peak, as far as the log has it."""
         return not any(epoch.rate and epoch.rate > self.config.optimizer.lr / 2 for epoch in self.epochs)
 
     @property
     def left(self) -> int:
-        """Epochs that are still to come."""
+        """The number of epochs that remain."""
         return 0 if self.over else max(self.state.epochs_planned - len(self.state.epochs), 0)
 
     def images(self, split: str) -> int:
-        """Images in a split."""
+        """The number of images in a split."""
         return self.state.data.counts.get(split, 0) if self.state.data else 0
 
     def class_counts(self, split: str) -> Sequence[int]:
-        """Images of each class in a split; empty where the log does not tell."""
+        """The number of images of each class in a split; empty where the log does not have it."""
         return self.state.data.class_counts.get(split, []) if self.state.data else []
 
     def deviation(self, accuracy: float, split: str = "val") -> float:
-        """The standard deviation of a share of that size over the images of a split."""
+        """The binomial standard deviation of ``accuracy`` over the images of a split."""
         return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.images(split), 1))
 
     def _rate(self, step: int) -> float | None:
@@ -124,13 +128,13 @@ class Evidence:
 
 
 def mean(values: Iterable[float]) -> float:
-    """The mean; infinite where the sum is too large for a float, which ``statistics.fmean`` fails at."""
+    """The mean; infinite where the sum overflows a float, where ``statistics.fmean`` raises."""
     numbers = list(values)
     return sum(numbers) / len(numbers)
 
 
-def _figures(epoch: p.Epoch, rate: float | None, moved: float | None) -> EpochFigures:
-    return EpochFigures(
+def _epoch_metrics(epoch: p.Epoch, rate: float | None, moved: float | None) -> EpochMetrics:
+    return EpochMetrics(
         number=epoch.epoch,
         train_loss=p.restore(epoch.train_loss, None),
         train_accuracy=epoch.train_accuracy,

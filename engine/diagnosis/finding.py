@@ -1,4 +1,4 @@
-"""What a rule says."""
+"""A finding and its recommended remedies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do, in words like "lower the rate to 0.001", and as settings by key."""
+    """A recommendation, in words like "lower the learning rate to 0.001" and as settings by key."""
 
     words: str
     settings: Mapping[str, Any]
@@ -23,8 +23,11 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Finding:
-    """A ``case`` and a ``sentence`` with the numbers that it rests on; ``anew``: what helps another run like this one;
-    ``now``: what can still be changed while this one trains, None where nothing can."""
+    """A rule's ``case``, with a ``sentence`` that gives the metrics behind it.
+
+    - ``anew``: the remedy for a new run like this one.
+    - ``now``: the remedy for this run while it trains; None if there is none.
+    """
 
     case: str
     sentence: str
@@ -33,5 +36,5 @@ class Finding:
 
 
 def loss(value: float) -> str:
-    """A loss as a sentence gives it: 0.0213, 1.37, 4,512."""
+    """A loss formatted for a sentence: 0.021, 1.37, 4,512."""
     return f"{value:.2g}" if abs(value) < 0.1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""Fit: training images learned by heart, or not learned."""
+"""The rules for overfitting and underfitting."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from engine.diagnosis.finding import Finding, Remedy, loss
 
 _GENERALIZATION_LOSS = 0.10
 _AHEAD = 0.10
-_STRIP = 3  # epochs
-_BY_HEART = 0.97
+_WINDOW = 3  # epochs
+_MEMORISED = 0.97
 _GAP = 0.12
 _LOW = 0.75
 _MOVED = 0.2
@@ -18,15 +18,23 @@ _FLAT = 0.97
 
 
 def overfitting(seen: Evidence) -> Finding | None:
-    """Validation gets worse while training gets better, or the training images are known by heart and the others not.
+    """Finds validation that gets worse while training gets better, or memorised training images.
 
-    The first: the generalization loss, E_val / min E_val - 1 (Prechelt 1998, "Early Stopping - But When?"), is above
-    10 % in three epochs in a row, min E_val being the mean of three; the training loss is down by a third meanwhile,
-    training accuracy is ahead by 10 points, and validation accuracy is not up by more than its standard deviation. The
-    second: over five epochs training accuracy is 97 % or more in the mean, validation accuracy lower by 12 points and
-    three standard deviations in each, and no longer rising.
+    Validation gets worse, all of these:
+
+    - The generalization loss, E_val / min E_val - 1 (Prechelt 1998, "Early Stopping - But When?"), is above 10 % in
+      three epochs in a row; min E_val is a mean of three epochs.
+    - Training loss falls by a third meanwhile.
+    - Training accuracy is ahead by 10 points and two standard deviations of validation accuracy.
+    - Validation accuracy does not rise by more than its standard deviation.
+
+    Training images are memorised, all of these over five epochs:
+
+    - Mean training accuracy is 97 % or more.
+    - Validation accuracy is lower by 12 points and three standard deviations in each epoch.
+    - Validation accuracy no longer rises.
     """
-    why = _diverges(seen) or _by_heart(seen)
+    why = _diverges(seen) or _memorised(seen)
     if not why:
         return None
     words: str = "stop early"
@@ -34,7 +42,7 @@ def overfitting(seen: Evidence) -> Finding | None:
     if seen.config.data.augment == "none":
         words, settings = "augment images and stop early", {"data.augment": "trivial"}
     elif seen.config.head.dropout < 0.5:
-        words, settings = "drop more features and stop early", {"head.dropout": 0.5}
+        words, settings = "raise the dropout and stop early", {"head.dropout": 0.5}
     settings["train.early_stop_patience"] = 5
     ends = len(seen.state.epochs) + 1
     kept = seen.state.best.epoch if seen.state.best else ends
@@ -43,17 +51,23 @@ def overfitting(seen: Evidence) -> Finding | None:
 
 
 def underfitting(seen: Evidence) -> Finding | None:
-    """Over three epochs the training loss was at least 97 % of that of the three before, training and validation
-    accuracy are below 75 %, one of them is above chance, training accuracy is not ahead by more than 10 points, and the
-    head has moved by a fifth of its norm."""
+    """Finds a network that no longer learns though it has far to go.
+
+    All of these hold over three epochs:
+
+    - Training loss is at least 97 % of that of the three epochs before.
+    - Training and validation accuracy are below 75 %, and one of them is above chance level.
+    - Training accuracy is not ahead by more than 10 points.
+    - The head has moved by a fifth of its norm.
+    """
     epochs = seen.epochs
-    if len(epochs) < 2 * _STRIP:
+    if len(epochs) < 2 * _WINDOW:
         return None
-    before = mean(epoch.train_loss for epoch in epochs[-2 * _STRIP : -_STRIP])
-    after = mean(epoch.train_loss for epoch in epochs[-_STRIP:])
-    train = mean(epoch.train_accuracy for epoch in epochs[-_STRIP:])
-    val = mean(epoch.val_accuracy for epoch in epochs[-_STRIP:])
-    if seen.last.moved is not None and seen.last.moved < _MOVED:  # it has not tried
+    before = mean(epoch.train_loss for epoch in epochs[-2 * _WINDOW : -_WINDOW])
+    after = mean(epoch.train_loss for epoch in epochs[-_WINDOW:])
+    train = mean(epoch.train_accuracy for epoch in epochs[-_WINDOW:])
+    val = mean(epoch.val_accuracy for epoch in epochs[-_WINDOW:])
+    if seen.last.moved is not None and seen.last.moved < _MOVED:  # the head has hardly trained
         return None
     if not after > _FLAT * before or not seen.above_chance < max(train, val) < _LOW or train > val + 0.1:
         return None
@@ -62,10 +76,10 @@ def underfitting(seen: Evidence) -> Finding | None:
 
 
 def _capacity(seen: Evidence) -> tuple[Remedy, Remedy | None]:
-    """What lets a network learn more: in another run, and in this one."""
+    """The remedies that raise the network's capacity: for a new run, and for this one."""
     counts = seen.state.parameters
     if seen.config.head.dropout >= 0.5:
-        return Remedy("drop fewer features", {"head.dropout": 0.2}), None
+        return Remedy("lower the dropout", {"head.dropout": 0.2}), None
     if seen.config.optimizer.weight_decay > 0.1:
         return Remedy("lower the weight decay", {"optimizer.weight_decay": 0.01}), None
     if counts and counts.frozen:
@@ -76,13 +90,13 @@ def _capacity(seen: Evidence) -> tuple[Remedy, Remedy | None]:
 
 def _diverges(seen: Evidence) -> str:
     epochs = seen.epochs
-    if len(epochs) < 2 * _STRIP:
+    if len(epochs) < 2 * _WINDOW:
         return ""
-    strips = [epochs[at : at + _STRIP] for at in range(len(epochs) - _STRIP + 1)]
+    strips = [epochs[at : at + _WINDOW] for at in range(len(epochs) - _WINDOW + 1)]
     losses = [mean(epoch.val_loss for epoch in strip) for strip in strips]
-    lowest = min(range(len(strips) - _STRIP), key=losses.__getitem__)
+    lowest = min(range(len(strips) - _WINDOW), key=losses.__getitem__)
     best, now = strips[lowest], strips[-1]
-    if not all(epoch.val_loss > (1 + _GENERALIZATION_LOSS) * losses[lowest] for epoch in now):  # nor where it is NaN
+    if not all(epoch.val_loss > (1 + _GENERALIZATION_LOSS) * losses[lowest] for epoch in now):  # NaN counts as above
         return ""
     train_losses = mean(epoch.train_loss for epoch in best), mean(epoch.train_loss for epoch in now)
     accuracies = mean(epoch.val_accuracy for epoch in best), mean(epoch.val_accuracy for epoch in now)
@@ -97,12 +111,15 @@ def _diverges(seen: Evidence) -> str:
     )
 
 
-def _by_heart(seen: Evidence) -> str:
+def _memorised(seen: Evidence) -> str:
     strip, before = seen.epochs[-5:], seen.epochs[:-5]
     if len(strip) < 5 or not before:
         return ""
     gap = max(_GAP, 3 * seen.deviation(seen.last.val_accuracy))
-    if mean(e.train_accuracy for e in strip) < _BY_HEART or min(e.train_accuracy - e.val_accuracy for e in strip) < gap:
+    if (
+        mean(e.train_accuracy for e in strip) < _MEMORISED
+        or min(e.train_accuracy - e.val_accuracy for e in strip) < gap
+    ):
         return ""
     earlier = max(epoch.val_accuracy for epoch in before)
     if mean(epoch.val_accuracy for epoch in strip) > earlier + seen.deviation(earlier):

@@ -1,3 +1,4 @@
 """Durable writes, safe opening and escaping of untrusted names.
 
-It must not know settings, runs or torch."""
+It must not know settings, runs or torch.
+"""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and survive a loss of power."""
+"""Atomic file writes that survive a power loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a machine that loses power, finds the old content or the new one, whole."""
+    """Write a file atomically: after a crash or power loss it has the old or the new content, never a part."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb", opener=_private) as file:
@@ -22,7 +22,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in ``folder`` would survive a loss of power. Raises OSError."""
+    """Sync a folder, so that the names in it survive a power loss. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Cells of tables that people open in spreadsheets, which run what begins like a formula. Imports no torch."""
+"""Escapes CSV cells, because spreadsheets run a cell that begins like a formula. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import itertools
 from collections.abc import Sequence
 
 PREDICTION_COLUMNS = ("path", "true", "predicted")
-"""Of predictions.csv; those after them are of the classes, in their order."""
+"""The first columns of predictions.csv; the classes follow in their order."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def path_cell(path: str) -> str:
-    """A path that no spreadsheet takes for a formula and every program still finds: ``=x.png`` → ``./=x.png``."""
+    """Escape a path so that it is no formula but still a valid path: ``=x.png`` → ``./=x.png``."""
     return f"./{path}" if path.startswith(_FORMULA) else path
 
 
 def text_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: ``=1+1`` → ``'=1+1``, as spreadsheets mark text; numbers stay.
+    """Escape text so that it is no formula, by a leading quote as in spreadsheets: ``=1+1`` → ``'=1+1``.
 
-    Different texts stay different: ``'=1+1`` → ``''=1+1``.
+    Numbers stay. Different texts stay different: ``'=1+1`` → ``''=1+1``.
     """
     return f"'{text}" if text.lstrip("'").startswith(_FORMULA) and not _is_number(text) else text
 
 
 def class_columns(classes: Sequence[str]) -> list[str]:
-    """The names of the columns that hold classes' probabilities in predictions.csv: those of the classes.
+    """The column names of the class probabilities in predictions.csv: the class names.
 
-    A name that another column has, or that differs from it by blanks only, becomes ``p(NAME)``, or ``p(NAME)#2`` …
+    A name that equals another column's, apart from blanks, becomes ``p(NAME)``, or ``p(NAME)#2`` …
     """
     taken = {_without_blanks(name) for name in PREDICTION_COLUMNS}
     columns: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Reads CSV files as people and spreadsheets write them: with comma, semicolon or tab, with a byte-order mark.
+"""Reads CSV files from people and spreadsheets: comma, semicolon or tab, with or without a byte-order mark.
 
 Imports no torch.
 """
@@ -12,46 +12,46 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 _DELIMITERS = (",", ";", "\t")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte-order marks, as of a spreadsheet's "Unicode text"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte-order marks; spreadsheets write them for "Unicode text"
 
 
 class TableError(ValueError):
-    """What is wrong with a table and what to do, as the end of a sentence."""
+    """A table that can't be read; the message says why and what to do, as the end of a sentence."""
 
 
 class Row(NamedTuple):
-    """A row's ``cells``, which may be fewer than the heading's, and the ``line`` of the file that it ends in."""
+    """The ``cells`` of a row, possibly fewer than the heading's, and the number of its last ``line`` in the file."""
 
     line: int
     cells: list[str]
 
     def cell(self, at: int | None) -> str:
-        """The cell in a column, "" where the row or the table does not have it."""
+        """The cell in a column; "" if the row or the table does not have it."""
         return self.cells[at] if at is not None and at < len(self.cells) else ""
 
 
 class Table(NamedTuple):
-    """The names of the columns, without blanks around them, and the rows below. Reading rows raises TableError."""
+    """The column names, stripped of blanks, and the rows. Reading rows raises TableError."""
 
     heading: list[str]
     rows: Iterator[Row]
 
     def column(self, name: str) -> int | None:
-        """The place of the first column of that name."""
+        """The index of the first column with this name; None if there is none."""
         return self.heading.index(name) if name in self.heading else None
 
 
 def decoded(file: BinaryIO) -> TextIO:
-    """The text of a file that can be sought in, without a byte-order mark: UTF-8, or UTF-16 where a mark says so."""
+    """The text of a seekable file without its byte-order mark: UTF-16 if the mark says so, else UTF-8."""
     mark = file.read(2)
     file.seek(0)
     return io.TextIOWrapper(file, encoding="utf-16" if mark in _UTF_16 else "utf-8-sig", newline="")
 
 
 def read_table(lines: Iterable[str], needed: Sequence[str], likely: Collection[str] = ()) -> Table:
-    """A table that has the columns ``needed``. Raises TableError, also where it is no text.
+    """Read a table with the columns ``needed``. Raises TableError, also if it is not text.
 
-    ``likely``: column names in lower case that help to recognize the separator.
+    ``likely``: column names in lower case that help to find the delimiter.
     """
     text = iter(lines)
     try:
@@ -69,7 +69,7 @@ def read_table(lines: Iterable[str], needed: Sequence[str], likely: Collection[s
 
 
 def _first_line(text: Iterator[str]) -> tuple[int, str]:
-    """The number of blank lines, and the line after them."""
+    """The number of leading blank lines, and the first line after them."""
     skipped = 0
     for line in text:
         if line.strip():
@@ -79,7 +79,7 @@ def _first_line(text: Iterator[str]) -> tuple[int, str]:
 
 
 def _delimiter(heading: str, names: Collection[str]) -> str:
-    """What separates the cells: with it, the heading has the most of the columns that are needed, or of any."""
+    """The delimiter that gives the heading the most columns of ``names``, then the most columns."""
 
     def found(delimiter: str) -> tuple[int, int]:
         cells = {name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])}
@@ -88,7 +88,7 @@ def _delimiter(heading: str, names: Collection[str]) -> str:
     return max(_DELIMITERS, key=found)
 
 
-def _rows(reader: Any, columns: int, skipped: int) -> Iterator[Row]:  # noqa: ANN401 (csv names no type)
+def _rows(reader: Any, columns: int, skipped: int) -> Iterator[Row]:  # noqa: ANN401 (csv exports no type)
     try:
         for cells in reader:
             line = reader.line_num + skipped
@@ -105,8 +105,8 @@ def _rows(reader: Any, columns: int, skipped: int) -> Iterator[Row]:  # noqa: AN
 
 def _problem(error: UnicodeError | csv.Error, line: int = 1) -> str:
     if isinstance(error, UnicodeError):
-        return f"is no text in UTF-8 ({error}); save it as CSV in UTF-8"
-    return f"line {line} is no line of a CSV file ({error}); double the quotes within quoted cells"
+        return f"is not valid UTF-8 ({error}); save it as CSV in UTF-8"
+    return f"line {line} is not valid CSV ({error}); double the quotes within quoted cells"
 
 
 def _listed(names: Sequence[str]) -> str:

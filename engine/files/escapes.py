@@ -1,4 +1,4 @@
-"""Text from outside, made safe to print: names of files, classes and runs are chosen by others. Imports no torch."""
+"""Makes untrusted text safe to print, such as names of files, classes and runs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, with everything that could steer a terminal or a reader of JSON written out (``\\x1b``).
+    """``text`` on one line, with everything that could control a terminal or break JSON escaped (``\\x1b``).
 
-    Besides control characters this covers marks that reorder text and halves of surrogate pairs, as which Python
-    holds the bytes of a file name that are no UTF-8.
+    This covers control characters, marks that reorder text, and lone surrogates. Python decodes bytes of a file name
+    that are not valid UTF-8 to lone surrogates.
     """
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
 def all_printable(value: Any) -> Any:  # noqa: ANN401 (JSON)
-    """Lists and tables with all texts in them made printable."""
+    """A JSON value with ``printable`` applied to all strings in it."""
     match value:
         case str():
             return printable(value)
@@ -30,7 +30,7 @@ def all_printable(value: Any) -> Any:  # noqa: ANN401 (JSON)
 
 
 def name_of(path: str | Path) -> str:
-    """A file's name as printable text, whatever bytes it has."""
+    """A file name of any bytes as printable text."""
     return printable(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 

@@ -1,4 +1,4 @@
-"""Names from outside in Markdown, as nothing more than text. Imports no torch."""
+"""Escapes untrusted text for Markdown. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _FIRST = re.compile(r"^(\s*\d*)([-=.])")
 
 
 def inline(text: str) -> str:
-    """``text`` as it is shown within a line, or in a table's cell."""
+    """Escape ``text`` within a line or in a table cell."""
     return _SPECIAL.sub(r"\\\1", printable(text))
 
 
 def at_start(text: str) -> str:
-    """``text`` as it is shown also at the beginning of a line, where it might be a list or a heading."""
+    """Escape ``text`` at the beginning of a line, where it might be a list or a heading."""
     return _FIRST.sub(r"\1\\\2", inline(text))

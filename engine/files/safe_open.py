@@ -1,4 +1,4 @@
-"""Opening files that others may have laid out: never a pipe that blocks, a device without an end, or worse."""
+"""Opens untrusted paths safely: regular files only, never a pipe that blocks or an endless device."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KINDS = {
 
 
 def open_regular(path: str | Path, *, follow: bool = True) -> BinaryIO:
-    """Open a file to read its bytes; returns at once, whatever lies there.
+    """Open a regular file to read its bytes; never blocks.
 
-    Raises OSError, with what it is in ``strerror`` where it is no regular file. Without ``follow`` a link is none.
+    Raises OSError; for another kind of file its ``strerror`` names the kind. Without ``follow`` a link is refused.
     """
-    what = os.stat(path, follow_symlinks=follow)
-    _check(what, path)
-    # It may have become something else since, so the descriptor is looked at, too.
+    status = os.stat(path, follow_symlinks=follow)
+    _check(status, path)
+    # Another process may have replaced the file since, so the descriptor is checked, too.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     try:
         _check(os.fstat(descriptor), path)
@@ -35,12 +35,12 @@ def open_regular(path: str | Path, *, follow: bool = True) -> BinaryIO:
         raise
 
 
-def _check(what: os.stat_result, path: str | Path) -> None:
-    if not stat.S_ISREG(what.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(what.st_mode), "something else")
+def _check(status: os.stat_result, path: str | Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """A file (0600) to append to, made if there is none. Raises OSError, also where a link stands in its place."""
+    """Open a file to append; create it with mode 0600 if it is missing. Raises OSError, also for a link."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")

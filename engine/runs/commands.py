@@ -10,19 +10,19 @@ from engine.files.escapes import all_printable
 
 if TYPE_CHECKING:
     from engine.warning_codes import WarningCode
-else:  # what writes a code is checked; a log of another version may hold any, and is read all the same
+else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
 
 
 class Command(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
-    """A wish. ``id`` is chosen by the sender and comes back in the event that answers it."""
+    """A command for a run. The sender chooses ``id``; the event that answers the command repeats it."""
 
     id: str
     time: float = 0.0
 
 
 class Pause(Command, tag="pause"):
-    """Wait before the next step."""
+    """Pause before the next step."""
 
 
 class Resume(Command, tag="resume"):
@@ -34,11 +34,11 @@ class Stop(Command, tag="stop"):
 
 
 class SaveCheckpoint(Command, tag="checkpoint"):
-    """Write a checkpoint after this step."""
+    """Write a checkpoint after the current step."""
 
 
 class Set(Command, tag="set"):
-    """Change a live setting: ``optimizer.lr``, ``freeze.rules`` … ; takes effect at the next step."""
+    """Change a live setting such as ``optimizer.lr`` or ``freeze.rules`` at the next step."""
 
     key: str
     value: Any
@@ -54,15 +54,15 @@ _command_decoder = msgspec.json.Decoder(AnyCommand)
 
 
 def encode(line: msgspec.Struct) -> bytes:
-    """An event or a command as one line of JSON, newline included."""
+    """Encode an event or a command as one line of JSON, newline included."""
     try:
         return _encoder.encode(line) + b"\n"
-    except UnicodeEncodeError:  # part of a file's name that is no UTF-8
+    except UnicodeEncodeError:  # a file name that is not valid UTF-8
         return _encoder.encode(all_printable(msgspec.to_builtins(line))) + b"\n"
 
 
 def decode_command(line: bytes) -> AnyCommand:
-    """Raises msgspec.DecodeError for what is no command."""
+    """Decode a line. Raises msgspec.DecodeError if it is not a command."""
     try:
         return _command_decoder.decode(line)
     except RecursionError:

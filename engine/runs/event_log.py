@@ -19,26 +19,26 @@ from engine.runs.line_tail import CHUNK, LineTail
 
 
 class EventLog:
-    """The one writer of events.jsonl: numbers the events, stamps them, writes each as one line.
+    """Writes events.jsonl: numbers each event, adds the time, appends it as one line.
 
-    A log that is there already is continued: a torn last line is cut off, numbers go on. Where the disk is full, lines
-    wait in memory, in their order, until there is room. Any thread may write.
+    An existing log is continued: a torn last line is cut off and the numbers continue. While the disk is full, lines
+    wait in memory in their order. Any thread may write.
     """
 
     def __init__(self, folder: RunFolder, is_logged: Callable[[Event], bool] = lambda _event: False) -> None:
-        """``is_logged``: whether an event stands in the log already and must not be written again."""
+        """Open the log. ``is_logged``: whether the log has an event already, which is then not written again."""
         new = not folder.events.exists()
         self._fd = os.open(folder.events, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if new:
-            with suppress(OSError):  # of a disk that is full there will be more to say
+            with suppress(OSError):  # a full disk is reported at the first event
                 sync_folder(folder.path)
         self._is_logged = is_logged
         self.listeners: list[Callable[[Event], None]] = []
-        """Given each event once it is written."""
+        """Called with each event once it is written."""
         self._seq = _repair(self._fd)
         self._waiting = bytearray()
-        self._complained = False
-        self._one_at_a_time = threading.RLock()
+        self._warned = False
+        self._write_lock = threading.RLock()
 
     @property
     def seq(self) -> int:
@@ -46,33 +46,33 @@ class EventLog:
         return self._seq
 
     def write(self, event: Event) -> None:
-        """Append ``event``; it is on its way to the disk when this returns, or will be once there is room."""
-        with self._one_at_a_time:
+        """Append ``event``, or keep it in memory while the disk is full."""
+        with self._write_lock:
             if self._is_logged(event):
                 return
             self._number(event)
             try:
                 self._flush()
             except OSError as error:
-                self._complain(error)
+                self._warn(error)
             for listen in self.listeners:
                 listen(event)
 
     def sync(self) -> None:
-        """Wait until everything written so far would survive a loss of power. Raises OSError where it would not."""
-        with self._one_at_a_time:
+        """Wait until all events would survive a power loss. Raises OSError if they would not."""
+        with self._write_lock:
             self._flush()
         os.fsync(self._fd)
 
     def close(self, patience: float) -> None:
-        """Write what still waits, for at most ``patience`` seconds, and sync. Raises OSError if that can't be done."""
-        give_up = time.monotonic() + patience
+        """Write waiting events and sync, for at most ``patience`` seconds. Raises OSError if that fails."""
+        deadline = time.monotonic() + patience
         while True:
             try:
                 self.sync()
                 return
             except OSError:
-                if time.monotonic() > give_up:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
@@ -84,19 +84,19 @@ class EventLog:
     def _flush(self) -> None:
         while self._waiting:
             del self._waiting[: os.write(self._fd, self._waiting)]
-        self._complained = False
+        self._warned = False
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            self._complained = True
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
             message = (
-                f"events can't be written ({error.strerror}) and wait in memory; training goes on; make room there"
+                f"events can't be written ({error.strerror}) and wait in memory; training continues; free disk space"
             )
             self._number(Warning(code="log_waits", message=message))
 
 
 def _repair(events: int) -> int:
-    """Cut off a last line that has no end; returns the number of the last event."""
+    """Cut off a torn last line. Returns the number of the last event."""
     end = _line_end(events, os.fstat(events).st_size)
     if end < os.fstat(events).st_size:
         os.ftruncate(events, end)
@@ -104,7 +104,7 @@ def _repair(events: int) -> int:
         start = _line_end(events, end - 1)
         try:
             return msgspec.json.decode(os.pread(events, end - start, start), type=_Numbered).seq
-        except (msgspec.DecodeError, UnicodeDecodeError):  # garbage that its readers pass over, too
+        except (msgspec.DecodeError, UnicodeDecodeError):  # readers skip such a line, too
             end = start
     return 0
 
@@ -125,9 +125,9 @@ class _Numbered(msgspec.Struct):
 
 
 class EventTail:
-    """Follows a run's events; lines that are no events are counted in ``broken`` and passed over.
+    """Follows a run's events; skips lines that are not events and counts them in ``broken``.
 
-    Without ``steps``, for those who need no curves, the events of steps are passed over undecoded.
+    Without ``steps``, for readers that need no curves, it skips step events undecoded.
     """
 
     def __init__(self, folder: RunFolder, *, steps: bool = True) -> None:
@@ -136,10 +136,10 @@ class EventTail:
         self._decoded: Iterator[AnyEvent] = iter(())
         self.broken = 0
         self.beginnings = 0
-        """How often the log turned out to be another, or a shorter one. Its events come from the first then."""
+        """How often another or a shorter log replaced this one; its events then come from the first."""
 
     def poll(self) -> Iterator[AnyEvent]:
-        """The events that are new since the last poll; a look at ``beginnings`` says whether they are all there are."""
+        """The events since the last poll, or all events where ``beginnings`` has risen."""
         if self._tail.begins_anew():
             self._decoded, self.broken = iter(()), 0
             self.beginnings += 1
@@ -154,7 +154,7 @@ class EventTail:
     def _decode(self, block: bytes) -> list[AnyEvent]:
         try:
             return decode_events(block)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # line by line, to pass over those that are none
+        except (msgspec.DecodeError, UnicodeDecodeError):  # line by line, to skip only those that are not events
             found = []
         for line in block[:-1].split(b"\n"):
             try:

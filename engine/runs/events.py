@@ -1,8 +1,7 @@
-"""The lines that cross the process boundary: events (engine → everyone) and commands (everyone → engine).
+"""The events that a worker emits; each is one line of JSON with a ``type``.
 
-Each is one JSON object on one line with a ``type``. Unknown fields are ignored, so that an older reader can
-follow a newer engine. JSON knows no NaN and no infinity: a value that is not finite is written as ``null`` with
-its kind in ``nonfinite`` beside it. Imports no torch.
+Readers ignore unknown fields, so that an older reader can follow a newer worker. JSON has no NaN and no infinity: a
+non-finite value is ``null`` with its kind in ``nonfinite`` beside it. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import msgspec
 
 if TYPE_CHECKING:
     from engine.warning_codes import WarningCode
-else:  # what writes a code is checked; a log of another version may hold any, and is read all the same
+else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
 from engine.runs.commands import AnyCommand
 
-# What a healthy run counts; a log from elsewhere may hold any number, and arithmetic on it must not fail.
+# Bounded, because a log from elsewhere may hold any number and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
@@ -26,29 +25,29 @@ NonFinite = Literal["nan", "inf", "-inf"]
 
 
 def finite(value: float) -> tuple[float | None, NonFinite | None]:
-    """Split a float into what JSON can carry and the kind of what it can't."""
+    """Split a float into its JSON value and, if it is non-finite, its kind."""
     if math.isfinite(value):
         return value, None
     return None, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
 
 
 def restore(value: float | None, nonfinite: NonFinite | None) -> float:
-    """The float that ``finite`` took apart."""
+    """Join the two parts that ``finite`` returns."""
     return float(nonfinite or "nan") if value is None else value
 
 
 class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
-    """A fact. ``seq`` counts 1, 2, 3 … within a run; ``time`` is in Unix seconds. The log fills in both."""
+    """A fact about a run. The log sets ``seq`` (1, 2, 3 … within a run) and ``time`` (Unix seconds)."""
 
     seq: Count = 0
     time: float = 0.0
 
 
 class RunStarted(Event, tag="run_started"):
-    """The engine process is up; each engine that takes up a run says so.
+    """A worker process has started or resumed the run.
 
-    ``precision``: of training; ``frozen_precision``: of layers that are computed once; ``processes``: that train the
-    run together, of which ``process_id`` is the first.
+    ``precision`` is that of training, ``frozen_precision`` that of the frozen prefix. ``processes`` is the world size;
+    ``process_id`` is the process of rank 0.
     """
 
     run: str
@@ -64,10 +63,10 @@ class RunStarted(Event, tag="run_started"):
 
 
 class Progress(Event, tag="progress"):
-    """How far a long step is that tells no steps: "precision" (bf16 timed against fp32), "download", "data",
-    "catch_up", "validate" or "evaluate".
+    """Progress of an activity that emits no steps.
 
-    ``total`` 0: unknown.
+    ``activity`` is "precision" (bf16 timed against fp32), "download", "data", "catch_up", "validate" or "evaluate".
+    ``total`` is 0 if unknown.
     """
 
     activity: str
@@ -77,14 +76,14 @@ class Progress(Event, tag="progress"):
 
 
 class SkippedFile(msgspec.Struct):
-    """A file that could not be used, and why."""
+    """A file that can't be used, and the reason."""
 
     path: str
     reason: str
 
 
 class DataReady(Event, tag="data_ready"):
-    """The data are read, checked and split. ``counts``: images per split; ``class_counts`` per split and class."""
+    """The dataset is read, checked and split. ``counts``: images per split; ``class_counts``: per split and class."""
 
     classes: list[str]
     counts: dict[str, Count]
@@ -102,13 +101,13 @@ class ParameterCounts(msgspec.Struct):
 
 
 class WeightsReport(msgspec.Struct):
-    """Where the weights come from, and which tensors were loaded, adapted or left random.
+    """The source of the weights, and which tensors were loaded, adapted or left random.
 
-    ``missing``: tensors of the backbone that stay random. ``mismatched``: of another shape or type.
-    ``not_finite``: loaded, with NaN or infinity in them. ``state_dict``: the one of several that was chosen, and
-    ``prefix``: what was stripped from its names. ``adapted``: to the number of input channels; ``resampled``: to the
-    image size. ``converted``: types such as float16. ``head_classes``: classes whose rows of the head were loaded.
-    ``digest``: SHA-256 over every parameter that a run began with, those of the new head included.
+    ``missing``: backbone tensors that stay random. ``mismatched``: tensors with another shape or dtype.
+    ``not_finite``: loaded tensors with NaN or infinity. ``state_dict``: the one of several that was chosen;
+    ``prefix``: the prefix stripped from its names. ``adapted``: tensors adapted to the number of input channels;
+    ``resampled``: to the image size. ``converted``: tensors of dtypes such as float16. ``head_classes``: the number of
+    classes whose rows of the head were loaded. ``digest``: SHA-256 over all initial parameters, the new head included.
     """
 
     source: str
@@ -127,9 +126,9 @@ class WeightsReport(msgspec.Struct):
 
 
 class ModelReady(Event, tag="model_ready"):
-    """The model is built and loaded, training begins.
+    """The model is built, its weights are loaded, and training begins.
 
-    ``boundary``: where frozen layers that are computed once end; ``cached``: bytes of what they gave.
+    ``boundary``: the end of the frozen prefix; ``cached``: bytes of cached features.
     """
 
     name: str
@@ -144,8 +143,11 @@ class ModelReady(Event, tag="model_ready"):
 
 
 class Resumed(Event, tag="resumed"):
-    """Another engine goes on with the run, from a ``checkpoint`` (path relative to the run's folder; null: from the
-    start) that was made after ``step`` and ``epoch``. Steps up to ``told`` are computed again and not told again."""
+    """A worker resumes the run from a ``checkpoint`` that was written after ``step`` and ``epoch``.
+
+    ``checkpoint`` is relative to the run's folder; null: from the start. Steps up to ``told`` are computed again and
+    not emitted again.
+    """
 
     step: Count
     epoch: Count
@@ -154,9 +156,10 @@ class Resumed(Event, tag="resumed"):
 
 
 class Phase(Event, tag="phase"):
-    """A phase of the recipe begins before ``step`` + 1 and is in force, for so many ``epochs`` from ``epoch`` + 1 on.
+    """A phase of the recipe begins before ``step`` + 1 and lasts ``epochs`` from ``epoch`` + 1 on.
 
-    ``number`` counts from 1 to ``phases``; what commands made of rules and rates before is over. ``lr`` is the head's.
+    ``number`` counts from 1 to ``phases``. The phase overrides rules and learning rates that commands set before.
+    ``lr`` is the head's.
     """
 
     number: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -172,14 +175,14 @@ class Phase(Event, tag="phase"):
 
 
 class Boundary(Event, tag="boundary"):
-    """What is computed once has changed: frozen layers up to ``boundary`` (null: none); ``cached`` bytes."""
+    """The frozen prefix has changed; it ends at ``boundary`` (null: no prefix). ``cached``: bytes of features."""
 
     boundary: str | None
     cached: Count
 
 
 class Step(Event, tag="step", gc=False):  # hundreds of thousands live at once, and none is part of a cycle
-    """One optimizer step; ``step`` counts from 1 over the run, ``epoch`` from 1. ``lr`` by parameter group."""
+    """One optimizer step; ``step`` counts from 1 over the run, ``epoch`` from 1; ``lr`` is by parameter group."""
 
     step: Count
     epoch: Count
@@ -190,12 +193,12 @@ class Step(Event, tag="step", gc=False):  # hundreds of thousands live at once, 
     nonfinite: NonFinite | None = None
 
 
-class LayerFigures(msgspec.Struct):
-    """Euclidean norms over the parameters of one layer, those below it left out, that train or have trained.
+class LayerNorms(msgspec.Struct):
+    """Euclidean norms over a layer's own parameters that are or have been trainable.
 
-    ``start``: of the weights that the run began with, ``moved``: of how far they are from there now (both null where
-    nobody knows any more what they were); ``weight``: of the weights; ``gradient``: before clipping, ``update``: of the
-    change by this one step, both exactly 0 where the layer is frozen.
+    ``start``: of the initial weights; ``moved``: of their change since (both null where the initial weights are
+    unknown). ``weight``: of the weights. ``gradient``: before clipping; ``update``: of the change by this step (both
+    exactly 0 where the layer is frozen).
     """
 
     start: float | None
@@ -206,31 +209,34 @@ class LayerFigures(msgspec.Struct):
 
 
 class DeadUnits(msgspec.Struct):
-    """Of the ``units`` (channels) that an activation gave, those that were 0 everywhere in each image of a step."""
+    """Dead units of an activation: of its ``units`` (channels), those that are 0 in every image of a step."""
 
     dead: Count
     units: Count
 
 
 class Layers(Event, tag="layers"):
-    """Layers at work, as seen at one step: ``layers`` by path, but for those that never trained; ``dead`` by path of
-    the activation; ``stages``: relative change of the weights since the start, by stage."""
+    """Layer statistics of one step.
+
+    ``layers``: norms by path, without layers that never trained. ``dead``: by path of the activation. ``stages``:
+    relative change of the weights since the start, by stage.
+    """
 
     step: Count
     epoch: Count
-    layers: dict[str, LayerFigures]
+    layers: dict[str, LayerNorms]
     dead: dict[str, DeadUnits]
     stages: dict[str, float]
 
 
 class Epoch(Event, tag="epoch"):
-    """A pass over the training images and its validation; accuracies are shares of 1, ``seconds`` include both.
+    """A pass over the training images and its validation; ``seconds`` include both, accuracies are shares of 1.
 
-    ``frozen_digest`` is a SHA-256 over all frozen parameters and buffers, ``frozen_unchanged`` whether each is still
-    bit for bit what it was when it was frozen. ``val_balanced_accuracy`` is the mean over the classes of the share of
-    their images that is right; ``val_label_rank`` the mean place of the label among the classes that were not
-    answered, over the mistakes: 0 is the second guess, 1 the last, 0.5 chance; null where there is no mistake, or with
-    two classes. ``batch_norms``: layers whose batch statistics moved.
+    ``frozen_digest`` is a SHA-256 over all frozen parameters and buffers. ``frozen_unchanged`` says whether each is
+    bit for bit what it was when it was frozen. ``val_balanced_accuracy`` is the mean recall over the classes.
+    ``val_label_rank`` is the mean rank of the label among the classes that were not predicted, over the misclassified
+    images: 0 is the second guess, 1 the last, 0.5 chance level; null without misclassified images or with two classes.
+    ``batch_norms`` counts layers whose batch statistics are updated.
     """
 
     epoch: Count
@@ -249,23 +255,23 @@ class Epoch(Event, tag="epoch"):
 
 
 class Forgetting(Event, tag="forgetting"):
-    """How much of the pretrained network is left after an epoch, on so many validation ``images``.
+    """How much of the pretrained features is left after an epoch, on so many validation ``images``.
 
-    ``cka``: linear CKA of what a stage gives and what it gave when the run began, from 1, the same up to rotation and
-    scale, to 0; stages that are computed once are left out. ``agreement``: share of images for which the original
-    classifier still has the same answer on the features as they are now; null where there is none.
+    ``cka``: linear CKA of each stage's features with those at the start, from 1 (the same up to rotation and scale)
+    to 0; without stages of the frozen prefix. ``agreement``: share of images for which the original classifier
+    predicts the same class from the present features; null without an original classifier.
     """
 
     epoch: Count
     step: Count
-    # The name in logs since version 0.1.0, which have to stay readable.
+    # Logs since version 0.1.0 have this name and must stay readable.
     images: Count = msgspec.field(name="pictures")
     cka: dict[str, float]
     agreement: float | None
 
 
 class Checkpoint(Event, tag="checkpoint"):
-    """Weights and the trainer's state are on disk; ``path`` is relative to the run's folder."""
+    """A checkpoint of the weights and the trainer's state is on disk; ``path`` is relative to the run's folder."""
 
     path: str
     epoch: Count
@@ -274,15 +280,17 @@ class Checkpoint(Event, tag="checkpoint"):
 
 
 class Warning(Event, tag="warning"):
-    """Something the user should know that does not end the run. ``code`` is stable, for scripts."""
+    """A problem that does not end the run. ``code`` is stable, for scripts."""
 
     code: WarningCode
     message: str
 
 
 class ClassMetrics(msgspec.Struct):
-    """Figures of one class; ``support`` is its number of images. ``roc_auc`` and ``average_precision`` are those of
-    its probability against all other classes, null where all images, or none, are of the class."""
+    """Metrics of one class; ``support`` is its number of images.
+
+    ``roc_auc`` and ``average_precision`` are one-vs-rest; null where all images, or none, are of the class.
+    """
 
     label: str
     precision: float
@@ -294,7 +302,7 @@ class ClassMetrics(msgspec.Struct):
 
 
 class ReliabilityBin(msgspec.Struct):
-    """Answers of about the same confidence: how many, their mean confidence, and the share that is right."""
+    """A bin of predictions by confidence: their number, mean confidence and accuracy."""
 
     count: Count
     confidence: float
@@ -302,12 +310,12 @@ class ReliabilityBin(msgspec.Struct):
 
 
 class Evaluated(Event, tag="evaluated"):
-    """The best checkpoint on one split.
+    """Metrics of the best checkpoint on one split; shares are of 1.
 
-    ``accuracy_interval`` is Wilson's at 95 %; ``confusion[true][predicted]`` counts images. ``top5`` is null with
-    five classes or fewer; ``roc_auc`` and ``average_precision`` are means over the classes that have them; ``ece`` is
-    the expected calibration error over ``reliability``'s bins. Shares are of 1. ``metrics`` holds, by name, those that
-    have no field of their own.
+    ``accuracy_interval`` is Wilson's at 95 %. ``confusion[true][predicted]`` counts images. ``top5`` is null with
+    five classes or fewer. ``roc_auc`` and ``average_precision`` are means over the classes that have them. ``ece`` is
+    the expected calibration error over the bins of ``reliability``. ``metrics`` holds, by name, metrics without a
+    field of their own.
     """
 
     split: str
@@ -331,14 +339,14 @@ class Evaluated(Event, tag="evaluated"):
     nonfinite: NonFinite | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless there is a figure for each class and a count for each pair."""
+        """Raise ValueError unless each class has metrics and each pair of classes a count."""
         count = len(self.classes)
         if {len(self.per_class), len(self.confusion), *map(len, self.confusion)} != {count}:
-            raise ValueError("figures and classes do not go together")
+            raise ValueError("metrics do not match the classes")
 
 
 class Baseline(Event, tag="baseline"):
-    """A simple method on the same split, to compare with."""
+    """The accuracy of a simple method on the same split, for comparison."""
 
     name: str
     split: str
@@ -346,7 +354,7 @@ class Baseline(Event, tag="baseline"):
 
 
 class FrozenProof(msgspec.Struct):
-    """What was frozen when the run ended, and whether any of it ever changed while it was frozen."""
+    """The frozen tensors at the end of the run, and whether any changed while it was frozen."""
 
     tensors: Count
     values: Count
@@ -356,7 +364,7 @@ class FrozenProof(msgspec.Struct):
 
 
 class RunFinished(Event, tag="run_finished"):
-    """The last event of an engine. ``exit_code`` is the engine's and the command line's: 0, 1, 2 or 130."""
+    """The last event of a worker. ``exit_code`` is that of the worker and the command line: 0, 1, 2 or 130."""
 
     status: Literal["completed", "stopped", "failed"]
     reason: str
@@ -368,7 +376,7 @@ class RunFinished(Event, tag="run_finished"):
 
 
 class CommandApplied(Event, tag="command_applied"):
-    """``command`` took effect before ``step`` + 1. ``parameters`` is given where the freeze plan changed."""
+    """``command`` took effect before ``step`` + 1. ``parameters`` is set where the freeze plan changed."""
 
     command: AnyCommand
     step: Count
@@ -376,7 +384,7 @@ class CommandApplied(Event, tag="command_applied"):
 
 
 class CommandRejected(Event, tag="command_rejected"):
-    """``command`` (or the raw line, where it could not be read) was refused."""
+    """``command``, or the raw line where it can't be parsed, was rejected."""
 
     command: AnyCommand | str
     reason: str
@@ -409,7 +417,7 @@ _event_decoder = msgspec.json.Decoder(AnyEvent)
 
 
 def decode_event(line: bytes) -> AnyEvent:
-    """Raises msgspec.DecodeError for what is no event."""
+    """Decode a line. Raises msgspec.DecodeError if it is not an event."""
     try:
         return _event_decoder.decode(line)
     except RecursionError:
@@ -417,7 +425,7 @@ def decode_event(line: bytes) -> AnyEvent:
 
 
 def decode_events(lines: bytes) -> list[AnyEvent]:
-    """Whole lines at once, in a third of the time. Raises msgspec.DecodeError where one of them is no event."""
+    """Decode many lines in a third of the time. Raises msgspec.DecodeError if one of them is not an event."""
     try:
         return _event_decoder.decode_lines(lines)
     except RecursionError:

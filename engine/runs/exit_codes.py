@@ -12,6 +12,6 @@ INTERRUPTED = 130
 MEANINGS: Mapping[int, str] = {
     DONE: "Done.",
     FAILED: "The run or the command failed.",
-    BAD_INPUT: "A command, a setting or the data can't be used. Nothing was started.",
+    BAD_INPUT: "A command, a setting or the dataset can't be used. Nothing was started.",
     INTERRUPTED: "Interrupted by Ctrl-C, SIGTERM or a stop command.",
 }

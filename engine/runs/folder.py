@@ -1,4 +1,4 @@
-"""A run is a folder: its paths, and how it is made. Imports no torch."""
+"""The folder of a run: its paths and its creation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.warning_codes import Warn
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run. Nothing is read or written until a method is called."""
+    """The paths of one run. Only its methods read or write."""
 
     path: Path
 
@@ -75,28 +75,27 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     def load_config(self) -> RunConfig:
-        """The config as it was validated when the run was made. Raises InputError."""
+        """Read run.toml. Raises InputError."""
         return load(self.config)
 
     def open_log(self) -> BinaryIO:
-        """engine.log, to append what the engine's process prints. Raises OSError where a link stands in its place."""
+        """Open engine.log to append the worker's output. Raises OSError if it is a link."""
         return open_to_append(self.log)
 
     def refuse_links(self) -> None:
-        """Raises InputError where the engine would write through a link: the folder may come from someone else."""
+        """Raise InputError if the worker would write through a link: the folder may come from someone else."""
         found = [path for path in (*self.path.glob("*"), *self.path.glob("*/*")) if path.is_symlink()]
         for path in found:
-            # last and best name a checkpoint beside them.
+            # last and best link to a checkpoint beside them.
             if path.parent == self.checkpoints and os.path.basename(path.readlink()) == str(path.readlink()):
                 continue
             raise InputError(
-                f"{path} is a link and may lead anywhere; put what it names in its place, or remove it, "
-                "before the run goes on"
+                f"{path} is a link and may lead anywhere; replace it by its target or remove it, then resume the run"
             )
 
 
 def create(runs: Path, config: RunConfig) -> RunFolder:
-    """Make a new run's folder (mode 0700) below ``runs`` and write its run.toml. Raises InputError.
+    """Create a run folder (mode 0700) below ``runs`` with its run.toml. Raises InputError.
 
     The id of an earlier run in ``model.weights`` becomes its path.
     """
@@ -108,7 +107,7 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
             path = runs / f"{secrets.token_hex(2)}-{label}"
             try:
                 path.mkdir(mode=0o700)
-                path.chmod(0o700)  # whatever the umask made of it
+                path.chmod(0o700)  # the umask may have cleared bits
                 break
             except FileExistsError:
                 continue
@@ -127,14 +126,16 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
 
 
 def data_label(config: RunConfig) -> str:
-    """A short name of a run's dataset."""
+    """A short name for a run's dataset."""
     return dataset_label(config.data.source, config.data.path, config.data.name)
 
 
 def write_or_warn(path: Path, content: bytes, warn: Warn) -> None:
-    """Write a file that a run can do without atomically, unless it has that content; say so if it can't be written."""
+    """Write an optional file atomically, unless it has that content; warn if it can't be written."""
     try:
         if not (path.is_file() and path.read_bytes() == content):
             write_atomically(path, content)
     except OSError as error:
-        warn("not_written", f"{path}: can't be written ({error.strerror}); the run goes on without; make room there")
+        warn(
+            "not_written", f"{path}: can't be written ({error.strerror}); the run continues without it; free disk space"
+        )

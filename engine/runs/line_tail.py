@@ -12,7 +12,7 @@ from engine.files.safe_open import open_regular
 
 
 class LineTail:
-    """Follows a file of lines: what was completed since the last look; a line without its end waits."""
+    """Follows a file of lines; yields lines once they are complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -20,16 +20,15 @@ class LineTail:
         self._begin()
 
     def _begin(self) -> None:
-        self._at = 0  # the end of the last complete line: what follows may be cut off when its writer died
-        self._cut = b""  # stands for the beginning of the line there, if it is too long to be kept
+        self._at = 0  # the end of the last complete line; a torn line after it may be cut off
+        self._cut = b""  # replaces the beginning of a line that is too long to keep
         self._checksum = 0  # of all bytes before ``_at``
-        self._before = b""  # the last of them
+        self._before = b""  # the last of these bytes
 
     def begins_anew(self) -> bool:
-        """Whether the lines are others than those read so far, so that ``blocks`` gives them from the first.
+        """Whether the file was replaced or rewritten, so that ``blocks`` yields its lines from the first.
 
-        A copy of a run is brought up to date by a file that takes the old one's place, or is written over it. One
-        that begins with all that was read is read on.
+        A synced copy of a run is replaced or overwritten. Where it begins with all that was read, reading continues.
         """
         if self._file is None:
             return False
@@ -46,13 +45,13 @@ class LineTail:
             self._file = file
             if self._checksum_of_beginning() == self._checksum:
                 return False
-        elif named.st_size >= self._at and self._still_before():
+        elif named.st_size >= self._at and self._is_unchanged():
             return False
         self._begin()
         return True
 
     def blocks(self) -> Iterator[bytes]:
-        """Whole lines, many at once."""
+        """Complete lines, many at once."""
         if self._file is None:
             try:
                 self._file = open_regular(self._path, follow=False)
@@ -65,14 +64,14 @@ class LineTail:
             end = chunk.rfind(b"\n") + 1
             block, rest = chunk[:end], chunk[end:]
             if block:
-                self._pass(block)
+                self._advance(block)
                 whole, self._cut = self._cut + block, b""
                 yield whole
             if len(rest) > _LONGEST_LINE:
-                self._pass(rest)
-                self._cut, rest = _CUT, b""  # its end will come as a line that nobody can read
+                self._advance(rest)
+                self._cut, rest = _CUT, b""  # its end comes as a line that no reader can decode
 
-    def _pass(self, read: bytes) -> None:
+    def _advance(self, read: bytes) -> None:
         self._at += len(read)
         self._checksum = zlib.crc32(read, self._checksum)
         self._before = (self._before + read[-_REMEMBERED:])[-_REMEMBERED:]
@@ -80,16 +79,16 @@ class LineTail:
     def _is_open(self, named: os.stat_result) -> bool:
         try:
             opened = os.fstat(self._descriptor)
-        except OSError:  # on a network's disk, where another machine removed it
+        except OSError:  # another machine removed it from a network disk
             return False
         return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
-    def _still_before(self) -> bool:
+    def _is_unchanged(self) -> bool:
         length = len(self._before)
         return os.pread(self._descriptor, length, self._at - length) == self._before
 
     def _checksum_of_beginning(self) -> int | None:
-        """The checksum of as many bytes as were read; None where there are fewer."""
+        """The checksum of as many bytes as were read; None if the file has fewer."""
         checksum, at = 0, 0
         while at < self._at:
             chunk = os.pread(self._descriptor, min(CHUNK, self._at - at), at)
@@ -107,7 +106,7 @@ class LineTail:
 CHUNK = 1 << 20  # bytes read at a time
 
 
-_REMEMBERED = 256  # bytes, to notice that a file was written anew and is longer than it was
+_REMEMBERED = 256  # bytes, to detect a rewritten file that is longer than before
 
 
 _LONGEST_LINE = 64 * 2**20  # bytes; a thousand classes' confusion matrix takes 2 MiB

@@ -1,13 +1,13 @@
-"""The lock of a run's one engine. Imports no torch.
+"""The lock that lets one worker at a time write to a run. Imports no torch.
 
-It is a lock of the operating system (flock), which ends with its process however that ends: neither a dead process nor
-one that has its number now can hold it, and no clock is asked. The file says who holds it, for people and for the two
-cases in which flock is not enough:
+It is an flock, which the operating system releases when its process ends, however it ends. Neither a dead process nor
+another with its process id can hold it, and it reads no clock. The file names the holder, for people and for two cases
+in which flock is not enough:
 
-- Some file systems keep the locks of each machine apart. So where the file names a holder that ran under another
-  kernel (on another machine, or before this one was started anew) and did not leave in order, a newcomer watches for
-  longer than a holder takes between two signs of life, and is refused if it sees one.
-- Some know no locks at all. Then a holder under this kernel is looked up by its number and its start.
+- Some file systems keep the locks of each machine apart. The file may name a holder that did not exit gracefully and
+  ran under another kernel: on another machine, or before this one rebooted. A new worker then watches the file for
+  longer than a heartbeat interval. It is refused if it sees a heartbeat.
+- Some file systems have no locks. A holder under this kernel is then identified by its process id and start time.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from engine.errors import InputError
 from engine.files.safe_open import open_regular
 from engine.runs.folder import RunFolder
 
-BEAT = 2.0  # seconds between two signs of life
-_WATCH = 5 * BEAT  # how long a newcomer waits for one; file servers may show an old size for a few seconds
-_PATIENCE = 1.0  # seconds; someone who only looks whether the run is locked holds the lock for an instant, too
-_SIZE = 512  # bytes of the file
+BEAT = 2.0  # seconds between two heartbeats
+_WATCH = 5 * BEAT  # seconds to watch for a heartbeat; file servers may show an old size for a few seconds
+_PATIENCE = 1.0  # seconds; ``is_locked`` in another process holds the lock for an instant, too
+_SIZE = 512  # bytes of the lock file
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
 class Holder(msgspec.Struct):
-    """Who holds a lock: a process is known by its number, when it started and its machine's boot; ``beat`` counts its
-    signs of life."""
+    """The holder of a lock: a process id with the process's start time and its machine's boot.
+
+    ``beat`` counts its heartbeats.
+    """
 
     process_id: int
     started: str
@@ -47,15 +49,15 @@ class Holder(msgspec.Struct):
     beat: int = 0
 
     def describe(self) -> str:
-        """For a sentence."""
+        """The holder as part of a message."""
         return f"process {self.process_id} on {self.host}"
 
 
 class Lock:
-    """Held by the one engine that may write to a run, until ``release`` or the end of its process."""
+    """Held by the one worker that may write to a run, until ``release`` or the end of its process."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """Raises InputError where another process holds the lock."""
+        """Take the lock. Raises InputError if another process holds it."""
         self._path = folder.lock
         self._me = this_process()
         self._fd = -1
@@ -64,37 +66,37 @@ class Lock:
         except BaseException:
             self._close()
             raise
-        os.register_at_fork(after_in_child=self._close)  # a child that outlives its engine must not hold on to it
-        self._over = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._heart.start()
+        os.register_at_fork(after_in_child=self._close)  # a child that outlives its worker must not keep the lock
+        self._released = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, daemon=True)
+        self._heartbeat.start()
 
     def release(self) -> None:
-        """Leave in order, so that the next engine, wherever it runs, need not watch for this one."""
-        self._over.set()
-        self._heart.join()
+        """Release the lock gracefully, so that the next worker need not watch for heartbeats."""
+        self._released.set()
+        self._heartbeat.join()
         with suppress(OSError):
             os.ftruncate(self._fd, 0)
         self._close()
 
     def _take(self, folder: RunFolder) -> None:
-        give_up = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _PATIENCE
         while (locks := self._try()) is False:
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 raise InputError(_refusal(folder, holder(self._path)))
             time.sleep(0.02)
         before = holder(self._path)
-        if before and _lives(self._path, before, locks_work=locks is True):
+        if before and _is_alive(self._path, before, locks_work=locks is True):
             raise InputError(_refusal(folder, before))
         self._write()
-        if locks is None:  # another may have come to the same conclusion at the same time
+        if locks is None:  # another process may have taken it at the same time
             time.sleep(BEAT)
             after = holder(self._path)
             if after is None or after.token != self._me.token:
                 raise InputError(_refusal(folder, after))
 
     def _try(self) -> bool | None:
-        """Open and lock the file; None where the file system knows no locks."""
+        """Open and lock the file; None if the file system has no locks."""
         self._close()
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -108,12 +110,12 @@ class Lock:
 
     def _write(self) -> None:
         content = msgspec.json.encode(self._me)
-        with suppress(OSError):  # a full disk; flock holds all the same
+        with suppress(OSError):  # a full disk; the flock holds without it
             os.pwrite(self._fd, content.ljust(_SIZE), 0)
             os.ftruncate(self._fd, _SIZE)
 
     def _beat(self) -> None:
-        while not self._over.wait(BEAT):
+        while not self._released.wait(BEAT):
             self._me.beat += 1
             self._write()
 
@@ -124,7 +126,7 @@ class Lock:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """Whether an engine holds the run's lock, as far as this host can see at once."""
+    """Whether a worker holds the run's lock, as far as this host can see without waiting."""
     try:
         file = open_regular(folder.lock, follow=False)
     except OSError:
@@ -141,7 +143,7 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def holder(path: Path) -> Holder | None:
-    """The process that a lock's file names."""
+    """The process that a lock file names."""
     try:
         with open_regular(path, follow=False) as file:
             return msgspec.json.decode(file.read(_SIZE), type=Holder)
@@ -161,16 +163,16 @@ def this_process() -> Holder:
 
 
 def lives_here(named: Holder) -> bool:
-    """Whether the process, if it is one of this machine, is still there."""
+    """Whether the process runs on this machine and is alive."""
     return (named.host, named.boot) == (socket.gethostname(), _boot()) and _started(named.process_id) == named.started
 
 
-def _lives(path: Path, named: Holder, *, locks_work: bool) -> bool:
-    """Whether the holder that a free lock names is alive all the same; may take a while."""
+def _is_alive(path: Path, named: Holder, *, locks_work: bool) -> bool:
+    """Whether the holder that a free lock names is still alive; may watch for heartbeats for 10 s."""
     if named.boot == _boot():
         return not locks_work and _started(named.process_id) == named.started
-    give_up = time.monotonic() + _WATCH
-    while time.monotonic() < give_up:
+    deadline = time.monotonic() + _WATCH
+    while time.monotonic() < deadline:
         time.sleep(BEAT / 4)
         if (now := holder(path)) is not None and now != named:
             return True
@@ -183,19 +185,19 @@ def _refusal(folder: RunFolder, by: Holder | None) -> str:
 
 
 def _boot() -> str:
-    """Names the time since the machine was started, whatever its clock says."""
+    """An id of the machine's current boot, independent of its clock."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        import psutil  # seldom needed, and what is listed at the start asks for locks
+        import psutil  # imported only here, because listing runs at startup checks locks
 
         return str(int(psutil.boot_time()))
 
 
 def _started(process_id: int) -> str:
-    """When a process started, in ticks since boot where the system tells them; "" if there is none."""
+    """A process's start time, in ticks since boot where /proc has it; "" if there is no such process."""
     try:
-        # The name, in brackets, may hold blanks and brackets itself.
+        # The name, in brackets, may itself contain blanks and brackets.
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         pass

@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""Progress reports of long activities."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from engine.runs.stopped import Stopped
 
-# (activity, done, total, unit); a total of 0 is unknown. May raise engine.errors.Stopped to cancel the work.
+# (activity, done, total, unit); a total of 0 is unknown. May raise engine.runs.stopped.Stopped to cancel the activity.
 Report = Callable[[str, int, int, str], None]
 
 
 def quiet(activity: str, done: int, total: int, unit: str) -> None:
-    """A Report for when nobody listens."""
+    """A Report that discards its input."""
 
 
 @contextmanager
 def watched_download(folder: Path, total: int, report: Report) -> Iterator[None]:
     """Report the growth of files below ``folder`` while a library downloads into it.
 
-    Neither torch nor the hub's client tells its caller how far a download is; the file that grows does.
-    ``total`` is in bytes, 0 if unknown. Where ``report`` raises Stopped, that is raised once the download is over.
+    Neither torch nor the hub's client reports a download's progress to its caller. ``total`` is in bytes, 0 if
+    unknown. A Stopped that ``report`` raises is raised again once the download ends.
     """
     started_with = _bytes_below(folder)
     done = threading.Event()
@@ -33,8 +33,8 @@ def watched_download(folder: Path, total: int, report: Report) -> Iterator[None]
         try:
             while not done.wait(0.5):
                 report("download", max(0, _bytes_below(folder) - started_with), total, "B")
-        except Stopped as wanted:
-            stopped.append(wanted)
+        except Stopped as request:
+            stopped.append(request)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -58,7 +58,7 @@ def _bytes_below(folder: Path) -> int:
 
 
 class Throttled:
-    """A Report that passes at most four reports a second on to another, and always the last of an activity."""
+    """A Report that forwards at most four reports per second, and always the last of an activity."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

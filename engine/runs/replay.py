@@ -16,7 +16,7 @@ import msgspec
 from engine.runs import commands
 from engine.runs import events as p
 
-# Events that come in the order of a number of theirs, each number once.
+# Events that come once for each number, in ascending order, with the field that holds the number.
 _COUNTED: dict[type[p.Event], str] = {
     p.Phase: "number",
     p.Step: "step",
@@ -30,10 +30,13 @@ _COUNTED: dict[type[p.Event], str] = {
 class ReplayedLog:
     """The state of a run as its event log has it.
 
-    ``step``: the last in the log. ``settled``: the last that is computed as the log has it. ``failed``: whether the
-    run ended at a non-finite loss or gradient. ``changes``: settings changed by commands, in order. ``answered``: how
-    often each command, or raw line, was answered. ``began_with``: the digest of the initial weights. ``forgetting``:
-    its events, by epoch.
+    - ``step``: the last step in the log.
+    - ``settled``: the last step that a resumed run computes as the log has it.
+    - ``failed``: whether the run ended at a non-finite loss or gradient.
+    - ``changes``: settings changed by commands, in order.
+    - ``answered``: how often each command, or raw line, was answered.
+    - ``began_with``: the digest of the initial weights.
+    - ``forgetting``: forgetting events by epoch.
     """
 
     begun: bool = False
@@ -116,11 +119,11 @@ class ReplayedLog:
         return False
 
     def changes_after(self, step: int, seq: int) -> list[p.CommandApplied]:
-        """Changes that came after a checkpoint at ``step``, whose last event had the number ``seq``."""
+        """Changes after a checkpoint at ``step`` that was written after event ``seq``."""
         return [c for c in self.changes if c.step > step or (c.step == step and c.seq > seq)]
 
     def finish_replay(self) -> None:
-        """Report everything from now on, also a warning that is in the log."""
+        """Emit every event from now on, also a warning that is in the log."""
         self.warnings.clear()
 
 

@@ -1,4 +1,4 @@
-"""RunState: everything that anyone sees of a run, folded from its events. Imports no torch."""
+"""The state of a run, folded from its events: all that an interface shows. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from engine.runs import commands as run_commands
 from engine.runs import events as p
 from engine.runs.step_history import Steps
 
-_AT_ONCE = 4096  # steps that are folded together
+_BLOCK = 4096  # events that are folded together
 
 
 @dataclass(frozen=True, slots=True)
 class StageChanges:
-    """How far the weights of each stage that trains were from the start after ``step``, relative to their norm."""
+    """The relative change since the start of the weights of each trainable stage, after ``step``."""
 
     step: int
     stages: dict[str, float]
@@ -27,10 +27,10 @@ class StageChanges:
 
 @dataclass
 class RunState:
-    """A run as its events tell it so far.
+    """The state of a run after the events so far.
 
-    ``status`` is "starting", "preparing", "training", "paused", "evaluating", or how the run ended: "completed",
-    "stopped", "failed". Whether the engine still lives is not an event: ask the run's lock.
+    ``status`` is "starting", "preparing", "training", "paused", "evaluating", or the final "completed", "stopped" or
+    "failed". The run's lock, not the state, says whether a worker is alive.
     """
 
     status: str = "starting"
@@ -66,15 +66,15 @@ class RunState:
 
 
 def best_epoch(epochs: Iterable[p.Epoch]) -> p.Epoch | None:
-    """The epoch with the highest validation accuracy; of equals, the one with the lowest loss."""
+    """The epoch with the highest validation accuracy, then the lowest validation loss."""
     return max(epochs, key=lambda epoch: (epoch.val_accuracy, -p.restore(epoch.val_loss, None)), default=None)
 
 
 def fold(state: RunState, event: p.AnyEvent) -> RunState:
-    """``state`` with ``event`` taken in.
+    """Apply ``event`` to ``state`` in place and return it.
 
-    Does no I/O and reads no clock: the same events always give the same state. The state is changed in place
-    and returned, since copying the history for each of a million events would take quadratic time.
+    It does no I/O and reads no clock, so that the same events always give the same state. Copying the history for each
+    of a million events would take quadratic time.
     """
     state.seq, state.time = event.seq, event.time
     _FOLDS[type(event)](state, event)
@@ -82,10 +82,10 @@ def fold(state: RunState, event: p.AnyEvent) -> RunState:
 
 
 def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> RunState:
-    """Fold many events, into a fresh state if none is given."""
+    """Apply many events, by default to a new state."""
     state = RunState() if state is None else state
     coming = iter(events)
-    while block := list(islice(coming, _AT_ONCE)):
+    while block := list(islice(coming, _BLOCK)):
         for kind, alike in [(p.Step, block)] if set(map(type, block)) == {p.Step} else groupby(block, type):
             if kind is p.Step:
                 _fold_steps(state, list(alike))
@@ -96,24 +96,24 @@ def fold_all(events: Iterable[p.AnyEvent], state: RunState | None = None) -> Run
 
 
 def _fold_steps(state: RunState, steps: list[Any]) -> None:
-    """As ``fold`` does with each of them, in less time."""
+    """Apply many steps like ``fold``, in less time."""
     state.steps.extend(steps)
     state.seq, state.time, state.progress = steps[-1].seq, steps[-1].time, None
 
 
 def in_force(config: RunConfig, state: RunState) -> RunConfig:
-    """The settings that a run has now: those of its run.toml, with what phases and commands made of them since."""
+    """The run's current settings: run.toml with the changes of phases and commands."""
     return _with_changes(config, changes_of_settings(state))
 
 
 def chosen_settings(config: RunConfig, state: RunState) -> RunConfig:
-    """The settings a new run like this one starts from: run.toml with what commands changed for good.
+    """The settings for a new run like this one: run.toml with the lasting changes of commands.
 
-    Rates and rules of a recipe's phase are in force for a while only, those that a command set during it likewise.
+    Learning rates and freeze rules of a phase end with it; so do those that a command sets during it.
     """
     commands = [event for event in changes_of_settings(state) if isinstance(event, p.CommandApplied)]
-    passing = set(PHASE_SETTINGS.values()) if config.recipe.phases or state.phases else set()
-    return _with_changes(config, [event for event in commands if passing.isdisjoint(_set_by(event))])
+    temporary = set(PHASE_SETTINGS.values()) if config.recipe.phases or state.phases else set()
+    return _with_changes(config, [event for event in commands if temporary.isdisjoint(_set_by(event))])
 
 
 def _with_changes(config: RunConfig, changes: Iterable[p.Phase | p.CommandApplied]) -> RunConfig:
@@ -121,16 +121,16 @@ def _with_changes(config: RunConfig, changes: Iterable[p.Phase | p.CommandApplie
         for key, value in _set_by(event).items():
             try:
                 config = with_setting(config, key, value)
-            except InputError:  # a log of another version's making
+            except InputError:  # the log is of another version
                 continue
     return config
 
 
 def changes_of_settings(state: RunState) -> list[p.Phase | p.CommandApplied]:
-    """The phases that began and the commands that changed a setting, in the order in which they took effect."""
+    """The phases and the commands that changed a setting, in the order in which they took effect."""
     answers = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
     changes = [answer for answer in answers if isinstance(answer.command, run_commands.Set)]
-    return sorted((*state.phases, *changes), key=lambda event: event.step)  # a phase begins before commands are obeyed
+    return sorted((*state.phases, *changes), key=lambda event: event.step)  # a phase begins before commands are applied
 
 
 def _set_by(event: p.Phase | p.CommandApplied) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _step(state: RunState, event: p.Step) -> None:
 
 
 def _layers(state: RunState, event: p.Layers) -> None:
-    state.layers = event  # the latest alone in full: each holds figures of hundreds of layers
+    state.layers = event  # only the latest in full, because each holds norms of hundreds of layers
     state.changes.append(StageChanges(event.step, event.stages))
 
 
@@ -216,7 +216,7 @@ def _command_applied(state: RunState, event: p.CommandApplied) -> None:
 
 
 def rules_set(event: p.CommandApplied) -> list[str] | None:
-    """The freeze rules that a command put in force, None where it was about something else."""
+    """The freeze rules that a command applied; None for another command."""
     match event.command:
         case run_commands.Set(key="freeze.rules", value=list(rules)) if all(isinstance(rule, str) for rule in rules):
             return rules

@@ -1,4 +1,4 @@
-"""The steps of a run: the last ones as they are, all of them as series that do not grow without end."""
+"""The steps of a run: the latest as events, all of them as series of bounded size."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Literal
 from engine.runs.events import Step
 from engine.runs.time_series import Series
 
-Figure = Literal["loss", "grad_norm"]
-_FIGURES: tuple[Figure, ...] = ("loss", "grad_norm")
-KEPT = 256  # steps at least, once there were so many
-_AT_ONCE = 1024  # many at once take a third of the time
+Metric = Literal["loss", "grad_norm"]
+_METRICS: tuple[Metric, ...] = ("loss", "grad_norm")
+KEPT = 256  # latest steps that ``recent`` holds at least
+_BLOCK = 1024  # filing many steps together takes a third of the time
 
 
 class Steps:
-    """Steps to add to; ``len`` counts all there were."""
+    """The steps of a run; ``len`` counts all of them."""
 
     def __init__(self) -> None:
         self.recent: list[Step] = []
-        self._before = 0  # steps that are no longer in ``recent``
-        self._filed = 0  # of ``recent``
-        self._figures: dict[Figure, Series] = {name: Series() for name in _FIGURES}
+        self._before = 0  # steps dropped from ``recent``
+        self._filed = 0  # steps of ``recent`` that are in the series
+        self._metrics: dict[Metric, Series] = {name: Series() for name in _METRICS}
         self._rates: dict[str, Series] = {}
 
     def append(self, step: Step) -> None:
-        """Take in the next."""
+        """Append a step."""
         self.extend((step,))
 
     def extend(self, steps: Iterable[Step]) -> None:
-        """Take in the next ones."""
+        """Append steps."""
         self.recent.extend(steps)
-        if len(self.recent) >= KEPT + _AT_ONCE:
+        if len(self.recent) >= KEPT + _BLOCK:
             self._file()
             self._before += len(self.recent) - KEPT
             del self.recent[:-KEPT]
@@ -41,16 +41,16 @@ class Steps:
 
     @property
     def last(self) -> Step | None:
-        """The latest."""
+        """The latest step."""
         return self.recent[-1] if self.recent else None
 
-    def series(self, name: Figure) -> Series:
-        """A figure of each step; without those where it was not finite."""
+    def series(self, name: Metric) -> Series:
+        """A metric by step, without non-finite values."""
         self._file()
-        return self._figures[name]
+        return self._metrics[name]
 
     def rates(self) -> dict[str, Series]:
-        """The learning rate of each parameter group that ever had one."""
+        """The learning rate by step, for each parameter group so far."""
         self._file()
         return self._rates
 
@@ -60,9 +60,9 @@ class Steps:
             return
         self._filed = len(self.recent)
         places: Sequence[int] = range(new[0].step, new[-1].step + 1)
-        if len(places) != len(new):  # some were taken back: steps count by one
+        if len(places) != len(new):  # a resumed run repeats some steps
             places = [step.step for step in new]
-        for name, series in self._figures.items():
+        for name, series in self._metrics.items():
             _extend(series, places, list(map(attrgetter(name), new)))
         rates = [step.lr for step in new]
         for group in sorted(set().union(*rates)):
@@ -74,8 +74,8 @@ class Steps:
             return NotImplemented
         self._file()
         other._file()
-        mine = (len(self), self.recent[-KEPT:], self._figures, self._rates)
-        return mine == (len(other), other.recent[-KEPT:], other._figures, other._rates)
+        mine = (len(self), self.recent[-KEPT:], self._metrics, self._rates)
+        return mine == (len(other), other.recent[-KEPT:], other._metrics, other._rates)
 
     __hash__ = None  # type: ignore[assignment]
 

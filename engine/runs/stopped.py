@@ -1,4 +1,4 @@
-"""The way in which a run ends on request."""
+"""The exception that ends a run on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Stopped(Exception):
-    """Someone asked the engine to stop; ``command`` is the stop command that still waits for its answer, if any."""
+    """Ends a run gracefully; ``command`` is the stop command that still needs an answer, if any."""
 
     def __init__(self, why: str, command: Stop | None = None) -> None:
         super().__init__(why)

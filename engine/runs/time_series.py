@@ -1,4 +1,4 @@
-"""Long series of numbers over steps in little memory, cut to the width of a plot without reading all of them again."""
+"""Time series of bounded size over steps, downsampled incrementally to the width of a plot."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-# What lies further back than this many values is only known in groups of equal size, at most so many of them. Both are
-# far more than a plot has columns.
+# The latest RECENT values are exact; older ones are in GROUPS groups of equal size or fewer. Both are far more than a
+# plot has columns.
 RECENT = 4096
 GROUPS = 4096
 # A plot asks for two widths (columns and half columns); a resize or a zoom for two more.
 _VIEWS = 4
-# Beyond this, sums and the ends of axes would be infinite.
+# Larger values would make sums and axis limits infinite.
 _LARGEST = 1e290
 
 
 class Bucket(NamedTuple):
-    """What lies in one of the equal parts of a range; ``at`` counts the parts from the left."""
+    """The values in one of the equal parts of a range; ``at`` counts the parts from the left."""
 
     at: int
     x: float
@@ -31,10 +31,10 @@ class Bucket(NamedTuple):
 
 
 class Series:
-    """Values at rising steps; however many there are, they take the same memory.
+    """Values at ascending steps, in bounded memory.
 
-    A range is cut in buckets with the extremes and the mean of their values: exactly where it begins among the latest
-    ``RECENT`` values, else to within a group, the ``GROUPS``th part of what there is or less.
+    ``buckets`` splits a range into buckets with the extremes and mean of their values. They are exact where the range
+    begins among the latest ``RECENT`` values, else to within a group of 1 / ``GROUPS`` of the values or less.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Series:
         self._views: dict[tuple[float, float, int], _View] = {}
 
     def at(self, step: int) -> float | None:
-        """The value at ``step``, or the latest before it; of those far back the mean of their group."""
+        """The value at ``step`` or the latest before it; the mean of its group if it is old."""
         recent = bisect_right(self.xs, step)
         if recent:
             return self.ys[recent - 1]
@@ -53,7 +53,7 @@ class Series:
         return self.groups.over(group - 1, group)[2] if group else None
 
     def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
-        """Append values. Steps that were taken back and are repeated replace what stood there."""
+        """Append values. Repeated steps replace the earlier values from there on."""
         if not isinstance(xs, range) and any(after < before for before, after in pairwise(xs)):
             cut = next(at for at, (before, after) in enumerate(pairwise(xs), start=1) if after < before)
             self.extend(xs[:cut], ys[:cut])
@@ -99,9 +99,9 @@ class Series:
 
 @dataclass
 class _Groups:
-    """Neighbouring values in groups of ``size``, the last of them perhaps of fewer: first step, extremes and sum.
+    """Consecutive values in groups of ``size`` (the last may have fewer): first step, extremes and sum.
 
-    ``count``: of the values.
+    ``count`` is the number of values.
     """
 
     size: int = 1
@@ -112,12 +112,12 @@ class _Groups:
     sums: array[float] = field(default_factory=lambda: array("d"))
 
     def extend(self, xs: Sequence[int], ys: Sequence[float]) -> None:
-        """Append values; where the groups become too many, each takes in its neighbour."""
+        """Append values; merge pairs of groups when there are too many."""
         done = 0
         while done < len(ys):
             if self.count == GROUPS * self.size:
                 self._halve()
-            # up to the end of the group that is begun, or as many whole groups as there is room for
+            # Either completes the last group or fills the free groups.
             begun = self.count % self.size
             most = self.size - begun if begun else GROUPS * self.size - self.count
             part = slice(done, done + most)
@@ -149,23 +149,23 @@ class _Groups:
         self.sums = array("d", map(float.__add__, self.sums[::2], self.sums[1::2]))
 
     def rewind(self, step: int) -> int:
-        """Forget the groups that reach ``step`` or further; returns the first step that is forgotten."""
+        """Drop the groups that reach ``step``. Returns the first dropped step."""
         keep = bisect_left(self.xs, step)
         if keep and self.size > 1:
             keep -= 1  # the group before may reach it
-        forgotten = self.xs[keep] if keep < len(self.xs) else step
+        dropped = self.xs[keep] if keep < len(self.xs) else step
         del self.xs[keep:], self.lows[keep:], self.highs[keep:], self.sums[keep:]
         self.count = keep * self.size
-        return forgotten
+        return dropped
 
     def over(self, start: int, end: int) -> tuple[float, float, float]:
-        """Lowest, highest and mean of the values in the groups from ``start`` to before ``end``."""
+        """Lowest, highest and mean value of the groups from ``start`` to before ``end``."""
         count = min(end * self.size, self.count) - start * self.size
         return min(self.lows[start:end]), max(self.highs[start:end]), sum(self.sums[start:end]) / count
 
 
 class _View:
-    """The buckets of one range; those that lie behind the latest value are never looked at again."""
+    """The buckets of one range; computes only those that new values reach."""
 
     def __init__(self, series: Series, left: float, right: float, count: int) -> None:
         self._series, self._left, self._count = series, left, count
@@ -197,7 +197,7 @@ class _View:
         found: list[Bucket] = []
         while self._next < self._count and self._start < len(xs):
             edge = self._left + (self._next + 1) * self._width
-            # the right end of the range belongs to its last bucket
+            # The right end of the range belongs to its last bucket.
             end = bisect_left(xs, edge if self._next < self._count - 1 else math.nextafter(edge, math.inf), self._start)
             if end > self._start:
                 found.append(Bucket(self._next, edge - self._width / 2, *self._over(self._start, end)))

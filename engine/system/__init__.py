@@ -1,3 +1,4 @@
-"""The machine: devices, processors and the environment of a rank.
+"""The machine: devices, CPU, process start and signals, and the environment of a rank.
 
-It must not know settings or networks."""
+It must not know settings or networks.
+"""

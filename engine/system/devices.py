@@ -1,4 +1,4 @@
-"""The libraries and the device that the engine finds."""
+"""Checks the installed libraries and chooses the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_libraries() -> None:
-    """Import torch and torchvision together. Raises InputError where they were not built for each other."""
+    """Import torch and torchvision. Raises InputError if their builds do not match."""
     try:
         import torch  # noqa: F401
         import torchvision  # noqa: F401
@@ -28,7 +28,7 @@ def check_libraries() -> None:
 
 
 def installed_version(package: str) -> str:
-    """The version of a package, "not installed" if there is none."""
+    """The version of a package, or "not installed"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -36,15 +36,15 @@ def installed_version(package: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What decides about figures: the versions of Python and of the libraries that compute."""
+    """The versions that metrics depend on: of Python and of the libraries that compute."""
     packages = ("tltui", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pillow")
     return {"python": platform.python_version(), **{name: installed_version(name) for name in packages}}
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps", of several processes each its own card.
+    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps"; each rank of a run has its own GPU.
 
-    Raises InputError where it is not there.
+    Raises InputError if there is no such device.
     """
     import torch
 
@@ -71,16 +71,16 @@ def _device_of_rank(wanted: str) -> torch.device:
     if wanted == "cpu" or (wanted == "auto" and not cards):
         return torch.device("cpu")
     if wanted not in ("auto", "cuda"):
-        raise InputError(
-            f'train.device = "{wanted}" is one device; processes that torchrun starts take "cpu" or "cuda"'
-        )
+        raise InputError(f'train.device = "{wanted}" is one device; with torchrun use "cpu" or "cuda"')
     if here > cards:
-        raise InputError(f"{here} processes on this machine want a CUDA device each, and torch finds {cards}")
+        raise InputError(
+            f"{here} processes on this machine need a CUDA device each, and torch finds {cards}; start fewer"
+        )
     return torch.device(f"cuda:{rank_env.local_rank()}")
 
 
 def device_name(device: torch.device) -> str:
-    """What people call the device: the card's or the processor's name."""
+    """The device's name: that of the GPU or the CPU."""
     import torch
 
     if device.type == "cuda":

@@ -1,7 +1,7 @@
-"""Signals that stop a run, and how child processes outlive those and not their parent. Imports no torch.
+"""Signals that stop a run; child processes block them and end with their parent. Imports no torch.
 
-Slurm, systemd and terminals signal every process of a job at once. The engine alone answers; a data-loader worker that
-died of such a signal would end the run as failed, without its checkpoint.
+Slurm, systemd and terminals signal every process of a job. Only the worker handles such a signal. A data-loader worker
+that died of one would end the run as failed, without a checkpoint.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_LOOK = 1.0  # seconds between looks at whether the parent is still there
+_INTERVAL = 1.0  # seconds between checks for the parent
 
 
 def stopping_signals() -> list[signal.Signals]:
-    """Those of ENDING that stop a run here: not SIGHUP where it was ignored from the start, as ``nohup`` does."""
+    """The signals of ENDING that stop a run: without SIGHUP if it was ignored from the start, as by ``nohup``."""
     return [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Hold ENDING back in this thread. A process that is started meanwhile never sees them unless it unblocks them.
+    """Block ENDING in this thread. A process that it starts meanwhile inherits the block.
 
-    Blocked rather than ignored, so that there is no instant between the fork and the child's own code.
+    Blocking, unlike ignoring in the child, leaves no gap between the fork and the child's own code.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
@@ -36,11 +36,11 @@ def blocked() -> Iterator[None]:
 
 
 def leave_with_parent(parent: int, leave: Callable[[], None]) -> None:
-    """Have ``leave`` called in a thread once the process ``parent``, which started this one, is gone."""
+    """Call ``leave`` in a thread once this process's parent, with the id ``parent``, has ended."""
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK)
+            time.sleep(_INTERVAL)
         leave()
 
     threading.Thread(target=watch, daemon=True).start()

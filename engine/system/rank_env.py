@@ -1,4 +1,4 @@
-"""What torchrun tells each of the processes that it starts to train one run together. Imports nothing heavy."""
+"""The environment that torchrun sets for each rank of a run. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import os
 
 
 def is_rank() -> bool:
-    """Whether torchrun started this process, as one of those that train a run."""
+    """Whether torchrun started this process as a rank of a run."""
     return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
 
 
 def processes() -> int:
-    """How many train this one's run together."""
+    """The world size."""
     return int(os.environ.get("WORLD_SIZE", "1")) if is_rank() else 1
 
 
 def local_rank() -> int:
-    """The number of this process among those of its run on this machine, from 0."""
+    """The local rank: this process's number on this machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0")) if is_rank() else 0
 
 
 def local_processes() -> int:
-    """How many processes of this one's run share the machine."""
+    """The local world size: the number of ranks of the run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank() else 1
 
 
 def attempt() -> int:
-    """How often torchrun has started these processes anew, after one of them died."""
+    """How often torchrun has restarted the ranks after one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def may_restart() -> bool:
-    """Whether torchrun will start the processes anew where one ends with another status than 0."""
+    """Whether torchrun will restart the ranks if one exits with a status other than 0."""
     return attempt() < int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))

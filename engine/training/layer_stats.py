@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from engine.models.stage_features import is_channels_last
-from engine.runs.events import DeadUnits, LayerFigures, Layers
+from engine.runs.events import DeadUnits, LayerNorms, Layers
 from engine.training.session import Session
 
 # Fewest steps between two collections within an epoch. One costs as much as the optimizer's update of the same
@@ -145,10 +145,10 @@ def _combined(norms: Iterable[Sequence[float]]) -> list[float]:
     return [math.hypot(*kind) for kind in zip(*norms, strict=True)]
 
 
-def _layer(norms: Sequence[float]) -> LayerFigures:
+def _layer(norms: Sequence[float]) -> LayerNorms:
     gradient, update, weight, *since_start = map(_rounded, norms)
     moved, start = since_start or (None, None)
-    return LayerFigures(start=start, moved=moved, weight=weight, gradient=gradient, update=update)
+    return LayerNorms(start=start, moved=moved, weight=weight, gradient=gradient, update=update)
 
 
 def _rounded(number: float) -> float:

@@ -217,21 +217,23 @@ class _Recipes:
 
     def rates(self) -> None:
         for lr in (0.3, 3.0):
-            self.add(f"too-high-small-{lr}", _with(_SMALL, 10, lr, schedule=_CONSTANT), "rate too high")
+            self.add(f"too-high-small-{lr}", _with(_SMALL, 10, lr, schedule=_CONSTANT), "learning rate too high")
         sgd: dict[str, Any] = {"name": "sgd", "clip_norm": 0.0}
-        self.add("too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "rate too high")
+        self.add(
+            "too-high-sgd", _with(_SMALL, 10, 10.0, optimizer=sgd, train={"on_nan": "skip"}), "learning rate too high"
+        )
         self.add(
             "too-high-sgd-clipped",
             _with(_SMALL, 15, 1.0, optimizer={"name": "sgd"}, schedule=_CONSTANT),
-            "rate too high",
+            "learning rate too high",
         )
-        self.add("too-high-head", _with(_HEAD, 10, 3.0), "rate too high")
-        self.add("too-high-all", _with(_ALL, 6, 1.0), "rate too high")
+        self.add("too-high-head", _with(_HEAD, 10, 3.0), "learning rate too high")
+        self.add("too-high-all", _with(_ALL, 6, 1.0), "learning rate too high")
         for lr in (1e-6, 1e-5, 1e-4):
-            self.add(f"too-low-small-{lr:g}", _with(_SMALL, 10, lr), "rate too low")
-        self.add("too-low-sgd", _with(_SMALL, 10, 3e-5, optimizer={"name": "sgd"}), "rate too low")
-        self.add("too-low-head", _with(_HEAD, 10, 1e-5), "rate too low")
-        self.add("too-low-all", _with(_ALL, 6, 1e-5), "rate too low")
+            self.add(f"too-low-small-{lr:g}", _with(_SMALL, 10, lr), "learning rate too low")
+        self.add("too-low-sgd", _with(_SMALL, 10, 3e-5, optimizer={"name": "sgd"}), "learning rate too low")
+        self.add("too-low-head", _with(_HEAD, 10, 1e-5), "learning rate too low")
+        self.add("too-low-all", _with(_ALL, 6, 1e-5), "learning rate too low")
 
     def plateau(self) -> None:
         moved: dict[str, Any] = {"augment": "standard"}

@@ -38,7 +38,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "other columns": (b"a;b\n1;2\n", "needs the columns .*, has a, b; "),
     "no heading": (b"\n\n", "needs the columns .*, has none"),
     "a cell too many": (b"path,label,split\nred, blue.png,red,train\n", "line 2 has 4 cells, .* into double quotes"),
-    "a quote without its end": (b'path,label,split\n"a.png,red,train\n', "line 2 is no line of a CSV file"),
+    "a quote without its end": (b'path,label,split\n"a.png,red,train\n', "line 2 is not valid CSV"),
     "no UTF-8": (b"path,label,split\n\xff.png,red,train\n", "save it as CSV in UTF-8"),
     "half of a UTF-16 letter": (UTF_16 + "path,label,split\n".encode("utf-16-le") + b"a", "save it as CSV in UTF-8"),
     "an unknown split": (b"path,label,split\na.png,red,train\nb.png,red,later\n", 'line 3: split is "later"'),

@@ -80,14 +80,14 @@ def test_a_rate_that_is_too_low_is_found_and_ten_times_as_much_proposed(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     found = of_run(session, config(optimizer={"lr": 1e-7}, train={"epochs": 8, "batch_size": 4}))
-    assert list(found) == ["rate too low"]
-    assert found["rate too low"].now is not None
-    assert found["rate too low"].now.settings == {"optimizer.lr": 1e-6}
+    assert list(found) == ["learning rate too low"]
+    assert found["learning rate too low"].now is not None
+    assert found["learning rate too low"].now.settings == {"optimizer.lr": 1e-6}
 
 
 def test_a_rate_that_is_too_high_is_found(session: Sessions, config: Callable[..., RunConfig]):
     rough = config(freeze=ALL, optimizer={"lr": 3.0, "backbone_lr_factor": 1.0}, train={"epochs": 6})
-    assert list(of_run(session, rough)) == ["rate too high"]
+    assert list(of_run(session, rough)) == ["learning rate too high"]
 
 
 def test_so_is_one_that_makes_numbers_explode_before_an_epoch_is_done(
@@ -95,8 +95,11 @@ def test_so_is_one_that_makes_numbers_explode_before_an_epoch_is_done(
 ):
     wild = config(freeze=ALL, optimizer={"name": "sgd", "lr": 100.0, "backbone_lr_factor": 100.0, "clip_norm": 0.0})
     found = of_run(session, wild)
-    assert list(found) == ["rate too high"]
-    assert "nan at step" in found["rate too high"].sentence or "inf at step" in found["rate too high"].sentence
+    assert list(found) == ["learning rate too high"]
+    assert (
+        "nan at step" in found["learning rate too high"].sentence
+        or "inf at step" in found["learning rate too high"].sentence
+    )
 
 
 def test_batch_norms_that_see_two_images_at_a_time_are_found_and_frozen_ones_are_not(
@@ -157,7 +160,7 @@ def test_a_network_that_can_not_learn_its_training_images_underfits(config: Call
 
 def test_what_was_done_about_a_finding_has_its_time_to_work(config: Callable[..., RunConfig]):
     bad = {"train_loss": 9.0, "train_accuracy": 0.1, "val_loss": 9.0, "val_accuracy": 0.1, "moved": 20.0}
-    assert cases(told([bad] * 3), config()) == ["rate too high"]
+    assert cases(told([bad] * 3), config()) == ["learning rate too high"]
     state = told([bad] * 4)
     lower = p.CommandApplied(command=commands.Set(id="a", key="optimizer.lr", value=1e-3), step=120)
     assert cases(fold_all([lower], state), config()) == []
@@ -166,7 +169,7 @@ def test_what_was_done_about_a_finding_has_its_time_to_work(config: Callable[...
 def test_steps_that_were_skipped_before_the_rate_was_lowered_no_longer_count(config: Callable[..., RunConfig]):
     state = told([{}] * 2)
     fold_all([p.Warning(seq=7, code="step_skipped", message="a gradient was not finite at step 3")], state)
-    assert cases(state, config()) == ["rate too high"]
+    assert cases(state, config()) == ["learning rate too high"]
     lower = p.CommandApplied(seq=8, command=commands.Set(id="a", key="optimizer.lr", value=1e-3), step=40)
     assert cases(fold_all([lower], state), config()) == []
 

@@ -54,7 +54,7 @@ def test_a_phase_that_does_not_fit_is_refused_with_what_to_do(
     assert refused.returncode == 2
     (line,) = [line for line in refused.stderr.splitlines() if "phases" in line]
     assert SENTENCE.format(phase) in line
-    assert line.endswith(f"change its rules to those of {OTHER}, or train without phases by recipe.phases = []")
+    assert line.endswith(f"change its rules to layers of {OTHER}, or train without phases: recipe.phases = []")
     assert "Traceback" not in refused.stderr
 
 

@@ -98,9 +98,9 @@ def a_run(done: int = 300, steps_per_epoch: int = 40, epochs: int = 10) -> RunSt
 def a_look(step: int, epoch: int, size: float = 1.0) -> p.Layers:
     """At a ResNet-18 whose last stage and head train; layer3 did so before. ``size``: of all that moves."""
 
-    def layer(moved: float, gradient: float) -> p.LayerFigures:
+    def layer(moved: float, gradient: float) -> p.LayerNorms:
         moved, gradient = size * moved, size * gradient
-        return p.LayerFigures(start=4.0, moved=moved, weight=4.0, gradient=gradient, update=gradient / 1000)
+        return p.LayerNorms(start=4.0, moved=moved, weight=4.0, gradient=gradient, update=gradient / 1000)
 
     return p.Layers(
         step=step,

@@ -54,7 +54,7 @@ async def started(pilot: Pilot[int], app: TltuiApp, engine: ScriptedEngine) -> S
 
 
 def too_high(run: ScriptedRun) -> None:
-    """Two epochs worse than guessing, by a head that is far from its start."""
+    """Two epochs worse than chance level, by a head that is far from its start."""
     for event in epochs(1, *TOO_HIGH):
         if isinstance(event, p.Epoch):
             run.say(p.Layers(step=event.step, epoch=event.epoch, layers={}, dead={}, stages={"head": 20.0}))
@@ -87,16 +87,16 @@ def test_a_rate_that_is_too_high_is_lowered_with_one_key(tmp_path: Path, size: t
         async with app.run_test(size=size) as pilot:
             run = await started(pilot, app, engine)
             too_high(run)
-            await until(pilot, lambda: "rate too high" in text_of(app))
-            assert "! lower the rate to 0.0001" in text_of(app)
+            await until(pilot, lambda: "learning rate too high" in text_of(app))
+            assert "! lower the learning rate to 0.0001" in text_of(app)
             await pilot.press("exclamation_mark")
-            await until(pilot, lambda: "rate too high" not in text_of(app))
+            await until(pilot, lambda: "learning rate too high" not in text_of(app))
             (command,) = run.commands()
             assert isinstance(command, commands.Set)
             assert (command.key, command.value) == ("optimizer.lr", 1e-4)
             run.say(p.CommandApplied(command=command, step=16), *epochs(3, [2.0, 1.9], [2.0, 1.9]))
             await until(pilot, lambda: "epoch 4/20" in text_of(app) or "epoch 5/20" in text_of(app))
-            assert "rate too high" not in text_of(app)
+            assert "learning rate too high" not in text_of(app)
 
     asyncio.run(main())
 

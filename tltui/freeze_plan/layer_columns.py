@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.runs.events import DeadUnits, LayerFigures, Layers
+from engine.runs.events import DeadUnits, LayerNorms, Layers
 from engine.runs.state import RunState
 from tltui.freeze_plan.layer_index import LayerRow
 from tltui.plotting.summary import lr_text
@@ -26,7 +26,7 @@ class LayerTotals:
         self.dead = 0
         self.units = 0
 
-    def add(self, layer: LayerFigures) -> None:
+    def add(self, layer: LayerNorms) -> None:
         """Add a layer's norms; those of disjoint weights add up as squares."""
         self.start_known = self.start_known and layer.start is not None
         for name in layer.__struct_fields__:
@@ -43,7 +43,7 @@ class LayerTotals:
         return bool(self._norms)
 
     def norm(self, name: str) -> float:
-        """The norm in the field ``name`` of LayerFigures."""
+        """The norm in the field ``name`` of LayerNorms."""
         return self._norms.get(name, 0.0)
 
 
