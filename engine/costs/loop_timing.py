@@ -1,4 +1,4 @@
-"""What the engine takes around a network: measured in a real run of a network that takes next to nothing."""
+"""Measures the engine's overhead around a network, in a real run of a tiny network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NETWORK = "timm/test_resnet"
 _SIDE = 32
 _STEPS = 8
 _EPOCHS = 8
-_LARGEST_BATCH = 256  # a larger one takes hardly longer than this, but for the images of such a run
+_LARGEST_BATCH = 256  # larger batches have hardly more overhead, but need more images
 
 
 def measure_loop(batch_size: int, device: str) -> LoopCosts:
-    """Train the head of a tiny network on tiny images, in a process and with a cache of its own.
+    """Train the head of a tiny network on tiny images, in a subprocess with its own cache.
 
     Raises InputError where that run fails.
     """
@@ -58,11 +58,13 @@ def measure_loop(batch_size: int, device: str) -> LoopCosts:
             _, status, usage = os.wait4(engine.pid, 0)
         engine.returncode = os.waitstatus_to_exitcode(status)
         if engine.returncode:
-            raise InputError(f"the engine can't train here: {folder.log.read_text(errors='replace')[-500:]}")
+            raise InputError(
+                f"the cost measurement failed: {folder.log.read_text(errors='replace')[-500:]}; run `tltui doctor`"
+            )
         events = list(EventTail(folder).poll())
     epochs = [event for event in events if isinstance(event, Epoch)]
     steps = [event for event in events if isinstance(event, Step)]
-    # The first epoch computes what the others find in the cache. What disturbs a measurement only makes it longer.
+    # The first epoch fills the cache. Other processes only ever slow a measurement down: take low quantiles.
     step, *_ = statistics.quantiles((b.time - a.time for a, b in pairwise(steps) if a.epoch == b.epoch > 1), n=4)
     whole = min(b.time - a.time for a, b in pairwise(epochs))
     training = min(epoch.seconds for epoch in epochs[1:])

@@ -1,4 +1,4 @@
-"""Seconds and bytes of each operation of a network, forward and backward, measured as it runs."""
+"""Measures seconds and bytes of each operation of a network, forward and backward."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Seconds = dict[str, float]
 
 @dataclass
 class Costs:
-    """By the name of an operation: seconds ``forward`` and ``backward``, bytes ``kept`` in between and ``output``."""
+    """Costs by operation name: seconds ``forward`` and ``backward``, bytes ``kept`` for backward and of ``output``."""
 
     forward: Seconds = field(default_factory=dict)
     backward: Seconds = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Costs:
     output: dict[str, int] = field(default_factory=dict)
 
     def least(self, other: Costs) -> Costs:
-        """The lesser seconds of both: what disturbs a measurement only ever makes it longer."""
+        """The minimum seconds of both measurements, since other processes only ever slow one down."""
         return Costs(
             _least(self.forward, other.forward), _least(self.backward, other.backward), other.kept, other.output
         )
@@ -43,20 +43,20 @@ def measure(
     arithmetic: AbstractContextManager[object],
     criterion: Callable[[Outputs], torch.Tensor] | None = None,
 ) -> Costs:
-    """Run a graph once on ``inputs`` within ``arithmetic``, and backward from what ``criterion`` makes of its outputs.
+    """Measure one forward pass on ``inputs`` within ``arithmetic``, and one backward pass from ``criterion``'s loss.
 
-    ``traced`` is one of ``engine.models.trace.trace``, or a part of one.
+    ``traced``: a graph from ``engine.models.trace.trace``, or a part of one. Without ``criterion``: forward only.
     """
     run = _Timed(traced, inputs.device)
     with arithmetic:
         outputs = run.run(inputs)
     if criterion is not None:
-        run.go_back(criterion(outputs))
+        run.backward(criterion(outputs))
     return run.costs
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a clock, when the device has done what it was asked to do."""
+    """Seconds on a monotonic clock, after synchronizing with the device."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize(device)
     return time.perf_counter()
@@ -65,7 +65,7 @@ def now(device: torch.device) -> float:
 class _Timed(fx.Interpreter):
     """Measures each node of a graph as it runs.
 
-    Autograd's nodes are numbered as they are made; each belongs to the operation that was the first to end after that.
+    Autograd numbers its nodes in the order of creation. Each belongs to the first operation that ends after it.
     """
 
     def __init__(self, traced: fx.GraphModule, device: torch.device) -> None:
@@ -81,7 +81,7 @@ class _Timed(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 (fx's own signature)
         self._name = n.meta.get("name", n.name)
         self._own = {tensor.numel() for tensor in state_read(self._traced, n)}
-        with saved_tensors_hooks(self._keep, _as_it_is):
+        with saved_tensors_hooks(self._keep, _identity):
             start = now(self._device)
             value = super().run_node(n)
             self.costs.forward[self._name] = now(self._device) - start
@@ -92,11 +92,11 @@ class _Timed(fx.Interpreter):
             self._ends.append((max(made), self._name))
         return value
 
-    def go_back(self, loss: torch.Tensor) -> None:
+    def backward(self, loss: torch.Tensor) -> None:
         begun: list[tuple[float, str]] = []
         for node in _autograd_nodes(loss):
             at = bisect.bisect_left(self._ends, (_number(node), ""))
-            name = self._ends[at][1] if at < len(self._ends) else ""  # the loss is no operation of the network's
+            name = self._ends[at][1] if at < len(self._ends) else ""  # "": the loss
             node.register_prehook(lambda _, name=name: begun.append((now(self._device), name)))
         loss.backward()
         ends = [start for start, _ in begun[1:]] + [now(self._device)]
@@ -105,22 +105,22 @@ class _Timed(fx.Interpreter):
 
     def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._seen and tensor.numel() not in self._own:  # weights are there anyway
+        if storage._cdata not in self._seen and tensor.numel() not in self._own:  # parameters take no extra memory
             self._seen.add(storage._cdata)
             self.costs.kept[self._name] += storage.nbytes()
         return tensor
 
 
-def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+def _identity(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
 def _number(node: Node) -> int:
-    return node._sequence_nr()  # pyright: ignore[reportAttributeAccessIssue] (it has no public name)
+    return node._sequence_nr()  # pyright: ignore[reportAttributeAccessIssue] (there is no public name)
 
 
 def _autograd_nodes(loss: torch.Tensor) -> Iterable[Node]:
-    """All but those that add up gradients, which run at once after the node that gave them one."""
+    """All nodes except AccumulateGrad, which runs directly after the node that feeds it."""
     waiting, seen = [loss.grad_fn], set[Node]()
     while waiting:
         node = waiting.pop()

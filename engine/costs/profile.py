@@ -1,4 +1,4 @@
-"""A network measured on this machine, for engine.costs.estimate: measured once, then known from the cache's folder."""
+"""Profiles a network on this machine for ``engine.costs.estimate``. Profiles are cached."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ from engine.system import cpu, devices
 from engine.training import optimizers
 from engine.training.optimizers import Depth
 
-_LONG_STEP = 1.5  # seconds; where a step takes longer, fewer images are measured
+_LONG_STEP = 1.5  # seconds; if a step takes longer, the measurement uses a smaller batch
 _REPETITIONS = 3
 
 
 def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig) -> Profile:
-    """What a network costs on this machine, in the precision and with the batch size of ``train``.
+    """The profile of a network on this machine, with the precision and batch size of ``train``.
 
-    Measured only if it is not known yet. Raises InputError for a network that can't be built, and whatever tracing
-    raises for one whose course depends on its data.
+    Measures it unless it is cached. Raises InputError for a network that can't be built, and the tracer's errors for
+    data-dependent control flow.
     """
-    what = profile_cache.network(name, classes, image_size, head, train)
-    known = profile_cache.look(what, Profile)
+    key = profile_cache.network(name, classes, image_size, head, train)
+    known = profile_cache.load(key, Profile)
     if known is None:
         cpu.set_up_processor()
-        loop = profile_cache.look(profile_cache.loop(train), LoopCosts)
+        loop = profile_cache.load(profile_cache.loop(train), LoopCosts)
         if loop is None:
             loop = measure_loop(train.batch_size, train.device)
-            profile_cache.remember(profile_cache.loop(train), loop)
+            profile_cache.store(profile_cache.loop(train), loop)
         precisions = choose_precision(train.precision, devices.choose_device(train.device), quiet)
         known = measure_network(registry.build(name, classes, head, image_size), *precisions, train.batch_size, loop)
-        profile_cache.remember(what, known)
+        profile_cache.store(key, known)
     return known
 
 
 def measure_network(
     classifier: Classifier, precision: Precision, frozen_precision: Precision, batch_size: int, loop: LoopCosts
 ) -> Profile:
-    """Measure a network with random images. Its gradients and batch statistics are others afterwards."""
+    """Measure a network on random images. Overwrites its gradients and batch statistics."""
     device = precision.device
     classifier.module.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     training, evaluation = (_traced(classifier, training=mode) for mode in (True, False))
     criterion = functools.partial(_loss, Criterion(None, 0.0, classifier.aux_weight))
 
     def step(count: int, *, trains: bool) -> Costs:
-        """Forward and backward: with gradients of the parameters, or frozen, where they only pass through."""
+        """Measure forward and backward. Unless it ``trains``, gradients only pass through frozen layers."""
         classifier.module.train(trains).requires_grad_(trains)
         inputs = _images(classifier, count, device).requires_grad_()
         return measure(training if trains else evaluation, inputs, precision.autocast(), criterion)
@@ -100,11 +100,11 @@ def measure_network(
 
 
 def _affordable(most: int, step: Callable[[int], Costs]) -> int:
-    """How many images to measure at once: as many as a step in training has, unless that would take long."""
-    step(2)  # the first one prepares what the others use
+    """The batch size to measure with: that of training, or a smaller one where a step takes long."""
+    step(2)  # warm-up
     count = 2
     while count < most:
-        start = time.process_time()  # what other processes take is no reason to measure less
+        start = time.process_time()  # CPU time: load from other processes must not shrink the batch
         step(count)
         if (time.process_time() - start) / torch.get_num_threads() > _LONG_STEP / 2:
             break
@@ -138,47 +138,47 @@ def _operations(
     place: dict[fx.Node, int] = {}
     found: list[Operation] = []
     for node, cut_node in zip(traced.graph.nodes, boundary_nodes(traced.graph), strict=True):
-        does = operation(node)
-        if not does.holds_tensors or node.op == "output":
+        op = operation(node)
+        if not op.holds_tensors or node.op == "output":
             continue
-        layer = str(node.target) if node.op == "call_module" else _innermost(does.name, layers)
+        layer = str(node.target) if node.op == "call_module" else _innermost(op.name, layers)
         inputs = [given for given in node.all_input_nodes if given in place]
         place[node] = len(found)
-        through = frozen.backward.get(does.name, 0.0)
+        through = frozen.backward.get(op.name, 0.0)
         found.append(
             Operation(
-                name=does.name,
+                name=op.name,
                 layer=layer,
                 parameters=[names[id(tensor)] for tensor in state_read(traced, node) if id(tensor) in names],
                 inputs=[place[given] for given in inputs],
                 statistics=node.op == "call_module" and keeps_batch_statistics(layers[layer]),
-                random=does.random,
+                random=op.random,
                 repeatable=cut_node.repeatable,
                 view=cut_node.view,
                 returned=cut_node.returned,
                 output=cut_node.output_size,
-                row=once.output.get(does.name, 0) // count,
-                once=once.forward.get(does.name, 0.0) / count,
-                evaluate=frozen.forward.get(does.name, 0.0) / count,
-                forward=trained.forward.get(does.name, 0.0) / count,
+                row=once.output.get(op.name, 0) // count,
+                once=once.forward.get(op.name, 0.0) / count,
+                evaluate=frozen.forward.get(op.name, 0.0) / count,
+                forward=trained.forward.get(op.name, 0.0) / count,
                 through=through / count,
-                weights=max(trained.backward.get(does.name, 0.0) - through, 0.0) / count,
-                kept=trained.kept.get(does.name, 0) // count,
-                kept_frozen=frozen.kept.get(does.name, 0) // count,
+                weights=max(trained.backward.get(op.name, 0.0) - through, 0.0) / count,
+                kept=trained.kept.get(op.name, 0) // count,
+                kept_frozen=frozen.kept.get(op.name, 0) // count,
             )
         )
     return found
 
 
 def _innermost(name: str, layers: Container[str]) -> str:
-    """The path of the layer that an operation is the output of or runs in."""
+    """The path of the innermost layer that an operation belongs to."""
     while name not in layers:
         name = name.rpartition(".")[0]
     return name
 
 
 def _optimizer_costs(classifier: Classifier) -> tuple[float, float]:
-    """Seconds of an optimizer step, with clipping, for each further tensor and each scalar."""
+    """Seconds of an optimizer step with gradient clipping, per tensor and per scalar."""
     everything = dict(classifier.module.named_parameters())
     head = {name: p for name, p in everything.items() if name.startswith(f"{classifier.head[0]}.")}
     flat = {name: p for name, p in everything.items() if p.ndim == 1} | head
@@ -205,7 +205,7 @@ def _optimizer_step(parameters: dict[str, nn.Parameter], where: Mapping[str, Dep
 
 
 def _image_cost(classifier: Classifier, device: torch.device, count: int) -> float:
-    """Seconds to put an image into a batch and to normalize it."""
+    """Seconds to collate and normalize an image."""
     size = classifier.preprocessing.image_size
     normalize = Normalize(classifier.preprocessing, device)
     images = [torch.zeros(size, size, 3, dtype=torch.uint8).permute(2, 0, 1) for _ in range(count)]
@@ -213,7 +213,7 @@ def _image_cost(classifier: Classifier, device: torch.device, count: int) -> flo
 
 
 def _row_byte_cost(device: torch.device, count: int) -> float:
-    """Seconds to get a byte of a cached row into a batch."""
+    """Seconds to load a byte of cached features into a batch."""
     rows = torch.zeros(8 * count, 16384, device=device)
     chosen = torch.arange(0, len(rows), 8, device=device)
     return _least(lambda: rows.index_select(0, chosen), device) / (count * 16384 * 4)

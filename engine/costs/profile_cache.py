@@ -1,7 +1,4 @@
-"""What was measured on this machine before: measuring takes seconds and the libraries, reading it neither.
-
-Imports no torch.
-"""
+"""Caches profiles of this machine, since measuring takes seconds and the libraries. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,36 +14,36 @@ from engine.config.schema import HeadConfig, TrainConfig
 from engine.system.cpu import processor_name
 from engine.system.devices import versions
 
-_VERSION = 2  # of what is measured and how it is kept
+_VERSION = 2  # of the measurement and the file format
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
 def network(name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig) -> str:
-    """All that the profile of a network depends on, the machine aside."""
+    """The cache key of a network's profile, without the machine."""
     return f"network {name} {classes} {image_size} {head.hidden} {train.device} {train.precision} {train.batch_size}"
 
 
 def loop(train: TrainConfig) -> str:
-    """All that the engine's own costs depend on, the machine aside."""
+    """The cache key of the engine's overhead, without the machine."""
     return f"loop {train.device} {train.batch_size}"
 
 
-def look(what: str, kind: type[Kind]) -> Kind | None:
-    """What was measured of ``what``, if it was, with these libraries and devices."""
-    return memo.look(PROFILES, _identity(what), kind)
+def load(key: str, kind: type[Kind]) -> Kind | None:
+    """Load a measurement made with these libraries and devices; None if there is none."""
+    return memo.look(PROFILES, _full_key(key), kind)
 
 
-def remember(what: str, measured: msgspec.Struct) -> None:
-    """Keep what was measured for next time."""
-    memo.remember(PROFILES, _identity(what), measured)
+def store(key: str, measured: msgspec.Struct) -> None:
+    """Store a measurement, if the cache can be written."""
+    memo.remember(PROFILES, _full_key(key), measured)
 
 
-def _identity(what: str) -> str:
-    return f"{_VERSION} {versions()} {processor_name()} {_cards()} {what}"
+def _full_key(key: str) -> str:
+    return f"{_VERSION} {versions()} {processor_name()} {_cards()} {key}"
 
 
 def _cards() -> list[str]:
-    """The graphics cards that the driver and the environment offer to CUDA."""
+    """The GPUs that the driver and the environment make visible to CUDA."""
     models = [
         line.partition(":")[2].strip()
         for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))

@@ -1,4 +1,6 @@
-"""Counts and sums over a split's predictions, from which all metrics are computed. Memory does not grow with the data.
+"""Counts and sums over a split's predictions, from which all metrics are computed.
+
+Memory does not grow with the dataset.
 
 scikit-learn and SciPy are imported where they are used: they take a second, and no run needs them before its end.
 """

@@ -1,4 +1,4 @@
-"""ROC-AUC and average precision of each class, in memory that does not grow with the data."""
+"""ROC-AUC and average precision of each class, in memory that does not grow with the dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-# With more images, or more probabilities, than these, probabilities are binned.
+# Above these numbers of images or probabilities, probabilities are binned.
 _EXACT_IMAGES = 200_000
 _EXACT_VALUES = 4_000_000
 _BIN_VALUES = 4_000_000  # bins of all classes together

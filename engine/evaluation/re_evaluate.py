@@ -52,7 +52,10 @@ def re_evaluate(
     else:
         source = open_source(config.data)
         if source.classes != trained.classes:
-            raise InputError(f"{config.data.path or config.data.name}: its classes are no longer those of the run")
+            raise InputError(
+                f"{config.data.path or config.data.name}: its classes are no longer those of the run; "
+                "restore the dataset, or evaluate other images"
+            )
         preprocessing = trained.classifier.preprocessing
         data, _ = load_data(source, config, preprocessing, trained.folder, report, warn)
     name = split_name or next(split for split in ("test", "val", _ALL) if split in data.splits)

@@ -1,3 +1,3 @@
-"""Trained networks as files: one module a format, each with its content and its snippet.
+"""Exports trained networks to files: one module per format, each with its writer and its prediction script.
 
 It must not train or change a run."""

@@ -1,4 +1,4 @@
-"""A network that is ready to predict."""
+"""Loads trained networks for prediction."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def sample_images(trained: TrainedRun, report: Report) -> Samples:
 def _noise(preprocessing: Preprocessing) -> Samples:
     side = preprocessing.image_size
     images = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Samples(images, "8 images of noise, since the run's can't be read here")
+    return Samples(images, "8 noise images, since the run's images can't be read here")
 
 
 def _held_out(folder: RunFolder, source: Source) -> tuple[str, list[int]]:

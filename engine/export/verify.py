@@ -12,7 +12,7 @@ from engine.export.sample_images import Samples
 from engine.runs.progress import Report
 
 _BATCH = 8
-_TOLERANCE = 1e-3  # of a probability; another order of fp32 sums moves it by a thousandth of this
+_TOLERANCE = 1e-3  # of a probability; reordered fp32 sums change it by a thousandth of this
 
 
 @dataclass(frozen=True)

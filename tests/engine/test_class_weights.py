@@ -42,7 +42,7 @@ def imbalanced(tmp_path: Path) -> str:
 @pytest.fixture
 def weighted(config: Callable[..., RunConfig], imbalanced: str) -> Callable[..., RunConfig]:
     def make(**train: object) -> RunConfig:
-        settings = {"epochs": 1, "class_weights": "balanced", **fit}
+        settings = {"epochs": 1, "class_weights": "balanced", **train}
         return config(**STILL, data={"path": imbalanced, "workers": 0}, train=settings)
 
     return make

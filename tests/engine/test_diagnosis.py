@@ -206,7 +206,7 @@ def test_figures_that_no_engine_writes_fail_nothing(config: Callable[..., RunCon
 def test_places_of_missed_labels_are_counted_among_the_classes_that_were_not_answered():
     validation = ValidationMetrics(4, torch.device("cpu"))
     logits = torch.tensor([[4.0, 3.0, 2.0, 1.0]] * 4)
-    validation.add(torch.tensor(1.0), logits, torch.tensor([0, 1, 3, 3]))
+    validation.add(torch.tensor(1.0), torch.tensor(4.0), logits, torch.tensor([0, 1, 3, 3]))
     assert validation.accuracy == 0.25
     assert validation.balanced_accuracy == pytest.approx((1 + 0 + 0) / 3)
     assert validation.label_rank == pytest.approx((0 + 1 + 1) / 3)
@@ -215,7 +215,7 @@ def test_places_of_missed_labels_are_counted_among_the_classes_that_were_not_ans
 
 def test_without_a_mistake_or_with_two_classes_there_are_no_places():
     right, two = ValidationMetrics(3, torch.device("cpu")), ValidationMetrics(2, torch.device("cpu"))
-    right.add(torch.tensor(math.nan), torch.eye(3), torch.arange(3))
-    two.add(torch.tensor(0.5), torch.eye(2), torch.tensor([1, 0]))
+    right.add(torch.tensor(math.nan), torch.tensor(3.0), torch.eye(3), torch.arange(3))
+    two.add(torch.tensor(0.5), torch.tensor(2.0), torch.eye(2), torch.tensor([1, 0]))
     assert (right.label_rank, two.label_rank, two.accuracy) == (None, None, 0.0)
     assert math.isnan(right.loss)

@@ -64,7 +64,7 @@ def test_the_estimate_cuts_a_network_where_the_engine_does(name: str, late: str,
         freezing.apply(rules)
         made = split(classifier, freezing)
         plan = read_plan(known.operations, tree, config(freeze={"rules": rules}))
-        names = [known.operations[at].name for at in sorted(plan.stored)]
+        names = [known.operations[at].name for at in sorted(plan.cached)]
         assert names == ([] if made.kind == "none" else [tensor.name for tensor in made.boundary]), rules
 
 
@@ -84,7 +84,7 @@ def test_the_estimate_cuts_inside_blocks_where_the_engine_does(name: str, traine
     freezing = Freezing(classifier.module, classifier.head, "follow")
     freezing.apply(rules)
     plan = read_plan(known.operations, tree, config(freeze={"rules": rules}))
-    names = [known.operations[at].name for at in sorted(plan.stored)]
+    names = [known.operations[at].name for at in sorted(plan.cached)]
     assert names == [tensor.name for tensor in split(classifier, freezing).boundary]
 
 

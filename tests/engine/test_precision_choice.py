@@ -92,12 +92,12 @@ def test_where_the_flags_do_not_tell_a_small_block_is_timed_once_for_each_machin
 TIMED = """
 import time, torch
 from pathlib import Path
-from engine.system import devices
+from engine.system import cpu
 from engine.runs.progress import quiet
 from engine.compute.precision_benchmark import choose_precision
 
 
-devices.set_up_processor()
+cpu.set_up_processor()
 Path.read_text = lambda *_, **__: ""  # a system that lists no flags
 start = time.process_time()
 choose_precision("auto", torch.device("cpu"), quiet)

@@ -90,14 +90,14 @@ def test_maps_and_tokens_are_pooled_to_a_number_for_each_channel():
 
 def test_answers_that_are_sure_and_differ_are_told_from_those_that_are_all_the_same():
     sure, same = SourcePredictionsAccumulator(), SourcePredictionsAccumulator()
-    assert sure.told() is None
+    assert sure.result() is None
     for batch in np.split(np.eye(10), 2):
         sure.add(batch)
         same.add(np.full((5, 10), 0.1))
-    told = sure.told()
+    told = sure.result()
     assert told
     assert (told.classes, told.confidence, told.answers) == (10, 1.0, pytest.approx(10))
-    told = same.told()
+    told = same.result()
     assert told
     assert (told.confidence, told.answers) == (pytest.approx(0.1), pytest.approx(1))
 

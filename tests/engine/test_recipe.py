@@ -33,7 +33,7 @@ THREE = [
 
 
 def with_phases(phases: list[dict], **train: int) -> RunConfig:
-    return from_tables({"data": {"source": "digits"}, "recipe": {"phases": phases}, "train": fit})
+    return from_tables({"data": {"source": "digits"}, "recipe": {"phases": phases}, "train": train})
 
 
 def parts(config: RunConfig) -> list[tuple[int, int, int]]:

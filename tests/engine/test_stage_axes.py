@@ -193,8 +193,8 @@ def test_dead_units_of_maps_with_channels_last_are_channels(session: Sessions, c
     maps[..., 3] = 1.0
     look = LayerStats(run)
     look.before_update()
-    with look.activations():
+    with look.record_activations():
         layer(maps)
-    event = look.event(1, 1, look.after_update(1).tolist())
+    event = look.to_event(1, 1, look.after_update(1).tolist())
     assert event
     assert (event.dead["rectifier"].dead, event.dead["rectifier"].units) == (7, 8)

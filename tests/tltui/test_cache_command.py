@@ -30,7 +30,7 @@ def root(tltui: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(CACHE, str(root))
     for classes in (10, 20):
         layer_tree_cache.remember(TREE, "resnet18", classes, 224, HeadConfig())
-    profile_cache.remember(profile_cache.loop(TrainConfig()), COSTS)
+    profile_cache.store(profile_cache.loop(TrainConfig()), COSTS)
     (root / "digests").mkdir()
     (root / "digests" / "files").write_bytes(bytes(56))
     (root / ARITHMETIC).write_text("{}")
@@ -60,7 +60,7 @@ def test_clearing_removes_what_is_known_and_not_what_is_in_use(tltui: CommandLin
     assert before - staying - 4096 <= freed < before
     assert held.present(as_keys([digest(b"one")])).all()
     assert layer_tree_cache.look("resnet18", 10, 224, HeadConfig()) is None
-    assert profile_cache.look(profile_cache.loop(TrainConfig()), LoopCosts) is None
+    assert profile_cache.load(profile_cache.loop(TrainConfig()), LoopCosts) is None
     assert not (root / ARITHMETIC).exists()
     held.close()
     tltui("cache", "clear")

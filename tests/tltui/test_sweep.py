@@ -17,7 +17,7 @@ from engine.config.toml_io import load
 from engine.errors import InputError
 from engine.experiments.sweep.definition import define, read_file
 from engine.experiments.sweep.presets import PRESETS
-from engine.experiments.sweep.presets import to_toml as to_toml_of_sweep
+from engine.experiments.sweep.sweep_toml import preset_to_toml
 from engine.runs.folder import RunFolder
 from tests.tltui.conftest import engine_of
 from tests.tltui.test_command_line import CommandLine
@@ -193,13 +193,13 @@ def test_a_base_that_can_not_be_trained_ends_the_sweep_at_its_first_trial(
 @pytest.mark.parametrize("kind", PRESETS)
 def test_ready_made_sweeps_can_be_read(kind: str, config: Callable[..., RunConfig], tmp_path: Path):
     path = tmp_path / "sweep.toml"
-    path.write_text(to_toml_of_sweep(kind, "run.toml", config()))
+    path.write_text(preset_to_toml(kind, "run.toml", config()))
     names = [dimension.name for dimension in define(path, read_file(path), config()).space]
     assert "optimizer.backbone_lr_factor" not in names  # where the backbone is frozen the factor does nothing
 
 
 def test_rates_of_a_backbone_that_trains_are_tried_too(config: Callable[..., RunConfig]):
-    assert "backbone_lr_factor" in to_toml_of_sweep("rates", "run.toml", config(freeze={"rules": []}))
+    assert "backbone_lr_factor" in preset_to_toml("rates", "run.toml", config(freeze={"rules": []}))
 
 
 def test_a_preset_written_elsewhere_finds_its_base(tltui: CommandLine):
@@ -227,4 +227,4 @@ def test_a_process_that_can_not_import_is_not_started_for_ever(
     tltui.environment["PYTHONPATH"] = f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}"
     done = tltui("sweep", sweep_file())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "died twice" in done.stderr
+    assert "crashed twice" in done.stderr

@@ -61,7 +61,7 @@ def test_a_sampler_or_pruner_that_is_not_known_is_refused_and_leaves_no_study(
     what: str, known: str, url: str, sweep: Make
 ):
     strange = msgspec.structs.replace(sweep(), **{what: "cmaes"})
-    with pytest.raises(InputError, match=f'there is no {what} "cmaes"; known are {known}'):
+    with pytest.raises(InputError, match=f'unknown {what} "cmaes"; choose from {known}'):
         open_study(strange, url)
     assert optuna.get_all_study_names(url) == []
 
@@ -74,7 +74,7 @@ def test_a_sweep_of_another_version_is_listed_and_not_worked_on(what: str, url: 
     other = msgspec.structs.replace(known, **{what: "cmaes"})
     study.set_user_attr("tltui", msgspec.json.encode(other).decode())
     assert [one.sweep.name for one in all_studies(url)] == [known.name]
-    with pytest.raises(InputError, match=f'there is no {what} "cmaes"; known are '):
+    with pytest.raises(InputError, match=f'unknown {what} "cmaes"; choose from '):
         find_study(url, known.name)
 
 

@@ -65,7 +65,7 @@ def work_off(sweep: Sweep, url: str, together: Barrier, taken: Queue[list[int] |
     together.wait()
     try:
         study, mine = open_study(sweep, url), []
-        while trial := study.orphan() or study.ask():
+        while trial := study.adopt_orphan() or study.ask():
             mine.append(trial.number)
             study.tell(trial, TrialState.COMPLETE, 0.5)
         taken.put(mine)
@@ -143,7 +143,7 @@ def test_the_first_worker_repeats_itself_and_no_other(sampler: str, tmp_path: Pa
     [
         ("sqlite:////nowhere/at/all.db", "unable to open database file"),
         ("mssql+pymssql://me:secret@host/sweeps", "the Python module pymssql, is not installed"),
-        ("redis://me:secret@host", "knows no such kind of database"),
+        ("redis://me:secret@host", "does not support this kind of database"),
         ("postgresql://me:se/cret@host:secret/sweeps", "%40, %2F, %3A"),
         ("sweeps.db", "write it like sqlite:///"),
         ("mssql+pymssql://me@host/sweeps?password=secret", "mssql+pymssql://me@host/sweeps: can't be used"),

@@ -26,7 +26,7 @@ def print_profile(
     """Print a network's measured profile, measuring it once; ``training``: settings of ``train``."""
     train = from_tables({"data": {"source": "digits"}, "train": training}).train
     network = (tree.name, tree.classes, tree.input[1], head, train)
-    measured = profile_cache.look(profile_cache.network(*network), Profile)
+    measured = profile_cache.load(profile_cache.network(*network), Profile)
     if measured is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the worker, whose times these forecast
         from engine.costs.profile import profile

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.experiments.sweep.presets import PRESETS
 from engine.files.escapes import printable
 from tltui.cli.console import console, print_list, print_or_write
 from tltui.cli.options import json_option, overrides, run_names, runs_dir_option, set_option
 
 if TYPE_CHECKING:
     from engine.config.schema import RunConfig
-
-READY_SWEEPS = ("rates", "batch", "epochs", "optimizers")
 
 
 @click.command()
@@ -101,7 +100,7 @@ def probe(ctx: click.Context, config: Path, models: tuple[str, ...], changes: tu
 @click.option("--watch", "wanted", flag_value="watch", help="Show the results, live.")
 @click.option("--stop", "wanted", flag_value="stop", help="Stop all its workers, with checkpoints.")
 @click.option("--join", metavar="URL", help="Join the workers of a sweep in this Optuna storage.")
-@click.option("--ready", type=click.Choice(READY_SWEEPS), help="Write the sweep.toml of a preset.")
+@click.option("--ready", type=click.Choice(tuple(PRESETS)), help="Write the sweep.toml of a preset.")
 @click.option("--base", default="run.toml", show_default=True, metavar="BASE", help="The config that --ready varies.")
 @click.option(
     "-o",

@@ -20,7 +20,10 @@ _CHART = 12  # rows
 
 
 def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> None:
-    """Test and print; warnings and progress go to standard error. Raises InputError, Stopped and TrainingFailed."""
+    """Run the test and print its result. Warnings and progress go to standard error.
+
+    Raises InputError, Stopped and TrainingFailed.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine
     from engine.system.devices import check_libraries
 
@@ -29,10 +32,10 @@ def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> N
 
     with working() as report:
 
-        def listen(tried: RangeTestStep) -> None:
+        def on_step(tried: RangeTestStep) -> None:
             report("lr_find", tried.done, tried.total, "steps")
 
-        found = run_lr_range_test(config, report, listen, warn)
+        found = run_lr_range_test(config, report, on_step, warn)
     if as_json:
         click.echo(json_output.as_json(found))
         return

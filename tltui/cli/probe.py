@@ -22,7 +22,7 @@ _WIDEST = 150
 
 
 def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, as_json: bool) -> None:
-    """Probe and print; warnings and progress go to standard error. Without ``models``: the config's network.
+    """Probe ``models``, or the config's network, and print the results. Warnings and progress go to standard error.
 
     Raises InputError and Stopped.
     """
@@ -32,16 +32,16 @@ def print_probes(console: Console, config: RunConfig, models: Sequence[str], *, 
     check_libraries()
     from engine.experiments.linear_probe.probe import run_linear_probe
 
-    told: set[str] = set()
+    warned: set[str] = set()
 
-    def tell(code: WarningCode, message: str) -> None:
-        if message in told:  # about the dataset, repeated for each network
+    def warn_once(code: WarningCode, message: str) -> None:
+        if message in warned:  # about the dataset, repeated for each network
             return
-        told.add(message)
+        warned.add(message)
         warn(code, message)
 
     with working() as report:
-        probed = run_linear_probe(config, models or [config.model.name], report, tell)
+        probed = run_linear_probe(config, models or [config.model.name], report, warn_once)
     if as_json:
         click.echo(json_output.as_json(probed))
         return

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load
 from engine.errors import InputError
-from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, define, read_file
 from engine.experiments.sweep.events import SweepListed, SweepResults
+from engine.experiments.sweep.sweep_toml import preset_to_toml
 from tltui.cli.sweep_views import open_view, print_live, print_results
 from tltui.runs import registry
 from tltui.settings.demo import demo_config
@@ -73,7 +73,7 @@ def stop_sweep(runs_dir: Path, name: str | None, join: str | None) -> None:
 
 def list_sweeps(runs_dir: Path) -> list[SweepListed]:
     """The sweeps stored beside the runs. Raises InputError."""
-    from engine.experiments.sweep.results import in_short
+    from engine.experiments.sweep.results import summarize
     from engine.experiments.sweep.storage import storage_errors
     from engine.experiments.sweep.study import all_studies
 
@@ -81,7 +81,7 @@ def list_sweeps(runs_dir: Path) -> list[SweepListed]:
     if not _may_exist(url):
         return []
     with storage_errors(url):
-        return [in_short(study) for study in all_studies(url)]
+        return [summarize(study) for study in all_studies(url)]
 
 
 def _changes(look: Callable[[], SweepResults]) -> Iterator[SweepResults]:
@@ -129,7 +129,7 @@ def preset_sweep(runs_dir: Path, preset: str, base: str, folder: Path) -> str:
     file = Path(base).expanduser()
     if base != DEMO and (file.is_file() or file.suffix == ".toml"):
         base = os.path.relpath(file.resolve(), folder.resolve())  # sweep.toml reads it relative to its own folder
-    return presets.to_toml(preset, base, config)
+    return preset_to_toml(preset, base, config)
 
 
 def _resolve(runs_dir: Path, name: str | None, join: str | None) -> tuple[Sweep | None, str]:

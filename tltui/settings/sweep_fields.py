@@ -10,8 +10,10 @@ from typing import Any
 from engine.config.schema import RunConfig
 from engine.config.toml_io import to_toml
 from engine.errors import InputError
-from engine.experiments.sweep import presets
 from engine.experiments.sweep.definition import Sweep, SweepFile, define, from_tables
+from engine.experiments.sweep.presets import PRESETS
+from engine.experiments.sweep.sweep_toml import space_to_toml
+from engine.experiments.sweep.sweep_toml import to_toml as sweep_to_toml
 from engine.files.atomic import write_atomically
 
 OWN = "own"
@@ -45,7 +47,7 @@ class SweepFields:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(folder / BASE, to_toml(base).encode())
-            write_atomically(path, presets.as_toml(self._file().model_dump()).encode())
+            write_atomically(path, sweep_to_toml(self._file().model_dump()).encode())
         except OSError as error:
             raise InputError(f"{folder}: can't be written ({error.strerror}); free disk space") from None
         return path
@@ -71,9 +73,9 @@ class SweepFields:
 
 
 def filled(kind: str, base: RunConfig) -> SweepFields:
-    """The form with a ready-made sweep in it that suits ``base``."""
-    of = presets.PRESETS[kind]
-    settings = SweepFile(base=BASE, space=of.space(base), **of.settings)
+    """The form filled with a preset for ``base``."""
+    preset = PRESETS[kind]
+    settings = SweepFile(base=BASE, space=preset.space(base), **preset.settings)
     return SweepFields(
         kind=kind,
         sampler=settings.sampler,
@@ -81,7 +83,7 @@ def filled(kind: str, base: RunConfig) -> SweepFields:
         trials=str(settings.trials),
         minutes=f"{settings.minutes:g}",
         parallel=str(settings.parallel),
-        space=presets.space_to_toml(settings.space),
+        space=space_to_toml(settings.space),
     )
 
 

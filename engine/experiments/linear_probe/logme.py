@@ -14,25 +14,26 @@ Labels = npt.NDArray[np.integer]
 
 _ROUNDS = 50  # the fixed point is reached within a dozen where there is one
 _CONVERGED = 1e-4  # relative change of α/β
-_TINY = 1e-12  # keeps features that say nothing from dividing by zero
+_TINY = 1e-12  # avoids division by zero for uninformative features
 
 
 def logme(features: Matrix, labels: Labels) -> float:
-    """LogME: the maximum evidence of a Bayesian linear model from features (N, D) to each class's indicator, its
-    logarithm an image, mean over classes; higher is better, and it does not favour many features.
+    """Compute LogME: the log maximum evidence per image of a Bayesian linear model, mean over classes.
+
+    The model maps features (N, D) to each class's indicator. Higher is better. LogME does not favour many features.
 
     You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", 2102.11005, with the
     fixed-point iteration of its extension (2110.10545).
     """
     values = features.astype(np.float64)
-    values /= np.sqrt(np.mean(values**2)) or 1.0  # the evidence knows no scale, the iteration's first steps do
+    values /= np.sqrt(np.mean(values**2)) or 1.0  # only the first iterations depend on the scale
     u, singular, _ = np.linalg.svd(values, full_matrices=False)
     squares = singular**2
     return float(np.mean([_evidence(u, squares, (labels == label).astype(float)) for label in np.unique(labels)]))
 
 
 def _evidence(u: Matrix, squares: Matrix, target: Matrix) -> float:
-    """Weights are drawn from N(0, 1/α), noise from N(0, 1/β); α and β are those with the most evidence."""
+    """The log evidence per image, maximized over α and β: weights are drawn from N(0, 1/α), noise from N(0, 1/β)."""
     count = len(target)
     inside = (u.T @ target) ** 2
     outside = max(float(target @ target - inside.sum()), 0.0)
@@ -47,7 +48,7 @@ def _evidence(u: Matrix, squares: Matrix, target: Matrix) -> float:
         before, ratio = ratio, alpha / beta
         if abs(ratio - before) <= _CONVERGED * before:
             break
-    # Directions without features cost as much as they give: α stands in both terms.
+    # Directions without features contribute nothing: α cancels between the terms.
     size = len(squares) * math.log(alpha) - float(np.log(alpha + beta * squares).sum())
     fit = count * math.log(beta) - beta * residual - alpha * weights - count * math.log(2 * math.pi)
     return (size + fit) / (2 * count)

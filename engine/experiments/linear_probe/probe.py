@@ -39,10 +39,10 @@ _INVERSE_PENALTY = 0.1  # scikit-learn's C: features are many and standardised, 
 Features = npt.NDArray[np.float32]
 
 
-def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, tell: Warn) -> ProbeResults:
+def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, warn: Warn) -> ProbeResults:
     """Probe each network on the config's images, and recommend how to train the best one. Creates no run.
 
-    ``tell`` takes a warning's code and message. Raises InputError for bad settings and Stopped on a signal.
+    Raises InputError for bad settings and Stopped on a signal.
     """
     names = list(dict.fromkeys(models))
     for name in names:  # fail before the first probe, which takes long
@@ -52,7 +52,7 @@ def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, t
     for name in names:
         # The config's freeze plan names layers of its own network; probes train no layer.
         changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
-        with dry_run(changed, report, tell) as session:
+        with dry_run(changed, report, warn) as session:
             data, seed = session.data, config.train.seed
             chosen = {
                 part: choose(data.splits[part], data.labels, most, seed)
@@ -87,39 +87,39 @@ def _probe(session: Session, chosen: Mapping[str, Sequence[int]]) -> Backbone:
     train, val = labels[chosen["train"]], labels[chosen["val"]]
     if len(np.unique(train)) < 2:
         raise InputError("all training images are of one class; add images of another")
-    seen = _Pass(session, len(train) + 2 * len(val))
-    known, asked = seen.features(chosen["train"], ask_source=True), seen.features(chosen["val"])
-    mirrored = seen.features(chosen["val"], mirror=True)[HEAD_INPUT]
+    images = _Pass(session, len(train) + 2 * len(val))
+    train_features, val_features = images.features(chosen["train"], with_source=True), images.features(chosen["val"])
+    mirrored = images.features(chosen["val"], mirror=True)[HEAD_INPUT]
     probes: dict[str, Pipeline] = {}
-    fitting: dict[str, float] = {}
-    for done, name in enumerate(known):
-        session.context.report("probe", done, len(known), "stages")
-        probes[name], fitting[name] = fit(known[name], train), logme(known[name], train)
-    right = {name: probes[name].predict(asked[name]) == val for name in known}
-    sizes = {name: values.shape[1] for name, values in known.items()}
+    logmes: dict[str, float] = {}
+    for done, name in enumerate(train_features):
+        session.context.report("probe", done, len(train_features), "stages")
+        probes[name], logmes[name] = fit(train_features[name], train), logme(train_features[name], train)
+    correct = {name: probes[name].predict(val_features[name]) == val for name in train_features}
+    sizes = {name: values.shape[1] for name, values in train_features.items()}
     module = session.classifier.module
     paths = dict(stages(module, session.classifier.head))
     return Backbone(
         model=session.classifier.name,
         pretrained=session.config.model.weights != "none",
         parameters=sum(p.numel() for p in module.parameters()),
-        stages=_compared(right, float(np.mean(val == np.bincount(train).argmax())), sizes, fitting, paths),
+        stages=_stages(correct, float(np.mean(val == np.bincount(train).argmax())), sizes, logmes, paths),
         mirrored=float((probes[HEAD_INPUT].predict(mirrored) == val).mean()),
-        source=seen.source.result(),
+        source=images.source.result(),
     )
 
 
-def _compared(
-    right: Mapping[str, npt.NDArray[np.bool_]],
+def _stages(
+    correct: Mapping[str, npt.NDArray[np.bool_]],
     chance: float,
     sizes: Mapping[str, int],
-    fitting: Mapping[str, float],
+    logmes: Mapping[str, float],
     paths: Mapping[str, list[str]],
 ) -> list[Stage]:
-    """``right``: by stage, which images its probe classified correctly. ``chance``: accuracy of the majority class."""
+    """``correct``: per image, by stage. ``chance``: accuracy of the majority class."""
     found, before = [], chance
-    for name, own in right.items():
-        accuracy, lead = float(own.mean()), own.astype(float) - right[HEAD_INPUT]
+    for name, own in correct.items():
+        accuracy, lead = float(own.mean()), own.astype(float) - correct[HEAD_INPUT]
         found.append(
             Stage(
                 name=name,
@@ -129,7 +129,7 @@ def _compared(
                 adds=accuracy - before,
                 lead=float(lead.mean()),
                 lead_error=float(lead.std() / math.sqrt(len(lead))),
-                logme=fitting[name],
+                logme=logmes[name],
             )
         )
         before = accuracy
@@ -156,7 +156,7 @@ class _Pass:
 
     @torch.inference_mode()
     def features(
-        self, members: Sequence[int], *, mirror: bool = False, ask_source: bool = False
+        self, members: Sequence[int], *, mirror: bool = False, with_source: bool = False
     ) -> dict[str, Features]:
         """Features (N, C) of the images at these positions, by stage in forward order. Raises Stopped."""
         session = self._session
@@ -165,10 +165,10 @@ class _Pass:
         for images in session.loader.eval_images(members, min(session.config.train.batch_size, _LARGEST_BATCH)):
             with session.precision.autocast():
                 outputs = stage_features.of_whole(session.classifier, {}, images.flip(-1) if mirror else images)
-            given = outputs.pop(stage_features.HEAD_INPUT)
-            if ask_source:
-                self._ask(given.float())
-            for name, output in [*outputs.items(), (HEAD_INPUT, given)]:
+            head_input = outputs.pop(stage_features.HEAD_INPUT)
+            if with_source:
+                self._add_source_predictions(head_input.float())
+            for name, output in [*outputs.items(), (HEAD_INPUT, head_input)]:
                 parts[name].append(pooled(output).cpu().numpy())
             self._done += len(images)
             session.context.report("features", self._done, self._total, "images")
@@ -178,14 +178,14 @@ class _Pass:
                 raise InputError(f"{session.classifier.name}: {name} returns NaN or infinity; load other weights")
         return found
 
-    def _ask(self, given: torch.Tensor) -> None:
-        head = {name: t.to(given.device).float() for name, t in self._session.classifier.original_head.items()}
+    def _add_source_predictions(self, head_input: torch.Tensor) -> None:
+        head = {name: t.to(head_input.device).float() for name, t in self._session.classifier.original_head.items()}
         if not head:
             return
         if head["weight"].ndim == 2:
-            logits = functional.linear(given, head["weight"], head.get("bias"))
+            logits = functional.linear(head_input, head["weight"], head.get("bias"))
         else:
-            logits = functional.conv2d(given, head["weight"], head.get("bias")).mean((2, 3))
+            logits = functional.conv2d(head_input, head["weight"], head.get("bias")).mean((2, 3))
         self.source.add(logits.softmax(-1).cpu().numpy())
 
 

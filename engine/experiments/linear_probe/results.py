@@ -1,20 +1,22 @@
-"""What probing a pretrained network found. Imports no torch."""
+"""Results of linear probes on pretrained networks. Imports no torch."""
 
 from __future__ import annotations
 
 import msgspec
 
 HEAD_INPUT = "head's input"
-"""The name of the last row: what the classifier is given."""
+"""The name of the last stage: the features that the head receives."""
 
 
 class Stage(msgspec.Struct):
     """A linear probe on the pooled output of one stage.
 
-    ``paths``: of the layers that it holds, none for the head's input; ``features``: numbers an image; ``accuracy``: on
-    validation images; ``adds``: what it is above that of the stage before, of the first above always the same answer;
-    ``lead``: what it is above that of the head's input, with its standard error over the same images; ``logme``: see
-    ``engine.experiments.linear_probe.logme``.
+    - ``paths``: of the stage's layers, none for the head's input.
+    - ``features``: their number per image.
+    - ``accuracy``: on validation images.
+    - ``adds``: accuracy above the previous stage's, of the first stage above chance level (the majority class).
+    - ``lead``: accuracy above that at the head's input; ``lead_error``: its standard error, paired over images.
+    - ``logme``: see ``engine.experiments.linear_probe.logme``.
     """
 
     name: str
@@ -28,10 +30,10 @@ class Stage(msgspec.Struct):
 
 
 class SourcePredictions(msgspec.Struct):
-    """What the pretrained classifier says of the images, over its own ``classes``.
+    """Statistics of the pretrained classifier's predictions over its own ``classes``.
 
-    ``confidence``: mean of its highest probability; ``answers``: how many of its classes the images are spread over,
-    the exponential of the mutual information of image and answer, 1 where it says the same of all.
+    ``confidence``: mean of the highest probability. ``answers``: the effective number of predicted classes, which is
+    the exponential of the mutual information of image and prediction; 1 where all predictions are the same.
     """
 
     classes: int
@@ -40,8 +42,11 @@ class SourcePredictions(msgspec.Struct):
 
 
 class Backbone(msgspec.Struct):
-    """A network's probes. ``stages``: from the input on, the head's input last; ``mirrored``: accuracy of the probe at
-    the head's input on mirrored images; ``source``: None where there is no pretrained classifier to ask."""
+    """The probes of a network.
+
+    ``stages``: from input to output, the head's input last. ``mirrored``: accuracy of the probe at the head's input on
+    mirrored images. ``source``: None without a pretrained classifier.
+    """
 
     model: str
     pretrained: bool
@@ -52,12 +57,12 @@ class Backbone(msgspec.Struct):
 
     @property
     def head(self) -> Stage:
-        """The probe that a new linear head on frozen features comes near to."""
+        """The probe at the head's input. A new linear head on frozen features comes close to it."""
         return self.stages[-1]
 
 
 class ImageCounts(msgspec.Struct):
-    """``train`` and ``val``: how many there are; ``used_train`` and ``used_val``: how many of them the probes saw."""
+    """Numbers of images: of each split, and ``used_train`` and ``used_val`` of them in the probes."""
 
     classes: int
     train: int
@@ -67,8 +72,15 @@ class ImageCounts(msgspec.Struct):
 
 
 class Recommendation(msgspec.Struct):
-    """``trains``: "head", "stages" or "everything"; ``model``: with which network; ``large`` and ``similar``: how data
-    and task were judged, the latter None where nothing tells; ``settings``: by key; ``reasons``: a sentence each."""
+    """What to train, and why.
+
+    - ``model``: the network to train.
+    - ``trains``: "head", "stages" or "everything".
+    - ``large``: whether the dataset is large.
+    - ``similar``: whether the task is similar to the pretraining task, None where that can't be judged.
+    - ``settings``: by key.
+    - ``reasons``: one sentence each.
+    """
 
     model: str
     trains: str
@@ -79,7 +91,7 @@ class Recommendation(msgspec.Struct):
 
 
 class ProbeResults(msgspec.Struct):
-    """``backbones``: the one with the highest LogME at the head's input first."""
+    """The result of probing one or more networks. ``backbones``: highest LogME at the head's input first."""
 
     images: ImageCounts
     backbones: list[Backbone]

@@ -1,7 +1,7 @@
-"""What a learning-rate range test found, and which rate it suggests. Imports no torch: the app reads it, too.
+"""The loss curve of a learning-rate range test, and the suggested rate. Imports no torch, so that the app can read it.
 
-Smith 2017 (1506.01186) raises the rate while the network trains; the exponential sweep, the smoothing and reading a
-rate off the curve are those of Gugger (sgugger.github.io/how-do-you-find-a-good-learning-rate.html) and fastai.
+Smith 2017 (1506.01186) introduces the test. Exponential sweep, smoothing and reading the rate off the curve follow
+Gugger (sgugger.github.io/how-do-you-find-a-good-learning-rate.html) and fastai.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ import msgspec
 
 _LOWEST, _HIGHEST, _STEPS = 1e-6, 10.0, 100
 RATES = [_LOWEST * (_HIGHEST / _LOWEST) ** (step / (_STEPS - 1)) for step in range(_STEPS)]
-"""Of a sweep, a step each: from rates at which nothing moves to rates at which everything breaks."""
+"""The rates of a sweep, one per step: from too small to learn to divergence."""
 
-_MEMORY = 0.9  # share of the smoothed loss that is kept at each step
-_EXPLODED = 4.0  # times the best smoothed loss
-_ENDS = 0.1  # share of the curve at its beginning in which nothing is read off: there smoothing has seen too little
-_SLOPE_OVER = 3  # points to each side over which the slope is taken
-_LEVEL_OVER = 10  # first losses, whose mean is that of a part that did not learn yet
-# A fall smaller than this is told from chance by nobody; as a share of the loss at the beginning.
-_LEAST_FALL = 0.03
+_BETA = 0.9  # of the exponential moving average
+_DIVERGED = 4.0  # times the best smoothed loss
+_SKIPPED = 0.1  # fraction of the curve at its start that is not read: the average has seen too few losses
+_SLOPE_RADIUS = 3  # points to each side over which the slope is computed
+_LEVEL_STEPS = 10  # first steps, whose mean loss is that of an untrained part
+_LEAST_FALL = 0.03  # fraction of the initial loss; a smaller fall may be noise
 
-_NEVER = "no suggestion: the loss does not fall at any of these rates; look at the data and at what trains"
-_NOT_WITH_IT = (
-    f"no suggestion: within {_STEPS} steps the loss falls no further than it does while these layers stay as they are"
-)
+_NEVER = "no suggestion: the loss falls at none of these rates; check the labels and the freeze plan"
+_NO_GAIN = f"no suggestion: within {_STEPS} steps the loss falls no further than with these layers frozen"
 
 
 class Curve(msgspec.Struct):
-    """``losses``: smoothed, the mean of the sweeps, at ``rates``, which rise; for the backbone less what the head alone
-    gains. Rates to train with are None where the loss never falls; ``why`` says in a sentence which of them is
-    ``suggested``, or why none is."""
+    """The smoothed loss at rising rates, mean of the sweeps.
+
+    - ``losses``: at ``rates``; the backbone's without what the head alone gains.
+    - ``steepest``: the rate at which the loss falls fastest, None where it never falls.
+    - ``minimum_tenth``: a tenth of the rate with the lowest loss, None where it never falls.
+    - ``suggested``: the rate to train with, or None.
+    - ``why``: one sentence on the suggestion.
+    """
 
     rates: list[float]
     losses: list[float]
@@ -44,15 +46,18 @@ class Curve(msgspec.Struct):
 
 
 class RangeTestResult(msgspec.Struct):
-    """None for what does not train. ``backbone``: rates of its layers next to the head."""
+    """The curves of head and backbone, None for a frozen part. ``backbone``: rates of its layers next to the head."""
 
     head: Curve | None
     backbone: Curve | None
 
 
 class RangeTestStep(msgspec.Struct):
-    """A step of a test: ``done`` of at most ``total``; ``sweep`` (from 0) of ``part`` ("head" or "backbone", "" where a
-    sweep's control runs) had this smoothed ``loss`` at ``rate``, None where it is not finite."""
+    """One step of a test.
+
+    ``part``: "head" or "backbone", "" in a control sweep. ``sweep``: from 0. ``done``: steps, of at most ``total``.
+    ``loss``: smoothed, at ``rate``; None where it is non-finite.
+    """
 
     part: str
     sweep: int
@@ -63,7 +68,7 @@ class RangeTestStep(msgspec.Struct):
 
 
 class Smoothed:
-    """The exponential mean of losses, without the bias of its beginning at 0 (Kingma and Ba 2015, 1412.6980)."""
+    """The exponential moving average of losses, with bias correction (Kingma and Ba 2015, 1412.6980)."""
 
     def __init__(self) -> None:
         self._mean = 0.0
@@ -71,41 +76,41 @@ class Smoothed:
         self._best = math.inf
 
     def add(self, loss: float) -> float:
-        """The mean with another loss in it."""
-        self._mean = _MEMORY * self._mean + (1 - _MEMORY) * loss
-        self._weight = _MEMORY * self._weight + (1 - _MEMORY)
+        """Add a loss; returns the average."""
+        self._mean = _BETA * self._mean + (1 - _BETA) * loss
+        self._weight = _BETA * self._weight + (1 - _BETA)
         mean = self._mean / self._weight
         if math.isfinite(mean):
             self._best = min(self._best, mean)
         return mean
 
-    def exploded(self, mean: float) -> bool:
-        """Whether larger rates have nothing more to tell."""
-        return not mean <= _EXPLODED * self._best
+    def has_diverged(self, mean: float) -> bool:
+        """Whether the loss has diverged, so that larger rates show nothing more."""
+        return not mean <= _DIVERGED * self._best  # also catches NaN
 
 
 def suggest_rate(sweeps: Sequence[Sequence[float]], controls: Sequence[Sequence[float]] = ()) -> Curve:
-    """The curve of several sweeps over ``RATES``, given the loss of each batch until it exploded.
+    """Suggest a rate from several sweeps over ``RATES``, given the loss of each batch until it diverged.
 
-    ``controls``: the losses of the same batches while what is swept stays as it is. What the loss would fall without it
-    is then taken out of the curve, and with that most of what batches differ in.
+    ``controls``: losses on the same batches with the swept part frozen. Subtracting them removes what the loss falls
+    without that part, and most of the variation between batches.
 
-    Taken is the rate at which the loss falls fastest. A tenth of the minimum's rate depends on how soon the loss breaks
-    out: for the demo's backbone it was six times lower and gave a worse run than no test at all, and for heads it was
+    The suggestion is the rate at which the loss falls fastest. A tenth of the minimum's rate depends on how soon the
+    loss diverges. For the demo's backbone it was six times lower and gave a worse run than no test. For heads it was
     no better.
     """
     if controls:
-        level = fmean(loss for control in controls for loss in control[:_LEVEL_OVER])
+        level = fmean(loss for control in controls for loss in control[:_LEVEL_STEPS])
         sweeps = [
-            [level + loss - still for loss, still in zip(sweep, control, strict=False)]
+            [level + loss - frozen for loss, frozen in zip(sweep, control, strict=False)]
             for sweep, control in zip(sweeps, controls, strict=True)
         ]
     losses = [fmean(at) for at in zip(*map(smooth, sweeps), strict=False)]
     rates = RATES[: len(losses)]
-    start = round(_ENDS * len(losses))
+    start = round(_SKIPPED * len(losses))
     lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
     if lowest <= start or losses[lowest] > (1 - _LEAST_FALL) * max(losses[start : lowest + 1]):
-        why = _NOT_WITH_IT if controls else _NEVER
+        why = _NO_GAIN if controls else _NEVER
         return Curve(rates, losses, None, None, None, why)
     steepest = _two_digits(rates[min(range(start, lowest + 1), key=lambda at: _slope(losses, at))])
     tenth = _two_digits(rates[lowest] / 10)
@@ -116,14 +121,14 @@ def suggest_rate(sweeps: Sequence[Sequence[float]], controls: Sequence[Sequence[
 
 
 def smooth(losses: Sequence[float]) -> list[float]:
-    """The smoothed loss after each."""
+    """The smoothed loss after each step."""
     smoothed = Smoothed()
     return [smoothed.add(loss) for loss in losses]
 
 
 def _slope(losses: Sequence[float], at: int) -> float:
-    """Over the logarithm of the rate, in units of the steps between rates."""
-    left, right = max(at - _SLOPE_OVER, 0), min(at + _SLOPE_OVER, len(losses) - 1)
+    """The slope per step, thus over the logarithm of the rate."""
+    left, right = max(at - _SLOPE_RADIUS, 0), min(at + _SLOPE_RADIUS, len(losses) - 1)
     return (losses[right] - losses[left]) / (right - left)
 
 

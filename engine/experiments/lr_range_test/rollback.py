@@ -1,4 +1,4 @@
-"""Training steps that are taken back: afterwards a session is, bit for bit, what it was."""
+"""Rolls back training steps, so that a session is bit for bit what it was."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from engine.training.session import Session
 
 @contextmanager
 def trial(session: Session) -> Iterator[None]:
-    """Within it the session has an optimizer and a loss scaler that know nothing yet; weights, batch statistics, random
-    numbers and the count of steps may move, and are put back."""
+    """Train within the block with a new optimizer and loss scaler, and restore the session afterwards.
+
+    Restores weights, batch statistics, random state, modes and the step count.
+    """
     module = session.classifier.module
     optimizer, scaler, step = session.optimizer, session.scaler, session.step
     random = random_state(session.device)

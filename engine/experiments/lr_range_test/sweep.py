@@ -1,4 +1,4 @@
-"""A sweep of learning rates: one training step at each, from rates too small to rates too large."""
+"""A learning-rate sweep: one training step at each rate, from too small to too large."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from engine.training.feature_loader import Batch
 from engine.training.session import Session
 from engine.training.step import launch_step, read_step
 
-# Of the head, and of the backbone's layers next to it.
 Rates = tuple[float, float]
-# (smoothed loss or None where it is not finite) after each step; may raise engine.errors.Stopped.
-Tell = Callable[[float | None], None]
+"""Learning rates of the head, and of the backbone's layers next to it."""
+OnStep = Callable[[float | None], None]
+"""Takes the smoothed loss after each step, None where it is non-finite. May raise Stopped."""
 
 
-def sweep(session: Session, criterion: Criterion, rates: Sequence[Rates], order: int, tell: Tell) -> list[float]:
-    """The loss of the batch at each pair of ``rates``, before the step with them; it ends early where the smoothed loss
-    explodes or is not finite.
+def sweep(session: Session, criterion: Criterion, rates: Sequence[Rates], order: int, on_step: OnStep) -> list[float]:
+    """Train one step at each pair of ``rates``; returns each batch's loss before its step.
 
-    ``order``: images come in another one for each. Weights move; see ``lr_trial``.
+    Ends early where the smoothed loss diverges or is non-finite. ``order``: seeds the order of the images. Changes the
+    weights; see ``rollback.trial``.
     """
     smoothed, losses = Smoothed(), []
     for (head, backbone), batch in zip(rates, _batches(session, order), strict=False):
         loss = _step(session, criterion, batch, head, backbone)
         mean = smoothed.add(loss)
-        tell(mean if math.isfinite(mean) else None)
-        if smoothed.exploded(mean):
+        on_step(mean if math.isfinite(mean) else None)
+        if smoothed.has_diverged(mean):
             break
         losses.append(loss)
     return losses
 
 
 def _step(session: Session, criterion: Criterion, batch: Batch, head: float, backbone: float) -> float:
-    """A training step at these rates; the batch's loss before it."""
+    """Train one step at these rates; returns the batch's loss before it, NaN where it is non-finite."""
     rates = session.config.optimizer.model_copy(update={"lr": head, "backbone_lr_factor": backbone / head})
     optimizers.set_learning_rates(session.optimizer, rates, 1.0, session.depths)
     session.step += 1
@@ -46,7 +46,7 @@ def _step(session: Session, criterion: Criterion, batch: Batch, head: float, bac
 
 
 def _batches(session: Session, order: int) -> Iterator[Batch]:
-    """Batches as training has them, without end."""
+    """Yield training batches without end."""
     train = session.config.train
     epoch = 0
     while True:

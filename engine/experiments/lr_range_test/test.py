@@ -1,4 +1,4 @@
-"""The learning-rate range test: sweeps for the head and for the backbone, and what they suggest."""
+"""The learning-rate range test: sweeps the rates of head and backbone, and suggests rates."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from engine.training.loop import build_criterion
 from engine.training.session import Session
 from engine.warning_codes import Warn
 
-SWEEPS = 3  # in as many orders of the images, since one alone says as much of its batches as of the rates
+SWEEPS = 3  # each in another order of the images: a single sweep measures its batches as much as the rates
 
-Listen = Callable[[RangeTestStep], None]
+OnStep = Callable[[RangeTestStep], None]
 
 
-def lr_range_test(session: Session, listen: Listen) -> RangeTestResult:
-    """Test the head's rate with the backbone's at 0, then the backbone's with the head at the suggested rate, or at the
-    configured one where there is none.
+def lr_range_test(session: Session, on_step: OnStep) -> RangeTestResult:
+    """Test the head's rate with the backbone's at 0, then the backbone's rate.
 
-    The session is afterwards what it was. ``listen`` is told of each step and may raise Stopped.
+    Meanwhile the head has the suggested rate, or the configured one without a suggestion. Restores the session.
+    ``on_step`` may raise Stopped.
     """
     heads = {session.depths[name].group == HEAD for name in session.freezing.trainable}
     total = len(RATES) * SWEEPS * (int(True in heads) + 2 * int(False in heads))
-    test = _Test(session, listen, total)
+    test = _Test(session, on_step, total)
     head = test.head() if True in heads else None
     rate = head.suggested if head and head.suggested else session.config.optimizer.lr
     return RangeTestResult(head, test.backbone(rate) if False in heads else None)
 
 
 class _Test:
-    """Sweeps, each from the weights that the session has, and how far they are together."""
+    """Runs sweeps, each from the session's weights, and reports their common progress."""
 
-    def __init__(self, session: Session, listen: Listen, total: int) -> None:
+    def __init__(self, session: Session, on_step: OnStep, total: int) -> None:
         self._session = session
         self._criterion = build_criterion(session)
-        self._listen = listen
+        self._on_step = on_step
         self._total = total
         self._done = 0
 
@@ -48,8 +48,10 @@ class _Test:
         return suggest_rate([self._sweep("head", order, [(rate, 0.0) for rate in RATES]) for order in range(SWEEPS)])
 
     def backbone(self, head_rate: float) -> Curve:
-        """While the head learns, the loss falls at any rate of the backbone; so each sweep is compared with one over
-        the same batches in which the backbone stays as it is."""
+        """Compare each sweep with a control on the same batches with a frozen backbone.
+
+        Otherwise the loss falls at any backbone rate, since the head learns.
+        """
         sweeps, controls = [], []
         for order in range(SWEEPS):
             controls.append(self._sweep("", order, [(head_rate, 0.0)] * len(RATES)))
@@ -59,26 +61,25 @@ class _Test:
     def _sweep(self, part: str, order: int, rates: list[Rates]) -> list[float]:
         start = self._done
 
-        def tell(loss: float | None) -> None:
+        def on_step(loss: float | None) -> None:
             self._done += 1
-            self._listen(RangeTestStep(part, order, self._done, self._total, RATES[self._done - start - 1], loss))
+            self._on_step(RangeTestStep(part, order, self._done, self._total, RATES[self._done - start - 1], loss))
 
         with trial(self._session):
-            losses = sweep(self._session, self._criterion, rates, order, tell)
-        self._done = start + len(rates)  # what an explosion spares is done, too
+            losses = sweep(self._session, self._criterion, rates, order, on_step)
+        self._done = start + len(rates)  # counts the steps that divergence skips
         return losses
 
 
-def run_lr_range_test(config: RunConfig, report: Report, listen: Listen, tell: Warn) -> RangeTestResult:
-    """Test the rates of a run with these settings, that is not made: it would begin with the same weights.
+def run_lr_range_test(config: RunConfig, report: Report, on_step: OnStep, warn: Warn) -> RangeTestResult:
+    """Test the rates of a run with these settings, from the same initial weights. Creates no run.
 
-    ``tell`` takes a warning's code and message. Raises InputError for what can't be used, Stopped after SIGTERM or
-    SIGINT, and TrainingFailed where memory is too small.
+    Raises InputError for bad settings, Stopped on SIGTERM or SIGINT, and TrainingFailed where memory is too small.
     """
-    with dry_run(config, report, tell) as session:
+    with dry_run(config, report, warn) as session:
 
-        def checked(tried: RangeTestStep) -> None:
+        def check_and_report(step: RangeTestStep) -> None:
             session.context.control.check()
-            listen(tried)
+            on_step(step)
 
-        return lr_range_test(session, checked)
+        return lr_range_test(session, check_and_report)

@@ -1,3 +1,3 @@
-"""Answers experiment requests over stdin and stdout, one JSON document a line.
+"""Answers experiment requests over stdin and stdout, one JSON document per line.
 
 It must not hold experiment logic."""

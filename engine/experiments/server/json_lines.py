@@ -1,4 +1,4 @@
-"""What ``engine.experiments.server.server`` writes, a line each. Imports no torch: the app reads it."""
+"""The lines that ``engine.experiments.server.server`` writes. Imports no torch, so that the app can read them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ Answer = TypeVar("Answer")
 
 
 class Line(msgspec.Struct, Generic[Answer], omit_defaults=True):
-    """One thing of these: how far work is (``activity``, ``done``, ``total``, as in a Progress event), a ``warning``,
-    and at the end what was ``found``, or in ``error`` why nothing was, in a sentence."""
+    """One of four messages.
+
+    - Progress: ``activity``, ``done`` and ``total``, as in a Progress event.
+    - A ``warning``.
+    - At the end, the result in ``found``.
+    - Or an ``error``: one sentence.
+    """
 
     activity: str = ""
     done: int = 0
@@ -25,10 +30,10 @@ class Line(msgspec.Struct, Generic[Answer], omit_defaults=True):
 
 
 class RatesLine(Line[RangeTestResult]):
-    """Of a learning-rate range test; a step that was ``tried`` says how far work is, too."""
+    """A line of a learning-rate range test. ``tried``: one step, which also counts as progress."""
 
     tried: RangeTestStep | None = None
 
 
 class ProbeLine(Line[ProbeResults]):
-    """Of linear probes."""
+    """A line of a linear probe."""

@@ -1,7 +1,7 @@
-"""``python -m engine.experiments.server.server EXPERIMENT``: an experiment for someone who is to stay responsive.
+"""``python -m engine.experiments.server.server EXPERIMENT``: runs an experiment, so that the app stays responsive.
 
-Reads a run's settings as JSON from standard input and writes a Line a line to standard output. SIGTERM ends it in
-order, and so does a reader that is gone.
+Reads a run's settings as JSON from standard input. Writes JSON lines (``Line``) to standard output. Ends gracefully on
+SIGTERM and on a closed pipe.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ from engine.warning_codes import Warn, WarningCode
 Write = Callable[[Line[Any]], None]
 
 
-def _range_test(config: RunConfig, report: Report, tell: Warn, write: Write) -> RatesLine:
+def _range_test(config: RunConfig, report: Report, warn: Warn, write: Write) -> RatesLine:
     from engine.experiments.lr_range_test.test import run_lr_range_test
 
-    def listen(tried: RangeTestStep) -> None:
+    def on_step(tried: RangeTestStep) -> None:
         write(RatesLine(activity="lr_find", done=tried.done, total=tried.total, tried=tried))
 
-    return RatesLine(found=run_lr_range_test(config, report, listen, tell))
+    return RatesLine(found=run_lr_range_test(config, report, on_step, warn))
 
 
-def _probe(config: RunConfig, report: Report, tell: Warn, _write: Write) -> ProbeLine:
+def _probe(config: RunConfig, report: Report, warn: Warn, _write: Write) -> ProbeLine:
     from engine.experiments.linear_probe.probe import run_linear_probe
 
-    return ProbeLine(found=run_linear_probe(config, [config.model.name], report, tell))
+    return ProbeLine(found=run_linear_probe(config, [config.model.name], report, warn))
 
 
 EXPERIMENTS = {"lr-find": _range_test, "probe": _probe}
 
 
 def main(experiment: str) -> int:
-    """Answer; returns the exit status: 0, or 130 where someone wanted it stopped."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    """Run an experiment; returns the exit status: 0, or 130 after SIGTERM."""
+    lines = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # libraries may print to stdout
 
     def write(line: Line[Any]) -> None:
-        answers.write(msgspec.json.encode(line) + b"\n")
-        answers.flush()
+        lines.write(msgspec.json.encode(line) + b"\n")
+        lines.flush()
 
     def report(activity: str, done: int, total: int, _unit: str) -> None:
         write(Line(activity=activity, done=done, total=total))
 
-    def tell(_code: WarningCode, message: str) -> None:
+    def warn(_code: WarningCode, message: str) -> None:
         write(Line(warning=message))
 
     try:
         config = from_tables(json.load(sys.stdin))
         check_libraries()
-        write(EXPERIMENTS[experiment](config, Throttled(report), tell, write))
+        write(EXPERIMENTS[experiment](config, Throttled(report), warn, write))
     except Stopped:
         return 130
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the reader is gone
         return 0
     except (InputError, TrainingFailed) as error:
         write(Line(error=str(error)))

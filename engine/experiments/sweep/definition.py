@@ -1,4 +1,7 @@
-"""sweep.toml: what a sweep tries, how, and for how long. Imports neither torch nor Optuna."""
+"""The definition of a sweep, as in sweep.toml: search space, sampler, pruner and budget.
+
+Imports neither torch nor Optuna.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from engine.errors import InputError
 from engine.experiments.sweep.samplers import GRID, PRUNERS, SAMPLERS, describe
 from engine.experiments.sweep.search_space import Dimension, grid_size, read_space, validate
 
-LOG = "sweeps.log"  # beside the runs: what the processes of sweeps print
+LOG = "sweeps.log"  # beside the runs: output of the worker processes
 if TYPE_CHECKING:
     SamplerName = PrunerName = str
 else:
@@ -28,23 +31,25 @@ else:
 class SweepFile(Section):
     """The settings of sweep.toml."""
 
-    base: str = Field(min_length=1, description='what is varied: a config, a run, or "demo"')
+    base: str = Field(min_length=1, description='the settings to vary: those of a config file, a run, or "demo"')
     sampler: SamplerName = Field(default="tpe", description=f"chooses the settings of trials; {describe(SAMPLERS)}")
     pruner: PrunerName = Field(default="median", description=f"stops unpromising trials early; {describe(PRUNERS)}")
-    trials: int = Field(default=0, ge=0, le=100_000, description="how many; 0: until the minutes or the grid are over")
-    minutes: float = Field(default=0.0, ge=0, description="after these no other trial starts; 0: no limit")
-    parallel: int = Field(default=1, ge=1, le=256, description="trials at a time; they share the cores")
+    trials: int = Field(
+        default=0, ge=0, le=100_000, description="number of trials; 0: until the time or the grid is exhausted"
+    )
+    minutes: float = Field(default=0.0, ge=0, description="time after which no further trial starts; 0: no limit")
+    parallel: int = Field(default=1, ge=1, le=256, description="trials that run at the same time; they share the cores")
     storage: str = Field(default="", description="an Optuna storage URL; empty: a file beside the runs")
-    space: dict[str, Any] = Field(min_length=1, description="by setting a list of values, or { low, high, log }")
+    space: dict[str, Any] = Field(min_length=1, description="for each setting a list of values, or { low, high, log }")
 
 
 class Sweep(msgspec.Struct, kw_only=True):
-    """A sweep as all of its workers know it. ``base`` holds the settings of a RunConfig, by section."""
+    """The definition that all workers of a sweep share. ``base``: settings of a RunConfig, by section."""
 
     name: str
     base: dict[str, dict[str, Any]]
     space: list[Dimension]
-    sampler: str  # one of Sampler, unless another version made the sweep; the same holds for the pruner
+    sampler: str  # a key of SAMPLERS, and pruner one of PRUNERS, unless another version created the sweep
     pruner: str
     trials: int
     minutes: float
@@ -57,7 +62,7 @@ class Sweep(msgspec.Struct, kw_only=True):
 
     @property
     def wanted(self) -> int:
-        """How many trials there will be; 0 if time alone limits them."""
+        """The number of trials in the budget; 0 if only time limits them."""
         if self.sampler == GRID:
             size = grid_size(self.space)
             return min(size, self.trials or size)
@@ -70,7 +75,7 @@ def read_file(path: Path) -> SweepFile:
 
 
 def from_tables(tables: Mapping[str, Any], where: str) -> SweepFile:
-    """Validate what a sweep.toml holds; ``where`` begins the sentence. Raises InputError."""
+    """Validate the content of a sweep.toml. Raises InputError whose message begins with ``where``."""
     try:
         return SweepFile.model_validate(tables)
     except ValidationError as error:
@@ -78,17 +83,17 @@ def from_tables(tables: Mapping[str, Any], where: str) -> SweepFile:
 
 
 def define(path: Path, file: SweepFile, base: RunConfig) -> Sweep:
-    """The sweep that ``file``, read from ``path``, describes. Raises InputError for a space that can't be used.
+    """The sweep that ``file``, read from ``path``, defines. Raises InputError for a space that can't be used.
 
-    Its name is that of the file and a digest of what is tried and how; so the same file again means the same sweep,
-    also with another budget.
+    Its name holds the file's name and a digest of base, space, sampler and pruner. So the same file resumes the same
+    sweep, also with another budget.
     """
     try:
         space = read_space(file.space, path.resolve().parent)
         validate(base, space)
         combinations = grid_size(space) if file.sampler == GRID else 0
         if not (file.trials or file.minutes or combinations):
-            raise InputError("trials and minutes are both 0; set one of them, so that the sweep ends")
+            raise InputError("trials and minutes are both 0, so the sweep would never end; set one of them")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     tried = (base.model_dump(), space, file.sampler, file.pruner)

@@ -1,6 +1,6 @@
-"""What a sweep tells while it goes on: facts, for tables, plain lines and ``--json``. Imports neither torch nor Optuna.
+"""The events of a sweep, for tables, plain lines and ``--json``. Imports neither torch nor Optuna.
 
-Accuracies are shares of 1, ``seconds`` are those of the engine, ``memory`` is in bytes.
+Accuracies are between 0 and 1, ``seconds`` are the engine's, ``memory`` is in bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class SweepEvent(msgspec.Struct, tag_field="type", tag=None):
 
 
 class SweepStarted(SweepEvent, tag="sweep_started"):
-    """``trials`` that had come to their end already, of so many ``wanted``, 0 for no limit."""
+    """A worker has started. ``trials``: already finished, of ``wanted`` (0: no limit)."""
 
     sweep: str
     storage: str
@@ -30,7 +30,7 @@ class SweepStarted(SweepEvent, tag="sweep_started"):
 
 
 class TrialStarted(SweepEvent, tag="trial_started"):
-    """An engine works on the run of a trial; ``resumed``: it was begun earlier."""
+    """An engine has started on the run of a trial. ``resumed``: the trial had started earlier."""
 
     trial: int
     run: str
@@ -39,7 +39,7 @@ class TrialStarted(SweepEvent, tag="trial_started"):
 
 
 class TrialEpoch(SweepEvent, tag="trial_epoch"):
-    """An epoch of a trial, of so many ``epochs``."""
+    """An epoch of a trial has finished, of ``epochs``."""
 
     trial: int
     epoch: int
@@ -49,9 +49,11 @@ class TrialEpoch(SweepEvent, tag="trial_epoch"):
 
 
 class TrialResult(msgspec.Struct):
-    """A trial as the storage has it, after ``epoch`` of its ``epochs``. ``val_loss`` is that of the best epoch;
-    ``images_per_second`` is the median of the steps; ``memory`` is the most that the engine's process took, 0 where
-    nobody saw."""
+    """A trial as stored, after ``epoch`` of its ``epochs``.
+
+    ``val_loss``: of the best epoch. ``images_per_second``: median over steps. ``memory``: peak of the engine's process,
+    0 where unknown.
+    """
 
     trial: int
     run: str
@@ -68,13 +70,13 @@ class TrialResult(msgspec.Struct):
 
 
 class TrialFinished(SweepEvent, tag="trial_finished"):
-    """A trial came to its end, or was stopped and can go on."""
+    """A trial has finished, or was stopped and can be resumed."""
 
     result: TrialResult
 
 
 class Bar(msgspec.Struct):
-    """The completed trials with one choice, or within a part of a range."""
+    """Validation accuracy of the completed trials with one choice, or in one part of a range."""
 
     label: str
     trials: int
@@ -83,7 +85,7 @@ class Bar(msgspec.Struct):
 
 
 class Marginal(msgspec.Struct):
-    """What one setting does, whatever the others are: its ``importance`` is a share of 1, null if it can't be told."""
+    """The effect of one setting, averaged over the others. ``importance``: 0 to 1, null where unknown."""
 
     setting: str
     importance: float | None
@@ -91,7 +93,7 @@ class Marginal(msgspec.Struct):
 
 
 class SweepResults(SweepEvent, tag="sweep_results"):
-    """All trials of a sweep as they are now, by whichever worker; ``wanted`` as in SweepStarted."""
+    """All trials of a sweep so far, of all workers. ``wanted``: as in SweepStarted."""
 
     sweep: str
     wanted: int
@@ -101,24 +103,24 @@ class SweepResults(SweepEvent, tag="sweep_results"):
 
     @property
     def running(self) -> int:
-        """Trials that are at work."""
+        """The number of running trials."""
         return sum(trial.status == "running" for trial in self.trials)
 
     @property
     def ended(self) -> int:
-        """Trials that came to their end."""
+        """The number of finished trials."""
         return sum(trial.status not in ("running", "stopped") for trial in self.trials)
 
     @property
     def over(self) -> bool:
-        """Whether every trial that is wanted came to its end. Of a sweep that time alone limits nobody can tell."""
+        """Whether all trials of the budget have finished. False for a sweep that only time limits."""
         return bool(self.wanted) and self.ended == len(self.trials) >= self.wanted
 
 
 class SweepListed(msgspec.Struct):
-    """A sweep of a storage in short: trials that are at work and that ended, of so many ``wanted``, 0 for no limit.
+    """A row of the list of sweeps: running and finished trials, of ``wanted`` (0: no limit).
 
-    ``best`` is the validation accuracy of the best trial that was completed.
+    ``best``: validation accuracy of the best completed trial.
     """
 
     sweep: str

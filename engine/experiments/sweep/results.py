@@ -1,4 +1,4 @@
-"""What came of a sweep: the best trial, and what each setting does."""
+"""The results of a sweep: its trials, the best one, and the effect of each setting."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.events import Bar, Marginal, Status, SweepListed, SweepResults, TrialResult
 from engine.experiments.sweep.search_space import Choices, Dimension, Range
-from engine.experiments.sweep.study import Study, is_cared_for
+from engine.experiments.sweep.study import Study, has_live_worker
 
-RESULT = "result"  # the attribute of a trial that holds what its worker saw
-_PARTS = 5  # that a range is divided into
+RESULT = "result"  # the attribute of a trial with its TrialResult
+_PARTS = 5  # of a range, in the effect of a setting
 STATUS: dict[TrialState, Status] = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "pruned",
@@ -25,7 +25,7 @@ STATUS: dict[TrialState, Status] = {
 
 
 def settings_of(sweep: Sweep, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The settings, by ``section.key``, that Optuna's parameters stand for."""
+    """Convert Optuna's parameters to settings by ``section.key``."""
     found: dict[str, Any] = {}
     for dimension in sweep.space:
         if dimension.name in parameters:
@@ -34,40 +34,40 @@ def settings_of(sweep: Sweep, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def epochs_of(sweep: Sweep, settings: dict[str, Any]) -> int:
-    """How many epochs a trial with these settings has."""
+    """The number of epochs of a trial with these settings."""
     return settings.get("train.epochs", sweep.base["train"]["epochs"])
 
 
-def in_short(study: Study) -> SweepListed:
-    """What a list of sweeps says of this one."""
+def summarize(study: Study) -> SweepListed:
+    """Summarize a sweep for the list of sweeps."""
     found = results(study)
     best = found.best and found.best.val_accuracy
     return SweepListed(found.sweep, found.running, found.ended, found.wanted, best)
 
 
 def results(study: Study) -> SweepResults:
-    """All that is known of a sweep now."""
+    """Compute the results of a sweep so far."""
     trials = study.trials
-    told = [_result(study.sweep, trial) for trial in trials]
+    known = [_result(study.sweep, trial) for trial in trials]
     completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     importance = study.importance()
     margins = [_margin(dimension, completed, importance.get(dimension.name)) for dimension in study.sweep.space]
     return SweepResults(
         sweep=study.sweep.name,
         wanted=study.sweep.wanted,
-        trials=told,
-        best=best_of(told),
+        trials=known,
+        best=best_of(known),
         margins=sorted(margins, key=lambda margin: -(margin.importance or 0)),
     )
 
 
 def best_of(trials: Iterable[TrialResult]) -> TrialResult | None:
-    """The completed trial with the highest validation accuracy; of equals, the one with the lowest loss."""
+    """The completed trial with the highest validation accuracy; lower loss breaks ties."""
     completed = [trial for trial in trials if trial.status == "completed" and trial.val_accuracy is not None]
-    return max(completed, key=_merit, default=None)
+    return max(completed, key=_score, default=None)
 
 
-def _merit(trial: TrialResult) -> tuple[float, float]:
+def _score(trial: TrialResult) -> tuple[float, float]:
     return trial.val_accuracy or 0.0, -(math.inf if trial.val_loss is None else trial.val_loss)
 
 
@@ -78,7 +78,7 @@ def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
     return TrialResult(
         trial=trial.number,
         run=trial.user_attrs.get("run", ""),
-        status=STATUS.get(trial.state, "running" if is_cared_for(trial) else "stopped"),
+        status=STATUS.get(trial.state, "running" if has_live_worker(trial) else "stopped"),
         settings=settings,
         epoch=max(epochs, default=0),
         epochs=epochs_of(sweep, settings),

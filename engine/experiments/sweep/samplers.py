@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-_MEDIAN_STARTUP_TRIALS = 5  # finished before the median pruner stops any
-_MEDIAN_WARMUP = 5  # it stops none in the first fifth of the epochs
+_MEDIAN_STARTUP_TRIALS = 5  # finished trials before the median pruner prunes any
+_MEDIAN_WARMUP = 5  # it prunes none in the first fifth of the epochs
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def _hyperband(epochs: int) -> BasePruner:
 
 
 GRID = "grid"
-"""The sampler whose combinations wait in the study, in random order; Optuna samples none."""
+"""The sampler whose combinations are enqueued in the study in random order. Optuna samples none."""
 
 SAMPLERS: dict[str, Sampler] = {
-    GRID: Sampler("all combinations of lists", _random),
+    GRID: Sampler("all combinations of the lists", _random),
     "random": Sampler("independent draws", _random),
     "tpe": Sampler("tree-structured Parzen estimator, learns which settings are good", _tpe),
 }
@@ -88,7 +88,7 @@ Entry = TypeVar("Entry", Sampler, Pruner)
 def find(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     """The entry called ``name``. Raises InputError for an unknown one: another version may have made the sweep."""
     if name not in entries:
-        raise InputError(f'there is no {kind} "{name}"; known are {", ".join(entries)}')
+        raise InputError(f'unknown {kind} "{name}"; choose from {", ".join(entries)}')
     return entries[name]
 
 

@@ -1,4 +1,4 @@
-"""What a sweep varies: settings as choices or ranges. Imports neither torch nor Optuna."""
+"""The search space of a sweep: settings as choices or ranges. Imports neither torch nor Optuna."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import resolve_paths, with_settings
 from engine.errors import InputError
 
-_MOST_COMBINATIONS = 4096  # so many are validated before anything is started; of more, each value alone
+_MOST_COMBINATIONS = 4096  # that are validated before the sweep starts; in larger spaces, each value alone
 
 
 class Choices(msgspec.Struct, frozen=True, tag="choices"):
-    """Settings that take one of several values; of several ``keys`` each choice has a value for each."""
+    """Settings that take one of several values. Each choice holds one value for each of ``keys``."""
 
     keys: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
 
     @property
     def name(self) -> str:
-        """As sweep.toml has it: ``optimizer.name``, or ``optimizer.name, optimizer.momentum``."""
+        """The key in sweep.toml: ``optimizer.name``, or ``optimizer.name, optimizer.momentum``."""
         return ", ".join(self.keys)
 
     @property
     def labels(self) -> list[str]:
-        """The choices as Optuna stores them and people read them."""
+        """The choices as text, as Optuna stores them."""
         return [", ".join(map(text, choice)) for choice in self.values]
 
     def settings(self, label: Any) -> dict[str, Any]:  # noqa: ANN401 (Optuna's)
-        """The settings that a choice stands for."""
+        """The settings of the choice with this label."""
         return dict(zip(self.keys, self.values[self.labels.index(label)], strict=True))
 
     def extremes(self) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ class Choices(msgspec.Struct, frozen=True, tag="choices"):
 
 
 class Range(msgspec.Struct, frozen=True, tag="range"):
-    """A setting between two numbers, both included; ``log``: all orders of magnitude are as likely."""
+    """A setting between two numbers, both included. ``log``: uniform in the logarithm. ``whole``: integers only."""
 
     key: str
     low: float | int
@@ -59,7 +59,7 @@ class Range(msgspec.Struct, frozen=True, tag="range"):
         return self.key
 
     def settings(self, value: Any) -> dict[str, Any]:  # noqa: ANN401 (Optuna's)
-        """The setting that a value stands for."""
+        """The setting with this value."""
         return {self.key: value}
 
     def extremes(self) -> list[dict[str, Any]]:
@@ -71,12 +71,12 @@ Dimension = Choices | Range
 
 
 def text(value: Any) -> str:  # noqa: ANN401 (whatever a setting takes)
-    """A setting's value on one line, exactly."""
+    """A setting's exact value on one line."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def read_space(tables: Mapping[str, Any], folder: Path) -> list[Dimension]:
-    """The dimensions that [space] describes; relative paths in it are relative to ``folder``. Raises InputError."""
+    """Read the dimensions of [space]. Relative paths are relative to ``folder``. Raises InputError."""
     known = dict(settings())
     dimensions = [_dimension(name, given, folder) for name, given in _flat(tables)]
     keys = [key for dimension in dimensions for key in _keys(dimension)]
@@ -89,7 +89,7 @@ def read_space(tables: Mapping[str, Any], folder: Path) -> list[Dimension]:
 
 
 def validate(base: RunConfig, dimensions: list[Dimension]) -> None:
-    """Raises InputError where some of the settings make ``base`` invalid."""
+    """Raise InputError where settings of the space make ``base`` invalid."""
     count = math.prod(len(dimension.extremes()) for dimension in dimensions)
     alone: Iterable[tuple[dict[str, Any], ...]]
     if count <= _MOST_COMBINATIONS:
@@ -105,18 +105,18 @@ def validate(base: RunConfig, dimensions: list[Dimension]) -> None:
 
 
 def grid_size(dimensions: list[Dimension]) -> int:
-    """How many combinations of choices there are; none of them is made. Raises InputError for a range."""
+    """The number of combinations, counted without creating any. Raises InputError for a range."""
     return math.prod(len(choices.values) for choices in _all_choices(dimensions))
 
 
 def shuffled_grid(dimensions: list[Dimension]) -> Iterator[dict[str, str]]:
-    """The combinations of choices, by name and label, always in the same random order. Raises InputError for a range.
+    """Yield the combinations of choices, by name and label, in a fixed random order. Raises InputError for a range.
 
-    Each is made when it is taken; before that it is a number of 8 bytes.
+    Each is created when it is taken. Until then it takes 8 bytes.
     """
     labels = {choices.name: choices.labels for choices in _all_choices(dimensions)}
     numbers = array("q", range(grid_size(dimensions)))
-    random.Random(0).shuffle(numbers)  # type: ignore[arg-type]  # any sequence that can be changed will do
+    random.Random(0).shuffle(numbers)  # type: ignore[arg-type]  # any mutable sequence works
     for number in numbers:
         combination, rest = {}, number
         for name, own in reversed(labels.items()):
@@ -129,14 +129,14 @@ def _all_choices(dimensions: list[Dimension]) -> list[Choices]:
     for dimension in dimensions:
         if isinstance(dimension, Range):
             raise InputError(
-                f'[space] "{dimension.name}" is a range, and sampler = "grid" tries lists of values alone; '
+                f'[space] "{dimension.name}" is a range, and sampler = "grid" takes only lists of values; '
                 "list values, or use random or tpe"
             )
     return [dimension for dimension in dimensions if isinstance(dimension, Choices)]
 
 
 def _flat(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The entries; without quotes TOML takes the dot of ``optimizer.lr`` for a table in a table."""
+    """The entries by dotted key. Without quotes, TOML reads ``optimizer.lr`` as a nested table."""
     for name, given in tables.items():
         if isinstance(given, Mapping) and not given.keys() & {"low", "high"}:
             yield from ((f"{name}.{key}", inner) for key, inner in given.items())
@@ -187,8 +187,8 @@ def _range(name: str, given: Mapping[str, Any]) -> Range:
         raise InputError(f'[space] "{name}": low must be above 0 where log = true')
     field = dict(settings()).get(name)
     if field is not None and field.annotation not in (int, float):
-        raise InputError(f'[space] "{name}" is no number; list its values instead')
+        raise InputError(f'[space] "{name}" is not a number; list its values')
     whole = field is not None and field.annotation is int
     if whole and not (isinstance(low, int) and isinstance(high, int)):
-        raise InputError(f'[space] "{name}" takes whole numbers; write low and high without a point')
+        raise InputError(f'[space] "{name}" is an integer; write low and high without a decimal point')
     return Range(name, low, high, log, whole)

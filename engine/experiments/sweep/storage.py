@@ -1,4 +1,4 @@
-"""The databases that hold sweeps, by their URL: reaching them, and what Optuna leaves open. Imports no torch."""
+"""Connects to the databases that store sweeps, and translates their errors. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from engine.errors import InputError, first_line
 
-_WAIT_FOR_LOCK = 60.0  # seconds that SQLite waits while others write
-_MOST_ATTEMPTS = 10  # to find the tables, while others make them
+_WAIT_FOR_LOCK = 60.0  # seconds that SQLite waits for other writers
+_MOST_ATTEMPTS = 10  # to connect while other processes create the tables
 _ATTRIBUTES = table("trial_user_attributes", column("trial_id"), column("key"), column("value_json"))  # Optuna's
 
 
 def connect(url: str) -> RDBStorage:
-    """The storage at ``url``, its tables made if there are none. Raises InputError or what ``storage_errors`` takes."""
+    """Connect to the storage at ``url``, creating its tables if needed.
+
+    Raises InputError, or the errors that ``storage_errors`` translates.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _parsed(url)
-    # A server that was started anew, or that closes a silent connection, is no reason to end.
+    # pool_pre_ping reconnects after a server restart and after an idle timeout.
     arguments = {"connect_args": {"timeout": _WAIT_FOR_LOCK}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
     for attempt in range(1, _MOST_ATTEMPTS + 1):
         try:
             return RDBStorage(url, engine_kwargs=arguments)
         except DBAPIError as error:
-            # Of processes that begin in a new database at the same time only one can make each table.
+            # Where several processes start on a new database, only one can create each table.
             if error.statement is None or attempt == _MOST_ATTEMPTS:
                 raise
-        except TypeError as error:  # the driver's, for what the URL's options name
+        except TypeError as error:  # the driver's, for an unknown option in the URL
             raise InputError(_sentence(url, first_line(error))) from error
         time.sleep(random.uniform(0.1, 0.5))
     raise AssertionError
 
 
 def replace_attribute(storage: RDBStorage, trial_id: int, key: str, before: str | None, after: str) -> bool:
-    """Make a trial's text ``before`` another, None: there is none yet; of all that try at once one is told True.
+    """Replace a trial's text attribute if it is still ``before`` (None: not set); returns whether this call did.
 
-    Optuna itself only knows how to overwrite.
+    A compare-and-swap: of concurrent calls, one returns True. Optuna's own attributes only overwrite.
     """
-    was, new = json.dumps(before), json.dumps(after)  # as Optuna writes them
+    old, new = json.dumps(before), json.dumps(after)  # as Optuna writes them
     with storage.engine.begin() as connection:
         if before is None:
             try:
@@ -53,30 +56,30 @@ def replace_attribute(storage: RDBStorage, trial_id: int, key: str, before: str 
             except IntegrityError:
                 return False
             return True
-        the_one = (_ATTRIBUTES.c.trial_id == trial_id, _ATTRIBUTES.c.key == key, _ATTRIBUTES.c.value_json == was)
-        return connection.execute(update(_ATTRIBUTES).where(*the_one).values(value_json=new)).rowcount == 1
+        matches = (_ATTRIBUTES.c.trial_id == trial_id, _ATTRIBUTES.c.key == key, _ATTRIBUTES.c.value_json == old)
+        return connection.execute(update(_ATTRIBUTES).where(*matches).values(value_json=new)).rowcount == 1
 
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Make one sentence, an InputError, of what goes wrong with a storage."""
+    """Translate the errors of a storage to InputError, in one sentence."""
     try:
         yield
     except NoSuchModuleError as error:
-        raise InputError(_sentence(url, "SQLAlchemy knows no such kind of database")) from error
+        raise InputError(_sentence(url, "SQLAlchemy does not support this kind of database")) from error
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         raise InputError(_sentence(url, _reason(error.__cause__ or error))) from error
 
 
 def _reason(error: BaseException) -> str:
-    """What is wrong, in the words of the database's driver where it was asked."""
+    """The error in one line, in the driver's words where it raised it."""
     if isinstance(error, ModuleNotFoundError):
         return f"its driver, the Python module {error.name}, is not installed here"
     return first_line(error.orig if isinstance(error, DBAPIError) and error.orig else error)
 
 
 def without_password(url: str) -> str:
-    """A storage's URL as it may be shown. Raises InputError where it is none."""
+    """A storage's URL for display. Raises InputError where it is not a URL."""
     parsed = _parsed(url)
     secrets = [key for key in parsed.query if "pass" in key or "pwd" in key]
     return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
@@ -85,10 +88,10 @@ def without_password(url: str) -> str:
 def _parsed(url: str) -> URL:
     try:
         return make_url(url)
-    except (ArgumentError, ValueError):  # whose text may hold parts of a password
+    except (ArgumentError, ValueError):  # don't show their text, which may hold parts of a password
         raise InputError(
-            "the storage is no URL of a database; write it like sqlite:///sweeps.db or "
-            "postgresql+psycopg://user@host/database, and %40, %2F, %3A for @, / and : in a password"
+            "the storage is not a database URL; write it like sqlite:///sweeps.db or "
+            "postgresql+psycopg://user@host/database, with %40, %2F, %3A for @, / and : in a password"
         ) from None
 
 

@@ -30,8 +30,8 @@ from engine.runs.lock import Holder, lives_here, this_process
 
 _DEFINITION = "tltui"
 _WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"
-_SIGN_OF_LIFE = 60.0  # seconds between signs of life of a worker
-_SILENCE = 300.0  # seconds after which a silent worker on another machine counts as gone
+_HEARTBEAT = 60.0  # seconds between heartbeats of a worker
+_TIMEOUT = 300.0  # seconds after which a silent worker on another machine counts as gone
 
 
 class Study:
@@ -43,7 +43,7 @@ class Study:
         self._study = study
         self._storage = storage
         self._me = msgspec.json.encode(this_process()).decode()
-        self._signs: dict[int, float] = {}
+        self._heartbeats: dict[int, float] = {}
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -89,21 +89,23 @@ class Study:
             self._study.tell(trial, state=TrialState.FAIL)
         return None
 
-    def orphan(self) -> optuna.Trial | None:
-        """Adopt a trial whose worker is gone; None if there is none."""
+    def adopt_orphan(self) -> optuna.Trial | None:
+        """Take over a trial whose worker is gone; None if there is none."""
         for found in self._study.get_trials(states=(TrialState.RUNNING,), deepcopy=False):
             before = found.user_attrs.get(_WORKER)
-            if not is_cared_for(found) and replace_attribute(self._storage, found._trial_id, _WORKER, before, self._me):
-                trial = optuna.Trial(self._study, found._trial_id)  # its public counterpart, ask, makes a new one
-                self._signs[trial.number] = 0.0
-                self.sign_of_life(trial)
+            if not has_live_worker(found) and replace_attribute(
+                self._storage, found._trial_id, _WORKER, before, self._me
+            ):
+                trial = optuna.Trial(self._study, found._trial_id)  # the public API only creates new trials
+                self._heartbeats[trial.number] = 0.0
+                self.heartbeat(trial)
                 return trial
         return None
 
-    def sign_of_life(self, trial: optuna.Trial) -> None:
-        """Record that this process still works on a trial, at most once a minute."""
-        if time.monotonic() - self._signs[trial.number] > _SIGN_OF_LIFE or not self._signs[trial.number]:
-            self._signs[trial.number] = time.monotonic()
+    def heartbeat(self, trial: optuna.Trial) -> None:
+        """Record that this process still runs a trial, at most once a minute."""
+        if time.monotonic() - self._heartbeats[trial.number] > _HEARTBEAT or not self._heartbeats[trial.number]:
+            self._heartbeats[trial.number] = time.monotonic()
             trial.set_user_attr(_SEEN, time.time())
 
     def tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
@@ -123,7 +125,7 @@ class Study:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
-        except (ValueError, RuntimeError):  # fewer than two trials, or all alike
+        except (ValueError, RuntimeError):  # fewer than two trials, or all with the same value
             return {}
 
     def _ask(self) -> optuna.Trial | None:
@@ -137,8 +139,8 @@ class Study:
             return None
         if not replace_attribute(self._storage, trial._trial_id, _WORKER, None, self._me):
             return None
-        self._signs[trial.number] = 0.0
-        self.sign_of_life(trial)
+        self._heartbeats[trial.number] = 0.0
+        self.heartbeat(trial)
         return trial
 
     def _stored(self, trial: optuna.Trial) -> FrozenTrial:
@@ -219,10 +221,10 @@ def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
     return Study(sweep, study, storage, url)
 
 
-def is_cared_for(trial: FrozenTrial) -> bool:
+def has_live_worker(trial: FrozenTrial) -> bool:
     """Whether a running trial's worker is alive, as far as this machine can tell."""
     seen = trial.user_attrs.get(_SEEN) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
-    silent = time.time() - seen > _SILENCE
+    silent = time.time() - seen > _TIMEOUT
     try:
         worker = msgspec.json.decode(trial.user_attrs[_WORKER], type=Holder)
     except (KeyError, msgspec.DecodeError):
@@ -275,7 +277,7 @@ def _combination(trial: FrozenTrial) -> dict[str, Any] | None:
 
 
 def _base_point(sweep: Sweep) -> dict[str, Any] | None:
-    """The base's own settings, which are tried first; None where the space does not hold them."""
+    """The base's settings, which the first trial uses; None where the space does not contain them."""
     tables, point = sweep.base, {}
     for dimension in sweep.space:
         if isinstance(dimension, Choices):

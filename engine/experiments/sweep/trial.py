@@ -1,4 +1,4 @@
-"""One trial that this process sees to: its run, followed."""
+"""A trial of this worker, and the events of its run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from engine.runs.state import best_epoch
 
 @dataclass
 class ActiveTrial:
-    """A trial whose run an engine works on.
+    """A trial whose run an engine trains.
 
-    ``asked``: whether the run was asked to stop, and
-    ``hopeless``: whether that was because the others are better; ``lost``: how often its engine died.
+    ``planned``: its epochs. ``stopping``: whether it was asked to stop. ``pruned``: whether the pruner asked.
+    ``crashes``: how often its engine died.
     """
 
     trial: Trial
@@ -36,16 +36,16 @@ class ActiveTrial:
     planned: int = 0
     speeds: list[float] = field(default_factory=list)
     finished: p.RunFinished | None = None
-    asked: bool = False
-    hopeless: bool = False
-    lost: int = 0
+    stopping: bool = False
+    pruned: bool = False
+    crashes: int = 0
     _tail: EventTail = field(init=False)
 
     def __post_init__(self) -> None:
         self._tail = EventTail(self.folder)
 
-    def look(self) -> list[p.Epoch]:
-        """Take in what the run's events tell; returns the epochs that are new."""
+    def poll(self) -> list[p.Epoch]:
+        """Read new events of the run; returns the new epochs."""
         new = []
         for event in self._tail.poll():
             match event:
@@ -67,26 +67,26 @@ class ActiveTrial:
         return best_epoch(self.epochs)
 
     def catch_up(self, known: list[int]) -> None:
-        """Take in what the run told so far; ``known``: the epochs that the storage has from an earlier worker."""
-        for epoch in self.look():
+        """Read the run's events so far, and report to the storage all epochs but the ``known`` ones."""
+        for epoch in self.poll():
             if epoch.epoch not in known:
                 self.trial.report(epoch.val_accuracy, epoch.epoch)
 
-    def hopeless_after(self, epoch: p.Epoch) -> bool:
-        """Tell the storage of an epoch; returns whether the pruner would end the trial."""
+    def report(self, epoch: p.Epoch) -> bool:
+        """Report an epoch to the storage; returns whether the pruner would stop the trial."""
         self.trial.report(epoch.val_accuracy, epoch.epoch)
         return self.trial.should_prune()
 
-    def stop(self, *, hopeless: bool) -> None:
-        """Ask the run to write a checkpoint and end."""
-        if self.asked:
+    def stop(self, *, pruned: bool) -> None:
+        """Ask the run to stop with a checkpoint."""
+        if self.stopping:
             return
-        self.asked, self.hopeless = True, hopeless
-        with suppress(InputError):  # its folder is gone; so will be its engine
+        self.stopping, self.pruned = True, pruned
+        with suppress(InputError):  # the run's folder is gone, and its engine will fail
             send(self.folder, commands.Stop(id=new_command_id()))
 
     def result(self, status: Status, memory: int, reason: str) -> TrialResult:
-        """What is known of the trial at its end, which the storage keeps, too."""
+        """The trial's result, which is also stored in the study."""
         best = self.best
         result = TrialResult(
             trial=self.trial.number,

@@ -1,4 +1,4 @@
-"""A worker of a sweep: takes trials from the study, has their runs trained, tells the study what came of them."""
+"""A worker of a sweep: takes trials from the study, trains their runs, and records the results in the study."""
 
 from __future__ import annotations
 
@@ -32,68 +32,68 @@ from engine.runs.events import RunFinished
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
 
-_LOOK = 0.05  # seconds between looks at the trials
-_ASK_AGAIN = 1.0  # seconds until a storage that had no trial is asked again while others are under way
-_MOST_LOSSES = 1  # engines of one trial that may die before it is given up
-_WHAT_IMAGES_GO_THROUGH = ("data.", "model.", "freeze.")  # sections that decide what frozen layers compute
+_POLL_INTERVAL = 0.05  # seconds
+_STORAGE_INTERVAL = 1.0  # seconds between queries for new trials and stop requests
+_MAX_RETRIES = 1  # of a trial whose engine dies
+_PREFIX_SECTIONS = ("data.", "model.", "freeze.")  # settings that change the features of the frozen prefix
 
 
 class Worker:
-    """Conducts trials until no other is wanted, time is up, or it is asked to stop."""
+    """Runs trials until the budget is used or it is asked to stop."""
 
-    def __init__(self, study: Study, runs: Path, tell: Callable[[SweepEvent], None]) -> None:
-        """``runs``: a folder, in which the trials' runs are made; ``tell`` is given what happens, as it happens."""
+    def __init__(self, study: Study, runs: Path, emit: Callable[[SweepEvent], None]) -> None:
+        """``runs``: the folder in which the trials' runs are created. ``emit``: receives the sweep's events."""
         self._study = study
         self._runs = runs
-        self._tell = tell
-        self._under_way: list[ActiveTrial] = []
-        self._give_up_at = time.monotonic() + 60 * study.sweep.minutes if study.sweep.minutes else float("inf")
-        self._alone = not study.trials and _share_prefix(study.sweep.space)
-        self._ask_again_at = 0.0
+        self._emit = emit
+        self._running: list[ActiveTrial] = []
+        self._deadline = time.monotonic() + 60 * study.sweep.minutes if study.sweep.minutes else float("inf")
+        self._filling_cache = not study.trials and _share_prefix(study.sweep.space)
+        self._next_ask = 0.0
         self._stops = study.stops
         self._asked_to_stop = False
-        self._asks_at = 0.0
-        self._refused: InputError | None = None
+        self._next_stop_check = 0.0
+        self._error: InputError | None = None
 
     def work(self, wants_stop: Callable[[], bool]) -> None:
-        """Once ``wants_stop`` is true, trials under way are stopped and can go on later, in this sweep.
+        """Run trials. Once ``wants_stop`` returns True, running trials stop with checkpoints and can be resumed.
 
-        Raises InputError where the first trials are refused for a reason that concerns all, or engines can't be had.
+        Raises InputError where the first trials fail for a reason that concerns all, or where engines can't start.
         """
         engines = self._engines = TrialEngines(self._runs / LOG, self._study.sweep.parallel)
-        self._tell_start()
+        self._emit_start()
         try:
             while True:
-                stopping = wants_stop() or self._was_asked_to_stop() or self._refused is not None
+                stopping = wants_stop() or self._stop_requested() or self._error is not None
                 if stopping:
-                    for one in self._under_way:
-                        one.stop(hopeless=False)
-                elif not self._fill() and not self._under_way:
+                    for active in self._running:
+                        active.stop(pruned=False)
+                elif not self._start_trials() and not self._running:
                     return
-                for one in list(self._under_way):
+                for active in list(self._running):
                     try:
-                        self._look_at(one, stopping)
+                        self._poll(active, stopping)
                     except UpdateFinishedTrialError:
-                        self._let_go(one)
-                if stopping and not self._under_way:
+                        self._drop(active)
+                if stopping and not self._running:
                     break
-                time.sleep(_LOOK)
+                time.sleep(_POLL_INTERVAL)
         finally:
-            engines.leave()
-        if self._refused is not None:
-            raise self._refused
+            engines.detach()
+        if self._error is not None:
+            raise self._error
 
-    def _was_asked_to_stop(self) -> bool:
-        """Whether all workers of the sweep were asked to stop since this one began."""
+    def _stop_requested(self) -> bool:
+        """Whether all workers of the sweep were asked to stop since this one started."""
         now = time.monotonic()
-        if now > self._asks_at:
-            self._asks_at = now + _ASK_AGAIN
+        if now > self._next_stop_check:
+            self._next_stop_check = now + _STORAGE_INTERVAL
             self._asked_to_stop = self._study.stops > self._stops
         return self._asked_to_stop
 
-    def _tell_start(self) -> None:
+    def _emit_start(self) -> None:
         sweep = self._study.sweep
-        self._tell(
+        self._emit(
             SweepStarted(
                 sweep=sweep.name,
                 storage=self._study.storage,
@@ -106,126 +106,128 @@ class Worker:
             )
         )
 
-    def _fill(self) -> bool:
-        """Start trials while there is room; returns whether there may be more to start."""
+    def _start_trials(self) -> bool:
+        """Start trials up to the parallel limit; returns whether there may be more to start."""
         now = time.monotonic()
-        if now > self._give_up_at:
+        if now > self._deadline:
             return False
-        if self._under_way and now < self._ask_again_at:
+        if self._running and now < self._next_ask:
             return True
-        while len(self._under_way) < (1 if self._alone else self._study.sweep.parallel):
-            trial = self._study.orphan()
+        while len(self._running) < (1 if self._filling_cache else self._study.sweep.parallel):
+            trial = self._study.adopt_orphan()
             if trial:
-                self._take_up(trial)
+                self._resume(trial)
                 continue
             trial = self._study.ask()
             if trial is None:
-                self._ask_again_at = now + _ASK_AGAIN
+                self._next_ask = now + _STORAGE_INTERVAL
                 return False
-            self._begin(trial)
+            self._start(trial)
         return True
 
-    def _begin(self, trial: optuna.Trial) -> None:
-        """Make the run of a new trial; of settings that do not go together none is made."""
+    def _start(self, trial: optuna.Trial) -> None:
+        """Create and start the run of a new trial. Incompatible settings fail without a run."""
         sweep = self._study.sweep
         settings = settings_of(sweep, trial.params)
         try:
             config = with_settings(sweep.config, settings)
         except InputError as error:
-            refused = TrialResult(trial.number, "", "failed", settings, reason=str(error))
-            trial.set_user_attr(RESULT, msgspec.to_builtins(refused))
+            failed = TrialResult(trial.number, "", "failed", settings, reason=str(error))
+            trial.set_user_attr(RESULT, msgspec.to_builtins(failed))
             self._study.tell(trial, TrialState.FAIL)
-            self._tell(TrialFinished(refused))
+            self._emit(TrialFinished(failed))
             return
         folder = create(self._runs, config)
         trial.set_user_attr("run", str(folder.path))
         self._engines.start(folder)
         self._add(ActiveTrial(trial, folder, settings), resumed=False)
 
-    def _take_up(self, trial: optuna.Trial) -> None:
-        """Go on with a trial whose worker is gone: its run may train, be over, need an engine, or be out of reach."""
+    def _resume(self, trial: optuna.Trial) -> None:
+        """Resume a trial whose worker is gone. Its run may be training, finished, stopped or on another machine."""
         run = trial.user_attrs.get("run", "")
         if not run:
             if set(trial.params) == {dimension.name for dimension in self._study.sweep.space}:
-                self._begin(trial)
+                self._start(trial)
             else:
                 self._study.tell(trial, TrialState.FAIL)
             return
         folder = RunFolder(Path(run))
         settings = settings_of(self._study.sweep, trial.params)
-        one = ActiveTrial(trial, folder, settings)
-        one.catch_up(self._study.epochs_of(trial))
+        active = ActiveTrial(trial, folder, settings)
+        active.catch_up(self._study.epochs_of(trial))
         if not folder.config.is_file():
-            self._end(one, ForkReport(), TrialState.FAIL, "its run is not on this machine any more")
+            self._end(active, ForkReport(), TrialState.FAIL, "its run is no longer on this machine")
         elif is_locked(folder):
             self._engines.watch(folder)
-            self._add(one, resumed=True)
-        elif one.finished and one.finished.status == "completed":
-            self._judge(one, ForkReport(), stopping=False)
+            self._add(active, resumed=True)
+        elif active.finished and active.finished.status == "completed":
+            self._handle_end(active, ForkReport(), stopping=False)
         else:
-            one.finished = None
+            active.finished = None
             self._engines.start(folder)
-            self._add(one, resumed=True)
+            self._add(active, resumed=True)
 
-    def _add(self, one: ActiveTrial, *, resumed: bool) -> None:
-        self._under_way.append(one)
-        self._tell(TrialStarted(one.trial.number, str(one.folder.path), one.settings, resumed))
+    def _add(self, active: ActiveTrial, *, resumed: bool) -> None:
+        self._running.append(active)
+        self._emit(TrialStarted(active.trial.number, str(active.folder.path), active.settings, resumed))
 
-    def _look_at(self, one: ActiveTrial, stopping: bool) -> None:
-        report = self._engines.ended(one.folder)
-        for epoch in one.look():
-            self._alone = False
-            best = one.best or epoch
-            self._tell(TrialEpoch(one.trial.number, epoch.epoch, one.planned, epoch.val_accuracy, best.val_accuracy))
-            if one.hopeless_after(epoch) and epoch.epoch < one.planned:
-                one.stop(hopeless=True)
-        self._study.sign_of_life(one.trial)
+    def _poll(self, active: ActiveTrial, stopping: bool) -> None:
+        report = self._engines.ended(active.folder)
+        for epoch in active.poll():
+            self._filling_cache = False
+            best = active.best or epoch
+            self._emit(
+                TrialEpoch(active.trial.number, epoch.epoch, active.planned, epoch.val_accuracy, best.val_accuracy)
+            )
+            if active.report(epoch) and epoch.epoch < active.planned:
+                active.stop(pruned=True)
+        self._study.heartbeat(active.trial)
         if report is not None:
-            self._alone = False
-            self._under_way.remove(one)
-            self._judge(one, report, stopping)
+            self._filling_cache = False
+            self._running.remove(active)
+            self._handle_end(active, report, stopping)
 
-    def _let_go(self, one: ActiveTrial) -> None:
-        """A trial of which another worker, that took this one for gone, told what came of it; the first word counts."""
-        one.stop(hopeless=False)
-        if one in self._under_way:
-            self._under_way.remove(one)
-        status = STATUS[self._study.state_of(one.trial)]
-        reason = "another worker ended it, as it had not heard of this one for long"
-        result = TrialResult(one.trial.number, str(one.folder.path), status, one.settings, reason=reason)
-        self._tell(TrialFinished(result))
+    def _drop(self, active: ActiveTrial) -> None:
+        """Stop a trial that another worker has finished, taking this one for gone. The first result counts."""
+        active.stop(pruned=False)
+        if active in self._running:
+            self._running.remove(active)
+        status = STATUS[self._study.state_of(active.trial)]
+        reason = "another worker ended it, since this one sent no heartbeat"
+        result = TrialResult(active.trial.number, str(active.folder.path), status, active.settings, reason=reason)
+        self._emit(TrialFinished(result))
 
-    def _judge(self, one: ActiveTrial, report: ForkReport, stopping: bool) -> None:
-        """What an engine that ended means for its trial."""
-        match one.finished:
+    def _handle_end(self, active: ActiveTrial, report: ForkReport, stopping: bool) -> None:
+        """Finish, retry or fail a trial whose engine has ended."""
+        match active.finished:
             case RunFinished(status="completed"):
-                self._end(one, report, TrialState.COMPLETE)
-            case RunFinished(status="stopped") if one.hopeless:
-                self._end(one, report, TrialState.PRUNED)
+                self._end(active, report, TrialState.COMPLETE)
+            case RunFinished(status="stopped") if active.pruned:
+                self._end(active, report, TrialState.PRUNED)
             case RunFinished(status="stopped") if stopping:
-                self._tell(TrialFinished(one.result("stopped", report.memory, "")))
+                self._emit(TrialFinished(active.result("stopped", report.memory, "")))
             case RunFinished(status="stopped", reason=reason):
-                self._end(one, report, TrialState.PRUNED if one.epochs else TrialState.FAIL, reason)
+                self._end(active, report, TrialState.PRUNED if active.epochs else TrialState.FAIL, reason)
             case RunFinished(status="failed", reason=reason, exit_code=exit_code):
-                self._end(one, report, TrialState.FAIL, reason)
+                self._end(active, report, TrialState.FAIL, reason)
                 if exit_code == 2 and not self._study.has_result():
-                    self._refused = InputError(f"trial {one.trial.number}: {reason}")
+                    self._error = InputError(f"trial {active.trial.number}: {reason}")
             case _ if stopping:
-                self._tell(TrialFinished(one.result("stopped", report.memory, "")))
-            case _ if one.lost < _MOST_LOSSES:
-                one.lost += 1
-                self._engines.start(one.folder)
-                self._add(one, resumed=True)
+                self._emit(TrialFinished(active.result("stopped", report.memory, "")))
+            case _ if active.crashes < _MAX_RETRIES:
+                active.crashes += 1
+                self._engines.start(active.folder)
+                self._add(active, resumed=True)
             case _:
-                self._end(one, report, TrialState.FAIL, f"its engine died twice; {one.folder.log} may tell why")
+                self._end(active, report, TrialState.FAIL, f"its engine crashed twice; see {active.folder.log}")
 
-    def _end(self, one: ActiveTrial, report: ForkReport, state: TrialState, reason: str = "") -> None:
-        result = one.result(STATUS[state], report.memory, reason)
-        self._study.tell(one.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
-        self._tell(TrialFinished(result))
+    def _end(self, active: ActiveTrial, report: ForkReport, state: TrialState, reason: str = "") -> None:
+        result = active.result(STATUS[state], report.memory, reason)
+        self._study.tell(active.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
+        self._emit(TrialFinished(result))
 
 
 def _share_prefix(space: list[Dimension]) -> bool:
-    """Whether all trials find in the cache what the first of them has computed, so that it had better go ahead."""
+    """Whether all trials share the frozen prefix, so that the first one should fill the feature cache alone."""
     keys = [key for one in space for key in (one.keys if isinstance(one, Choices) else (one.key,))]
-    return not any(key.startswith(_WHAT_IMAGES_GO_THROUGH) for key in keys)
+    return not any(key.startswith(_PREFIX_SECTIONS) for key in keys)
