@@ -176,11 +176,11 @@ def test_a_checkout_works_as_the_current_folder_and_by_pythonpath(tmp_path: Path
         done = subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=folder, env=variables
         )
-        assert Path(done.stdout.strip()) == root / "engine" / "interpreter.py"
+        assert Path(done.stdout.strip()) == root / "engine" / "system" / "interpreter.py"
 
 
 def test_no_process_is_started_without_the_safe_path():
     root = Path(__file__).parents[2]
     sources = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
     starts = [path.relative_to(root) for path in sources if "sys.executable" in path.read_text()]
-    assert starts == [Path("engine/interpreter.py")]
+    assert starts == [Path("engine/system/interpreter.py")]

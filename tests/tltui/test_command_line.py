@@ -390,7 +390,7 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
     cleared = tltui("cache", "clear")
     assert cleared.returncode == 0, cleared.stderr
     assert "freed 4.0 MB" in cleared.stdout
-    assert r"in use, stays: features of photos\x1b[2J, 2.0 MB" in cleared.stdout
+    assert r"kept, in use: features of photos\x1b[2J, 2.0 MB" in cleared.stdout
     assert used.present(as_keys([digest(b"one")])).all()
     used.close()
     assert json.loads(tltui("cache", "clear", "--json").stdout)["in_use"] == []
