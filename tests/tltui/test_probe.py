@@ -45,7 +45,8 @@ def test_stages_are_probed_as_text_and_as_json_and_no_run_is_made(tltui: Command
     assert probed["recommendation"]["trains"] == "everything"  # there are no pretrained weights
     text = tltui("probe", "run.toml")
     assert text.returncode == 0, text.stderr
-    assert all(words in text.stdout for words in ("24 of 24 training images", "layer4", "can't be judged", "Recommendation"))
+    shown = ("24 of 24 training images", "layer4", "can't be judged", "Recommendation")
+    assert all(words in text.stdout for words in shown)
     options = shlex.split(text.stdout.split("to train with this: ")[1].splitlines()[0])
     assert load(tltui.folder / "run.toml", overrides(tuple(options[1::2]))).freeze.rules == ["train *"]
     assert not tltui.runs.exists() or not list(tltui.runs.iterdir())
