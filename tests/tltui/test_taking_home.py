@@ -129,7 +129,7 @@ def test_predictions_are_a_json_list_with_errors_for_unreadable_files(run: RunFo
     shown = tltui(run, "predict", "last", *asked)
     assert shown.returncode == 0
     assert b"\x1b" not in shown.stdout
-    assert rb"\x1b[2Jbroken.png  can't be read: it is no image" in shown.stdout
+    assert rb"\x1b[2Jbroken.png  can't be read: not an image" in shown.stdout
     assert len(shown.stdout.splitlines()) == 18
 
 

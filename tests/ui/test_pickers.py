@@ -132,7 +132,7 @@ def test_networks_are_listed_with_size_accuracy_and_whether_weights_are_here():
     shown, _ = pick_network(listing(), "escape", wait_for="resnet18")
     assert "11.7 M" in shown
     assert "69.8%" in shown
-    assert "here" in shown
+    assert "local" in shown
     assert "to download" in shown
 
 

@@ -119,12 +119,12 @@ def test_each_theme_can_be_chosen(theme: Theme):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("name = ", "no valid TOML"),
+        ("name = ", "not valid TOML"),
         ('name = "mine"\ndark = true\n', "colors"),
         ('name = "my theme"\ndark = true\n', "name"),
-        ("PRIMARY = nonsense", 'colors.primary: "nonsense" is no colour'),
-        ("EXTRA", 'variables: "txet" is no variable'),
-        ("STYLE", 'variables: block-cursor-text-style: "loud" is no text style'),
+        ("PRIMARY = nonsense", 'colors.primary: "nonsense" is not a colour'),
+        ("EXTRA", 'variables: "txet" is not a Textual theme variable'),
+        ("STYLE", 'variables: block-cursor-text-style: "loud" is not a text style'),
     ],
 )
 def test_a_broken_file_is_named_and_skipped(tmp_path: Path, content: str, reason: str):
