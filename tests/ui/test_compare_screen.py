@@ -114,7 +114,7 @@ def test_what_to_mark_is_said_where_there_is_nothing_to_compare(tmp_path: Path):
 
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await pilot.press("space", "up", "c")  # marked, and the cursor on it
-        await until(pilot, lambda: "mark two or more" in text_of(app))
+        await until(pilot, lambda: "Too few runs marked" in text_of(app))
         assert isinstance(app.screen, Home)
 
     drive(tmp_path, test)
