@@ -138,7 +138,7 @@ def test_a_link_in_place_of_the_commands_is_neither_read_nor_written(folder: Run
         send(folder, Pause(id="a"))
     tail = CommandTail(folder)
     assert list(tail.poll()) == []
-    assert "no regular file" in tail.refused
+    assert "not a regular file" in tail.refused
     assert (tmp_path / "elsewhere").read_text() == ""
 
 
