@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        return self.path / "engine.runs.lock"
+        return self.path / "engine.lock"
 
     @property
     def checkpoints(self) -> Path:

@@ -84,7 +84,7 @@ def elsewhere(**values: object) -> Holder:
 def test_an_engine_on_a_machine_whose_locks_are_not_seen_here_is_noticed_by_its_signs_of_life(folder: RunFolder):
     code = (
         "import sys, time; from pathlib import Path; import msgspec; from engine.runs.lock import Holder\n"
-        "path = Path(sys.argv[1]) / 'engine.runs.lock'; beat = 0\n"
+        "path = Path(sys.argv[1]) / 'engine.lock'; beat = 0\n"
         "while True:\n"
         "    content = Holder(process_id=1, started='1', boot='another', host='elsewhere', beat=beat)\n"
         "    path.write_bytes(msgspec.json.encode(content).ljust(512))\n"

@@ -72,7 +72,7 @@ RUNS: dict[str, Spoil] = {
     "a log that is a device without an end": in_place_of("events.jsonl", lambda path: path.symlink_to("/dev/zero")),
     "a log that is a folder": in_place_of("events.jsonl", Path.mkdir),
     "settings that are a pipe": in_place_of("run.toml", os.mkfifo),
-    "a lock that is a pipe": in_place_of("engine.runs.lock", os.mkfifo),
+    "a lock that is a pipe": in_place_of("engine.lock", os.mkfifo),
     "commands that are a pipe": in_place_of("commands.jsonl", os.mkfifo),
     "predictions that are a pipe": in_place_of("predictions.csv", os.mkfifo),
     "a checkpoint that leads elsewhere": in_place_of("checkpoints/last", lambda path: path.symlink_to("../../..")),

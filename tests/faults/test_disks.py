@@ -51,7 +51,7 @@ def test_events_wait_in_memory_while_the_disk_is_full(tmp_path: Path, config: Ca
     events = [event for event in EventTail(folder).poll() if isinstance(event, Warning)]
     assert [int(event.message) for event in events if event.code == "x"] == list(range(300))
     (told,) = [event for event in events if event.code == "log_waits"]
-    assert "make room" in told.message
+    assert "free disk space" in told.message
 
 
 def test_a_folder_that_vanishes_does_not_end_the_training(tmp_path: Path):

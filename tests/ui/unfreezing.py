@@ -86,7 +86,7 @@ def animated(frames: Sequence[Frame]) -> str:
     shown_in: dict[str, set[int]] = defaultdict(set)
     for number, frame in enumerate(frames):
         rules = {_ID.sub("t", found["name"]): found["rule"] for found in _RULE.finditer(frame.svg)}
-        matrix = _ID.sub("t", frame.svg[frame.svg.index('-matrix">') :])
+        matrix = _ID.sub("t", frame.svg[frame.svg.index('<g transform="translate(9, 41)"') :])
         for element in _ELEMENT.findall(matrix):
             named = re.sub(
                 r'class="(t-r\d+)"',
