@@ -92,7 +92,7 @@ class _PassedOn:
 
 
 def _exit_status(folder: RunFolder, told: int, stopped_by: str) -> int:
-    """That of the run, whose log told of ``told`` events before; says how it ended where nobody could."""
+    """The exit status of a run that had ``told`` events before; emits how it ended where no rank could."""
     finished = None
     for event in EventTail(folder, steps=False).poll():
         if event.seq > told:
