@@ -48,7 +48,7 @@ def architecture(name: str) -> Architecture:
         ),
         pretrained=Pretrained(
             path=functools.partial(_path, weights),
-            load=functools.partial(_load, name, weights),
+            load=functools.partial(load_file, name, weights),
             accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
             parameters=weights.meta["num_params"],
         ),
@@ -84,7 +84,9 @@ def _path(weights: models.WeightsEnum) -> Path:
     return folder() / Path(urlparse(weights.url).path).name
 
 
-def _load(name: str, weights: models.WeightsEnum, image_size: int, report: Report) -> dict[str, torch.Tensor]:
+def load_file(
+    name: str, weights: models.WeightsEnum, image_size: int, report: Report
+) -> dict[str, torch.Tensor]:
     path = _path(weights)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from engine.config.toml_io import with_setting
 from engine.errors import InputError
 from engine.runs import commands as run_commands
 from engine.runs import events as p
+from engine.runs.run_status import RunStatus
 from engine.runs.step_history import Steps
 
 _BLOCK = 4096  # events that are folded together
@@ -29,11 +30,10 @@ class StageChanges:
 class RunState:
     """The state of a run after the events so far.
 
-    ``status`` is "starting", "preparing", "training", "paused", "evaluating", or the final "completed", "stopped" or
-    "failed". The run's lock, not the state, says whether a worker is alive.
+    The run's lock, not ``status``, says whether a worker is alive.
     """
 
-    status: str = "starting"
+    status: RunStatus = RunStatus.STARTING
     seq: int = 0
     time: float = 0.0
     started: p.RunStarted | None = None
@@ -143,13 +143,13 @@ def _run_started(state: RunState, event: p.RunStarted) -> None:
     state.started = event
     state.finished = None
     state.epochs_planned = event.epochs
-    state.status = "preparing"
+    state.status = RunStatus.PREPARING
 
 
 def _progress(state: RunState, event: p.Progress) -> None:
     state.progress = event
     if event.activity == "evaluate":
-        state.status = "evaluating"
+        state.status = RunStatus.EVALUATING
 
 
 def _data_ready(state: RunState, event: p.DataReady) -> None:
@@ -163,13 +163,13 @@ def _model_ready(state: RunState, event: p.ModelReady) -> None:
     state.rules = event.rules
     state.boundary, state.cached = event.boundary, event.cached
     state.progress = None
-    state.status = "training"
+    state.status = RunStatus.TRAINING
 
 
 def _resumed(state: RunState, event: p.Resumed) -> None:
     state.resumed = event
     state.progress = None
-    state.status = "training"
+    state.status = RunStatus.TRAINING
 
 
 def _phase(state: RunState, event: p.Phase) -> None:
@@ -205,9 +205,9 @@ def _command_applied(state: RunState, event: p.CommandApplied) -> None:
     state.parameters = event.parameters or state.parameters
     match event.command:
         case run_commands.Pause():
-            state.status = "paused"
+            state.status = RunStatus.PAUSED
         case run_commands.Resume():
-            state.status = "training"
+            state.status = RunStatus.TRAINING
         case run_commands.Set(key="freeze.rules"):
             rules = rules_set(event)
             state.rules = state.rules if rules is None else rules
@@ -250,7 +250,7 @@ def _baseline(state: RunState, event: p.Baseline) -> None:
 
 def _run_finished(state: RunState, event: p.RunFinished) -> None:
     state.finished = event
-    state.status = event.status
+    state.status = RunStatus(event.status)
     state.progress = None
 
 

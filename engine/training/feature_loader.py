@@ -144,6 +144,11 @@ class FeatureLoader:
                 store.close()
 
     @property
+    def prefix(self) -> Prefix | None:
+        """The frozen layers below the boundary; None where no layer is frozen at the input."""
+        return self._source.prefix if self._source else None
+
+    @property
     def cached_bytes(self) -> int:
         """The size of the cached features at the boundary."""
         return self._source.store.stored_bytes if self._source and self._source.store else 0

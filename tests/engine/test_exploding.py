@@ -175,7 +175,8 @@ def test_a_run_continues_in_parts_and_the_next_run_begins_with_them(
 
 def test_frozen_layers_are_computed_in_smaller_chunks(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config())
-    prefix = run.loader._source.prefix
+    prefix = run.loader.prefix
+    assert prefix
     with room_for(9, next(layer for layer in prefix.module.modules() if isinstance(layer, nn.Conv2d))):
         fit(run)
     assert run.epoch == 2

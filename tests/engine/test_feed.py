@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from engine.runs.commands import Set
 from engine.runs.event_log import EventTail
 from engine.runs.events import Boundary, ModelReady, Step, Warning
 from engine.training.command_handler import apply_commands
+from engine.training.feature_loader import FeatureLoader
 from engine.training.loop import fit
 from engine.training.session import Session
 from tests.conftest import Engine, Sessions
@@ -49,11 +52,11 @@ class Counted(torch.nn.Module):
 
 def count(run: Session) -> Counted:
     """Counts from here on."""
-    source = run.loader._source
-    assert source is not None
-    source.prefix.chunk = 1  # else the last chunks are filled up
-    counted = Counted(source.prefix.module)
-    source.prefix.module = counted
+    prefix = run.loader.prefix
+    assert prefix is not None
+    prefix.chunk = 1  # else the last chunks are filled up
+    counted = Counted(prefix.module)
+    prefix.module = counted
     return counted
 
 
@@ -86,7 +89,11 @@ def test_frozen_layers_may_compute_in_bf16_while_the_head_trains_in_fp32(
     session: Sessions, config: Callable[..., RunConfig]
 ):
     run = session(config())
-    run.loader._frozen_precision = Precision("bf16", torch.device("cpu"))
+    fp32, bf16 = (Precision(name, run.device) for name in ("fp32", "bf16"))
+    context = run.context
+    run.loader = FeatureLoader(
+        run.data, run.classifier, run.config, fp32, bf16, context.warn, context.control.check, run.fits
+    )
     run.split_network()
     batch = next(run.loader.training_batches([[0, 1, 2]], 1))
     assert {tensor.dtype for tensor in batch.inputs} == {torch.float32}
@@ -166,8 +173,8 @@ def test_unfreezing_during_training_continues_with_the_correct_inputs(
 def test_features_that_do_not_fit_are_computed_again_with_a_warning(
     session: Sessions, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("engine.training.feature_loader._disk_limit", lambda: 0)
-    run = session(config(data={"cache_gb": 1e-7}))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+    run = session(config(freeze={"rules": MIDDLE}, data={"cache_gb": 1e-7}))
     assert "cache_too_small" in {warning.code for warning in told(run, Warning)}
     counted = count(run)
     fit(run)

@@ -227,11 +227,11 @@ def test_a_download_is_checked_kept_and_shows_progress(offline: Path, tmp_path: 
         return Weights(url=f"http://127.0.0.1:{server.server_port}/{file}", transforms=quiet, meta={"_file_size": 4.7})
 
     try:
-        state = torchvision_source._load("squeezenet1_1", weights(f"net-{digest}.pth"), 224, quiet)  # type: ignore[arg-type]
+        state = torchvision_source.load_file("squeezenet1_1", weights(f"net-{digest}.pth"), 224, quiet)  # type: ignore[arg-type]
         assert len(state) == 52
         assert [path.name for path in offline.iterdir()] == [f"net-{digest}.pth"]
         with pytest.raises(InputError, match="invalid hash"):
-            torchvision_source._load("squeezenet1_1", weights("net-00000000.pth"), 224, quiet)  # type: ignore[arg-type]
+            torchvision_source.load_file("squeezenet1_1", weights("net-00000000.pth"), 224, quiet)  # type: ignore[arg-type]
         assert [path.name for path in offline.iterdir()] == [f"net-{digest}.pth"]
     finally:
         server.shutdown()

@@ -95,9 +95,10 @@ def test_of_workers_that_take_up_the_same_trial_one_has_it(url: str, sweep: Call
     trial = open_study(sweep(sampler="random", trials=1), url).ask()
     assert trial is not None
     storage = connect(url)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(1, trial.number)
     before = find_study(url, "").trials[0].user_attrs["worker"]
-    assert [replace_attribute(storage, trial._trial_id, "worker", before, who) for who in "ab"] == [True, False]
-    assert [replace_attribute(storage, trial._trial_id, "new", None, who) for who in "ab"] == [True, False]
+    assert [replace_attribute(storage, trial_id, "worker", before, who) for who in "ab"] == [True, False]
+    assert [replace_attribute(storage, trial_id, "new", None, who) for who in "ab"] == [True, False]
     (found,) = find_study(url, "").trials
     assert (found.user_attrs["worker"], found.user_attrs["new"]) == ("a", "a")
 

@@ -158,6 +158,11 @@ def text_of(app: TltuiApp) -> str:
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
+def sentence_of(app: TltuiApp) -> str:
+    """What is on the screen as one line, for texts that may wrap."""
+    return " ".join(text_of(app).split())
+
+
 def notices(app: TltuiApp) -> str:
     """The notifications that are shown, as sentences."""
     return "\n".join(notification.message for notification in app._notifications)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app_runs import ScriptedEngine, app_on, digits, text_of, until
+from app_runs import ScriptedEngine, app_on, digits, sentence_of, text_of, until
 from test_app import drive
 from textual.pilot import Pilot
 
@@ -31,7 +31,7 @@ def test_the_app_lists_it_with_the_reason_and_opens_it_when_it_is_mended(tmp_pat
     async def test(pilot: Pilot[int], app: TltuiApp) -> None:
         await until(pilot, lambda: config.parent.name[:4] in text_of(app) and "stopped" in text_of(app))
         assert "can't be read" in text_of(app)
-        await until(pilot, lambda: "not valid TOML" in text_of(app))
+        await until(pilot, lambda: "not valid TOML" in sentence_of(app))
         await pilot.press("enter")
         await pilot.pause()
         assert not isinstance(app.screen, Workbench)

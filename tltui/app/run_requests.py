@@ -10,12 +10,12 @@ from textual.app import App
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
+from engine.runs.run_status import RunStatus
 from tltui.runs.engine_pool import EnginePool
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
 from tltui.runs.run_list import RunList
-from tltui.runs.status import is_alive
 from tltui.screens.dialogs import Choose, Confirm
 from tltui.screens.messages import CopySettings, StartRun, StartSweep
 from tltui.screens.notify_errors import notify_errors
@@ -39,15 +39,15 @@ class RunRequests:
         """Keep ``summaries`` and start the next queued run once no run is alive."""
         self.summaries = summaries
         try:
-            if folder := self.queue.start_next(any(is_alive(run.status) for run in summaries)):
+            if folder := self.queue.start_next(any(run.status.is_alive for run in summaries)):
                 self._app.notify(folder.id, title="Queued run started", markup=False)
         except InputError as error:
             self._app.notify(str(error), title="Queued run not started", severity="error", markup=False)
 
     def alive(self) -> list[RunSummary]:
         """The runs that are alive now: their locks are checked, their logs are not read."""
-        seen = [run for run in self.summaries if is_alive(run.status)]
-        return [run for run in seen if run.status == "starting" or is_locked(RunFolder(Path(run.path)))]
+        seen = [run for run in self.summaries if run.status.is_alive]
+        return [run for run in seen if run.status is RunStatus.STARTING or is_locked(RunFolder(Path(run.path)))]
 
     async def start(self, request: StartRun) -> RunFollower | None:
         """Start a run; where another trains, ask whether to queue it. None: it is queued, or nothing was done."""

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from engine.evaluation.metrics import METRICS, Metric
 from engine.files.escapes import all_printable
+from engine.runs.run_status import RunStatus
 from tltui.compare.structs import ComparedRun, Comparison, Difference, Metrics, Setting, Test
 from tltui.text import numbers as write
 from tltui.text.glyphs import Glyphs, safe
@@ -33,7 +34,7 @@ class Column:
 
 def metric_columns(comparison: Comparison) -> list[Column]:
     """Status, accuracy and significance of each run."""
-    all_done = all(run.status == "completed" for run in comparison.runs)
+    all_done = all(run.status is RunStatus.COMPLETED for run in comparison.runs)
     return _filled(
         Column("run", _ids(comparison), left=True),
         _of_runs(comparison, "status", lambda run: "" if all_done else run.status, left=True),

@@ -12,6 +12,7 @@ from engine.evaluation.metrics import METRICS
 from engine.runs import events as p
 from engine.runs.folder import data_label
 from engine.runs.progress import Report, quiet
+from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState, best_epoch
 from tltui.compare.mcnemar import Discordant, NotComparable, Reference, holm, p_value, read_predictions
 from tltui.compare.settings import differences
@@ -26,7 +27,7 @@ class RunSource:
     path: Path
     config: RunConfig
     state: RunState
-    status: str
+    status: RunStatus
     predictions: Path
 
 

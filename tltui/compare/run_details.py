@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len
 
+from engine.runs.run_status import RunStatus
 from tltui.compare.columns import p_text, setting_value, verdict
 from tltui.compare.structs import ComparedRun, Comparison, Test
 from tltui.text.glyphs import Glyphs, safe
@@ -14,7 +15,7 @@ from tltui.text.glyphs import Glyphs, safe
 def run_details(comparison: Comparison, number: int, widest: int, glyphs: Glyphs) -> Iterator[str]:
     """Its id and status, McNemar's test, and the settings whose values are wider than ``widest`` cells."""
     run = comparison.runs[number - 1]
-    reason = f": {safe(run.reason)}" if run.reason and run.status != "completed" else ""
+    reason = f": {safe(run.reason)}" if run.reason and run.status is not RunStatus.COMPLETED else ""
     yield f"{run.number}  {safe(run.run)}  {run.status}{reason}"
     yield _tested(comparison, run)
     for difference in comparison.differing:

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from engine.runs.run_status import RunStatus
+
 
 class Change(msgspec.Struct):
     """A command set a setting to ``value`` after ``step``."""
@@ -65,7 +67,7 @@ class ComparedRun(msgspec.Struct):
     number: int
     run: str
     path: str
-    status: str
+    status: RunStatus
     reason: str
     model: str
     data: str

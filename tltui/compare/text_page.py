@@ -81,7 +81,7 @@ def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> 
     yield [("Runs, best validation accuracy first", "title")]
     yield from _table(comparison, columns, comparison.order, layout)
     for run in comparison.runs:
-        if run.reason and run.status in ("failed", "stopped", "lost"):
+        if run.reason and run.status.is_resumable:
             yield [(f"{run.number} {run.status}: {safe(run.reason)}", "note")]
     if missing := [run.number for run in comparison.runs if not run.evaluated]:
         yield from _words(f"Not evaluated yet: {_numbers(missing)}.", layout)

@@ -14,6 +14,7 @@ from engine.errors import InputError
 from engine.evaluation.metrics import formatted_metrics
 from engine.runs.events import Evaluated, restore
 from engine.runs.folder import RunFolder
+from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState
 from tltui.engine_client.images import ImageClient
 from tltui.plotting.plan_changes import PlanChange, plan_changes
@@ -30,7 +31,7 @@ _MOST_POINTS = 1000
 _THUMBNAIL = (160, 160)  # pixels
 
 
-def content(folder: RunFolder, state: RunState, status: str) -> Iterator[Part]:
+def content(folder: RunFolder, state: RunState, status: RunStatus) -> Iterator[Part]:
     """The parts of the report, in their order."""
     config = folder.load_config()
     yield from _summary(folder, config, state, status)
@@ -46,9 +47,9 @@ def content(folder: RunFolder, state: RunState, status: str) -> Iterator[Part]:
     yield from _settings(folder, config, state)
 
 
-def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str) -> Iterator[Part]:
+def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: RunStatus) -> Iterator[Part]:
     yield Heading(f"Run {folder.id}")
-    facts = [("status", status)]
+    facts: list[tuple[str, str]] = [("status", status)]
     if state.finished:
         facts.append(("reason", state.finished.reason))
         facts.append(("duration", str(datetime.timedelta(seconds=round(state.finished.seconds)))))

@@ -18,6 +18,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import AnyEvent, CommandApplied, CommandRejected, RunFinished
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
+from engine.runs.run_status import RunStatus
 from engine.system.interpreter import environment, python_module
 from engine.system.process_signals import blocked
 from tltui.runs.registry import START_SECONDS, read, status
@@ -62,7 +63,7 @@ def prepare_resume(folder: RunFolder, changes: Mapping[str, str] | None = None) 
     """
     if is_locked(folder):
         raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
-    if read(folder, steps=False).status == "completed":
+    if read(folder, steps=False).status is RunStatus.COMPLETED:
         return False
     folder.refuse_links()
     config = folder.load_config()

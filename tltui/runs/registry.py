@@ -13,6 +13,7 @@ from engine.errors import InputError
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
+from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState, fold_all
 
 START_SECONDS = 20  # a younger run without a lock may still start
@@ -26,7 +27,7 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
 
     run: str
     path: str
-    status: str
+    status: RunStatus
     model: str
     data: str
     epoch: int
@@ -73,12 +74,12 @@ def read(folder: RunFolder, *, steps: bool = True) -> RunState:
     return fold_all(EventTail(folder, steps=steps).poll())
 
 
-def status(folder: RunFolder, state: RunState) -> str:
-    """The run's status from its events; "lost" where its worker died without a ``run_finished`` event."""
+def status(folder: RunFolder, state: RunState) -> RunStatus:
+    """The run's status from its events and its lock."""
     if state.finished or is_locked(folder):
         return state.status
     try:
         young = 0 <= time.time() - folder.config.stat().st_mtime < START_SECONDS
     except OSError:  # the folder has just been removed
         young = False
-    return state.status if young and state.seq == 0 else "lost"
+    return state.status if young and state.seq == 0 else RunStatus.LOST

@@ -12,9 +12,9 @@ from engine.runs import events as p
 from engine.runs.command_log import new_command_id, send
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
+from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState, chosen_settings, fold_all, in_force
 from tltui.runs import launch, registry
-from tltui.runs.status import ENDED
 
 BATCH = 2048  # events folded at once, in about 10 ms
 
@@ -37,7 +37,7 @@ class LogFollower:
         self.folder = folder
         self.state = RunState()
         """A new object once the log was replaced."""
-        self.status = "starting"
+        self.status = RunStatus.STARTING
         self.has_backlog = False
         """Whether more events can be read at once; ``status`` is not updated before that."""
         self._tail = EventTail(folder, steps=steps)
@@ -46,7 +46,7 @@ class LogFollower:
     @property
     def has_ended(self) -> bool:
         """Whether the run has ended, gracefully or not."""
-        return self.status in ENDED
+        return self.status.has_ended
 
     def poll(self) -> bool:
         """Fold all new events; returns whether anything changed."""
@@ -86,7 +86,7 @@ class RunFollower:
         return self._log.state
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus:
         """The run's status."""
         return self._log.status
 
@@ -119,7 +119,7 @@ class RunFollower:
 
     def pause_or_resume(self) -> str:
         """Send the command that applies; returns "pause" or "resume"."""
-        if self.status == "paused":
+        if self.status is RunStatus.PAUSED:
             send(self.folder, commands.Resume(id=new_command_id()))
             return "resume"
         send(self.folder, commands.Pause(id=new_command_id()))

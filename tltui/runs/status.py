@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from engine.runs.run_status import RunStatus
 from tltui.text.glyphs import Glyphs
-
-ENDED = frozenset({"completed", "stopped", "failed", "lost"})
-RESUMABLE = ENDED - {"completed"}
 
 # status → (field of Glyphs, style)
 _MARKS = {
-    "queued": ("queued", ""),
-    "draft": ("queued", ""),
-    "paused": ("paused", "$text-warning"),
-    "completed": ("done", "$text-success"),
-    "stopped": ("stopped", ""),
-    "failed": ("failed", "$text-error"),
-    "lost": ("lost", "$text-error"),
+    RunStatus.QUEUED: ("queued", ""),
+    RunStatus.DRAFT: ("queued", ""),
+    RunStatus.PAUSED: ("paused", "$text-warning"),
+    RunStatus.COMPLETED: ("done", "$text-success"),
+    RunStatus.STOPPED: ("stopped", ""),
+    RunStatus.FAILED: ("failed", "$text-error"),
+    RunStatus.LOST: ("lost", "$text-error"),
 }
 _RUNNING = ("running", "$text-primary")
 
 
-def is_alive(status: str) -> bool:
-    """Whether a run with this status has a worker, or is starting one."""
-    return status not in ENDED and status not in ("queued", "draft")
-
-
-def status_mark(status: str, glyphs: Glyphs) -> Content:
+def status_mark(status: RunStatus, glyphs: Glyphs) -> Content:
     """Glyph and word."""
     field, style = _MARKS.get(status, _RUNNING)
     return Content.assemble((getattr(glyphs, field), style), f" {status}")

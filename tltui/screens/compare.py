@@ -23,7 +23,6 @@ from engine.runs.stopped import Stopped
 from tltui.compare.reader import ComparisonReader
 from tltui.compare.run_details import run_details
 from tltui.compare.structs import Comparison
-from tltui.runs.status import is_alive
 from tltui.screens.messages import OpenRun
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.compared_curves import ComparedCurves
@@ -146,7 +145,7 @@ class Compare(Screen[None]):
         if event.comparison is self._comparison:
             return
         self._comparison = comparison = event.comparison
-        training = sum(is_alive(run.status) for run in comparison.runs)
+        training = sum(run.status.is_alive for run in comparison.runs)
         runs = f"{len(comparison.runs)} runs{f', {training} training' if training else ''}"
         self._title.show("compare", Content(runs))
         self._table.show(comparison)

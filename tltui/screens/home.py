@@ -20,7 +20,6 @@ from engine.runs.folder import RunFolder
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
-from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import ChooseSweep, CompareRuns, OpenDraft, OpenRun, Tables
 from tltui.screens.notify_errors import notify_errors
@@ -95,7 +94,7 @@ class Home(Screen[None]):
         self.set_class(not rows, "-empty")
         self._table.show(rows)
         self._show_problem()
-        training = sum(is_alive(summary.status) for summary in summaries)
+        training = sum(summary.status.is_alive for summary in summaries)
         runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
         counts = [runs, *([f"{training} training"] if training else [])]
         counts += [f"{len(self._marks)} marked"] if self._marks else []
@@ -113,9 +112,9 @@ class Home(Screen[None]):
         """Whether the run under the cursor allows an action."""
         row = self.row
         possible = {
-            "pause": row is not None and is_alive(row.status),
-            "stop": row is not None and is_alive(row.status),
-            "resume": row is not None and row.status in RESUMABLE,
+            "pause": row is not None and row.status.is_alive,
+            "stop": row is not None and row.status.is_alive,
+            "resume": row is not None and row.status.is_resumable,
             "open": row is not None,
             "copy": row is not None,
             "delete": row is not None,
@@ -220,7 +219,7 @@ class Home(Screen[None]):
             self.show(self._summaries)
             return
         folder, row = self._folder, self.row
-        if row is not None and is_alive(row.status):
+        if row is not None and row.status.is_alive:
             self.notify("Run is training; it can't be deleted. s: stop it first", severity="warning")
         elif await self._confirm("Delete this run?", "Its checkpoints and metrics are deleted too.", "Keep", "Delete"):
             shutil.rmtree(folder.path, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from textual.screen import Screen
 
-from tltui.runs.status import RESUMABLE, is_alive
 from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import OpenDraft
 from tltui.screens.notify_errors import notify_errors
@@ -28,13 +27,13 @@ class RunActions:
         """Whether the run's state allows an action."""
         following = self._following
         if action in ("pause", "stop", "checkpoint"):
-            return not following.has_backlog and is_alive(following.status)
+            return not following.has_backlog and following.status.is_alive
         if action == "browse":
             return following.state.data is not None
         if action == "recommendation":
             return self._display.diagnosis.remedy is not None
         if action == "run":
-            return following.status in RESUMABLE
+            return following.status.is_resumable
         return action not in DRAFT_ONLY
 
     def resume(self) -> None:

@@ -9,6 +9,7 @@ from engine.config.layer_tree import read_layer_tree
 from engine.config.schema import is_live
 from engine.errors import InputError
 from engine.runs.folder import data_label
+from engine.runs.run_status import RunStatus
 from tltui.freeze_plan.layer_columns import LayerStats
 from tltui.runs.run_follower import RunFollower, SettingReply
 from tltui.runs.status import status_mark
@@ -113,7 +114,7 @@ def title_of(draft: SettingsDraft, following: RunFollower | None, glyphs: Glyphs
     dot = f" {glyphs.separator} "
     if following is None:
         label = dataset_label(draft["data.source"], draft["data.path"], draft["data.name"])
-        return dot.join(map(safe, (label, draft["model.name"]))), status_mark("draft", glyphs)
+        return dot.join(map(safe, (label, draft["model.name"]))), status_mark(RunStatus.DRAFT, glyphs)
     state, config = following.state, following.config
     parts = [data_label(config), config.model.name, *([state.started.device] if state.started else [])]
     right = status_mark(following.status, glyphs)

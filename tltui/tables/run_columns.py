@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from engine.runs.folder import data_label
+from engine.runs.run_status import RunStatus
 from tltui.runs.queue import QueuedRun
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.runs.status import status_mark
@@ -23,7 +24,7 @@ class RunRow:
     """
 
     id: str
-    status: str
+    status: RunStatus
     name: str
     data: str
     model: str
@@ -85,7 +86,7 @@ def queued_row(place: int, waiting: QueuedRun) -> RunRow:
     config = waiting.config
     return RunRow(
         id=f"queue:{place}",
-        status="failed" if waiting.failed else "queued",
+        status=RunStatus.FAILED if waiting.failed else RunStatus.QUEUED,
         name="",
         data=data_label(config),
         model=config.model.name,

@@ -12,6 +12,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 
 from engine.runs import events as p
+from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState
 from tltui.plotting.eta import planned_steps, seconds_left
 from tltui.plotting.summary import percent
@@ -20,7 +21,7 @@ from tltui.tables.activities import ACTIVITIES
 from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 
-STATUSES = {"starting": "starting the worker", "preparing": "preparing", "evaluating": "evaluating"}
+_BEFORE_STEPS = {RunStatus.STARTING: "starting the worker", RunStatus.TRAINING: "first step"}
 # Seconds without an event after which the silence is shown; slow disks delay the first step.
 QUIET_AFTER = 20.0
 SHORTEST_BAR = 8
@@ -123,10 +124,9 @@ def current_activity(state: RunState, since: p.Progress | None, now: float, glyp
     if state.progress is not None:
         return _long_step(state.progress, since or state.progress)
     last = state.steps.last
-    if state.status in ("training", "paused") and last:
+    if state.status in (RunStatus.TRAINING, RunStatus.PAUSED) and last:
         return _training(state, last, now, glyphs)
-    what = "first step" if state.status == "training" else STATUSES.get(state.status, state.status)
-    return Activity(what, None, _quiet(state, now))
+    return Activity(_BEFORE_STEPS.get(state.status, state.status), None, _quiet(state, now))
 
 
 def _long_step(progress: p.Progress, since: p.Progress) -> Activity:
@@ -150,7 +150,7 @@ def _training(state: RunState, last: p.Step, now: float, glyphs: Glyphs) -> Acti
     what = f"epoch {last.epoch}/{state.epochs_planned}"
     if state.phases:
         what = f"phase {state.phases[-1].number}/{state.phases[-1].phases}, {what}"
-    if state.status == "paused":
+    if state.status is RunStatus.PAUSED:
         return Activity(f"{glyphs.paused} paused in {what}", share, (), "$text-warning")
     left = seconds_left(state)
     facts = (f"{write.duration(left)} left",) if left is not None else ()
