@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textual.binding import Binding
-from textual.keys import KEY_ALIASES, Keys, _character_to_key
+from textual.keys import KEY_ALIASES, Keys
 
 # The prefix of a binding's id, its heading in the help screen, and the enclosing scope.
 SCOPES: dict[str, tuple[str, str]] = {
@@ -139,14 +139,15 @@ def _around(scope: str) -> list[str]:
 
 def _is_key(key: str) -> bool:
     *modifiers, name = key.split("+") if key != "+" else ["+"]
-    return all(m in _MODIFIERS for m in modifiers) and (len(name) == 1 or name in _KNOWN_KEYS or _is_character(name))
-
-
-def _is_character(name: str) -> bool:
-    """Whether ``name`` is Textual's long form of a character, like question_mark."""
-    return any(_character_to_key(chr(code)) == name for code in range(33, 127))
+    return all(m in _MODIFIERS for m in modifiers) and (len(name) == 1 or name in _KNOWN_KEYS or name in _CHARACTERS)
 
 
 def _normal(key: str) -> str:
+    """A key's name as Textual reports it: ``?`` is question_mark."""
     key = key.strip()
-    return _character_to_key(key) if len(key) == 1 else key
+    (binding,) = Binding.make_bindings([Binding(key, "normalize")])
+    return binding.key
+
+
+_COMMA = "comma"  # by name alone: the character separates keys
+_CHARACTERS = frozenset({_COMMA, *(_normal(chr(code)) for code in range(33, 127) if chr(code) != ",")})
