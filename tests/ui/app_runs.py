@@ -144,7 +144,7 @@ def images(folder: Path, **counts: int) -> Path:
     return folder
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Let the app go on until something holds."""
     for _ in range(int(seconds / 0.05)):
         await pilot.pause(0.05)
