@@ -96,6 +96,9 @@ def _spread(name: str, found: FoldMean) -> str:
 
 
 def _range(name: str, interval: tuple[float, float]) -> str:
+    """The interval; that of a proportion ends at 0 and 1, which Student's t does not know."""
+    if METRICS[name].unit == "percent":
+        interval = max(interval[0], 0.0), min(interval[1], 1.0)
     return " – ".join(_text(name, end) for end in interval)
 
 
