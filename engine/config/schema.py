@@ -18,6 +18,7 @@ from engine.config.data_sources import DATA_SOURCES
 from engine.config.freeze_rules import parse_rules
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
+from engine.config.tasks import AUTO, TASKS
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -52,6 +53,11 @@ class DataConfig(Section):
         "csv: a file with columns path,label[,split]; torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
+    task: Annotated[str, Choices(TASKS, (AUTO,))] = Field(
+        default=AUTO,
+        description="what the network predicts: auto (chosen from the labels), "
+        + describe_choices((name, entry.help) for name, entry in TASKS.items()),
+    )
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
     label_column: str = Field(default="", description="csv: column of the classes; empty: found by usual names")

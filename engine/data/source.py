@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from engine.config.tasks import TaskSpec
 from engine.data.finding import Finding
 
 
@@ -19,12 +20,14 @@ class Sample(NamedTuple):
     ``key`` is its printable path relative to the source. ``label`` is a position in the source's classes.
     ``split`` is "train", "val", "test", or "" while it is undecided.
     ``group`` names what stays in one split, such as a patient; "" where there are no groups.
+    ``target`` holds numbers where the task has some. ``label`` is then what a stratified split keeps in proportion.
     """
 
     key: str
     label: int
     split: str
     group: str = ""
+    target: tuple[float, ...] = ()
 
 
 Strata = Callable[[Sample], int]
@@ -42,7 +45,7 @@ class Source:
 
     ``open(index)`` returns an image in the mode and orientation that it is stored in.
     ``file(index)`` is the path of the file that holds this image alone; None where images are not files.
-    ``findings`` are warnings about the dataset.
+    ``findings`` are warnings about the dataset. ``task`` is what its labels are for, a name in ``TASKS``.
     """
 
     classes: list[str]
@@ -50,6 +53,12 @@ class Source:
     open: Callable[[int], Image.Image]
     file: Callable[[int], Path] | None = None
     findings: list[Finding] = field(default_factory=list)
+    task: str = "single"
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task and its classes."""
+        return TaskSpec(self.task, self.classes)
 
 
 def unique_names(classes: Sequence[str]) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.config.choices import load_target
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.schema import DataConfig
+from engine.config.tasks import AUTO
 from engine.data.source import Source
 from engine.errors import InputError
 
@@ -18,4 +21,4 @@ def open_source(config: DataConfig) -> Source:
         raise InputError(
             f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
         )
-    return source
+    return source if config.task == AUTO else replace(source, task=config.task)
