@@ -29,7 +29,7 @@ def with_file_splits(source: Source, config: DataConfig) -> tuple[Source, list[F
     """
     table = Path(config.split)
     roots = [Path(path).resolve() for path in (config.path, config.root) if path]
-    known = _read(table, roots, source.classes)
+    known = _read(table, roots, source.classes if source.task == "single" else [])
     names = [_normalized(sample.key) for sample in source.samples]
     chosen = [at for at, name in enumerate(names) if name in known]
     if not chosen:
@@ -50,7 +50,7 @@ def with_file_splits(source: Source, config: DataConfig) -> tuple[Source, list[F
 
 
 def _read(table: Path, roots: Sequence[Path], classes: Collection[str]) -> dict[str, str]:
-    """The split of each path. Raises InputError, also where the table has classes that the dataset lacks."""
+    """The split of each path. Raises InputError, also for labels other than ``classes``, if there are any."""
     try:
         with open_regular(table) as file:
             found = read_table(decoded(file), (), USUAL_NAMES)
