@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine.config import data_paths
 
-AUTO = "auto"
+BY_PATH = "auto"
 """The data.source that takes the source which reads data.path."""
 
 
@@ -34,7 +34,7 @@ _TABLE_SETTINGS = ("path_column", "label_column", "split_column", "group_column"
 
 # The first that reads a path is the one that "auto" takes.
 DATA_SOURCES = {
-    AUTO: DataSourceEntry(
+    BY_PATH: DataSourceEntry(
         "as data.path says",
         "engine.data.sources:auto_source",
         "path",
@@ -78,7 +78,7 @@ DATA_SOURCES = {
 
 def resolve_source(source: str, path: str, name: str = "") -> str:
     """The source that data.source, data.path and data.name mean: of "auto", the one that reads the path."""
-    if source != AUTO:
+    if source != BY_PATH:
         return source
     if name and not path:
         return "torchvision"
@@ -93,4 +93,4 @@ def source_of(path: Path) -> str:
 def dataset_label(source: str, path: str, name: str) -> str:
     """A short name of a dataset: of its folder or file, or of its class; the source's where these are empty."""
     key = DATA_SOURCES[source].identified_by if source in DATA_SOURCES else ""
-    return {"path": Path(path).stem, "name": name, "": ""}[key] or name or ("dataset" if source == AUTO else source)
+    return {"path": Path(path).stem, "name": name, "": ""}[key] or name or ("dataset" if source == BY_PATH else source)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 
 from engine.cache.eviction import cache_root
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
 from engine.cache.space import Space
+from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
 from engine.data import near_duplicates
 from engine.data.image import Pixels
@@ -40,11 +43,21 @@ _MOST_SKIPPED = 0.2  # with more unreadable files than this share, the path or t
 class Data:
     """A loaded dataset. ``samples``, content ``keys`` and ``image_cache`` are parallel; ``splits`` holds indices."""
 
-    classes: list[str]
+    task: Task
     samples: list[Sample]
     keys: Keys
     image_cache: ImageCache
     splits: dict[str, list[int]]
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.task.spec.classes
+
+    @cached_property
+    def targets(self) -> torch.Tensor:
+        """The target of each sample as the task's loss takes it, on the CPU."""
+        return self.task.encode(self.samples)
 
     @property
     def labels(self) -> list[int]:
@@ -85,6 +98,7 @@ def load_data(
         class_counts={name: data.class_counts(name) for name in data.splits},
         skipped=skipped,
         seconds=time.monotonic() - start,
+        task=data.task.spec.task,
     )
 
 
@@ -112,7 +126,7 @@ def decode_images(
         return redecode(source, readable[index], keys[index].item(), side, interpolation)
 
     samples = [source.samples[index] for index in readable]
-    data = Data(source.classes, samples, keys, ImageCache(spaces.images, keys, redecode_at), {})
+    data = Data(open_task(source.spec), samples, keys, ImageCache(spaces.images, keys, redecode_at), {})
     return data, skipped, spaces.fingerprints
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from engine.config.tasks import TaskSpec
 from engine.data.finding import Finding
 from engine.files.stored_file import LARGEST_FILE, DiskFile, StoredFile
 
@@ -21,12 +22,14 @@ class Sample(NamedTuple):
     ``key`` is its printable path relative to the source. ``label`` is a position in the source's classes.
     ``split`` is "train", "val", "test", or "" while it is undecided.
     ``group`` names what stays in one split, such as a patient; "" where there are no groups.
+    ``target`` holds numbers where the task has some. ``label`` is then what a stratified split keeps in proportion.
     """
 
     key: str
     label: int
     split: str
     group: str = ""
+    target: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Source:
 
     ``open(index)`` returns an image in the mode and orientation that it is stored in.
     ``file(index)`` is the file that holds this image alone, on disk or in an archive; None where images are not files.
-    ``findings`` are warnings about the dataset.
+    ``findings`` are warnings about the dataset. ``task`` is what its labels are for, a name in ``TASKS``.
     """
 
     classes: list[str]
@@ -43,6 +46,12 @@ class Source:
     open: Callable[[int], Image.Image]
     file: Callable[[int], StoredFile] | None = None
     findings: list[Finding] = field(default_factory=list)
+    task: str = "single"
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task and its classes."""
+        return TaskSpec(self.task, self.classes)
 
 
 def unique_names(classes: Sequence[str]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from engine.config.choices import load_target
-from engine.config.data_sources import AUTO, DATA_SOURCES, source_of
+from engine.config.data_sources import BY_PATH, DATA_SOURCES, source_of
 from engine.config.schema import DataConfig
+from engine.config.tasks import AUTO
 from engine.data.source import Source
 from engine.errors import InputError
 
@@ -21,14 +23,14 @@ def open_source(config: DataConfig) -> Source:
         raise InputError(
             f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
         )
-    return source
+    return source if config.task == AUTO else replace(source, task=config.task)
 
 
 def auto_source(config: DataConfig) -> Source:
     """The dataset of the source that reads data.path. Raises InputError."""
     path = Path(config.path)
     if config.path and not path.exists() and not source_of(path):
-        raise InputError(f"{path}: there is no such folder or file; set data.path to {DATA_SOURCES[AUTO].example}")
+        raise InputError(f"{path}: there is no such folder or file; set data.path to {DATA_SOURCES[BY_PATH].example}")
     return open_source(config.model_copy(update={"source": config.resolved_source}))
 
 
@@ -38,5 +40,5 @@ def _check_path(config: DataConfig) -> None:
     if reads and not reads(Path(config.path)) and (other := source_of(Path(config.path))):
         raise InputError(
             f'data.source = "{config.source}", but {config.path} is {DATA_SOURCES[other].help}; '
-            f'set data.source to "{other}" or "{AUTO}"'
+            f'set data.source to "{other}" or "{BY_PATH}"'
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.compute.batch_fit import Fits, Place
 from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
+from engine.compute.task import LabelledOutputs
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting, with_settings
 from engine.data.prepare import Data, decode_images, load_data
@@ -15,7 +16,6 @@ from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.data.split_names import words_for
 from engine.errors import InputError
-from engine.evaluation.evaluate import LabelledLogits, evaluate
 from engine.evaluation.load_run import TrainedRun
 from engine.files.escapes import printable
 from engine.models.freezing import Freezing
@@ -62,7 +62,7 @@ def re_evaluate(
         raise InputError(f'these images have no split "{name}"; choose from {", ".join(data.splits)}')
     batches = _logits(trained, data, name, config, precision, frozen_precision, report, warn)
     paths = (data.samples[i].key for i in data.splits[name])
-    return evaluate(trained.classes, name, batches, paths)
+    return trained.task.evaluate(name, batches, paths)
 
 
 def _other_data(path: Path) -> dict[str, object]:
@@ -107,7 +107,7 @@ def _logits(
     frozen_precision: Precision,
     report: Report,
     warn: Warn,
-) -> Iterator[LabelledLogits]:
+) -> Iterator[LabelledOutputs]:
     classifier = trained.classifier
     classifier.module.to(precision.device)
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
