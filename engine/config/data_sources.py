@@ -80,7 +80,7 @@ def resolve_source(source: str, path: str, name: str = "") -> str:
     """The source that data.source, data.path and data.name mean: of "auto", the one that reads the path."""
     if source != BY_PATH:
         return source
-    if name and not path:
+    if name:
         return "torchvision"
     return source_of(Path(path).expanduser()) or "folder"
 
