@@ -12,6 +12,7 @@ from engine.data.finding import Finding
 from engine.data.source import Sample, Source, Strata, label_of, select
 from engine.data.split_file import with_file_splits
 from engine.data.splits import SPLITS, split_indices
+from engine.errors import InputError
 from engine.files.escapes import printable
 
 _LISTED = 3  # groups in a message
@@ -29,8 +30,10 @@ def select_images(
     if recorded is not None:
         if not (config.limit_per_class or has_file):
             return source, []
-        members = split_indices(recorded, source.samples).values()
-        return select(source, sorted(at for indices in members for at in indices)), []
+        members = sorted(at for indices in split_indices(recorded, source.samples).values() for at in indices)
+        if not members:
+            raise InputError("none of the run's images is in the dataset any more; restore it, or start a new run")
+        return select(source, members), []
     if has_file:
         source, findings = with_file_splits(source, config)
     else:
