@@ -69,7 +69,9 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
         id=summary.run,
         status=summary.status,
         name=summary.run.split("-")[0],
-        data=UNREADABLE if summary.problem else f"{summary.data} {summary.fold_text}".rstrip(),
+        data=UNREADABLE
+        if summary.problem
+        else f"{summary.fold_text} {summary.data}".lstrip(),  # narrow terminals cut its end
         model=summary.model,
         trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
         best=summary.best_val_accuracy,
