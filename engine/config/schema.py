@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from engine.config.choices import Choices, describe_choices
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.freeze_rules import parse_rules
+from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
 from engine.config.tasks import AUTO, TASKS
@@ -28,6 +29,14 @@ Rate = Annotated[float, Field(gt=0, le=100)]
 
 
 Decay = Annotated[float, Field(gt=0, le=1)]
+
+
+def _as_list(value: object) -> object:
+    """A list of names as it is; a single name, as older files have it, as a list of one, or of none if empty."""
+    if isinstance(value, list):
+        return value
+    text = str(value).strip()
+    return [text] if text else []
 
 
 class Section(BaseModel):
@@ -56,7 +65,9 @@ class DataConfig(Section):
     )
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
-    label_column: str = Field(default="", description="csv: column of the classes; empty: found by usual names")
+    label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default=[], description="csv: column of the classes, or several, one per label; empty: found by usual names"
+    )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"
     )
@@ -220,9 +231,13 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="precision of the forward pass; auto: bf16 or fp16 on CUDA, bf16 or fp32 on CPU"
     )
+    loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
+        default=AUTO,
+        description=f"loss; auto: the task's default; {describe_choices(LOSSES.items())}",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced: rare classes weigh more in the loss"
+        default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
     early_stop_patience: int = Field(
         default=0,

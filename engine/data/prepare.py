@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -61,13 +61,18 @@ class Data:
 
     @property
     def labels(self) -> list[int]:
-        """The class of each sample."""
+        """The class of each sample; what a stratified split keeps in proportion where the task has no classes."""
         return [sample.label for sample in self.samples]
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether images show classes, so that they can be counted."""
+        return any(self.task.present(sample) for sample in self.samples)
+
     def class_counts(self, name: str) -> list[int]:
-        """The number of images per class in a split."""
-        count = Counter(self.samples[i].label for i in self.splits[name])
-        return [count[label] for label in range(len(self.classes))]
+        """The number of images per class in a split; empty where the task has no classes."""
+        count = Counter(label for i in self.splits[name] for label in self.task.present(self.samples[i]))
+        return [count[label] for label in range(len(self.classes))] if self.has_classes else []
 
 
 def load_data(
@@ -77,11 +82,13 @@ def load_data(
     folder: RunFolder,
     report: Report,
     warn: Warn,
+    task: Task | None = None,
 ) -> tuple[Data, DataReady]:
     """Decodes what the cache lacks of ``source``, splits it, and writes splits.csv. Raises InputError.
 
     Warns of the source's findings, of an unusable cache or splits.csv, of images added or removed since the run began
     ("data_changed"), of images in two splits ("leakage"), and of a split without a class ("class_missing").
+    ``task``: the run's, with what it took from its training images before; None: it is taken now.
     """
     start = time.monotonic()
     for finding in source.findings:
@@ -89,7 +96,10 @@ def load_data(
     data, skipped, fingerprints = decode_images(source, config, preprocessing, report, warn)
     splits = assign_splits(data.samples, config.data, config.train.seed)
     data.splits.update(restore_splits(folder.splits, splits, data.samples, source.classes, warn))
-    check_classes(data.splits, data.samples, source.classes)
+    task = task or data.task.fitted([data.samples[i] for i in data.splits["train"]])
+    data = replace(data, task=task)
+    if data.has_classes:
+        check_classes(data.splits, data.samples, source.classes, task.present)
     _warn_of_leakage(data, fingerprints, warn)
     _warn_of_missing_classes(data, warn)
     return data, DataReady(
@@ -98,7 +108,10 @@ def load_data(
         class_counts={name: data.class_counts(name) for name in data.splits},
         skipped=skipped,
         seconds=time.monotonic() - start,
-        task=data.task.spec.task,
+        task=task.spec.task,
+        task_reason=next((one.message for one in source.findings if one.code == "task_guessed"), ""),
+        target_mean=task.spec.mean,
+        target_std=task.spec.std,
     )
 
 
@@ -141,9 +154,9 @@ def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:
 
 
 def _warn_of_missing_classes(data: Data, warn: Warn) -> None:
-    missing = missing_classes(data.splits, data.samples, data.classes)
+    missing = missing_classes(data.splits, data.samples, data.classes, data.task.present) if data.has_classes else {}
     if missing:
-        per_class = Counter(data.classes[sample.label] for sample in data.samples)
+        per_class = Counter(data.classes[label] for sample in data.samples for label in data.task.present(sample))
         parts = [
             f"{name} has no image of {len(absent)} of {len(data.classes)} classes, e.g. of "
             f'"{absent[0]}" ({per_class[absent[0]]} in all)'

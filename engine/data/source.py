@@ -20,7 +20,8 @@ class Sample(NamedTuple):
     ``key`` is its printable path relative to the source. ``label`` is a position in the source's classes.
     ``split`` is "train", "val", "test", or "" while it is undecided.
     ``group`` names what stays in one split, such as a patient; "" where there are no groups.
-    ``target`` holds numbers where the task has some. ``label`` is then what a stratified split keeps in proportion.
+    ``target`` holds numbers where the task has some, and ``text`` names them in tables. ``label`` is then what a
+    stratified split keeps in proportion.
     """
 
     key: str
@@ -28,6 +29,11 @@ class Sample(NamedTuple):
     split: str
     group: str = ""
     target: tuple[float, ...] = ()
+    text: str = ""
+
+    def describe(self, classes: Sequence[str]) -> str:
+        """The target as tables write it: the class, the labels or the numbers."""
+        return self.text if self.target else classes[self.label]
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,11 @@ def unique_names(classes: Sequence[str]) -> list[str]:
 
 
 def from_files(
-    classes: list[str], samples: list[Sample], file: Callable[[int], Path], findings: Sequence[Finding] = ()
+    classes: list[str],
+    samples: list[Sample],
+    file: Callable[[int], Path],
+    findings: Sequence[Finding] = (),
+    task: str = "single",
 ) -> Source:
     """A source whose images are files."""
-    return Source(unique_names(classes), samples, lambda index: Image.open(file(index)), file, list(findings))
+    return Source(unique_names(classes), samples, lambda index: Image.open(file(index)), file, list(findings), task)

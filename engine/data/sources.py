@@ -6,6 +6,7 @@ from engine.config.choices import load_target
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.schema import DataConfig
 from engine.data.source import Source
+from engine.data.targets import check_source, with_task
 from engine.errors import InputError
 
 
@@ -14,8 +15,6 @@ def open_source(config: DataConfig) -> Source:
     source: Source = load_target(DATA_SOURCES[config.source].opener)(config)
     if not source.samples:
         raise InputError(f"{config.path or config.name}: no images found; set data.path to where the images are")
-    if len(source.classes) < 2:
-        raise InputError(
-            f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
-        )
+    source = with_task(source, config)
+    check_source(source, config.path or config.name)
     return source

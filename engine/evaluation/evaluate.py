@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import torch
 
 from engine.compute.task import LabelledOutputs, PredictionWriter
 from engine.data.prepare import Data
@@ -35,7 +36,7 @@ def evaluate(
     names = iter(paths)
     for logits, labels in batches:
         if predictions:
-            true, predicted = ([classes[at] for at in some.tolist()] for some in (labels, logits.argmax(1)))
+            true, predicted = _names(classes, labels), _names(classes, logits.argmax(1))
             predictions.write(list(itertools.islice(names, len(labels))), true, predicted, logits.softmax(1))
         accumulator.add(logits, labels)
     seconds = time.monotonic() - start
@@ -54,6 +55,10 @@ def evaluate(
         images_per_second=round(accumulator.count / seconds, 1),
         **fields,
     )
+
+
+def _names(classes: Sequence[str], places: torch.Tensor) -> list[str]:
+    return [classes[int(at)] for at in places.tolist()]
 
 
 def write_evaluation(folder: RunFolder, evaluated: Evaluated, warn: Warn) -> None:

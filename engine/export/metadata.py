@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.config.tasks import TASKS, TaskSpec
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
 from engine.models.architecture import Preprocessing
@@ -18,6 +19,7 @@ class ExportMetadata(msgspec.Struct, frozen=True):
 
     ``hidden``: sizes of the head's hidden layers. ``preprocessing``: applies to the ``crop`` of an image, with its
     ``channels`` in this order. ``created``: UTC, ISO 8601. ``versions``: of the libraries that wrote the export.
+    ``task``, ``mean``, ``std`` and ``thresholds``: see ``TaskSpec``.
     """
 
     run: str
@@ -29,12 +31,26 @@ class ExportMetadata(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     crop: str = "centre"
     channels: str = "RGB"
+    task: str = "single"
+    mean: list[float] = []
+    std: list[float] = []
+    thresholds: list[float] = []
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What the network predicts."""
+        return TaskSpec(self.task, self.classes, self.mean, self.std, self.thresholds)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that no export has: the file may come from anyone."""
         preprocessing = self.preprocessing
-        if len(self.classes) < 2:
-            raise ValueError("fewer than two classes")
+        if self.task not in TASKS:
+            raise ValueError("a task that this version does not have")
+        if len(self.classes) < TASKS[self.task].least_classes:
+            raise ValueError("too few classes")
+        per_class = (self.mean, self.std, self.thresholds)
+        if any(values and len(values) != len(self.classes) for values in per_class):
+            raise ValueError("numbers that do not match the classes")
         if not 1 <= preprocessing.image_size <= preprocessing.resize_size <= _LARGEST_SIDE:
             raise ValueError("impossible image sizes")
         if preprocessing.interpolation not in ("bilinear", "bicubic") or 0 in preprocessing.std:

@@ -21,7 +21,7 @@ _MOST_CLASSES = 100  # listed in the card; export.json has all
 
 def model_card(trained: TrainedRun, metadata: ExportMetadata, writer: FormatWriter, comparison: Comparison) -> str:
     """The card as Markdown, with every name from outside escaped."""
-    plain = plain_network(trained.classifier, len(trained.classes))
+    plain = plain_network(trained.classifier, len(trained.task.outputs))
     parts = [
         f"# {at_start(metadata.model)} on {at_start(data_label(trained.config))}",
         f"Exported by tltui from run {at_start(metadata.run)} ({at_start(trained.checkpoint)}) at {metadata.created}. "
@@ -29,11 +29,11 @@ def model_card(trained: TrainedRun, metadata: ExportMetadata, writer: FormatWrit
         "## Load it",
         f"Run `{writer.install(plain)}`. Save this script as `predict.py` in this folder and run "
         "`python predict.py IMAGE…`:",
-        f"```python\n{writer.script(plain)}```",
+        f"```python\n{writer.script(plain, trained.task)}```",
         "## Metrics",
         _metrics(trained),
-        f"Loaded again and compared with the checkpoint on {at_start(comparison.images)}: probabilities differ by at "
-        f"most {comparison.probability:.1e}.",
+        f"Loaded again and compared with the checkpoint on {at_start(comparison.images)}: "
+        f"{trained.task.export.compared} differ by at most {comparison.probability:.1e}.",
         "## Dataset",
         _dataset(trained),
         "## Classes",
@@ -59,11 +59,14 @@ def _metrics(trained: TrainedRun) -> str:
         if any(value is not None for value in values):
             cells = ["" if value is None else metric.format(value) for value in values]
             rows.append([metric.label, *cells])
-    rows.append(["accuracy, 95 % interval", *map(_interval, evaluations)])
+    if any(one.accuracy_interval for one in evaluations):
+        rows.append(["accuracy, 95 % interval", *map(_interval, evaluations)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _interval(evaluated: Evaluated) -> str:
+    if evaluated.accuracy_interval is None:
+        return ""
     low, high = evaluated.accuracy_interval
     return f"{low:.1%} – {high:.1%}"
 

@@ -72,7 +72,7 @@ class ImageServer:
             decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size
         )
         inputs = Normalize(preprocessing, torch.device("cpu"))(pixels[None])
-        heat = grad_cam(classifier.module, layer, inputs, classes.index(label)).numpy()[..., None]
+        heat = grad_cam(classifier.module, layer, inputs, classes.index(label), self._trained.task).numpy()[..., None]
         rgb = pixels.permute(1, 2, 0).numpy()
         overlay = np.concatenate([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
         return Image.fromarray((rgb * (1 - 0.6 * heat) + overlay * 0.6 * heat).astype(np.uint8))

@@ -24,6 +24,7 @@ from engine.models.weights import check_frozen_layers, load_weights
 from engine.rng import random_state, restore_rng_state
 from engine.runs.events import ModelReady, Resumed, WeightsReport
 from engine.runs.folder import write_or_warn
+from engine.runs.state import task_spec
 from engine.training import checkpoints
 from engine.training.checkpointing import restore_checkpoint
 from engine.training.distributed import state_tensors
@@ -73,7 +74,7 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
     if not run.ranks.first:
         share_splits(run.folder, run.ranks)
     source = open_source(config.data)
-    if run.past.classes not in (None, source.classes):
+    if run.past.data and (run.past.data.classes, run.past.data.task) != (source.classes, source.task):
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the classes are no longer those of run {run.folder.id}")
     return source
@@ -92,7 +93,8 @@ def build_model(run: RunContext, config: RunConfig, task: Task) -> Classifier:
 
 def load_images(run: RunContext, config: RunConfig, source: Source, classifier: Classifier) -> Data:
     """Decode the images and split them. All processes have the same splits."""
-    data, data_ready = load_data(source, config, classifier.preprocessing, run.folder, run.report, run.warn)
+    task = open_task(task_spec(run.past.data)) if run.past.data else None
+    data, data_ready = load_data(source, config, classifier.preprocessing, run.folder, run.report, run.warn, task)
     if run.ranks.first:
         share_splits(run.folder, run.ranks)
     check_same_data(config, data, run.ranks)
