@@ -11,10 +11,14 @@ from engine.errors import InputError
 
 
 def open_source(config: DataConfig) -> Source:
-    """The dataset that ``config`` names. Raises InputError where it is missing or has fewer than two classes."""
+    """The dataset that ``config`` names, with the targets of its task.
+
+    Raises InputError where it is missing, or where it has too few classes for the task.
+    """
     source: Source = load_target(DATA_SOURCES[config.source].opener)(config)
+    where = config.path or config.name
     if not source.samples:
-        raise InputError(f"{config.path or config.name}: no images found; set data.path to where the images are")
+        raise InputError(f"{where}: no images found; set data.path to where the images are")
     source = with_task(source, config)
-    check_source(source, config.path or config.name)
+    check_source(source, where)
     return source
