@@ -28,7 +28,7 @@ class TaskEntry:
 
     ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
     computed for training images, too. ``losses``: names in ``LOSSES``, the default first. ``least_classes``: fewer
-    can't be learned.
+    can't be learned. ``noun``: what the network predicts, in the singular.
     """
 
     help: str
@@ -36,6 +36,7 @@ class TaskEntry:
     score: str
     curve: str
     losses: tuple[str, ...]
+    noun: str
     least_classes: int = 1
 
 
@@ -46,6 +47,7 @@ TASKS = {
         score="accuracy",
         curve="accuracy",
         losses=("cross_entropy",),
+        noun="class",
         least_classes=2,
     ),
     "multilabel": TaskEntry(
@@ -54,6 +56,7 @@ TASKS = {
         score="average_precision",
         curve="label_accuracy",
         losses=("binary_cross_entropy",),
+        noun="label",
     ),
 }
 AUTO = "auto"

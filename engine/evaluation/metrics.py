@@ -170,16 +170,25 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 def headline(evaluated: Evaluated) -> str:
     """The metric that the task is judged by, as text: "accuracy 95.0%"."""
-    metric = METRICS[evaluated.score] if evaluated.score in METRICS else METRICS["accuracy"]
-    value = metric.value(evaluated)
-    return f"{metric.label} {'undefined' if value is None else metric.format(value)}"
+    return f"{metric_label(evaluated.score)} {score_text(evaluated)}"
+
+
+def score_text(evaluated: Evaluated) -> str:
+    """The value of the metric that the task is judged by."""
+    value = METRICS[evaluated.score].value(evaluated) if evaluated.score in METRICS else None
+    return formatted_score(evaluated.score, value) or "undefined"
 
 
 def formatted_score(name: str, value: float | None) -> str:
-    """A metric's value by its name, as text; "" for none. Unknown names get three decimals."""
+    """A metric's value by its name, as text; "" for none. Names of other versions get three decimals."""
     if value is None:
         return ""
     return METRICS[name].format(value) if name in METRICS else f"{value:.3f}"
+
+
+def metric_label(name: str) -> str:
+    """A metric by its name, as sentences write it."""
+    return METRICS[name].label if name in METRICS else name.replace("_", " ")
 
 
 def compute_metrics(of: object, task: str = "single") -> dict[str, float | None]:

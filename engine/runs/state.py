@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from engine.config.schema import PHASE_SETTINGS, RunConfig
-from engine.config.tasks import TaskSpec
+from engine.config.tasks import TASKS, TaskSpec
 from engine.config.toml_io import with_setting
 from engine.errors import InputError
 from engine.runs import commands as run_commands
@@ -65,6 +65,12 @@ class RunState:
     def best(self) -> p.Epoch | None:
         """The best epoch so far."""
         return best_epoch(self.epochs)
+
+    @property
+    def curve(self) -> str:
+        """The metric that the run computes for training and for validation images."""
+        task = self.data.task if self.data else "single"
+        return TASKS[task].curve if task in TASKS else "accuracy"
 
 
 def task_spec(data: p.DataReady, evaluations: Mapping[str, p.Evaluated] | None = None) -> TaskSpec:

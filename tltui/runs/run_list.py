@@ -82,6 +82,7 @@ def _read_settings(known: _Known, mark: _Mark) -> None:
 
 def _summary_of(known: _Known) -> RunSummary:
     folder, config, state = known.log.folder, known.config, known.log.state
+    best = state.best
     return RunSummary(
         run=folder.id,
         path=str(folder.path),
@@ -90,11 +91,13 @@ def _summary_of(known: _Known) -> RunSummary:
         data=data_label(config) if config else "",
         epoch=len(state.epochs),
         epochs=state.epochs_planned or (config.train.epochs if config else 0),
-        best_val_accuracy=state.best.val_accuracy if state.best else None,
+        best_val_accuracy=best.val_accuracy if best else None,
         trainable=state.parameters.trainable if state.parameters else None,
         total=state.parameters.total if state.parameters else None,
         created=_written(folder.config),
         problem=known.problem,
+        score=best.score if best else "accuracy",
+        best_val_score=best.val_score if best and best.score != "accuracy" else None,
     )
 
 

@@ -55,8 +55,8 @@ class TrialEpoch(SweepEvent, tag="trial_epoch"):
 class TrialResult(msgspec.Struct):
     """A trial as stored, after ``epoch`` of its ``epochs``.
 
-    ``val_accuracy``: the validation metric ``score``. ``val_loss``: of the best epoch. ``images_per_second``: median over
-    steps. ``memory``: peak of the engine's process, 0 where unknown.
+    ``val_accuracy``: the validation metric ``score``. ``val_loss``: of the best epoch. ``images_per_second``: median
+    over steps. ``memory``: peak of the engine's process, 0 where unknown.
     """
 
     trial: int
