@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.compute.task import LabelColumns, LabelError
+from engine.compute.task import LabelColumns, LabelError, Targets
+from engine.config.data_paths import has_table_name
 from engine.config.schema import DataConfig
+from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding
+from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
-from engine.data.source import Sample, Source, from_files
+from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
-from engine.data.table_columns import USUAL_NAMES, Columns, find_columns
+from engine.data.table_columns import USUAL_NAMES, Columns, find_columns, find_path_column
 from engine.data.targets import read_targets
 from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError, decoded, read_table
 from engine.files.escapes import printable
-from engine.files.safe_open import open_regular
+from engine.files.stored_file import LARGEST_FILE
 
 _LISTED = 5
 
@@ -33,54 +37,97 @@ class _Record(NamedTuple):
     line: int
 
 
-def csv_source(config: DataConfig) -> Source:
+def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
     """A table with a path and labels per image, optionally with splits and groups. Raises InputError.
 
     Paths are relative to data.root, else to the table's folder, and may lack the suffix.
     """
     table = Path(config.path)
     findings: list[Finding] = []
-    heading, rows = _read(table, config)
+    heading, rows = _read(table, config, tree)
     try:
         columns = find_columns(heading, rows, config, findings)
     except InputError as error:
         raise InputError(f"{table}: {error}") from None
     root = Path(config.root) if config.root else table.parent
-    records = _records(table, rows, columns, root, may_be_empty=config.task == "multilabel")
+    several = config.task == "multilabel"
+    records = _records(table, rows, columns, root, tree, may_be_empty=several)
     if any(one.split for one in records) and not all(one.split for one in records):
         name = heading[columns.split or 0]
         raise InputError(f"{table}: the column {name} is filled in some rows only; fill it in all or in none")
-    records = _without_repeated(table, records, findings, merge=config.task == "multilabel")
-    columns_read = LabelColumns([heading[at] for at in columns.labels], [list(one.labels) for one in records])
-    try:
-        task, targets, finding = read_targets(columns_read, config)
-    except LabelError as error:
-        where = f"{table}, line {records[error.at].line}" if error.at >= 0 else str(table)
-        raise InputError(f"{where}: {error}") from None
+    records = _without_repeated(table, records, findings, merge=several)
+    task, targets, finding = _targets(table, [heading[at] for at in columns.labels], records, config)
     samples = [
         Sample(printable(one.path), target.label, one.split, one.group, target.numbers, target.text)
         for one, target in zip(records, targets.targets, strict=True)
     ]
-    classes = [printable(name) for name in targets.classes]
-    return from_files(classes, samples, lambda at: records[at].file, [*findings, *finding], task)
+    names = [printable(name) for name in targets.classes]
+    return from_stored_files(names, samples, lambda at: tree.file(records[at].file), [*findings, *finding], task)
 
 
-def _read(table: Path, config: DataConfig) -> tuple[list[str], list[Row]]:
+def _targets(
+    table: Path, names: list[str], records: list[_Record], config: DataConfig
+) -> tuple[str, Targets, list[Finding]]:
+    try:
+        return read_targets(LabelColumns(names, [list(one.labels) for one in records]), config)
+    except LabelError as error:
+        where = f"{table}, line {records[error.at].line}" if error.at >= 0 else str(table)
+        raise InputError(f"{where}: {error}") from None
+
+
+def find_table(root: Path, config: DataConfig, tree: FileTree) -> Path | None:
+    """The only table of images in ``root`` or in the single folder there. Raises InputError where there are several."""
+    folder = root
+    while not (names := sorted(name for name in tree.files(folder) if has_table_name(Path(name)))):
+        inside = subfolders(folder, tree)
+        if len(inside) != 1:
+            return None
+        folder /= inside[0]
+    tables = [folder / name for name in names if _has_columns(folder / name, config, tree)]
+    if len(tables) > 1:
+        listed = ", ".join(printable(table.name) for table in tables[:_LISTED])
+        raise InputError(f"{folder}: holds the tables {listed}; set data.path to one of them")
+    return tables[0] if tables else None
+
+
+def table_images(table: Path, tree: FileTree) -> Iterator[Path]:
+    """The images that a table names, which needs no labels. Raises InputError."""
+    config = DataConfig(path=str(table))
+    heading, rows = _read(table, config, tree)
+    at = find_path_column(heading, config)
+    if at is None:
+        raise InputError(f"{table}: has no column of image paths; call it path")
+    paths = ImagePaths(table.parent, tree)
+    return (paths.find(cell) for row in rows if (cell := row.cell(at).strip()))
+
+
+def _has_columns(table: Path, config: DataConfig, tree: FileTree) -> bool:
+    try:
+        heading, rows = _read(table, config, tree)
+        find_columns(heading, rows, config, [])
+    except InputError:
+        return False
+    return True
+
+
+def _read(table: Path, config: DataConfig, tree: FileTree) -> tuple[list[str], list[Row]]:
     chosen = (config.path_column, *config.label_column, config.split_column, config.group_column)
     likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen if name)}
     try:
-        with open_regular(table) as file:
-            found = read_table(decoded(file), (), likely)
-            return found.heading, list(found.rows)
+        content = tree.file(table).read(LARGEST_FILE).content
+        found = read_table(decoded(io.BytesIO(content)), (), likely)
+        return found.heading, list(found.rows)
     except OSError as error:
         raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
     except TableError as error:
         raise InputError(f"{table}: {error}") from None
 
 
-def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path, *, may_be_empty: bool) -> list[_Record]:
+def _records(
+    table: Path, rows: Sequence[Row], columns: Columns, root: Path, tree: FileTree, *, may_be_empty: bool
+) -> list[_Record]:
     """``may_be_empty``: whether an image may have no label."""
-    paths = ImagePaths(root)
+    paths = ImagePaths(root, tree)
     records: list[_Record] = []
     for row in rows:
         path, split = (row.cell(at).strip() for at in (columns.path, columns.split))

@@ -61,6 +61,12 @@ def is_flag(cell: str) -> bool:
     return number(cell) in (0.0, 1.0)
 
 
+def is_share(cell: str) -> bool:
+    """Whether a cell is a number from 0 to 1."""
+    value = number(cell)
+    return value is not None and 0 <= value <= 1
+
+
 def is_distribution(values: Sequence[float]) -> bool:
     """Whether numbers are the probabilities of an image's classes."""
     return min(values) >= 0 and abs(sum(values) - 1) <= _TOLERANCE

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from engine.config.schema import DataConfig
 from engine.data.finding import Finding
-from engine.data.label_guess import is_distribution, is_flag, number
+from engine.data.label_guess import is_distribution, is_flag, is_share
 from engine.data.split_names import split_named
 from engine.errors import InputError
 from engine.files.csv_tables import Row
@@ -32,7 +32,7 @@ class Columns(NamedTuple):
 
 def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]) -> Columns:
     """The columns that ``config`` names, else those with usual names. Raises InputError."""
-    path = _column(heading, config.path_column, "data.path_column", _PATHS)
+    path = find_path_column(heading, config)
     labels = _label_columns(heading, rows, config, path)
     if path is None or not labels:
         has = ", ".join(heading) if any(heading) else "none"
@@ -55,6 +55,11 @@ def _label_columns(
     usual = chosen or [_column(heading, "", "", _LABELS)]
     found = tuple(at for at in usual if at is not None)
     return found or _number_columns(heading, rows, path)
+
+
+def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:
+    """The column of image paths; None where there is none. Raises InputError where ``config`` names a missing one."""
+    return _column(heading, config.path_column, "data.path_column", _PATHS)
 
 
 def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[str]) -> int | None:
@@ -103,9 +108,8 @@ def _number_columns(heading: Sequence[str], rows: Sequence[Row], path: int | Non
     flags = tuple(at for at in usable if all(is_flag(row.cell(at)) for row in rows))
     if len(flags) > 1:
         return flags
-    shares = tuple(at for at in usable if all(0 <= (number(row.cell(at)) or 0.0) <= 1 for row in rows))
-    shares = tuple(at for at in shares if all(number(row.cell(at)) is not None for row in rows))
-    sums = all(is_distribution([number(row.cell(at)) or 0.0 for at in shares]) for row in rows)
+    shares = tuple(at for at in usable if all(is_share(row.cell(at)) for row in rows))
+    sums = all(is_distribution([float(row.cell(at)) for at in shares]) for row in rows) if shares else False
     return shares if len(shares) > 1 and sums else ()
 
 
