@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: di
         scan(images(tmp_path, **counts))
 
 
+def test_an_archive_and_a_table_tell_their_classes(tmp_path: Path):
+    folder = images(tmp_path / "images", daisy=3, rose=2)
+    shutil.make_archive(str(tmp_path / "flowers"), "zip", folder)
+    (tmp_path / "labels.csv").write_text("path,label\nimages/daisy/0.png,a\nimages/rose/0.png,b\n")
+    assert scan(tmp_path / "flowers.zip").counts == {"daisy": 3, "rose": 2}
+    assert scan(tmp_path / "labels.csv").counts == {"a": 1, "b": 1}
+
+
 def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
     assert "imbalanced, up to 10 to 1" in balance(scan(images(tmp_path, a=20, b=2)))
 
@@ -53,9 +62,9 @@ def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
 def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):
     for name in ("flowers", "flutes", "flag.txt", "fl\x1bx"):
         (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).touch()
-    assert complete(f"{tmp_path}/fl", folders_only=True) == f"{tmp_path}/flowers/"
-    assert complete(f"{tmp_path}/fla", folders_only=True) is None
-    assert complete(f"{tmp_path}/fla", folders_only=False) == f"{tmp_path}/flag.txt"
+    assert complete(f"{tmp_path}/fl", datasets_only=True) == f"{tmp_path}/flowers/"
+    assert complete(f"{tmp_path}/fla", datasets_only=True) is None
+    assert complete(f"{tmp_path}/fla", datasets_only=False) == f"{tmp_path}/flag.txt"
 
 
 def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path: Path):

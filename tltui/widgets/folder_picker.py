@@ -1,4 +1,4 @@
-"""The dialog that chooses a folder of images, with a preview of its classes."""
+"""The dialog that chooses a folder, archive or table of images, with a preview of its classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from engine.config.data_paths import has_dataset_name
+from engine.config.data_sources import source_of
+from engine.data.file_tree import DISK
 from engine.data.image_files import subfolders
 from engine.errors import InputError
 from tltui.text.glyphs import UNICODE, Glyphs, safe
@@ -43,14 +46,14 @@ class FolderPicker(ModalScreen[Path | None]):
         self._glyphs = glyphs
         self._found: ImageFolder | None = None
         self._counting = False
-        self._input = PathInput(_as_typed(start), "path of a folder", folders_only=True, id="path")
+        self._input = PathInput(_as_typed(start), "path of a folder, archive or table", datasets_only=True, id="path")
         self._list = OptionList(id="folders", compact=True)
         self._summary = Static(id="summary")
         self._bars = Static(id="bars")
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -large") as dialog:
-            dialog.border_title = Content("Choose a folder of images")
+            dialog.border_title = Content("Choose images: a folder, archive or table")
             yield self._input
             with Horizontal(id="columns"):
                 yield self._list
@@ -103,25 +106,26 @@ class FolderPicker(ModalScreen[Path | None]):
         path = self._path
         self._list_folders(path)
         self._bars.update("")
-        if path.is_dir():
+        if path.is_dir() or source_of(path):
             self._summary.update(Content(f"scanning {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
             self._count(path)
         else:
             self._counting = False
-            self._summary.update("Folder not found. tab: complete the path")
+            self._summary.update("Not found. tab: complete the path")
 
     def _list_folders(self, path: Path) -> None:
-        """List the folders in ``path``, or those that complete a partial name."""
+        """List the folders, archives and tables in ``path``, or those that complete a partial name."""
         parent, start = (path, "") if path.is_dir() else (path.parent, path.name)
         self._list.clear_options()
-        self._list.add_option(Option("choose this folder", id="use", disabled=True))
+        self._list.add_option(Option("choose this", id="use", disabled=True))
         self._list.add_option(Option("../", id=".."))
         try:
-            names = subfolders(parent)
+            names = [f"{name}/" for name in subfolders(parent)]
+            names += sorted(name for name in DISK.files(parent) if has_dataset_name(name) and name[0] != ".")
         except InputError:  # the path is incomplete
             names = []
         matching = [name for name in names if name.startswith(start)]
-        self._list.add_options(Option(Content(f"{safe(name)}/"), id=str(parent / name)) for name in matching)
+        self._list.add_options(Option(Content(safe(name)), id=str(parent / name)) for name in matching)
         self._list.highlighted = 1
 
     @work(thread=True, exclusive=True, group="count", exit_on_error=False)
