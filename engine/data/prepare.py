@@ -27,8 +27,9 @@ from engine.data.image_cache import (
     memory_budget,
     redecode,
 )
+from engine.data.selection import select_images
 from engine.data.source import Sample, Source
-from engine.data.splits import assign_splits, check_classes, missing_classes, restore_splits
+from engine.data.splits import assign_splits, check_classes, missing_classes, recorded_splits, restore_splits
 from engine.errors import InputError
 from engine.models.architecture import Preprocessing
 from engine.runs.events import DataReady, SkippedFile
@@ -78,16 +79,19 @@ def load_data(
     report: Report,
     warn: Warn,
 ) -> tuple[Data, DataReady]:
-    """Decodes what the cache lacks of ``source``, splits it, and writes splits.csv. Raises InputError.
+    """Decodes what the cache lacks of the images that ``config`` selects, splits them, and writes splits.csv.
 
-    Warns of the source's findings, of an unusable cache or splits.csv, of images added or removed since the run began
-    ("data_changed"), of images in two splits ("leakage"), and of a split without a class ("class_missing").
+    Raises InputError. Warns of findings about the dataset, of an unusable cache or splits.csv, of images added or
+    removed since the run began ("data_changed"), of images in two splits ("leakage"), and of a split without a class
+    ("class_missing").
     """
     start = time.monotonic()
-    for finding in source.findings:
+    recorded = recorded_splits(folder.splits)
+    source, findings = select_images(source, config.data, config.train.seed, recorded)
+    for finding in (*source.findings, *findings):
         warn(*finding)
     data, skipped, fingerprints = decode_images(source, config, preprocessing, report, warn)
-    splits = assign_splits(data.samples, config.data, config.train.seed)
+    splits = {} if recorded else assign_splits(data.samples, config.data, config.train.seed)
     data.splits.update(restore_splits(folder.splits, splits, data.samples, source.classes, warn))
     check_classes(data.splits, data.samples, source.classes)
     _warn_of_leakage(data, fingerprints, warn)
