@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 WarningCode = Literal[
+    "archive_members",
     "best_lost",
     "cache_full",
     "cache_memory_full",
@@ -35,6 +36,7 @@ WarningCode = Literal[
     "rows_repeated",
     "start_unknown",
     "step_skipped",
+    "table_found",
     "tries_again",
     "unused_folders",
     "weights_do_not_fit",
@@ -46,6 +48,7 @@ Warn = Callable[[WarningCode, str], None]
 """Takes a warning's code and its message."""
 
 MEANINGS: Mapping[WarningCode, str] = {
+    "archive_members": "Names of members of an archive repeat or lead out of it; they are left out.",
     "best_lost": "The best epoch's checkpoint is damaged or gone; the last one is evaluated instead.",
     "cache_full": "The cache folder has reached its limit and all of it is in use; new entries stay in memory.",
     "cache_memory_full": "Neither the cache folder nor memory has room; the rest is computed again in each epoch.",
@@ -72,6 +75,7 @@ MEANINGS: Mapping[WarningCode, str] = {
     "rows_repeated": "Rows of the table name an image again; each image is used once.",
     "start_unknown": "The initial weights can't be made again, so weight change and forgetting are not measured.",
     "step_skipped": "A loss or gradient was non-finite; the step was skipped.",
+    "table_found": "A folder or archive without class folders holds a table, which the labels are read from.",
     "tries_again": "Steps before a failure are computed again with the present settings.",
     "unused_folders": "Folders hold no images, no labels, or are not a split; they are left out.",
     "weights_do_not_fit": "Tensors of the weights file are missing, unexpected or of another shape.",

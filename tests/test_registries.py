@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,28 @@ from PIL import Image
 from textual.app import App, ComposeResult
 from textual.color import Color
 
+from engine.compute.task import Labelled
 from engine.config.data_sources import DATA_SOURCES, DataSourceEntry
 from engine.config.layer_tree import read_layer_tree
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS, OptimizerEntry
 from engine.config.schedules import SCHEDULES, ScheduleEntry
 from engine.config.schema import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, settings
+from engine.config.tasks import TASKS, TaskEntry
 from engine.config.toml_io import from_tables, load, to_toml
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.experiments.sweep.presets import PRESETS
-from engine.runs.events import LayerNorms, Layers
+from engine.runs.event_log import EventTail
+from engine.runs.events import DataReady, LayerNorms, Layers
 from engine.runs.folder import data_label
 from engine.runs.state import RunState
+from engine.tasks.single import SingleLabel
 from engine.training import lr_schedules
+from engine.training.loop import fit
 from engine.training.optimizers import Depth, build
+from tests.conftest import Sessions
 from tltui.app.app import TltuiApp
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import COLUMNS, LayerColumn, LayerStats
@@ -47,6 +53,17 @@ class Lion(torch.optim.SGD):
     """An optimizer from elsewhere."""
 
 
+class UpsideDown(SingleLabel):
+    """A task from elsewhere: the last class is the first."""
+
+    @property
+    def outputs(self) -> list[str]:
+        return self.spec.classes[::-1]
+
+    def encode(self, samples: Sequence[Labelled]) -> torch.Tensor:
+        return len(self.outputs) - 1 - super().encode(samples)
+
+
 def opened(config: DataConfig) -> Source:
     """A dataset from elsewhere: two images."""
     samples = [Sample(f"{config.name}-{index}", index, "") for index in range(2)]
@@ -56,10 +73,12 @@ def opened(config: DataConfig) -> Source:
 LION = OptimizerEntry("tests.test_registries:Lion", 0, ("momentum",), has_fused=False)
 LINEAR = ScheduleEntry("to 0 on a line", lambda position: 1 - position)
 BUCKET = DataSourceEntry("a bucket", "tests.test_registries:opened", "name", ("name",), "the bucket's name")
+UPSIDE_DOWN = TaskEntry("the least probable class", "tests.test_registries:UpsideDown", "accuracy")
 ADDED: dict[str, tuple[MutableMapping[str, Any], str, Any]] = {
     "optimizer.name": (OPTIMIZERS, "lion", LION),
     "schedule.name": (SCHEDULES, "linear", LINEAR),
     "data.source": (DATA_SOURCES, "bucket", BUCKET),
+    "data.task": (TASKS, "upside_down", UPSIDE_DOWN),
 }
 
 
@@ -139,6 +158,17 @@ def test_a_schedule_moves_the_rate(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(SCHEDULES, "linear", LINEAR)
     factors = [lr_schedules.factor(ScheduleConfig(name="linear"), step, 5, 2) for step in range(10)]
     assert factors == pytest.approx([1 - step / 10 for step in range(10)])
+
+
+def test_a_task_is_trained(monkeypatch: pytest.MonkeyPatch, session: Sessions, config: Callable[..., RunConfig]):
+    monkeypatch.setitem(TASKS, "upside_down", UPSIDE_DOWN)
+    run = session(config(data={"task": "upside_down"}, train={"epochs": 1}))
+    fit(run)
+    assert isinstance(run.data.task, UpsideDown)
+    assert run.classifier.classes == ["red", "green", "blue"]
+    assert run.epochs[-1].train_loss is not None
+    ready = next(event for event in EventTail(run.context.folder).poll() if isinstance(event, DataReady))
+    assert ready.task == "upside_down"
 
 
 def test_a_data_source_is_opened_and_labelled(monkeypatch: pytest.MonkeyPatch):

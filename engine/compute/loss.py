@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-# A network's output: logits (N, classes); in training mode also those of its auxiliary heads.
-Outputs = torch.Tensor | tuple[torch.Tensor, ...]
+from engine.compute.task import Outputs
 
 
-class Criterion:
+class CrossEntropy:
     """Cross-entropy with label smoothing and class weights; the loss of auxiliary heads counts ``aux_weight``."""
 
     def __init__(self, class_weights: torch.Tensor | None, label_smoothing: float, aux_weight: float) -> None:
@@ -32,6 +31,10 @@ class Criterion:
         if self._class_weights is None:
             return torch.tensor(float(len(labels)), device=labels.device)
         return self._class_weights[labels].sum()
+
+    def correct(self, outputs: Outputs, labels: torch.Tensor) -> torch.Tensor:
+        """The number of correct predictions in a batch, an int64 scalar."""
+        return (main_logits(outputs).detach().argmax(1) == labels).sum()
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(

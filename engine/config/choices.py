@@ -14,15 +14,24 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 @dataclass(frozen=True)
 class Choices:
-    """Marks a text setting that takes the names in ``registry``: ``Annotated[str, Choices(OPTIMIZERS)]``."""
+    """Marks a text setting that takes the names in ``registry``: ``Annotated[str, Choices(OPTIMIZERS)]``.
+
+    ``first``: further values, such as "auto".
+    """
 
     registry: Mapping[str, object]
+    first: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
+    @property
+    def names(self) -> list[str]:
+        """All values of the setting."""
+        return [*self.first, *self.registry]
+
     def _check(self, name: str) -> str:
-        if name not in self.registry:
+        if name not in self.names:
             raise PydanticCustomError("choice", "not a known name")
         return name
 
@@ -31,8 +40,7 @@ def choices_of(field: FieldInfo) -> list[Any] | None:
     """What a setting can be chosen from; None where it is no choice."""
     if get_origin(field.annotation) is Literal:
         return list(get_args(field.annotation))
-    marks = (mark for mark in field.metadata if isinstance(mark, Choices))
-    return next((list(mark.registry) for mark in marks), None)
+    return next((mark.names for mark in field.metadata if isinstance(mark, Choices)), None)
 
 
 def describe_choices(helps: Iterable[tuple[str, str]]) -> str:

@@ -14,10 +14,11 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from engine.config.choices import Choices, describe_choices
-from engine.config.data_sources import DATA_SOURCES
+from engine.config.data_sources import BY_PATH, DATA_SOURCES, resolve_source
 from engine.config.freeze_rules import parse_rules
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
+from engine.config.tasks import AUTO, TASKS
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -39,15 +40,20 @@ class DataConfig(Section):
     """Where the images come from and how they are prepared."""
 
     source: Annotated[str, Choices(DATA_SOURCES)] = Field(
-        default="folder",
-        description=f"kind of dataset: {', '.join(source.help for source in DATA_SOURCES.values())}",
+        default=BY_PATH,
+        description=f"kind of dataset: {describe_choices((name, entry.help) for name, entry in DATA_SOURCES.items())}",
     )
     path: str = Field(
         default="",
-        description="folder: one subfolder per class, or train/ val/ test/ with those inside; "
-        "csv: a file with columns path,label[,split]; torchvision: the data root",
+        description="a folder or archive with one subfolder per class, or with train/ val/ test/ and those inside; "
+        "a table with columns path,label[,split]; torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
+    task: Annotated[str, Choices(TASKS, (AUTO,))] = Field(
+        default=AUTO,
+        description="what the network predicts: auto (chosen from the labels), "
+        + describe_choices((name, entry.help) for name, entry in TASKS.items()),
+    )
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
     label_column: str = Field(default="", description="csv: column of the classes; empty: found by usual names")
@@ -95,6 +101,11 @@ class DataConfig(Section):
     workers: int = Field(
         default=-1, ge=-1, le=256, description="worker processes that augment images; -1: chosen for the machine"
     )
+
+    @property
+    def resolved_source(self) -> str:
+        """The source that is read: with "auto", the one for data.path."""
+        return resolve_source(self.source, self.path, self.name)
 
     @property
     def fixed_value_range(self) -> tuple[float, float] | None:
@@ -287,10 +298,9 @@ class RunConfig(Section):
         data = self.data
         source = DATA_SOURCES[data.source]
         key = source.identified_by
-        if key and not getattr(data, key):
-            raise ValueError(
-                f'data.{key} is empty, but data.source = "{data.source}" needs it; set data.{key} to {source.example}'
-            )
+        if key and not getattr(data, key) and not (data.source == BY_PATH and data.name):
+            needed = "" if data.source == BY_PATH else f', but data.source = "{data.source}" needs it'
+            raise ValueError(f"data.{key} is empty{needed}; set data.{key} to {source.example}")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
         return self

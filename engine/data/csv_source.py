@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.config.data_paths import has_table_name
 from engine.config.schema import DataConfig
+from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding
+from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
-from engine.data.source import Sample, Source, from_files
+from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
-from engine.data.table_columns import ONE_LABEL, USUAL_NAMES, Columns, find_columns
+from engine.data.table_columns import ONE_LABEL, USUAL_NAMES, Columns, find_columns, find_path_column
 from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError, decoded, read_table
 from engine.files.escapes import printable
-from engine.files.safe_open import open_regular
+from engine.files.stored_file import LARGEST_FILE
 
 _NUMBERS = 20  # from so many distinct numbers on, labels are measurements rather than classes
 _LISTED = 5
@@ -32,19 +36,19 @@ class _Record(NamedTuple):
     file: Path
 
 
-def csv_source(config: DataConfig) -> Source:
+def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
     """A table with a path and a label per image, optionally with splits and groups. Raises InputError.
 
     Paths are relative to data.root, else to the table's folder, and may lack the suffix.
     """
     table = Path(config.path)
     findings: list[Finding] = []
-    heading, rows = _read(table, config)
+    heading, rows = _read(table, config, tree)
     try:
         columns = find_columns(heading, rows, config, findings)
     except InputError as error:
         raise InputError(f"{table}: {error}") from None
-    records = _records(table, rows, columns, Path(config.root) if config.root else table.parent)
+    records = _records(table, rows, columns, Path(config.root) if config.root else table.parent, tree)
     if any(one.split for one in records) and not all(one.split for one in records):
         name = heading[columns.split or 0]
         raise InputError(f"{table}: the column {name} is filled in some rows only; fill it in all or in none")
@@ -53,24 +57,60 @@ def csv_source(config: DataConfig) -> Source:
     classes = sorted({one.label for one in records})
     number = {label: index for index, label in enumerate(classes)}
     samples = [Sample(printable(one.path), number[one.label], one.split, one.group) for one in records]
-    return from_files([printable(label) for label in classes], samples, lambda at: records[at].file, findings)
+    names = [printable(label) for label in classes]
+    return from_stored_files(names, samples, lambda at: tree.file(records[at].file), findings)
 
 
-def _read(table: Path, config: DataConfig) -> tuple[list[str], list[Row]]:
+def find_table(root: Path, config: DataConfig, tree: FileTree) -> Path | None:
+    """The only table of images in ``root`` or in the single folder there. Raises InputError where there are several."""
+    folder = root
+    while not (names := sorted(name for name in tree.files(folder) if has_table_name(Path(name)))):
+        inside = subfolders(folder, tree)
+        if len(inside) != 1:
+            return None
+        folder /= inside[0]
+    tables = [folder / name for name in names if _has_columns(folder / name, config, tree)]
+    if len(tables) > 1:
+        listed = ", ".join(printable(table.name) for table in tables[:_LISTED])
+        raise InputError(f"{folder}: holds the tables {listed}; set data.path to one of them")
+    return tables[0] if tables else None
+
+
+def table_images(table: Path, tree: FileTree) -> Iterator[Path]:
+    """The images that a table names, which needs no labels. Raises InputError."""
+    config = DataConfig(path=str(table))
+    heading, rows = _read(table, config, tree)
+    at = find_path_column(heading, config)
+    if at is None:
+        raise InputError(f"{table}: has no column of image paths; call it path")
+    paths = ImagePaths(table.parent, tree)
+    return (paths.find(cell) for row in rows if (cell := row.cell(at).strip()))
+
+
+def _has_columns(table: Path, config: DataConfig, tree: FileTree) -> bool:
+    try:
+        heading, rows = _read(table, config, tree)
+        find_columns(heading, rows, config, [])
+    except InputError:
+        return False
+    return True
+
+
+def _read(table: Path, config: DataConfig, tree: FileTree) -> tuple[list[str], list[Row]]:
     chosen = (config.path_column, config.label_column, config.split_column, config.group_column)
     likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen if name)}
     try:
-        with open_regular(table) as file:
-            found = read_table(decoded(file), (), likely)
-            return found.heading, list(found.rows)
+        content = tree.file(table).read(LARGEST_FILE).content
+        found = read_table(decoded(io.BytesIO(content)), (), likely)
+        return found.heading, list(found.rows)
     except OSError as error:
         raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
     except TableError as error:
         raise InputError(f"{table}: {error}") from None
 
 
-def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path) -> list[_Record]:
-    paths = ImagePaths(root)
+def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path, tree: FileTree) -> list[_Record]:
+    paths = ImagePaths(root, tree)
     records: list[_Record] = []
     for row in rows:
         path, label, split = (row.cell(at).strip() for at in (columns.path, columns.label, columns.split))

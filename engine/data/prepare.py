@@ -6,13 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import torch
 
 from engine.cache.eviction import cache_root
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
 from engine.cache.space import Space
+from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
 from engine.data import near_duplicates
 from engine.data.image import Pixels
@@ -36,12 +39,22 @@ class Data:
     ``value_range``: of the images of more than 8 bits; None without any.
     """
 
-    classes: list[str]
+    task: Task
     samples: list[Sample]
     keys: Keys
     image_cache: ImageCache
     splits: dict[str, list[int]]
     value_range: ValueRange | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.task.spec.classes
+
+    @cached_property
+    def targets(self) -> torch.Tensor:
+        """The target of each sample as the task's loss takes it, on the CPU."""
+        return self.task.encode(self.samples)
 
     @property
     def labels(self) -> list[int]:
@@ -88,6 +101,7 @@ def load_data(
         skipped=decoded.skipped,
         seconds=time.monotonic() - start,
         value_range=data.value_range,
+        task=data.task.spec.task,
     )
 
 
@@ -117,7 +131,7 @@ def decode_images(
 
     samples = [source.samples[index] for index in readable]
     cache = ImageCache(spaces.images, keys, redecode_at)
-    data = Data(source.classes, samples, keys, cache, {}, decoded.value_range)
+    data = Data(open_task(source.spec), samples, keys, cache, {}, decoded.value_range)
     return data, decoded, spaces.fingerprints
 
 

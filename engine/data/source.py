@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from engine.config.tasks import TaskSpec
 from engine.data.finding import Finding
+from engine.files.stored_file import LARGEST_FILE, DiskFile, StoredFile
 
 
 class Sample(NamedTuple):
@@ -19,12 +22,14 @@ class Sample(NamedTuple):
     ``key`` is its printable path relative to the source. ``label`` is a position in the source's classes.
     ``split`` is "train", "val", "test", or "" while it is undecided.
     ``group`` names what stays in one split, such as a patient; "" where there are no groups.
+    ``target`` holds numbers where the task has some. ``label`` is then what a stratified split keeps in proportion.
     """
 
     key: str
     label: int
     split: str
     group: str = ""
+    target: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,21 @@ class Source:
     """Labelled images of one dataset.
 
     ``open(index)`` returns an image in the mode and orientation that it is stored in.
-    ``file(index)`` is the path of the file that holds this image alone; None where images are not files.
-    ``findings`` are warnings about the dataset.
+    ``file(index)`` is the file that holds this image alone, on disk or in an archive; None where images are not files.
+    ``findings`` are warnings about the dataset. ``task`` is what its labels are for, a name in ``TASKS``.
     """
 
     classes: list[str]
     samples: list[Sample]
     open: Callable[[int], Image.Image]
-    file: Callable[[int], Path] | None = None
+    file: Callable[[int], StoredFile] | None = None
     findings: list[Finding] = field(default_factory=list)
+    task: str = "single"
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task and its classes."""
+        return TaskSpec(self.task, self.classes)
 
 
 def unique_names(classes: Sequence[str]) -> list[str]:
@@ -54,7 +65,18 @@ def unique_names(classes: Sequence[str]) -> list[str]:
 
 
 def from_files(
-    classes: list[str], samples: list[Sample], file: Callable[[int], Path], findings: Sequence[Finding] = ()
+    classes: list[str], samples: list[Sample], path: Callable[[int], Path], findings: Sequence[Finding] = ()
 ) -> Source:
-    """A source whose images are files."""
-    return Source(unique_names(classes), samples, lambda index: Image.open(file(index)), file, list(findings))
+    """A source whose images are files on disk."""
+    return from_stored_files(classes, samples, lambda index: DiskFile(path(index)), findings)
+
+
+def from_stored_files(
+    classes: list[str], samples: list[Sample], file: Callable[[int], StoredFile], findings: Sequence[Finding] = ()
+) -> Source:
+    """A source whose images are files on disk or in an archive."""
+
+    def open_image(index: int) -> Image.Image:
+        return Image.open(io.BytesIO(file(index).read(LARGEST_FILE).content))
+
+    return Source(unique_names(classes), samples, open_image, file, list(findings))

@@ -32,7 +32,7 @@ class Columns(NamedTuple):
 
 def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]) -> Columns:
     """The columns that ``config`` names, else those with usual names. Raises InputError."""
-    path = _column(heading, config.path_column, "data.path_column", _PATHS)
+    path = find_path_column(heading, config)
     label = _column(heading, config.label_column, "data.label_column", _LABELS)
     if path is None or label is None:
         if path is not None and (flags := _zero_one_columns(heading, rows, path)):
@@ -48,6 +48,11 @@ def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig
     if group is None:
         findings += _suggested_group(heading, rows, {path, label})
     return Columns(path, label, split, group)
+
+
+def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:
+    """The column of image paths; None where there is none. Raises InputError where ``config`` names a missing one."""
+    return _column(heading, config.path_column, "data.path_column", _PATHS)
 
 
 def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[str]) -> int | None:

@@ -11,24 +11,21 @@ from typing import Any
 import msgspec
 import torch
 
+from engine.compute.task import LabelledOutputs, PredictionWriter
 from engine.data.prepare import Data
 from engine.evaluation.accumulator import MetricAccumulator, accuracy_interval
 from engine.evaluation.metrics import compute_metrics
-from engine.evaluation.predictions import PredictionsFile
 from engine.runs.events import Baseline, Evaluated, finite
 from engine.runs.folder import RunFolder, write_or_warn
 from engine.warning_codes import Warn
-
-LabelledLogits = tuple[torch.Tensor, torch.Tensor]
-"""One batch: float32 logits (N, classes) and labels (N,)."""
 
 
 def evaluate(
     classes: Sequence[str],
     split: str,
-    batches: Iterable[LabelledLogits],
+    batches: Iterable[LabelledOutputs],
     paths: Iterable[str],
-    predictions: PredictionsFile | None = None,
+    predictions: PredictionWriter | None = None,
 ) -> Evaluated:
     """Compute the metrics of a split from its logits, and write each prediction to ``predictions``.
 
@@ -39,7 +36,8 @@ def evaluate(
     names = iter(paths)
     for logits, labels in batches:
         if predictions:
-            predictions.write(list(itertools.islice(names, len(labels))), labels, logits.softmax(1))
+            true, predicted = _names(classes, labels), _names(classes, logits.argmax(1))
+            predictions.write(list(itertools.islice(names, len(labels))), true, predicted, logits.softmax(1))
         accumulator.add(logits, labels)
     seconds = time.monotonic() - start
     values = compute_metrics(accumulator)
@@ -57,6 +55,10 @@ def evaluate(
         images_per_second=round(accumulator.count / seconds, 1),
         **fields,
     )
+
+
+def _names(classes: Sequence[str], places: torch.Tensor) -> list[str]:
+    return [classes[int(at)] for at in places.tolist()]
 
 
 def write_evaluation(folder: RunFolder, evaluated: Evaluated, warn: Warn) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
+from engine.config.tasks import TaskSpec
 from engine.errors import InputError, first_line
 from engine.models import registry
 from engine.runs.event_log import EventTail
@@ -25,10 +27,15 @@ class TrainedRun:
     folder: RunFolder
     state: RunState
     config: RunConfig
-    classes: list[str]
+    task: Task
     classifier: registry.Classifier
     checkpoint: str
     best: bool
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.task.spec.classes
 
 
 def load_trained_run(folder: RunFolder) -> TrainedRun:
@@ -36,12 +43,12 @@ def load_trained_run(folder: RunFolder) -> TrainedRun:
     state = fold_all(EventTail(folder, steps=False).poll())
     if state.data is None:
         raise InputError(f"run {folder.id} has not read its dataset yet; wait for its first checkpoint")
-    classes = state.data.classes
+    task = open_task(TaskSpec(state.data.task, state.data.classes))
     checkpoint, best = _usable_checkpoint(folder)
     try:
         config = checkpoints.load_config(checkpoint)
         classifier = registry.build(
-            config.model.name, len(classes), config.head, config.data.image_size, config.data.channels
+            config.model.name, len(task.outputs), config.head, config.data.image_size, config.data.channels
         )
         classifier.preprocessing = replace(classifier.preprocessing, value_range=state.data.value_range)
         checkpoints.load_weights(checkpoint, classifier.module)
@@ -50,7 +57,7 @@ def load_trained_run(folder: RunFolder) -> TrainedRun:
     except Exception as error:  # torch, safetensors and msgspec each raise their own classes
         raise InputError(f"{checkpoint}: not a checkpoint of this run ({first_line(error)}); train again") from None
     classifier.module.eval()
-    return TrainedRun(folder, state, config, classes, classifier, checkpoint.name, best)
+    return TrainedRun(folder, state, config, task, classifier, checkpoint.name, best)
 
 
 def _usable_checkpoint(folder: RunFolder) -> tuple[Path, bool]:

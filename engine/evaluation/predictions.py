@@ -23,17 +23,15 @@ class PredictionsFile:
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}")
-        self._classes = [text_cell(name) for name in classes]
         self._columns = class_columns(classes)
         self._file: TextIO | None = None
         self.problem = ""
 
-    def write(self, paths: Sequence[str], labels: torch.Tensor, probabilities: torch.Tensor) -> None:
-        """Write one batch: ``labels`` (N,), ``probabilities`` (N, classes)."""
-        rows = zip(paths, labels.tolist(), probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
+    def write(self, paths: Sequence[str], true: Sequence[str], predicted: Sequence[str], values: torch.Tensor) -> None:
+        """Write one batch; ``values``: float (N, classes), a probability or number per class."""
         self._write_rows(
-            [path_cell(path), self._classes[true], self._classes[predicted], *(f"{value:.6g}" for value in row)]
-            for path, true, predicted, row in rows
+            [path_cell(path), text_cell(before), text_cell(after), *(f"{value:.6g}" for value in row)]
+            for path, before, after, row in zip(paths, true, predicted, values.tolist(), strict=True)
         )
 
     def __enter__(self) -> PredictionsFile:

@@ -8,15 +8,14 @@ from pathlib import Path
 from engine.compute.batch_fit import Fits, Place
 from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
+from engine.compute.task import LabelledOutputs
 from engine.config.schema import RunConfig
-from engine.config.toml_io import with_setting
-from engine.data.folder_source import folder_source
+from engine.config.toml_io import with_setting, with_settings
 from engine.data.prepare import Data, decode_images, load_data
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
 from engine.data.split_names import words_for
 from engine.errors import InputError
-from engine.evaluation.evaluate import LabelledLogits, evaluate
 from engine.evaluation.load_run import TrainedRun
 from engine.files.escapes import printable
 from engine.models.freezing import Freezing
@@ -37,7 +36,7 @@ def re_evaluate(
     """Compute the metrics of a split of the run's dataset, or of ``other_data``.
 
     ``split_name``: "val", "test", or "" for the test split, else the validation split, else all images.
-    ``other_data``: a folder; without split folders all its images count. ``device``: as train.device.
+    ``other_data``: a folder, an archive or a table; without splits all its images count. ``device``: as train.device.
 
     Raises InputError.
     """
@@ -47,7 +46,7 @@ def re_evaluate(
     torch_device = devices.choose_device(device)
     precision, frozen_precision = choose_precision(config.train.precision, torch_device, report)
     if other_data:
-        config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
+        config = with_settings(config, _other_data(other_data))
         data = _other_images(trained, config, split_name, report, warn)
     else:
         source = open_source(config.data)
@@ -63,11 +62,17 @@ def re_evaluate(
         raise InputError(f'these images have no split "{name}"; choose from {", ".join(data.splits)}')
     batches = _logits(trained, data, name, config, precision, frozen_precision, report, warn)
     paths = (data.samples[i].key for i in data.splits[name])
-    return evaluate(trained.classes, name, batches, paths)
+    return trained.task.evaluate(name, batches, paths)
+
+
+def _other_data(path: Path) -> dict[str, object]:
+    """The settings that read another dataset than the run's, with nothing of the run's table."""
+    names = ("name", "root", "path_column", "label_column", "split_column", "group_column")
+    return {"data.source": "auto", "data.path": str(path), **{f"data.{name}": "" for name in names}}
 
 
 def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, report: Report, warn: Warn) -> Data:
-    source = folder_source(config.data)
+    source = open_source(config.data)
     for finding in source.findings:
         warn(*finding)
     label_of = {name: label for label, name in enumerate(trained.classes)}
@@ -102,7 +107,7 @@ def _logits(
     frozen_precision: Precision,
     report: Report,
     warn: Warn,
-) -> Iterator[LabelledLogits]:
+) -> Iterator[LabelledOutputs]:
     classifier = trained.classifier
     classifier.module.to(precision.device)
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)

@@ -74,7 +74,7 @@ def _dataset(trained: TrainedRun) -> str:
     assert data is not None
     counts = ", ".join(f"{count:,} {at_start(split)}" for split, count in data.counts.items())
     skipped = f" {len(data.skipped)} files could not be read." if data.skipped else ""
-    return f"{at_start(data_label(trained.config))} ({trained.config.data.source}): {counts} images.{skipped}"
+    return f"{at_start(data_label(trained.config))} ({trained.config.data.resolved_source}): {counts} images.{skipped}"
 
 
 def _classes(classes: list[str]) -> str:

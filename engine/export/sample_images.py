@@ -36,7 +36,7 @@ class Samples:
 def sample_images(trained: TrainedRun, report: Report) -> Samples:
     """Up to 32 images that the run did not train on, or noise where its dataset can't be read."""
     preprocessing, data = trained.classifier.preprocessing, trained.config.data
-    if data.source == "torchvision" and not is_here(data.name, data.path):
+    if data.resolved_source == "torchvision" and not is_here(data.name, data.path):
         return _noise(preprocessing)  # a comparison does not justify a download
     try:
         source = open_source(data)

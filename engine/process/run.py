@@ -15,7 +15,7 @@ from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
-from engine.evaluation.evaluate import evaluate, logistic_regression_on_pixels, write_evaluation
+from engine.evaluation.evaluate import logistic_regression_on_pixels, write_evaluation
 from engine.evaluation.predictions import PredictionsFile
 from engine.process.session_setup import set_up_session
 from engine.rng import seed_everything
@@ -125,7 +125,7 @@ def evaluate_best(session: Session) -> None:
         is_last = split == splits[-1]
         with PredictionsFile(run.folder.predictions, data.classes) if is_last else nullcontext() as predictions:
             paths = (data.samples[i].key for i in data.splits[split])
-            evaluated = evaluate(data.classes, split, logits, paths, predictions)
+            evaluated = data.task.evaluate(split, logits, paths, predictions)
         if predictions and predictions.problem:
             run.warn("not_written", predictions.problem)
         write_evaluation(run.folder, evaluated, run.warn)

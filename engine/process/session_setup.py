@@ -10,6 +10,7 @@ import msgspec
 import torch
 
 from engine.compute.precision import Precision
+from engine.compute.task import Task, open_task
 from engine.config import phases
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data, load_data
@@ -51,7 +52,7 @@ def set_up_session(
         run.past.retry_from(first_step)
     source = open_dataset(run, config)
     config = config if checkpoint else phases.begun(config)
-    classifier = build_model(run, config, source.classes)
+    classifier = build_model(run, config, open_task(source.spec))
     pretrained, report = load_model_weights(run, config, classifier, checkpoint)
     data = load_images(run, config, source, classifier)
     share_model(run, classifier, precision.device)
@@ -79,14 +80,14 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
     return source
 
 
-def build_model(run: RunContext, config: RunConfig, classes: list[str]) -> Classifier:
+def build_model(run: RunContext, config: RunConfig, task: Task) -> Classifier:
     """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
     name, size = config.model.name, config.data.image_size
-    tree = describe(name, len(classes), size, config.head, config.data.channels)
+    tree = describe(name, len(task.outputs), size, config.head, config.data.channels)
     phases.check_plans(config, tree)
     write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
-    classifier = registry.build(name, len(classes), config.head, size, config.data.channels)
-    classifier.classes = classes
+    classifier = registry.build(name, len(task.outputs), config.head, size, config.data.channels)
+    classifier.classes = task.outputs
     return classifier
 
 

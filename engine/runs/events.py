@@ -87,6 +87,7 @@ class DataReady(Event, tag="data_ready"):
 
     ``value_range``: the values of images of more than 8 bits that become black and white; null where the dataset has
     none, and in logs of version 0.1.0, which scaled each image by the range of its type.
+    ``task`` is what the network learns to predict, as data.task or as guessed from the labels.
     """
 
     classes: list[str]
@@ -95,6 +96,7 @@ class DataReady(Event, tag="data_ready"):
     skipped: list[SkippedFile]
     seconds: float
     value_range: tuple[float, float] | None = None
+    task: str = "single"
 
 
 class ParameterCounts(msgspec.Struct):
@@ -241,7 +243,8 @@ class Epoch(Event, tag="epoch"):
     bit for bit what it was when it was frozen. ``val_balanced_accuracy`` is the mean recall over the classes.
     ``val_label_rank`` is the mean rank of the label among the classes that were not predicted, over the misclassified
     images: 0 is the second guess, 1 the last, 0.5 chance level; null without misclassified images or with two classes.
-    ``batch_norms`` counts layers whose batch statistics are updated.
+    ``batch_norms`` counts layers whose batch statistics are updated. ``score`` names the validation metric that makes
+    an epoch the best; ``val_metrics`` holds, by name, metrics without a field of their own.
     """
 
     epoch: Count
@@ -257,6 +260,13 @@ class Epoch(Event, tag="epoch"):
     val_balanced_accuracy: float | None = None
     val_label_rank: float | None = None
     batch_norms: Count = 0
+    score: str = "accuracy"
+    val_metrics: dict[str, float | None] = {}
+
+    @property
+    def val_score(self) -> float | None:
+        """The validation metric that makes an epoch the best; None where it is undefined."""
+        return self.val_accuracy if self.score == "accuracy" else self.val_metrics.get(self.score)
 
 
 class Forgetting(Event, tag="forgetting"):

@@ -32,7 +32,8 @@ _MARGIN = 1.25  # memory of a process relative to its share of the features, bec
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """The batch of all processes: its ``labels`` int64 (M,), and the ``positions`` int64 (N,) of the local images."""
+    """The batch of all processes: its encoded ``labels`` (M,) or (M, K), and the ``positions`` int64 (N,) of the local
+    images."""
 
     labels: torch.Tensor
     positions: torch.Tensor
@@ -40,7 +41,10 @@ class GlobalBatch:
 
 @dataclass(frozen=True)
 class Batch:
-    """``inputs`` of the suffix and ``labels`` int64 (N,), on the device. ``global_batch``: with several processes."""
+    """``inputs`` of the suffix and ``labels``, both on the device. ``global_batch``: with several processes.
+
+    ``labels``: the targets as the task encodes them, int64 (N,) or float32 (N, K).
+    """
 
     inputs: Rows
     labels: torch.Tensor
@@ -105,7 +109,7 @@ class FeatureLoader:
         self._views = Views.of(config.data.augment, config.data.views, config.train.seed)
         self._dataset = ImageDataset(data.image_cache, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
-        self._labels = torch.tensor(data.labels, device=precision.device)
+        self._labels = data.targets.to(precision.device)
         self._workers = choose_workers(config.data.workers, config.data.augment)
         self._source: _Source | None = None
         self._bridge: _Bridge | None = None

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from engine.compute.loss import Criterion, main_logits
+from engine.compute.task import Criterion
 from engine.models.freezing import Freezing
 from engine.rng import restore_torch_rng_state, torch_state
 from engine.training.feature_loader import Batch
@@ -57,7 +57,7 @@ def forward_backward(
                 loss = loss * (criterion.weight(labels) / total_weight)
             session.scaler.scale(loss).backward()
             losses.append(loss.detach())
-            correct.append((main_logits(outputs).detach().argmax(1) == labels).sum())
+            correct.append(criterion.correct(outputs, labels))
     return torch.stack(losses).sum(), torch.stack(correct).sum()
 
 

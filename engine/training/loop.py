@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from engine.compute.loss import Criterion, balanced_weights
+from engine.compute.task import Criterion, ValidationResult
 from engine.config.phases import part_of
+from engine.config.tasks import TASKS
 from engine.data.loaders import shuffled_batches
 from engine.errors import TrainingFailed
 from engine.runs.events import Epoch, Step, finite
@@ -20,7 +21,6 @@ from engine.training.command_handler import apply_commands, has_pending_work
 from engine.training.forgetting import Forgetting
 from engine.training.session import Session
 from engine.training.step import LaunchedStep, StepResult, launch_step, read_step
-from engine.training.validation import ValidationMetrics
 
 _MAX_ROLLBACKS = 3  # without an epoch of finite steps between them; more of them do not help
 _MAX_SKIPPED = 10  # consecutive steps; the steps after them are non-finite too
@@ -184,22 +184,19 @@ def _advice(session: Session) -> str:
     return " or ".join(changes)
 
 
-def validate(session: Session, criterion: Criterion) -> ValidationMetrics:
-    """Compute loss and metrics on the validation images."""
-    validation = ValidationMetrics(len(session.data.classes), session.device)
-    for logits, labels in session.predict_logits("val", "validate"):
-        validation.add(criterion(logits, labels), criterion.weight(labels), logits, labels)
-    validation.broadcast(session.context.ranks)
-    return validation
+def validate(session: Session, criterion: Criterion) -> ValidationResult:
+    """Compute loss and metrics on the validation images. The first process computes them for all."""
+    validation = session.data.task.validation(session.device)
+    for outputs, targets in session.predict_logits("val", "validate"):
+        validation.add(criterion(outputs, targets), criterion.weight(targets), outputs, targets)
+    return session.context.ranks.from_first(validation.result)
 
 
 def build_criterion(session: Session) -> Criterion:
-    """The loss that the config describes."""
-    train = session.config.train
-    weights = None
-    if train.class_weights == "balanced":
-        weights = balanced_weights(session.data.class_counts("train")).to(session.device)
-    return Criterion(weights, train.label_smoothing, session.classifier.aux_weight)
+    """The loss that the config and the task describe."""
+    data = session.data
+    targets = data.targets[data.splits["train"]].to(session.device)
+    return data.task.criterion(session.config.train, targets, session.classifier.aux_weight)
 
 
 def emit_step(session: Session, result: StepResult, images_per_second: float) -> None:
@@ -220,25 +217,28 @@ def emit_step(session: Session, result: StepResult, images_per_second: float) ->
         session.context.log.write(result.layers)
 
 
-def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationMetrics, seconds: float) -> None:
+def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationResult, seconds: float) -> None:
     """Emit an epoch, with the proof that frozen layers did not change."""
     proof = session.freezing.verify()
     train_loss, train_kind = finite(totals.loss / totals.weight if totals.count else math.nan)
     finite_val_loss, val_kind = finite(validation.loss)
+    metrics = dict(validation.metrics)
     epoch = Epoch(
         epoch=session.epoch,
         step=session.step,
         train_loss=train_loss,
         train_accuracy=totals.correct / totals.count if totals.count else 0.0,
         val_loss=finite_val_loss,
-        val_accuracy=validation.accuracy,
+        val_accuracy=metrics.pop("accuracy") or 0.0,
         nonfinite=val_kind or train_kind,
         seconds=round(seconds, 3),
         frozen_digest=proof.digest,
         frozen_unchanged=proof.unchanged,
-        val_balanced_accuracy=validation.balanced_accuracy,
-        val_label_rank=validation.label_rank,
+        val_balanced_accuracy=metrics.pop("balanced_accuracy"),
+        val_label_rank=metrics.pop("label_rank"),
         batch_norms=len(session.freezing.moving),
+        score=TASKS[session.data.task.spec.task].score,
+        val_metrics=metrics,
     )
     session.epochs.append(epoch)
     session.context.log.write(epoch)

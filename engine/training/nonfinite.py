@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from engine.compute.loss import Criterion
+from engine.compute.task import Criterion
 from engine.training.feature_loader import Batch
 from engine.training.forward_backward import PreStepState, forward_backward
 from engine.training.session import Session

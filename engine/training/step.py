@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from engine.compute.batch_fit import is_out_of_memory, release
-from engine.compute.loss import Criterion
+from engine.compute.task import Criterion
 from engine.errors import TrainingFailed
 from engine.runs.events import Layers
 from engine.training import optimizers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.training.distributed import Ranks
+from engine.compute.task import ValidationResult
 
 
 class ValidationMetrics:
@@ -31,10 +31,14 @@ class ValidationMetrics:
             (above - 1).clamp(min=0).sum()
         )  # the prediction itself ranks above the label of every misclassified image
 
-    def broadcast(self, ranks: Ranks) -> None:
-        """Copy the sums of the first process, the only one that adds batches, to the others."""
-        self._loss, self._weight = ranks.from_first(lambda: (self._loss, self._weight))
-        ranks.broadcast([self._correct, self._images, self._label_ranks])
+    def result(self) -> ValidationResult:
+        """The metrics over all batches."""
+        metrics = {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "label_rank": self.label_rank,
+        }
+        return ValidationResult(self.loss, metrics)
 
     @property
     def loss(self) -> float:

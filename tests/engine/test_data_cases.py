@@ -19,6 +19,7 @@ from engine.data.sources import open_source
 from engine.data.splits import assign_splits
 from engine.errors import InputError
 from engine.export.predict import find_images
+from engine.files.stored_file import DiskFile
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
 
@@ -209,7 +210,7 @@ def test_columns_with_usual_names_are_found_and_blanks_dropped(text: str, tmp_pa
     assert source.classes == ["ash", "oak"]
     assert len(source.samples) == 24
     assert source.file is not None
-    assert source.file(3) == tmp_path / "pic" / "03.png"
+    assert source.file(3) == DiskFile(tmp_path / "pic" / "03.png")
 
 
 def test_columns_of_any_name_can_be_chosen(tmp_path: Path):

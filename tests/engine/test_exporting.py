@@ -103,13 +103,13 @@ def test_predictions_are_those_of_the_run_whatever_predicts(run: RunFolder, expo
     with run.predictions.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     root = Path(run.load_config().data.path)
-    keys = {name_of(path.relative_to(root)): path for path in find_images([root])}
-    paths = [keys[row["path"]] for row in rows]
+    keys = {name_of(image.path.relative_to(root)): image for image in find_images([root])}
+    images = [keys[row["path"]] for row in rows]
     networks = [open_run(run)]
     if not exported.file.endswith(".pt2"):
         networks.append(open_export(Path(exported.file)))
     for network in networks:
-        for row, answer in zip(rows, predict(network, paths, quiet), strict=True):
+        for row, answer in zip(rows, predict(network, images, quiet), strict=True):
             assert isinstance(answer, Prediction)
             assert answer.label == row["predicted"]
             assert answer.probability == pytest.approx(float(row[row["predicted"]]), abs=1e-4)

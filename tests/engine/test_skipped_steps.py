@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.compute.loss import Criterion
+from engine.compute.task import Criterion
 from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
 from engine.runs.commands import Stop

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.compute.loss import Criterion, balanced_weights
+from engine.compute.loss import CrossEntropy, balanced_weights
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from engine.config.toml_io import with_setting
@@ -105,12 +105,12 @@ def test_warmup_rises_to_the_start_of_the_schedule(name: str):
 
 def test_auxiliary_heads_add_their_loss_with_their_weight():
     logits, other, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    alone = Criterion(None, 0.0, 0.4)
+    alone = CrossEntropy(None, 0.0, 0.4)
     expected = alone(logits, labels) + 0.4 * alone(other, labels)
     assert torch.equal(alone((logits, other), labels), expected)
     inception = registry.build("inception_v3", 3, HeadConfig())
     outputs = inception.module.train()(torch.randn(2, 3, 299, 299))
-    Criterion(None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
+    CrossEntropy(None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
     assert inception.module.get_submodule("AuxLogits.fc").weight.grad is not None
 
 

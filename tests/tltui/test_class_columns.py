@@ -36,7 +36,8 @@ def write(path: Path, classes: list[str]) -> list[PredictedImage]:
         probabilities[row, predicted] = 0.9 - 0.001 * row
     paths = [f"{row}.png" for row in range(len(labels))]
     with PredictionsFile(path, classes) as file:
-        file.write(paths, labels, probabilities)
+        true, predicted = ([classes[at] for at in some.tolist()] for some in (labels, probabilities.argmax(1)))
+        file.write(paths, true, predicted, probabilities)
     assert not file.problem
     return [
         PredictedImage(f"{row}.png", classes[true], classes[predicted], round(0.9 - 0.001 * row, 6))

@@ -95,8 +95,9 @@ def _by_validation(runs: Sequence[RunSource]) -> list[int]:
 
 def _images(data: DataConfig) -> tuple[str, str]:
     """Identifies the images: a path like cat/1.jpg may exist in any dataset."""
-    key = DATA_SOURCES[data.source].identified_by
-    return data.source, getattr(data, key) if key else ""
+    source = data.resolved_source
+    key = DATA_SOURCES[source].identified_by
+    return source, getattr(data, key) if key else ""
 
 
 def _compared(number: int, run: RunSource) -> ComparedRun:

@@ -13,6 +13,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
 
+from engine.config.data_sources import DATA_SOURCES
 from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
@@ -36,6 +37,7 @@ _DIGITS = 1797  # scikit-learn's
 
 _SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "data.channels", "head.hidden"})
 _SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
+_READ_BY_PATH = frozenset(name for name, entry in DATA_SOURCES.items() if entry.reads)
 
 
 class SetupPane(Vertical):
@@ -235,7 +237,7 @@ class SetupPane(Vertical):
         digits = draft["data.source"] == "digits"
         self.classes_found = 10 if digits else None
         self.images_found = {"": _DIGITS} if digits else None
-        if draft["data.source"] == "folder" and draft["data.path"]:
+        if draft["data.path"] and draft.resolved_source in _READ_BY_PATH:
             self._count_classes(Path(draft["data.path"]).expanduser())
         else:
             self._tree_changed()

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.config.data_sources import DATA_SOURCES
+from engine.config.data_sources import DATA_SOURCES, resolve_source
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
@@ -81,7 +81,15 @@ class SettingsDraft:
     def has_effect(self, key: str) -> bool:
         """Whether a setting has an effect, given the others."""
         when = CONDITIONS.get(key)
-        return when is None or when.applies(self[when.key]) or (when.or_changed and self.is_changed(key))
+        if when is None:
+            return True
+        value = self.resolved_source if when.key == "data.source" else self[when.key]
+        return when.applies(value) or (when.or_changed and self.is_changed(key))
+
+    @property
+    def resolved_source(self) -> str:
+        """The data source that is read: with "auto", the one for the path."""
+        return resolve_source(*(str(self[f"data.{name}"]) for name in ("source", "path", "name")))
 
     def problem(self, key: str) -> str:
         """The error of one setting's value, whatever the others are; "" if it is valid."""

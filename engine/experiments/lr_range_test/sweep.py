@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.compute.loss import Criterion
+from engine.compute.task import Criterion
 from engine.data.loaders import shuffled_batches
 from engine.experiments.lr_range_test.curve import Smoothed
 from engine.training import optimizers
