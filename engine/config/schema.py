@@ -24,6 +24,10 @@ from engine.config.tasks import AUTO, TASKS
 LIVE: JsonDict = {"live": True}
 
 
+KFOLD = "kfold"
+SPLIT_METHODS = ("auto", "random", KFOLD)
+"""What data.split takes besides a file."""
+
 Rate = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -65,6 +69,22 @@ class DataConfig(Section):
     )
     class_depth: int = Field(
         default=0, ge=0, le=2, description="folder: 1: the top folder names the class; 2: the one below; 0: found"
+    )
+    split: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto (the source's own splits, else random) | random | kfold | a file with the columns path and "
+        "split, such as a run's splits.csv",
+    )
+    folds: int = Field(default=5, ge=2, le=100, description="kfold: number of folds; each validates once")
+    fold: int = Field(
+        default=1, ge=1, le=100, description="kfold: the fold that validates; `tltui train --folds` trains all"
+    )
+    limit_per_class: int = Field(
+        default=0,
+        ge=0,
+        description="for a quick try: at most this many images per class, chosen by train.seed before decoding; where "
+        "the source has splits, in each of them; 0: all",
     )
     val_fraction: float = Field(
         default=0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
@@ -301,6 +321,8 @@ class RunConfig(Section):
         if key and not getattr(data, key) and not (data.source == BY_PATH and data.name):
             needed = "" if data.source == BY_PATH else f', but data.source = "{data.source}" needs it'
             raise ValueError(f"data.{key} is empty{needed}; set data.{key} to {source.example}")
+        if data.split == KFOLD and data.fold > data.folds:
+            raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
         return self

@@ -20,8 +20,9 @@ from engine.config.schema import RunConfig
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
+from engine.data.selection import select_images
 from engine.data.source import Sample, Source
-from engine.data.splits import assign_splits, check_classes, missing_classes, restore_splits
+from engine.data.splits import assign_splits, check_classes, missing_classes, recorded_splits, restore_splits
 from engine.errors import InputError
 from engine.models.preprocessing import Preprocessing, ValueRange
 from engine.runs.events import DataReady, SkippedFile
@@ -77,19 +78,22 @@ def load_data(
     *,
     measures: bool = False,
 ) -> tuple[Data, DataReady]:
-    """Decodes what the cache lacks of ``source``, splits it, and writes splits.csv. Raises InputError.
+    """Decodes what the cache lacks of the images that ``config`` selects, splits them, and writes splits.csv.
 
     ``measures``: for a new run, whose value range is measured where ``preprocessing`` has none.
 
-    Warns of the source's findings, of an unusable cache or splits.csv, of images added or removed since the run began
-    ("data_changed"), of images in two splits ("leakage"), of a split without a class ("class_missing"), and of what
-    the images' contents tell.
+    Raises InputError. Warns of findings about the dataset, of an unusable cache or splits.csv, of images added or
+    removed since the run began ("data_changed"), of images in two splits ("leakage"), and of a split without a class
+    ("class_missing"), and
+    of what the images hold.
     """
     start = time.monotonic()
-    for finding in source.findings:
+    recorded = recorded_splits(folder.splits)
+    source, findings = select_images(source, config.data, config.train.seed, recorded)
+    for finding in (*source.findings, *findings):
         warn(*finding)
     data, decoded, fingerprints = decode_images(source, config, preprocessing, report, warn, measures=measures)
-    splits = assign_splits(data.samples, config.data, config.train.seed)
+    splits = {} if recorded else assign_splits(data.samples, config.data, config.train.seed)
     data.splits.update(restore_splits(folder.splits, splits, data.samples, source.classes, warn))
     check_classes(data.splits, data.samples, source.classes)
     _warn_of_leakage(data, fingerprints, warn)

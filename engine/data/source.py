@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,15 @@ class Sample(NamedTuple):
     split: str
     group: str = ""
     target: tuple[float, ...] = ()
+
+
+Strata = Callable[[Sample], int]
+"""The stratum of a sample: random splits keep the shares of all strata."""
+
+
+def label_of(sample: Sample) -> int:
+    """The strata of single-label classification: the classes."""
+    return sample.label
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,17 @@ def unique_names(classes: Sequence[str]) -> list[str]:
         free = (new for new in numbered if new not in names and new not in classes)
         names[next(free) if name in names else name] = None
     return list(names)
+
+
+def select(source: Source, indices: Sequence[int], samples: Sequence[Sample] | None = None) -> Source:
+    """The images at ``indices`` as a source; ``samples``: what to call them instead of the source's own."""
+    file = source.file
+    return replace(
+        source,
+        samples=[source.samples[at] for at in indices] if samples is None else list(samples),
+        open=lambda at: source.open(indices[at]),
+        file=file and (lambda at: file(indices[at])),
+    )
 
 
 def from_files(

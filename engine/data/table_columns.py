@@ -10,7 +10,7 @@ from engine.config.schema import DataConfig
 from engine.data.finding import Finding
 from engine.data.split_names import split_named
 from engine.errors import InputError
-from engine.files.csv_tables import Row
+from engine.files.csv_tables import Row, TableError
 from engine.files.escapes import printable
 
 ONE_LABEL = "tltui trains one label per image; multi-label training and regression are not available"
@@ -48,6 +48,15 @@ def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig
     if group is None:
         findings += _suggested_group(heading, rows, {path, label})
     return Columns(path, label, split, group)
+
+
+def find_split_columns(heading: Sequence[str]) -> tuple[int, int]:
+    """The columns of path and split in a table of splits. Raises TableError."""
+    path, split = _column(heading, "", "", _PATHS), _column(heading, "", "", _SPLITS)
+    if path is None or split is None:
+        has = ", ".join(heading) if any(heading) else "none"
+        raise TableError(f"needs the columns path and split, has {has}; name them in its first line")
+    return path, split
 
 
 def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:

@@ -22,7 +22,10 @@ UNREADABLE = "can't be read"  # in place of the dataset, where run.toml is inval
 
 
 class RunSummary(msgspec.Struct, omit_defaults=True):
-    """One row of ``tltui runs``. ``created`` is in Unix seconds; ``problem``: the reason why run.toml can't be read."""
+    """One row of ``tltui runs``. ``created`` is in Unix seconds; ``problem``: the reason why run.toml can't be read.
+
+    ``cross_validation``: the name of the one that the run belongs to, as fold ``fold`` of ``folds``.
+    """
 
     run: str
     path: str
@@ -36,6 +39,14 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     total: int | None
     created: float
     problem: str = ""
+    cross_validation: str = ""
+    fold: int = 0
+    folds: int = 0
+
+    @property
+    def fold_text(self) -> str:
+        """Which fold the run is, as "fold 2/5"; "" for other runs."""
+        return f"fold {self.fold}/{self.folds}" if self.folds else ""
 
 
 def runs_folder(option: str | None) -> Path:

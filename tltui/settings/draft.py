@@ -13,7 +13,7 @@ from engine.config.data_sources import DATA_SOURCES, resolve_source
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.schema import DataConfig, RunConfig, is_list_of_tables, list_item, settings
+from engine.config.schema import KFOLD, DataConfig, RunConfig, is_list_of_tables, list_item, settings
 from engine.config.toml_io import from_tables, with_setting
 from engine.errors import InputError
 
@@ -40,6 +40,8 @@ CONDITIONS: dict[str, Condition] = {
         for entry in DATA_SOURCES.values()
         for name in entry.settings
     },
+    "data.folds": Condition("data.split", lambda split: split == KFOLD),
+    "data.fold": Condition("data.split", lambda split: split == KFOLD),
     "data.workers": Condition("data.augment", lambda augment: augment != "none", or_changed=True),
     "optimizer.momentum": Condition(
         "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings

@@ -35,7 +35,7 @@ def runs_table(rows: list[RunSummary]) -> Table:
         began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
         name = Text(safe(row.run, 40))
         state = Text(row.status)
-        data = Text(UNREADABLE if row.problem else safe(row.data, 24))
+        data = Text(UNREADABLE if row.problem else f"{safe(row.data, 24)} {row.fold_text}".rstrip())
         table.add_row(
             name, state, data, Text(safe(row.model, 32)), trains, best,
             f"{row.epoch}/{row.epochs}", began,

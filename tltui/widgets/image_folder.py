@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config.schema import DataConfig
+from engine.config.schema import KFOLD, DataConfig
 from engine.data.folder_layout import find_layout
 from engine.data.image_files import image_files
 from engine.errors import InputError
@@ -56,10 +56,18 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
 
 
 def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
-    """Estimate the sizes of the train and val splits, to an image or so."""
+    """Estimate the sizes of the train and val splits, to an image or so.
+
+    A limit per class, and splits in a file, are left out of account.
+    """
+    if data.split == "random":
+        split_counts = {"": sum(split_counts.values())}
     unsplit = split_counts.get("", 0)
     test = split_counts.get("test", round(unsplit * data.test_fraction))
-    val = split_counts.get("val") or round((unsplit + split_counts.get("train", 0)) * data.val_fraction)
+    if data.split == KFOLD:
+        val = round((sum(split_counts.values()) - test) / data.folds)
+    else:
+        val = split_counts.get("val") or round((unsplit + split_counts.get("train", 0)) * data.val_fraction)
     return {"train": max(sum(split_counts.values()) - val - test, 1), "val": max(val, 1)}
 
 
