@@ -93,6 +93,14 @@ class DataConfig(Section):
         default=0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
+    channels: int = Field(
+        default=3, ge=1, le=4, description="of the network's input: 1 grey, 3 RGB, 2 or 4 with transparency or infrared"
+    )
+    value_range: list[float] = Field(
+        default=[],
+        max_length=2,
+        description="[low, high]: values of images of more than 8 bits that become black and white; empty: measured",
+    )
     image_size: int = Field(default=0, ge=0, le=2048, description="image side in pixels; 0: as the weights expect")
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
         default="none",
@@ -118,6 +126,29 @@ class DataConfig(Section):
     def resolved_source(self) -> str:
         """The source that is read: with "auto", the one for data.path."""
         return resolve_source(self.source, self.path, self.name)
+
+    @property
+    def fixed_value_range(self) -> tuple[float, float] | None:
+        """``value_range`` as a pair; None where it is measured."""
+        return (self.value_range[0], self.value_range[1]) if self.value_range else None
+
+    @model_validator(mode="after")
+    def _value_range_ascends(self) -> DataConfig:
+        found = self.value_range
+        if found and (len(found) < 2 or found[0] >= found[1]):
+            raise ValueError(
+                f"value_range = {found} can't be used: write [low, high] with low < high, or [] to measure"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits_channels(self) -> DataConfig:
+        if self.augment == "trivial" and self.channels not in (1, 3):
+            raise ValueError(
+                f'augment = "trivial" changes grey or RGB images, not those of {self.channels} channels; '
+                'set data.augment = "standard" or data.channels = 3'
+            )
+        return self
 
 
 class ModelConfig(Section):

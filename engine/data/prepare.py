@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,20 +19,12 @@ from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
 from engine.data import near_duplicates
 from engine.data.image import Pixels
-from engine.data.image_cache import (
-    ImageCache,
-    ImageSpaces,
-    fill_cache,
-    fingerprints_space,
-    images_space,
-    memory_budget,
-    redecode,
-)
+from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
 from engine.data.selection import select_images
 from engine.data.source import Sample, Source
 from engine.data.splits import assign_splits, check_classes, missing_classes, recorded_splits, restore_splits
 from engine.errors import InputError
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing, ValueRange
 from engine.runs.events import DataReady, SkippedFile
 from engine.runs.folder import RunFolder, data_label
 from engine.runs.progress import Report
@@ -42,13 +35,17 @@ _MOST_SKIPPED = 0.2  # with more unreadable files than this share, the path or t
 
 @dataclass(frozen=True)
 class Data:
-    """A loaded dataset. ``samples``, content ``keys`` and ``image_cache`` are parallel; ``splits`` holds indices."""
+    """A loaded dataset. ``samples``, ``keys`` of the pixels and ``image_cache`` are parallel; ``splits`` holds indices.
+
+    ``value_range``: of the images of more than 8 bits; None without any.
+    """
 
     task: Task
     samples: list[Sample]
     keys: Keys
     image_cache: ImageCache
     splits: dict[str, list[int]]
+    value_range: ValueRange | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -78,19 +75,24 @@ def load_data(
     folder: RunFolder,
     report: Report,
     warn: Warn,
+    *,
+    measures: bool = False,
 ) -> tuple[Data, DataReady]:
     """Decodes what the cache lacks of the images that ``config`` selects, splits them, and writes splits.csv.
 
+    ``measures``: for a new run, whose value range is measured where ``preprocessing`` has none.
+
     Raises InputError. Warns of findings about the dataset, of an unusable cache or splits.csv, of images added or
     removed since the run began ("data_changed"), of images in two splits ("leakage"), and of a split without a class
-    ("class_missing").
+    ("class_missing"), and
+    of what the images hold.
     """
     start = time.monotonic()
     recorded = recorded_splits(folder.splits)
     source, findings = select_images(source, config.data, config.train.seed, recorded)
     for finding in (*source.findings, *findings):
         warn(*finding)
-    data, skipped, fingerprints = decode_images(source, config, preprocessing, report, warn)
+    data, decoded, fingerprints = decode_images(source, config, preprocessing, report, warn, measures=measures)
     splits = {} if recorded else assign_splits(data.samples, config.data, config.train.seed)
     data.splits.update(restore_splits(folder.splits, splits, data.samples, source.classes, warn))
     check_classes(data.splits, data.samples, source.classes)
@@ -100,8 +102,9 @@ def load_data(
         classes=data.classes,
         counts={name: len(members) for name, members in data.splits.items()},
         class_counts={name: data.class_counts(name) for name in data.splits},
-        skipped=skipped,
+        skipped=decoded.skipped,
         seconds=time.monotonic() - start,
+        value_range=data.value_range,
         task=data.task.spec.task,
     )
 
@@ -112,26 +115,28 @@ def decode_images(
     preprocessing: Preprocessing,
     report: Report,
     warn: Warn,
-) -> tuple[Data, list[SkippedFile], Space]:
-    """Decodes what the cache lacks of ``source``; returns unsplit data, skipped files and the fingerprints.
+    *,
+    measures: bool = False,
+) -> tuple[Data, DecodedSource, Space]:
+    """Decodes what the cache lacks of ``source``; returns unsplit data, what was read, and the fingerprints.
 
-    Raises InputError where too many files are unreadable.
+    Raises InputError where too many files are unreadable. ``measures`` as in ``load_data``.
     """
-    side, interpolation = preprocessing.resize_size, preprocessing.interpolation
     root = cache_root()
-    label = data_label(config)
-    memory = memory_budget(config.data.cache_gb)
-    images = images_space(root, side, interpolation, label, warn, memory)
-    spaces = ImageSpaces(images, fingerprints_space(root, label))
-    readable, keys, skipped = fill_cache(source, side, interpolation, spaces, FileDigests(root), report)
-    _check_skipped(skipped, len(source.samples))
+    spaces = open_spaces(root, preprocessing, data_label(config), warn, memory_budget(config.data.cache_gb))
+    decoded = fill_cache(source, preprocessing, spaces, FileDigests(root), report, measures=measures)
+    spaces.facts.close()
+    check_readable(decoded.skipped, len(source.samples))
+    readable, keys = decoded.readable, decoded.keys
+    preprocessing = replace(preprocessing, value_range=decoded.value_range)
 
     def redecode_at(index: int) -> Pixels:
-        return redecode(source, readable[index], keys[index].item(), side, interpolation)
+        return redecode(source, readable[index], keys[index].item(), preprocessing)
 
     samples = [source.samples[index] for index in readable]
-    data = Data(open_task(source.spec), samples, keys, ImageCache(spaces.images, keys, redecode_at), {})
-    return data, skipped, spaces.fingerprints
+    cache = ImageCache(spaces.images, keys, redecode_at)
+    data = Data(open_task(source.spec), samples, keys, cache, {}, decoded.value_range)
+    return data, decoded, spaces.fingerprints
 
 
 def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:
@@ -156,7 +161,8 @@ def _warn_of_missing_classes(data: Data, warn: Warn) -> None:
         warn("class_missing", f"{'; '.join(parts)}: the metrics leave these classes out; add images")
 
 
-def _check_skipped(skipped: list[SkippedFile], total: int) -> None:
+def check_readable(skipped: Sequence[SkippedFile], total: int) -> None:
+    """Raises InputError where more than a fifth of ``total`` images is unreadable."""
     if len(skipped) > _MOST_SKIPPED * total:
         first = skipped[0]
         raise InputError(

@@ -45,11 +45,12 @@ from images import centre_crop, open_image, prepare  # images.py, beside this fi
 with open("export.json", encoding="utf-8") as file:
     about = json.load(file)
 how = about["preprocessing"]
+steps = ("resize_size", "interpolation", "channels", "value_range")
 
 
 def pixels(path):
     with open(path, "rb") as file:
-        image = prepare(open_image(file.read()), how["resize_size"], how["interpolation"])
+        image = prepare(open_image(file.read()), *(how[name] for name in steps))
     return centre_crop(image, how["image_size"]).transpose(2, 0, 1)
 
 
@@ -66,6 +67,6 @@ for path, row in zip(sys.argv[1:], probabilities):
 def prediction_script(imports: str, logits: str) -> str:
     """A Python script that prints path, class and probability of each image named on its command line.
 
-    ``logits``: code that turns ``images``, uint8 (N, 3, S, S), into ``logits``, float32 (N, classes).
+    ``logits``: code that turns ``images``, uint8 (N, C, S, S), into ``logits``, float32 (N, classes).
     """
     return _BEFORE.format(imports=imports) + logits + _AFTER

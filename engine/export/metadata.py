@@ -6,10 +6,11 @@ import msgspec
 
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 
 METADATA_KEY = "tltui"
 """The key of the metadata in a model file."""
+CHANNELS = {1: "grey", 2: "grey and a second channel", 3: "RGB", 4: "RGB and a fourth channel"}
 _LARGEST_SIDE = 4096  # pixels; no training run uses larger images
 
 
@@ -30,6 +31,12 @@ class ExportMetadata(msgspec.Struct, frozen=True):
     crop: str = "centre"
     channels: str = "RGB"
 
+    @property
+    def input_shape(self) -> str:
+        """The shape of a batch, in words."""
+        channels, side, _ = self.preprocessing.input_shape
+        return f"(N, {channels}, {side}, {side})"
+
     def __post_init__(self) -> None:
         """Raise ValueError for values that no export has: the file may come from anyone."""
         preprocessing = self.preprocessing
@@ -37,6 +44,11 @@ class ExportMetadata(msgspec.Struct, frozen=True):
             raise ValueError("fewer than two classes")
         if not 1 <= preprocessing.image_size <= preprocessing.resize_size <= _LARGEST_SIDE:
             raise ValueError("impossible image sizes")
+        if not len(preprocessing.mean) == len(preprocessing.std) == preprocessing.channels in CHANNELS:
+            raise ValueError("impossible channels")
+        low, high = preprocessing.value_range or (0.0, 1.0)
+        if not low < high:
+            raise ValueError("impossible value range")
         if preprocessing.interpolation not in ("bilinear", "bicubic") or 0 in preprocessing.std:
             raise ValueError("impossible preprocessing")
 

@@ -67,10 +67,9 @@ def open_file(path: Path) -> Predictor:
     """Load the file with onnxruntime, without custom operators. Raises InputError where it does not fit."""
     session = _session(path)
     metadata = decode(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
-    side = metadata.preprocessing.image_size
     compute_logits = _logits_function(session)
     try:
-        shape = compute_logits(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape
+        shape = compute_logits(torch.zeros(2, *metadata.preprocessing.input_shape, dtype=torch.uint8)).shape
     except Exception as error:  # onnxruntime's errors share no class
         raise InputError(f"{path}: does not run ({first_line(error)}); export the run again") from None
     if shape != (2, len(metadata.classes)):
@@ -104,9 +103,9 @@ def _logits_function(session: Any) -> ComputeLogits:  # noqa: ANN401
 
 def describe(metadata: ExportMetadata) -> str:
     """The model card's sentences on the content."""
-    side, classes = metadata.preprocessing.image_size, len(metadata.classes)
+    shape, classes = metadata.input_shape, len(metadata.classes)
     return (
-        f"Opset {OPSET}. Input `{INPUT}`: uint8 (N, 3, {side}, {side}), RGB, any N. Output `{OUTPUT}`: float32 "
+        f"Opset {OPSET}. Input `{INPUT}`: uint8 {shape}, {metadata.channels}, any N. Output `{OUTPUT}`: float32 "
         f"(N, {classes}). Normalization is included."
     )
 

@@ -76,10 +76,7 @@ def predict(network: Predictor, images: Sequence[ImageFile], report: Report) -> 
     def load(image: ImageFile) -> torch.Tensor | str:
         try:
             _, content = read_file(image.file)
-            return centre_view(
-                decode(open_image(content), preprocessing.resize_size, preprocessing.interpolation),
-                preprocessing.image_size,
-            )
+            return centre_view(decode(open_image(content), preprocessing), preprocessing.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
@@ -105,7 +102,7 @@ def _predict_batch(
 
 
 def _top_classes(network: Predictor, images: torch.Tensor) -> list[list[tuple[str, float]]]:
-    """The most probable classes of each image, uint8 (N, 3, S, S), with their probabilities. Raises InputError."""
+    """The most probable classes of each image, uint8 (N, C, S, S), with their probabilities. Raises InputError."""
     probabilities = network.compute_logits(images).softmax(1)
     if not probabilities.isfinite().all():
         raise InputError(

@@ -25,8 +25,7 @@ def export_program(trained: TrainedRun) -> torch.export.ExportedProgram:
     """Export the network with torch.export: uint8 images to logits, any batch size. Raises InputError."""
     preprocessing = trained.classifier.preprocessing
     module = FromPixels(trained.classifier.module, preprocessing, torch.device("cpu")).eval()
-    side = preprocessing.image_size
-    example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+    example = torch.zeros(2, *preprocessing.input_shape, dtype=torch.uint8)
     dynamic_shapes = {"images": {0: torch.export.Dim("batch")}}
     try:
         with torch.no_grad():
@@ -58,11 +57,11 @@ def reload(path: Path, _trained: TrainedRun) -> ComputeLogits:
 
 def describe(metadata: ExportMetadata) -> str:
     """The model card's sentences on the content."""
-    side, classes = metadata.preprocessing.image_size, len(metadata.classes)
+    shape, classes = metadata.input_shape, len(metadata.classes)
     return (
-        f"A torch.export program for the CPU. Input: uint8 (N, 3, {side}, {side}), RGB, any N. Output: logits, float32 "
-        f"(N, {classes}). Normalization is included. Loading a .pt2 file can run code that is in it: load only files "
-        "from sources that you trust."
+        f"A torch.export program for the CPU. Input: uint8 {shape}, {metadata.channels}, any N. Output: logits, "
+        f"float32 (N, {classes}). Normalization is included. Loading a .pt2 file can run code that is in it: load only "
+        "files from sources that you trust."
     )
 
 

@@ -85,6 +85,8 @@ class SkippedFile(msgspec.Struct):
 class DataReady(Event, tag="data_ready"):
     """The dataset is read, checked and split. ``counts``: images per split; ``class_counts``: per split and class.
 
+    ``value_range``: the values of images of more than 8 bits that become black and white; null where the dataset has
+    none, and in logs of version 0.1.0, which scaled each image by the range of its type.
     ``task`` is what the network learns to predict, as data.task or as guessed from the labels.
     """
 
@@ -93,6 +95,7 @@ class DataReady(Event, tag="data_ready"):
     class_counts: dict[str, list[Count]]
     skipped: list[SkippedFile]
     seconds: float
+    value_range: tuple[float, float] | None = None
     task: str = "single"
 
 

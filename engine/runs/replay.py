@@ -35,6 +35,7 @@ class ReplayedLog:
     - ``failed``: whether the run ended at a non-finite loss or gradient.
     - ``changes``: settings changed by commands, in order.
     - ``answered``: how often each command, or raw line, was answered.
+    - ``classes``, ``value_range``: of the dataset; ``classes`` is None before it was read.
     - ``began_with``: the digest of the initial weights.
     - ``forgetting``: forgetting events by epoch.
     """
@@ -47,6 +48,7 @@ class ReplayedLog:
     changes: list[p.CommandApplied] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
     classes: list[str] | None = None
+    value_range: tuple[float, float] | None = None
     model_ready: bool = False
     began_with: str = ""
     forgetting: dict[int, p.Forgetting] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class ReplayedLog:
     def _apply_fact(self, event: p.AnyEvent) -> None:
         match event:
             case p.DataReady():
-                self.classes = event.classes
+                self.classes, self.value_range = event.classes, event.value_range
             case p.ModelReady():
                 self.model_ready = True
                 self.began_with = event.weights.digest

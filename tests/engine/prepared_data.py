@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data, load_data
 from engine.data.sources import open_source
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.runs.events import DataReady
 from engine.runs.folder import create
 from engine.runs.progress import quiet

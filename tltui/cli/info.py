@@ -15,6 +15,7 @@ from tltui.cli.options import json_option, runs_dir_option
 @click.argument("model")
 @click.option("--classes", default=1000, show_default=True, type=click.IntRange(2), help="Outputs of the new head.")
 @click.option("--image-size", default=0, metavar="PX", help="Side of the images; 0: what the weights expect.")
+@click.option("--channels", default=3, show_default=True, type=click.IntRange(1, 4), help="As data.channels.")
 @click.option("--hidden", multiple=True, type=click.IntRange(1), help="A hidden layer of the head; may be repeated.")
 @click.option("--rule", "rules", multiple=True, help='A freeze rule, e.g. "freeze *"; may be repeated.')
 @click.option("--depth", default=2, show_default=True, type=click.IntRange(1), help="Levels of the tree to print.")
@@ -27,6 +28,7 @@ def inspect(
     model: str,
     classes: int,
     image_size: int,
+    channels: int,
     hidden: tuple[int, ...],
     rules: tuple[str, ...],
     depth: int,
@@ -46,7 +48,7 @@ def inspect(
     from tltui.tables.evaluation import layer_tree, plan_line
 
     head = HeadConfig(hidden=list(hidden))
-    tree = known_network.layer_tree(model, classes, image_size, head)
+    tree = known_network.layer_tree(model, classes, image_size, head, channels)
     if profile:
         from tltui.cli.costs import print_profile
 

@@ -48,7 +48,7 @@ def write_labels(data: str | None, pattern: str, folder: Path, config: Path) -> 
 
 
 def _with_recipe(config: RunConfig, name: str) -> RunConfig:
-    tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head)
+    tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head, config.data.channels)
     return with_setting(config, "recipe.phases", ready_made(name, tree, config.train.epochs, config.optimizer.lr))
 
 

@@ -31,6 +31,7 @@ class TreeKey:
     classes: int
     image_size: int
     hidden: tuple[int, ...]
+    channels: int = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class EngineQueries:
 
 def _network(key: TreeKey) -> list[str]:
     arguments = [key.model, "--classes", str(key.classes), "--image-size", str(key.image_size)]
+    arguments += ["--channels", str(key.channels)]
     for width in key.hidden:
         arguments += ["--hidden", str(width)]
     return arguments
