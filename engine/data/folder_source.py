@@ -67,9 +67,10 @@ def class_folders(layout: FolderLayout) -> Source:
     ]
     samples = [Sample(name_of(path.relative_to(layout.root)), label, split) for path, label, split in found]
     findings = [*layout.findings, *_of_passed_over(passed_over)]
-    return from_stored_files(
+    source = from_stored_files(
         [name_of(name) for name in classes], samples, lambda index: tree.file(found[index][0]), findings
     )
+    return replace(source, passed_over=passed_over)
 
 
 def _of_passed_over(suffixes: Counter[str]) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,17 +19,17 @@ from engine.config.schema import RunConfig
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
+from engine.data.image_contents import SINGLE, Contents, summarize
 from engine.data.selection import select_images
 from engine.data.source import Sample, Source
 from engine.data.splits import assign_splits, check_classes, missing_classes, recorded_splits, restore_splits
+from engine.data.unreadable import why_unusable
 from engine.errors import InputError
 from engine.models.preprocessing import Preprocessing, ValueRange
-from engine.runs.events import DataReady, SkippedFile
+from engine.runs.events import DataReady
 from engine.runs.folder import RunFolder, data_label
 from engine.runs.progress import Report
 from engine.warning_codes import Warn
-
-_MOST_SKIPPED = 0.2  # with more unreadable files than this share, the path or the format is wrong
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ def load_data(
 
     Raises InputError. Warns of findings about the dataset, of an unusable cache or splits.csv, of images added or
     removed since the run began ("data_changed"), of images in two splits ("leakage"), and of a split without a class
-    ("class_missing"), and
-    of what the images hold.
+    ("class_missing"), and of findings about the contents of the images.
     """
     start = time.monotonic()
     recorded = recorded_splits(folder.splits)
@@ -98,6 +96,10 @@ def load_data(
     check_classes(data.splits, data.samples, source.classes)
     _warn_of_leakage(data, fingerprints, warn)
     _warn_of_missing_classes(data, warn)
+    classes = data.classes if source.task == SINGLE else []
+    summary, findings = summarize(Contents(classes, data.samples, decoded.contents, decoded.facts, data.value_range))
+    for finding in findings:
+        warn(*finding)
     return data, DataReady(
         classes=data.classes,
         counts={name: len(members) for name, members in data.splits.items()},
@@ -105,6 +107,7 @@ def load_data(
         skipped=decoded.skipped,
         seconds=time.monotonic() - start,
         value_range=data.value_range,
+        scan=summary,
         task=data.task.spec.task,
     )
 
@@ -126,7 +129,8 @@ def decode_images(
     spaces = open_spaces(root, preprocessing, data_label(config), warn, memory_budget(config.data.cache_gb))
     decoded = fill_cache(source, preprocessing, spaces, FileDigests(root), report, measures=measures)
     spaces.facts.close()
-    check_readable(decoded.skipped, len(source.samples))
+    if problem := why_unusable(decoded.skipped, len(source.samples)):
+        raise InputError(problem)
     readable, keys = decoded.readable, decoded.keys
     preprocessing = replace(preprocessing, value_range=decoded.value_range)
 
@@ -159,13 +163,3 @@ def _warn_of_missing_classes(data: Data, warn: Warn) -> None:
             for name, absent in missing.items()
         ]
         warn("class_missing", f"{'; '.join(parts)}: the metrics leave these classes out; add images")
-
-
-def check_readable(skipped: Sequence[SkippedFile], total: int) -> None:
-    """Raises InputError where more than a fifth of ``total`` images is unreadable."""
-    if len(skipped) > _MOST_SKIPPED * total:
-        first = skipped[0]
-        raise InputError(
-            f"{len(skipped)} of {total} images can't be read, more than {_MOST_SKIPPED:.0%}; "
-            f"the first is {first.path} ({first.reason})"
-        )

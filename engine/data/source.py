@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +47,8 @@ class Source:
 
     ``open(index)`` returns an image in the mode and orientation that it is stored in.
     ``file(index)`` is the file that holds this image alone, on disk or in an archive; None where images are not files.
-    ``findings`` are warnings about the dataset. ``task`` is what its labels are for, a name in ``TASKS``.
+    ``findings`` are warnings about the dataset. ``passed_over`` counts files that are no images, by suffix.
+    ``task`` is what its labels are for, a name in ``TASKS``.
     """
 
     classes: list[str]
@@ -56,6 +57,7 @@ class Source:
     file: Callable[[int], StoredFile] | None = None
     findings: list[Finding] = field(default_factory=list)
     task: str = "single"
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def spec(self) -> TaskSpec:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
 from engine.runs.commands import AnyCommand
+from engine.runs.dataset_summary import DatasetSummary
 
 # Bounded, because a log from elsewhere may hold any number and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -85,8 +86,8 @@ class SkippedFile(msgspec.Struct):
 class DataReady(Event, tag="data_ready"):
     """The dataset is read, checked and split. ``counts``: images per split; ``class_counts``: per split and class.
 
-    ``value_range``: the values of images of more than 8 bits that become black and white; null where the dataset has
-    none, and in logs of version 0.1.0, which scaled each image by the range of its type.
+    ``scan``: what its files hold. ``value_range``: the values of images of more than 8 bits that become black and
+    white; null where the dataset has none, and in logs of version 0.1.0, which scaled each image by its type.
     ``task`` is what the network learns to predict, as data.task or as guessed from the labels.
     """
 
@@ -96,6 +97,7 @@ class DataReady(Event, tag="data_ready"):
     skipped: list[SkippedFile]
     seconds: float
     value_range: tuple[float, float] | None = None
+    scan: DatasetSummary | None = None
     task: str = "single"
 
 

@@ -13,7 +13,8 @@ from textual.widgets import Input
 
 from engine.errors import InputError
 from tltui.engine_client.queries import EngineQueries
-from tltui.widgets.folder_picker import FolderPicker, balance, summary
+from tltui.tables.dataset import balance_line
+from tltui.widgets.folder_picker import FolderPicker, summary
 from tltui.widgets.image_folder import scan
 from tltui.widgets.model_picker import ModelPicker
 from tltui.widgets.path_input import complete
@@ -56,7 +57,7 @@ def test_an_archive_and_a_table_tell_their_classes(tmp_path: Path):
 
 
 def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
-    assert "imbalanced, up to 10 to 1" in balance(scan(images(tmp_path, a=20, b=2)))
+    assert "imbalanced, up to 10 to 1" in balance_line(scan(images(tmp_path, a=20, b=2)).counts)
 
 
 def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):

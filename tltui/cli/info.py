@@ -8,7 +8,7 @@ import click
 
 from tltui.cli import json_output
 from tltui.cli.console import console, print_list
-from tltui.cli.options import json_option, runs_dir_option
+from tltui.cli.options import json_option, overrides, runs_dir_option, set_option
 
 
 @click.command()
@@ -97,6 +97,24 @@ def datasets(path: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("path")
+@set_option
+@json_option
+def data(path: str, changes: tuple[str, ...], as_json: bool) -> None:
+    """Scan a dataset: formats, values, classes, copies, and what to do about what is odd.
+
+    PATH is a folder, an archive or a table of images. Nothing is decoded but images of more than 8 bits.
+
+    \b
+    Example:  tltui data photos/
+              tltui data labels.csv --set data.group_column=patient
+    """
+    from tltui.cli.data_scan import print_scan
+
+    print_scan(path, overrides(changes), as_json=as_json)
+
+
+@click.command()
 @click.argument("action", type=click.Choice(["list", "clear"]), default="list")
 @click.option("--yes", is_flag=True, help="Clear without asking.")
 @json_option
@@ -150,4 +168,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     click.echo(kind(ctx.find_root().command, {}, "tltui", "_TLTUI_COMPLETE").source())
 
 
-COMMANDS = (inspect, models, datasets, cache, doctor, completion)
+COMMANDS = (inspect, models, datasets, data, cache, doctor, completion)

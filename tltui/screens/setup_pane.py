@@ -179,7 +179,9 @@ class SetupPane(Vertical):
             return
         if event.key == "data.path":
             start = Path(self.form.draft["data.path"] or Path.cwd()).expanduser()
-            chosen: Path | str | None = await self.app.push_screen_wait(FolderPicker(start, self._glyphs))
+            chosen: Path | str | None = await self.app.push_screen_wait(
+                FolderPicker(start, self._glyphs, self._queries.scan)
+            )
         else:
             picker = ModelPicker(self._queries, self.form.draft["model.name"], self._glyphs)
             chosen = await self.app.push_screen_wait(picker)

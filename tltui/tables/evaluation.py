@@ -23,7 +23,8 @@ _STATE_MARKS: dict[State, str] = {
     "mixed": UNICODE.mixed,
     "none": " ",
 }
-_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
+_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal, nor a longer table of classes
+_WORST = 15  # classes of the lowest F1 that stand for the others
 
 
 def runs_table(rows: list[RunSummary]) -> Table:
@@ -65,9 +66,15 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
 
 def _class_table(evaluated: Evaluated) -> Table:
     table = _table("class", "precision", "recall", "F1", "images")
-    for row in evaluated.per_class:
+    rows = evaluated.per_class
+    if len(rows) > _MOST_CLASSES:
+        rows = sorted((row for row in rows if row.support), key=lambda row: row.f1)[:_WORST]
+    for row in rows:
         figures = (f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
         table.add_row(Text(safe(row.label, 32)), *figures)
+    if left_out := len(evaluated.per_class) - len(rows):
+        where = f"evaluation/{safe(evaluated.split, 20)}.json, or --json, has all"
+        table.add_row(Text(f"… {left_out:,} classes with a higher F1 or no images: {where}", style="dim"))
     return table
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,13 +22,19 @@ from engine.config.data_paths import has_dataset_name
 from engine.config.data_sources import source_of
 from engine.data.file_tree import DISK
 from engine.data.image_files import subfolders
+from engine.data.scan_results import DatasetScan
 from engine.errors import InputError
+from tltui.tables.dataset import balance_line, contents_line
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.image_folder import ImageFolder, scan
 from tltui.widgets.path_input import PathInput
 
-_LIKE, _IMBALANCED = 1.5, 5
-"""Ratios of largest to smallest class: still balanced; imbalanced."""
+AskScan = Callable[[Path], Awaitable[DatasetScan]]
+"""Asks the engine what the files of a dataset hold. Raises InputError."""
+
+_PAUSE = 0.4  # seconds on a folder before the engine is asked about it
+_MOST_LINES = 3  # of what the engine finds
+_MOST_ASKED = 20_000  # images; reading more would keep the disk busy for a glance
 
 
 class FolderPicker(ModalScreen[Path | None]):
@@ -41,14 +49,17 @@ class FolderPicker(ModalScreen[Path | None]):
         Binding("down", "to_list", "list of folders", id="folder.list", show=False),
     ]
 
-    def __init__(self, start: Path, glyphs: Glyphs = UNICODE) -> None:
+    def __init__(self, start: Path, glyphs: Glyphs = UNICODE, ask: AskScan | None = None) -> None:
+        """``ask``: scans the dataset under the cursor, in the background; None: only files are counted."""
         super().__init__()
+        self._ask = ask
         self._glyphs = glyphs
         self._found: ImageFolder | None = None
         self._counting = False
         self._input = PathInput(_as_typed(start), "path of a folder, archive or table", datasets_only=True, id="path")
         self._list = OptionList(id="folders", compact=True)
         self._summary = Static(id="summary")
+        self._contents = Static(id="contents")
         self._bars = Static(id="bars")
 
     def compose(self) -> ComposeResult:
@@ -59,6 +70,7 @@ class FolderPicker(ModalScreen[Path | None]):
                 yield self._list
                 with Vertical(id="preview"):
                     yield self._summary
+                    yield self._contents
                     with VerticalScroll(can_focus=False):
                         yield self._bars
             yield Static("enter choose  tab complete  down list  esc cancel", classes="keys")
@@ -106,6 +118,8 @@ class FolderPicker(ModalScreen[Path | None]):
         path = self._path
         self._list_folders(path)
         self._bars.update("")
+        self._contents.update("")
+        self.workers.cancel_group(self, "scan")
         if path.is_dir() or source_of(path):
             self._summary.update(Content(f"scanning {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
             self._count(path)
@@ -148,27 +162,30 @@ class FolderPicker(ModalScreen[Path | None]):
         self._found = found
         self._list.enable_option("use")
         self._list.highlighted = 0
-        self._summary.update(Content("\n".join([summary(found), balance(found), *map(safe, found.findings)])))
+        self._summary.update(
+            Content("\n".join([summary(found), balance_line(found.counts), *map(safe, found.findings)]))
+        )
         self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
+        if self._ask and found.total <= _MOST_ASKED:
+            self._scan(path, self._ask, set(found.findings))
+
+    @work(exclusive=True, group="scan", exit_on_error=False)
+    async def _scan(self, path: Path, ask: AskScan, shown: set[str]) -> None:
+        """Show what the engine finds in the files; ``shown``: findings that the preview has already."""
+        await asyncio.sleep(_PAUSE)
+        try:
+            found = await ask(path)
+        except InputError as error:
+            lines = [str(error)]
+        else:
+            lines = [contents_line(found.summary), *(one.message for one in found.findings if one.message not in shown)]
+        self._contents.update(Content("\n".join(map(safe, lines[:_MOST_LINES]))))
 
 
 def summary(found: ImageFolder) -> str:
     """Classes, images and splits on one line."""
     splits = f"splits: {', '.join(found.splits)}" if found.splits else "no splits"
     return f"{len(found.counts)} classes, {found.total:,} images, {splits}"
-
-
-def balance(found: ImageFolder) -> str:
-    """Class balance on one line."""
-    low, high = min(found.counts.values()), max(found.counts.values())
-    if low == 0:
-        empty = next(name for name, count in found.counts.items() if not count)
-        return f"{safe(empty, 24)} has no images"
-    if high >= _IMBALANCED * low:
-        return f"imbalanced, up to {high / low:.0f} to 1: consider class weights"
-    if high >= _LIKE * low:
-        return f"slightly imbalanced, up to {high / low:.1f} to 1"
-    return "classes are balanced"
 
 
 def class_bars(found: ImageFolder, width: int, glyphs: Glyphs) -> Content:
