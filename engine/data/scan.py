@@ -6,6 +6,7 @@ One pass over the files, and none over those that are unchanged since an earlier
 from __future__ import annotations
 
 import io
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def scan(config: DataConfig, report: Report) -> DatasetScan:
         *_of_unreadable(unreadable),
         *findings,
         *describe_copies(contents),
-        *_of_classes(class_counts),
+        *_of_classes(class_counts, 1 if any(split_counts.keys() - {""}) else _fewest(config)),
     ]
     return DatasetScan(
         path=printable(config.path or config.name),
@@ -144,18 +145,26 @@ def _of_unreadable(files: list[SkippedFile]) -> Iterator[Finding]:
         yield Finding("unreadable", f"{len(files):,} files can't be read: {shown}{more}; replace or remove them")
 
 
-def _of_classes(counts: dict[str, int]) -> Iterator[Finding]:
-    """Findings about class balance; ``counts``: images per class, the largest first."""
+def _fewest(config: DataConfig) -> int:
+    """The number of images from which a random split puts some of a class into validation."""
+    return next(count for count in itertools.count(2) if round(config.val_fraction * count) >= 1)
+
+
+def _of_classes(counts: dict[str, int], fewest: int) -> Iterator[Finding]:
+    """Findings about class balance.
+
+    ``counts``: images per class, the largest first. ``fewest``: how many a class needs to be in every split.
+    """
     if not counts:
         return
     large, small = next(iter(counts)), next(reversed(counts))
-    few = [name for name, count in counts.items() if count < 3]
+    few = [name for name, count in counts.items() if count < fewest]
     if few:
         shown = ", ".join(few[:_LISTED]) + (f" and {len(few) - _LISTED:,} more" if len(few) > _LISTED else "")
         yield Finding(
             "class_too_small",
-            f"{len(few):,} classes have fewer than 3 images ({shown}), too few for all splits; add images or remove "
-            "the classes",
+            f"{len(few):,} classes have fewer than {fewest} images ({shown}), too few for validation; add images, "
+            "raise data.val_fraction, or remove the classes",
         )
     elif counts[large] >= IMBALANCED * counts[small]:
         yield Finding(

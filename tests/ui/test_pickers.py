@@ -12,6 +12,7 @@ from textual.app import App
 from textual.widgets import Input
 
 from engine.errors import InputError
+from tests.conftest import make_images
 from tltui.engine_client.queries import EngineQueries
 from tltui.tables.dataset import balance_line
 from tltui.widgets.folder_picker import FolderPicker, summary
@@ -86,6 +87,25 @@ def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path:
 
     asyncio.run(main())
     assert chosen == [tmp_path / "flowers"]
+
+
+def test_the_picker_shows_what_the_files_hold_while_it_stays_usable(tmp_path: Path):
+    folder = make_images(tmp_path / "flowers", 3)
+    shutil.copy(folder / "red" / "00.png", folder / "blue" / "[bold]copy.png")
+    chosen: list[Path | None] = []
+
+    async def main() -> None:
+        app: App[int] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.push_screen(FolderPicker(folder, ask=EngineQueries().scan), chosen.append)
+            await until(pilot, lambda: "3 classes, 10 images" in text_of(app))
+            await until(pilot, lambda: "10 PNG; 10 RGB; 40 × 40 px" in text_of(app))
+            assert "contradictions 1" in text_of(app)
+            await pilot.press("enter")
+            await pilot.pause()
+
+    asyncio.run(main())
+    assert chosen == [folder]
 
 
 def test_folders_can_be_walked_without_typing(tmp_path: Path):

@@ -64,7 +64,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     return Group(*parts)
 
 
-def _class_table(evaluated: Evaluated) -> Table:
+def _class_table(evaluated: Evaluated) -> RenderableType:
     table = _table("class", "precision", "recall", "F1", "images")
     rows = evaluated.per_class
     if len(rows) > _MOST_CLASSES:
@@ -72,10 +72,11 @@ def _class_table(evaluated: Evaluated) -> Table:
     for row in rows:
         figures = (f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
         table.add_row(Text(safe(row.label, 32)), *figures)
-    if left_out := len(evaluated.per_class) - len(rows):
-        where = f"evaluation/{safe(evaluated.split, 20)}.json, or --json, has all"
-        table.add_row(Text(f"… {left_out:,} classes with a higher F1 or no images: {where}", style="dim"))
-    return table
+    left_out = len(evaluated.per_class) - len(rows)
+    if not left_out:
+        return table
+    where = f"evaluation/{safe(evaluated.split, 20)}.json in the run's folder, and --json, have all"
+    return Group(table, Text(f"… {left_out:,} more classes; {where}", style="dim"))
 
 
 def _confusion_table(evaluated: Evaluated) -> Table:
