@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data.finding import Finding
+from engine.data.finding import Finding, counted
 from engine.data.image_facts import ImageFacts
 from engine.data.source import Sample
 from engine.data.value_range import FEWEST_LEVELS, Quantiles, grey_levels
@@ -79,10 +79,9 @@ def describe_copies(contents: Contents) -> Iterator[Finding]:
     if copies:
         count = sum(len(same) - 1 for same in copies)
         shown = ", ".join(f"{contents.samples[b].key} is {contents.samples[a].key}" for a, b, *_ in copies[:_LISTED])
+        found = counted(count, "image is an exact copy", "images are exact copies")
         yield Finding(
-            "copies",
-            f"{count:,} images are exact copies of others, e.g. {shown}; remove them, so that none counts twice or is "
-            "in two splits",
+            "copies", f"{found} of others, e.g. {shown}; remove them, so that none counts twice or is in two splits"
         )
 
 
@@ -91,7 +90,7 @@ def _of_values(summary: DatasetSummary) -> Iterator[Finding]:
         low, high = summary.value_range
         yield Finding(
             "few_grey_levels",
-            f"the {summary.deep:,} images of more than 8 bits use {summary.grey_levels} of 256 grey levels in the "
+            f"images of more than 8 bits ({summary.deep:,}) use {summary.grey_levels} of 256 grey levels in the "
             f"value range {low:g} to {high:g}; set data.value_range to the values that matter",
         )
     if summary.deep and summary.deep < summary.images:
@@ -102,17 +101,16 @@ def _of_values(summary: DatasetSummary) -> Iterator[Finding]:
         )
     if cut := summary.modes.get("RGB;16", 0) + summary.modes.get("RGBA;16", 0):
         yield Finding(
-            "colours_cut", f"{cut:,} colour images of 16 bits are read with the upper 8; convert them to use the lower"
+            "colours_cut",
+            f"colour images of 16 bits ({cut:,}) are read with the upper 8; convert them to use the lower",
         )
 
 
 def _of_contradictions(contents: Contents, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
     if pairs:
         shown = ", ".join(f"{_labelled(contents, first)} is {_labelled(contents, other)}" for first, other in pairs[:5])
-        yield Finding(
-            "contradictions",
-            f"{len(pairs):,} images have an exact copy in another class: {shown}; keep each in one class",
-        )
+        found = counted(len(pairs), "image has", "images have")
+        yield Finding("contradictions", f"{found} an exact copy in another class: {shown}; keep each in one class")
 
 
 def _labelled(contents: Contents, at: int) -> str:

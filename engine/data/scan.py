@@ -19,7 +19,7 @@ from engine.cache.file_digests import FileDigests, as_keys
 from engine.config.data_sources import dataset_label
 from engine.config.schema import DataConfig
 from engine.data.decode import map_in_threads, open_sample
-from engine.data.finding import Finding
+from engine.data.finding import Finding, counted
 from engine.data.image import why_unreadable
 from engine.data.image_contents import SINGLE, Contents, describe_copies, summarize
 from engine.data.image_facts import ImageFacts, facts_space, image_facts, known_facts, pack
@@ -142,7 +142,9 @@ def _of_unreadable(files: list[SkippedFile]) -> Iterator[Finding]:
     if files:
         shown = ", ".join(f"{file.path} ({file.reason})" for file in files[:_LISTED])
         more = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
-        yield Finding("unreadable", f"{len(files):,} files can't be read: {shown}{more}; replace or remove them")
+        yield Finding(
+            "unreadable", f"{counted(len(files), 'file', 'files')} can't be read: {shown}{more}; replace or remove them"
+        )
 
 
 def _fewest(config: DataConfig) -> int:
@@ -161,12 +163,13 @@ def _of_classes(counts: dict[str, int], fewest: int) -> Iterator[Finding]:
     few = [name for name, count in counts.items() if count < fewest]
     if few:
         shown = ", ".join(few[:_LISTED]) + (f" and {len(few) - _LISTED:,} more" if len(few) > _LISTED else "")
+        found = counted(len(few), "class has", "classes have")
         yield Finding(
             "class_too_small",
-            f"{len(few):,} classes have fewer than {fewest} images ({shown}), too few for validation; add images, "
-            "raise data.val_fraction, or remove the classes",
+            f"{found} fewer than {fewest} images ({shown}), too few for validation; add images, raise "
+            "data.val_fraction, or remove the classes",
         )
-    elif counts[large] >= IMBALANCED * counts[small]:
+    if counts[large] >= IMBALANCED * counts[small]:
         yield Finding(
             "classes_imbalanced",
             f"the classes differ in size, from {counts[large]:,} images ({large}) to {counts[small]:,} ({small}); "

@@ -100,7 +100,7 @@ def test_the_picker_shows_what_the_files_hold_while_it_stays_usable(tmp_path: Pa
             app.push_screen(FolderPicker(folder, ask=EngineQueries().scan), chosen.append)
             await until(pilot, lambda: "3 classes, 10 images" in text_of(app))
             await until(pilot, lambda: "10 PNG; 10 RGB; 40 × 40 px" in text_of(app))
-            assert "contradictions 1" in text_of(app)
+            assert "copies in another class 1" in text_of(app)
             await pilot.press("enter")
             await pilot.pause()
 

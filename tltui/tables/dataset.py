@@ -66,9 +66,9 @@ def summary_facts(summary: DatasetSummary) -> Iterator[tuple[str, str]]:
         low, high = summary.value_range
         yield "value range", f"{low:g} to {high:g}, {summary.grey_levels} of 256 grey levels"
     if summary.copies:
-        yield "copies", f"{summary.copies:,} images"
+        yield "copies", f"{summary.copies:,}"
     if summary.contradictions:
-        yield "contradictions", f"{summary.contradictions:,} images in two classes"
+        yield "copies in another class", f"{summary.contradictions:,}"
 
 
 def contents_line(summary: DatasetSummary) -> str:

@@ -118,7 +118,7 @@ class FolderPicker(ModalScreen[Path | None]):
         path = self._path
         self._list_folders(path)
         self._bars.update("")
-        self._contents.update("")
+        self._contents.display = False
         self.workers.cancel_group(self, "scan")
         if path.is_dir() or source_of(path):
             self._summary.update(Content(f"scanning {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
@@ -180,6 +180,7 @@ class FolderPicker(ModalScreen[Path | None]):
         else:
             lines = [contents_line(found.summary), *(one.message for one in found.findings if one.message not in shown)]
         self._contents.update(Content("\n".join(map(safe, lines[:_MOST_LINES]))))
+        self._contents.display = True
 
 
 def summary(found: ImageFolder) -> str:
