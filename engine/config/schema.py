@@ -94,7 +94,7 @@ class DataConfig(Section):
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
     channels: int = Field(
-        default=3, ge=1, le=4, description="of the network's input: 1 grey, 3 RGB, 2 or 4 with transparency or infrared"
+        default=3, ge=1, le=4, description="channels of the images: 1 grey, 3 RGB, 2 or 4 with transparency or infrared"
     )
     value_range: list[float] = Field(
         default=[],
@@ -131,24 +131,6 @@ class DataConfig(Section):
     def fixed_value_range(self) -> tuple[float, float] | None:
         """``value_range`` as a pair; None where it is measured."""
         return (self.value_range[0], self.value_range[1]) if self.value_range else None
-
-    @model_validator(mode="after")
-    def _value_range_ascends(self) -> DataConfig:
-        found = self.value_range
-        if found and (len(found) < 2 or found[0] >= found[1]):
-            raise ValueError(
-                f"value_range = {found} can't be used: write [low, high] with low < high, or [] to measure"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _augmentation_fits_channels(self) -> DataConfig:
-        if self.augment == "trivial" and self.channels not in (1, 3):
-            raise ValueError(
-                f'augment = "trivial" changes grey or RGB images, not those of {self.channels} channels; '
-                'set data.augment = "standard" or data.channels = 3'
-            )
-        return self
 
 
 class ModelConfig(Section):
@@ -312,6 +294,20 @@ class RunConfig(Section):
     recipe: RecipeConfig = RecipeConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _pixels_can_be_made(self) -> RunConfig:
+        found, channels = self.data.value_range, self.data.channels
+        if found and (len(found) < 2 or found[0] >= found[1]):
+            raise ValueError(
+                f"data.value_range = {found} can't be used: write [low, high] with low < high, or [] to measure"
+            )
+        if self.data.augment == "trivial" and channels not in (1, 3):
+            raise ValueError(
+                f'data.augment = "trivial" changes grey or RGB images, not those of {channels} channels; '
+                'set data.augment = "standard" or data.channels = 3'
+            )
+        return self
 
     @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:

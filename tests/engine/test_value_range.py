@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
+from engine.compute.precision import Precision
 from engine.config.schema import HeadConfig
 from engine.config.toml_io import from_tables
 from engine.data.image import prepare
@@ -30,10 +32,13 @@ from engine.models.preprocessing import Preprocessing
 from engine.models.weight_shapes import adapt_input_channels
 from engine.process.image_protocol import ImageRequest
 from engine.process.image_server import ImageServer
-from engine.runs.event_log import EventTail
-from engine.runs.folder import RunFolder
+from engine.process.session_setup import set_up_session
+from engine.runs.event_log import EventLog, EventTail
+from engine.runs.folder import RunFolder, create
 from engine.runs.progress import quiet
 from engine.runs.replay import ReplayedLog
+from engine.training.control import Control
+from engine.training.run_context import RunContext
 from tests.conftest import TINY, Engine, Sessions
 from tests.engine.prepared_data import prepared
 
@@ -151,9 +156,19 @@ def test_a_run_keeps_its_value_range_wherever_it_is_used(deep_run: RunFolder, tm
     assert ImageServer(deep_run).reply(ImageRequest(2, "dark/0.png", 32, 32, "dark")).png
 
 
-def test_a_resumed_run_takes_the_range_that_it_began_with(deep_run: RunFolder):
+def test_a_resumed_run_takes_the_range_that_it_began_with(deep_run: RunFolder, tmp_path: Path):
     past = ReplayedLog.of(EventTail(deep_run).poll())
     assert past.value_range == (700, 899)
+    config = from_tables(tables(deep_images(tmp_path / "x", "12 bits")))
+    folder = create(tmp_path / "runs", config)
+    precision = Precision("fp32", torch.device("cpu"))
+    for known in ((0.0, 1000.0), None):  # None: a run of version 0.1.0
+        past = ReplayedLog(begun=True, classes=["dark", "light"], value_range=known)
+        context = RunContext(folder, EventLog(folder), Control(folder), past=past)
+        resumed = set_up_session(context, config, precision, precision)
+        assert resumed.classifier.preprocessing.value_range == known
+        expected = 700 / 1000 * 255 if known else 700 / 65535 * 255
+        assert resumed.data.image_cache[0].min() == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize("value", [[5], [3, 1], [2, 2]])
@@ -185,7 +200,6 @@ def test_a_fourth_channel_is_kept_as_it_is_stored():
 @pytest.mark.parametrize("channels", [1, 2, 4])
 @pytest.mark.parametrize("name", ["resnet18", "inception_v3", "timm/test_vit"])
 def test_the_first_layer_is_adapted_as_timm_does(name: str, channels: int):
-    import torch
     from timm.models._manipulate import adapt_input_conv
 
     theirs = registry.build(name, 3, HeadConfig()).module.state_dict()
