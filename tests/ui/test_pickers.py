@@ -100,6 +100,12 @@ def test_the_picker_shows_what_the_files_hold_while_it_stays_usable(tmp_path: Pa
             app.push_screen(FolderPicker(folder, ask=EngineQueries().scan), chosen.append)
             await until(pilot, lambda: "3 classes, 10 images" in text_of(app))
             await until(pilot, lambda: "10 PNG; 10 RGB; 40 × 40 px" in text_of(app))
+            app.screen.query_one("#path", Input).value = f"{tmp_path}/"
+            await until(pilot, lambda: "10 PNG" not in text_of(app))
+            await pilot.press("down", "down", "down")
+            await until(pilot, lambda: "flowers: 3 classes, 10 images" in " ".join(text_of(app).split()))
+            app.screen.query_one("#path", Input).value = str(folder)
+            await until(pilot, lambda: "10 PNG; 10 RGB; 40 × 40 px" in text_of(app))
             assert "copies in another class 1" in text_of(app)
             await pilot.press("enter")
             await pilot.pause()

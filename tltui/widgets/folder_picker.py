@@ -166,21 +166,39 @@ class FolderPicker(ModalScreen[Path | None]):
             Content("\n".join([summary(found), balance_line(found.counts), *map(safe, found.findings)]))
         )
         self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
-        if self._ask and found.total <= _MOST_ASKED:
-            self._scan(path, self._ask, set(found.findings))
+        self._scan(path, found)
+
+    @on(OptionList.OptionHighlighted)
+    def _pointed(self, event: OptionList.OptionHighlighted) -> None:
+        """Say what the dataset under the list's cursor holds."""
+        if not self._list.has_focus or event.option.id in ("..", None):
+            return
+        if event.option.id == "use":
+            self._scan(self._path, self._found)
+        else:
+            self._scan(Path(event.option.id), None)
 
     @work(exclusive=True, group="scan", exit_on_error=False)
-    async def _scan(self, path: Path, ask: AskScan, shown: set[str]) -> None:
-        """Show what the engine finds in the files; ``shown``: findings that the preview has already."""
+    async def _scan(self, path: Path, counted: ImageFolder | None) -> None:
+        """Show what the engine finds in the files at ``path``; ``counted``: its files, where the preview has them."""
+        if not self._ask:
+            return
+        worker = get_current_worker()
+        self._contents.display = False
         await asyncio.sleep(_PAUSE)
+        lines: list[str] = []
         try:
-            found = await ask(path)
+            if counted is None:
+                counted = await asyncio.to_thread(scan, path, lambda: worker.is_cancelled)
+                lines.append(f"{path.name}: {summary(counted)}")
+            if counted.total <= _MOST_ASKED:
+                found = await self._ask(path)
+                lines.append(contents_line(found.summary))
+                lines += [one.message for one in found.findings if one.message not in counted.findings]
         except InputError as error:
             lines = [str(error)]
-        else:
-            lines = [contents_line(found.summary), *(one.message for one in found.findings if one.message not in shown)]
         self._contents.update(Content("\n".join(map(safe, lines[:_MOST_LINES]))))
-        self._contents.display = True
+        self._contents.display = bool(lines)
 
 
 def summary(found: ImageFolder) -> str:
