@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,10 @@ import torch
 from PIL import Image
 
 from engine.compute.precision import Precision
-from engine.config.schema import HeadConfig
+from engine.config.schema import DataConfig, HeadConfig
 from engine.config.toml_io import from_tables
 from engine.data.image import prepare
+from engine.data.scan import scan
 from engine.data.value_range import grey_levels, measure, quantiles
 from engine.errors import InputError
 from engine.evaluation.load_run import load_trained_run
@@ -223,3 +226,23 @@ def test_eight_bit_caches_of_earlier_versions_stay_valid():
     assert plain.cache_key == expected
     assert replace(plain, value_range=(0.0, 9.0)).cache_key == expected
     assert plain.with_channels(1).cache_key != expected
+
+
+def sixteen_bit_colours(side: int = 8) -> bytes:
+    """A PNG of RGB with 16 bits per channel, which Pillow reads and can't write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = (b"\0" + struct.pack(">HHH", 4000, 2000, 1000) * side) * side
+    head = struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_colours_of_sixteen_bits_and_mixed_depths_are_pointed_out(tmp_path: Path):
+    root = deep_images(tmp_path / "x", "16 bits", 4)
+    for name in ("dark", "light"):
+        (root / name / "colour.png").write_bytes(sixteen_bit_colours())
+    found = scan(DataConfig(path=str(root)), quiet)
+    assert found.summary.modes == {"I;16": 8, "RGB;16": 2}
+    assert {"colours_cut", "mixed_bits"} <= {one.code for one in found.findings}
