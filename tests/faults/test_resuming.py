@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.compute.loss import Criterion
+from engine.compute.task import Criterion
 from engine.config.toml_io import with_setting
 from engine.models.frozen_prefix import Rows
 from engine.runs.command_log import new_command_id, send
