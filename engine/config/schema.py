@@ -25,6 +25,10 @@ from engine.config.tasks import AUTO, TASKS
 LIVE: JsonDict = {"live": True}
 
 
+KFOLD = "kfold"
+SPLIT_METHODS = ("auto", "random", KFOLD)
+"""What data.split takes besides a file."""
+
 Rate = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -77,6 +81,22 @@ class DataConfig(Section):
     class_depth: int = Field(
         default=0, ge=0, le=2, description="folder: 1: the top folder names the class; 2: the one below; 0: found"
     )
+    split: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto (the source's own splits, else random) | random | kfold | a file with the columns path and "
+        "split, such as a run's splits.csv",
+    )
+    folds: int = Field(default=5, ge=2, le=100, description="kfold: number of folds; each validates once")
+    fold: int = Field(
+        default=1, ge=1, le=100, description="kfold: the fold that validates; `tltui train --folds` trains all"
+    )
+    limit_per_class: int = Field(
+        default=0,
+        ge=0,
+        description="for a quick try: at most this many images per class, chosen by train.seed before decoding; where "
+        "the source has splits, in each of them; 0: all",
+    )
     val_fraction: float = Field(
         default=0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
     )
@@ -84,6 +104,14 @@ class DataConfig(Section):
         default=0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
+    channels: int = Field(
+        default=3, ge=1, le=4, description="channels of the images: 1 grey, 3 RGB, 2 or 4 with transparency or infrared"
+    )
+    value_range: list[float] = Field(
+        default=[],
+        max_length=2,
+        description="[low, high]: values of images of more than 8 bits that become black and white; empty: measured",
+    )
     image_size: int = Field(default=0, ge=0, le=2048, description="image side in pixels; 0: as the weights expect")
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
         default="none",
@@ -109,6 +137,11 @@ class DataConfig(Section):
     def resolved_source(self) -> str:
         """The source that is read: with "auto", the one for data.path."""
         return resolve_source(self.source, self.path, self.name)
+
+    @property
+    def fixed_value_range(self) -> tuple[float, float] | None:
+        """``value_range`` as a pair; None where it is measured."""
+        return (self.value_range[0], self.value_range[1]) if self.value_range else None
 
 
 class ModelConfig(Section):
@@ -278,6 +311,20 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
+    def _pixels_can_be_made(self) -> RunConfig:
+        found, channels = self.data.value_range, self.data.channels
+        if found and (len(found) < 2 or found[0] >= found[1]):
+            raise ValueError(
+                f"data.value_range = {found} can't be used: write [low, high] with low < high, or [] to measure"
+            )
+        if self.data.augment == "trivial" and channels not in (1, 3):
+            raise ValueError(
+                f'data.augment = "trivial" changes grey or RGB images, not those of {channels} channels; '
+                'set data.augment = "standard" or data.channels = 3'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:
         data = self.data
         source = DATA_SOURCES[data.source]
@@ -285,6 +332,8 @@ class RunConfig(Section):
         if key and not getattr(data, key) and not (data.source == BY_PATH and data.name):
             needed = "" if data.source == BY_PATH else f', but data.source = "{data.source}" needs it'
             raise ValueError(f"data.{key} is empty{needed}; set data.{key} to {source.example}")
+        if data.split == KFOLD and data.fold > data.folds:
+            raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
         return self

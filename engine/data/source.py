@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,13 +38,23 @@ class Sample(NamedTuple):
         return self.text if self.target else classes[self.label]
 
 
+Strata = Callable[[Sample], int]
+"""The stratum of a sample: random splits keep the shares of all strata."""
+
+
+def label_of(sample: Sample) -> int:
+    """The strata of single-label classification: the classes."""
+    return sample.label
+
+
 @dataclass(frozen=True)
 class Source:
     """Labelled images of one dataset.
 
     ``open(index)`` returns an image in the mode and orientation that it is stored in.
     ``file(index)`` is the file that holds this image alone, on disk or in an archive; None where images are not files.
-    ``findings`` are warnings about the dataset. ``task`` is what its labels are for, a name in ``TASKS``.
+    ``findings`` are warnings about the dataset. ``passed_over`` counts files that are no images, by suffix.
+    ``task`` is what its labels are for, a name in ``TASKS``.
     """
 
     classes: list[str]
@@ -53,6 +63,7 @@ class Source:
     file: Callable[[int], StoredFile] | None = None
     findings: list[Finding] = field(default_factory=list)
     task: str = "single"
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def spec(self) -> TaskSpec:
@@ -68,6 +79,17 @@ def unique_names(classes: Sequence[str]) -> list[str]:
         free = (new for new in numbered if new not in names and new not in classes)
         names[next(free) if name in names else name] = None
     return list(names)
+
+
+def select(source: Source, indices: Sequence[int], samples: Sequence[Sample] | None = None) -> Source:
+    """The images at ``indices`` as a source; ``samples``: what to call them instead of the source's own."""
+    file = source.file
+    return replace(
+        source,
+        samples=[source.samples[at] for at in indices] if samples is None else list(samples),
+        open=lambda at: source.open(indices[at]),
+        file=file and (lambda at: file(indices[at])),
+    )
 
 
 def from_files(

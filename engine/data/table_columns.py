@@ -11,7 +11,7 @@ from engine.data.finding import Finding
 from engine.data.label_guess import is_distribution, is_flag, is_share
 from engine.data.split_names import split_named
 from engine.errors import InputError
-from engine.files.csv_tables import Row
+from engine.files.csv_tables import Row, TableError
 from engine.files.escapes import printable
 
 _PATHS = tuple("path filepath file_path filename file_name file image image_path image_name img image_id id".split())
@@ -55,6 +55,15 @@ def _label_columns(
     usual = chosen or [_column(heading, "", "", _LABELS)]
     found = tuple(at for at in usual if at is not None)
     return found or _number_columns(heading, rows, path)
+
+
+def find_split_columns(heading: Sequence[str]) -> tuple[int, int]:
+    """The columns of path and split in a table of splits. Raises TableError."""
+    path, split = _column(heading, "", "", _PATHS), _column(heading, "", "", _SPLITS)
+    if path is None or split is None:
+        has = ", ".join(heading) if any(heading) else "none"
+        raise TableError(f"needs the columns path and split, has {has}; name them in its first line")
+    return path, split
 
 
 def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:

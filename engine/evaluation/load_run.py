@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.compute.task import Task, open_task
@@ -46,7 +46,10 @@ def load_trained_run(folder: RunFolder) -> TrainedRun:
     checkpoint, best = _usable_checkpoint(folder)
     try:
         config = checkpoints.load_config(checkpoint)
-        classifier = registry.build(config.model.name, len(task.outputs), config.head, config.data.image_size)
+        classifier = registry.build(
+            config.model.name, len(task.outputs), config.head, config.data.image_size, config.data.channels
+        )
+        classifier.preprocessing = replace(classifier.preprocessing, value_range=state.data.value_range)
         checkpoints.load_weights(checkpoint, classifier.module)
     except InputError:
         raise

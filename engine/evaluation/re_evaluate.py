@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from engine.compute.batch_fit import Fits, Place
@@ -12,7 +13,7 @@ from engine.compute.task import LabelledOutputs
 from engine.config.schema import RunConfig
 from engine.config.toml_io import with_setting, with_settings
 from engine.data.prepare import Data, decode_images, load_data
-from engine.data.source import Sample, Source
+from engine.data.source import Sample, select
 from engine.data.sources import open_source
 from engine.data.split_names import words_for
 from engine.errors import InputError
@@ -88,10 +89,7 @@ def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, rep
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
     images = [source.samples[at] for at in chosen]
     relabelled = [Sample(one.key, label_of[source.classes[one.label]], one.split) for one in images]
-    file = source.file
-    selected = Source(
-        trained.classes, relabelled, lambda at: source.open(chosen[at]), file and (lambda at: file(chosen[at]))
-    )
+    selected = replace(select(source, chosen, relabelled), classes=trained.classes)
     data, _, fingerprints = decode_images(selected, config, trained.classifier.preprocessing, report, warn)
     fingerprints.close()
     data.splits[split_name] = list(range(len(data.samples)))

@@ -15,7 +15,7 @@ from engine.errors import InputError, first_line
 from engine.evaluation.load_run import TrainedRun, load_trained_run
 from engine.export.format_writer import FormatWriter
 from engine.export.formats import FORMATS, ExportFormat
-from engine.export.metadata import ExportMetadata
+from engine.export.metadata import CHANNELS, ExportMetadata
 from engine.export.model_card import model_card
 from engine.export.output_folder import atomic_folder, destination
 from engine.export.predictor import outputs_function
@@ -87,6 +87,7 @@ def _metadata(trained: TrainedRun, export_format: ExportFormat) -> ExportMetadat
         classes=trained.classes,
         hidden=trained.config.head.hidden,
         preprocessing=trained.classifier.preprocessing,
+        channels=CHANNELS[trained.classifier.preprocessing.channels],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         task=spec.task,
         mean=spec.mean,

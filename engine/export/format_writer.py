@@ -46,11 +46,12 @@ from images import centre_crop, open_image, prepare  # images.py, beside this fi
 with open("export.json", encoding="utf-8") as file:
     about = json.load(file)
 how = about["preprocessing"]
+steps = ("resize_size", "interpolation", "channels", "value_range")
 
 
 def pixels(path):
     with open(path, "rb") as file:
-        image = prepare(open_image(file.read()), how["resize_size"], how["interpolation"])
+        image = prepare(open_image(file.read()), *(how[name] for name in steps))
     return centre_crop(image, how["image_size"]).transpose(2, 0, 1)
 
 
@@ -61,6 +62,6 @@ images = np.stack([pixels(path) for path in sys.argv[1:]])
 def prediction_script(imports: str, compute: str, task: Task) -> str:
     """A Python script that prints the path and the prediction of each image named on its command line.
 
-    ``compute``: code that turns ``images``, uint8 (N, 3, S, S), into ``outputs``, float32 (N, outputs).
+    ``compute``: code that turns ``images``, uint8 (N, C, S, S), into ``outputs``, float32 (N, outputs).
     """
     return _BEFORE.format(imports=imports) + compute + task.export.show

@@ -7,10 +7,11 @@ import msgspec
 from engine.config.tasks import TASKS, TaskSpec
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 
 METADATA_KEY = "tltui"
 """The key of the metadata in a model file."""
+CHANNELS = {1: "grey", 2: "grey and a second channel", 3: "RGB", 4: "RGB and a fourth channel"}
 _LARGEST_SIDE = 4096  # pixels; no training run uses larger images
 
 
@@ -41,6 +42,12 @@ class ExportMetadata(msgspec.Struct, frozen=True):
         """What the network predicts."""
         return TaskSpec(self.task, self.classes, self.mean, self.std, self.thresholds)
 
+    @property
+    def input_shape(self) -> str:
+        """The shape of a batch, in words."""
+        channels, side, _ = self.preprocessing.input_shape
+        return f"(N, {channels}, {side}, {side})"
+
     def __post_init__(self) -> None:
         """Raise ValueError for values that no export has: the file may come from anyone."""
         preprocessing = self.preprocessing
@@ -53,6 +60,11 @@ class ExportMetadata(msgspec.Struct, frozen=True):
             raise ValueError("numbers that do not match the classes")
         if not 1 <= preprocessing.image_size <= preprocessing.resize_size <= _LARGEST_SIDE:
             raise ValueError("impossible image sizes")
+        if not len(preprocessing.mean) == len(preprocessing.std) == preprocessing.channels in CHANNELS:
+            raise ValueError("impossible channels")
+        low, high = preprocessing.value_range or (0.0, 1.0)
+        if not low < high:
+            raise ValueError("impossible value range")
         if preprocessing.interpolation not in ("bilinear", "bicubic") or 0 in preprocessing.std:
             raise ValueError("impossible preprocessing")
 

@@ -11,6 +11,7 @@ from engine.export.metadata import ExportMetadata
 from engine.export.plain_network import plain_network
 from engine.export.verify import Comparison
 from engine.files.markdown import at_start
+from engine.models.preprocessing import Preprocessing
 from engine.runs.events import Evaluated
 from engine.runs.folder import data_label
 from engine.runs.start_weights import is_run
@@ -88,18 +89,30 @@ def _classes(classes: list[str]) -> str:
 def _preprocessing(metadata: ExportMetadata) -> str:
     preprocessing = metadata.preprocessing
     steps = [
-        "Rotate as EXIF says, convert to RGB. Transparency goes over white, 16 bits are scaled to 8. Images beyond an "
-        "aspect ratio of 2 : 1 are cropped to their centre.",
+        f"Rotate as EXIF says, convert to {metadata.channels}{_transparency(preprocessing)}. "
+        f"{_deep_images(preprocessing)} Images beyond an aspect ratio of 2 : 1 are cropped to their centre.",
         f"Resize the shorter side to {preprocessing.resize_size} pixels with Pillow's {preprocessing.interpolation} "
         "filter, antialiased.",
         f"Crop the centre square of {preprocessing.image_size} pixels.",
         f"Divide values by 255, subtract mean {list(preprocessing.mean)}, divide by standard deviation "
-        f"{list(preprocessing.std)}, channels in the order red, green, blue.",
+        f"{list(preprocessing.std)}{', channels in the order red, green, blue' if preprocessing.channels > 2 else ''}.",
     ]
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
     return (
         f"`images.py` does all but the last step exactly as in training; `export.json` has the numbers.\n\n{numbered}"
     )
+
+
+def _transparency(preprocessing: Preprocessing) -> str:
+    return ", transparency over white" if preprocessing.channels in (1, 3) else " as stored, 255 where it has none"
+
+
+def _deep_images(preprocessing: Preprocessing) -> str:
+    """The sentence on images of more than 8 bits."""
+    if preprocessing.value_range is None:
+        return "Values of more than 8 bits are scaled from the range of their type to 0 … 255."
+    low, high = preprocessing.value_range
+    return f"Values of more than 8 bits are scaled from {low:g} … {high:g} to 0 … 255 and clipped."
 
 
 def _training(trained: TrainedRun) -> str:

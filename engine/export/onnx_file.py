@@ -73,11 +73,10 @@ def open_file(path: Path) -> Predictor:
     """Load the file with onnxruntime, without custom operators. Raises InputError where it does not fit."""
     session = _session(path)
     metadata = decode(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
-    side = metadata.preprocessing.image_size
     task = open_task(metadata.spec)
     compute_outputs = _outputs_function(session)
     try:
-        shape = compute_outputs(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape
+        shape = compute_outputs(torch.zeros(2, *metadata.preprocessing.input_shape, dtype=torch.uint8)).shape
     except Exception as error:  # onnxruntime's errors share no class
         raise InputError(f"{path}: does not run ({first_line(error)}); export the run again") from None
     if shape != (2, len(task.exported)):
@@ -112,9 +111,9 @@ def _outputs_function(session: Any) -> ComputeOutputs:  # noqa: ANN401
 
 def describe(metadata: ExportMetadata) -> str:
     """The model card's sentences on the content."""
-    side, task = metadata.preprocessing.image_size, open_task(metadata.spec)
+    shape, task = metadata.input_shape, open_task(metadata.spec)
     return (
-        f"Opset {OPSET}. Input `{INPUT}`: uint8 (N, 3, {side}, {side}), RGB, any N. Output `{task.export.name}`: "
+        f"Opset {OPSET}. Input `{INPUT}`: uint8 {shape}, {metadata.channels}, any N. Output `{task.export.name}`: "
         f"{task.export.description}, float32 (N, {len(task.exported)}). Normalization is included."
     )
 

@@ -81,10 +81,7 @@ def predict(network: Predictor, images: Sequence[ImageFile], report: Report) -> 
     def load(image: ImageFile) -> torch.Tensor | str:
         try:
             _, content = read_file(image.file)
-            return centre_view(
-                decode(open_image(content), preprocessing.resize_size, preprocessing.interpolation),
-                preprocessing.image_size,
-            )
+            return centre_view(decode(open_image(content), preprocessing), preprocessing.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
@@ -110,7 +107,7 @@ def _predict_batch(
 
 
 def _answers(network: Predictor, images: torch.Tensor) -> list[Answer]:
-    """The prediction for each image, uint8 (N, 3, S, S). Raises InputError for non-finite outputs."""
+    """The prediction for each image, uint8 (N, C, S, S). Raises InputError for non-finite outputs."""
     outputs = network.compute_outputs(images)
     if not outputs.isfinite().all():
         raise InputError(

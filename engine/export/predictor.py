@@ -11,12 +11,12 @@ from torch import nn
 from engine.compute.task import Task
 from engine.data.loaders import Normalize
 from engine.evaluation.load_run import load_trained_run
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.runs.folder import RunFolder
 from engine.system.devices import choose_device
 
 ComputeOutputs = Callable[[torch.Tensor], torch.Tensor]
-"""uint8 RGB images (N, 3, S, S) → float32 outputs (N, outputs) as the task exports them."""
+"""uint8 images (N, C, S, S) → float32 outputs (N, outputs) as the task exports them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FromPixels(nn.Module):
         self._normalize = Normalize(preprocessing, device)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map uint8 images (N, 3, S, S) to float32 outputs (N, outputs)."""
+        """Map uint8 images (N, C, S, S) to float32 outputs (N, outputs)."""
         return self.output(self.network(self._normalize(images)))
 
 

@@ -26,8 +26,7 @@ def export_program(trained: TrainedRun) -> torch.export.ExportedProgram:
     """Export the network with torch.export: uint8 images to the task's outputs, any batch size. Raises InputError."""
     preprocessing = trained.classifier.preprocessing
     module = FromPixels(trained.classifier.module, trained.task, preprocessing, torch.device("cpu")).eval()
-    side = preprocessing.image_size
-    example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+    example = torch.zeros(2, *preprocessing.input_shape, dtype=torch.uint8)
     dynamic_shapes = {"images": {0: torch.export.Dim("batch")}}
     try:
         with torch.no_grad():
@@ -59,9 +58,9 @@ def reload(path: Path, _trained: TrainedRun) -> ComputeOutputs:
 
 def describe(metadata: ExportMetadata) -> str:
     """The model card's sentences on the content."""
-    side, task = metadata.preprocessing.image_size, open_task(metadata.spec)
+    shape, task = metadata.input_shape, open_task(metadata.spec)
     return (
-        f"A torch.export program for the CPU. Input: uint8 (N, 3, {side}, {side}), RGB, any N. Output: "
+        f"A torch.export program for the CPU. Input: uint8 {shape}, {metadata.channels}, any N. Output: "
         f"{task.export.description}, float32 (N, {len(task.exported)}). Normalization is included. Loading a .pt2 file "
         "can run code that is in it: load only files from sources that you trust."
     )

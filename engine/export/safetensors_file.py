@@ -25,7 +25,7 @@ _OUTPUTS = """\
 {network}
 network.load_state_dict(load_file("model.safetensors"))
 network.eval()
-mean, std = (torch.tensor(how[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+mean, std = (torch.tensor(how[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
 with torch.inference_mode():
     outputs = network((torch.from_numpy(images) / 255 - mean) / std).numpy()
 """
@@ -56,7 +56,8 @@ def open_file(path: Path) -> Predictor:
     try:
         head = HeadConfig(hidden=metadata.hidden)
         task = open_task(metadata.spec)
-        arguments = (metadata.model, len(task.outputs), head, metadata.preprocessing.image_size)
+        size, channels = metadata.preprocessing.image_size, metadata.preprocessing.channels
+        arguments = (metadata.model, len(task.outputs), head, size, channels)
         state = load_file(path)
         # Compare shapes on the meta device first: the file may name a network of any size.
         on_meta = registry.build(*arguments, on_meta=True).module.state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -83,18 +84,28 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
 def build_model(run: RunContext, config: RunConfig, task: Task) -> Classifier:
     """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
     name, size = config.model.name, config.data.image_size
-    tree = describe(name, len(task.outputs), size, config.head)
+    tree = describe(name, len(task.outputs), size, config.head, config.data.channels)
     phases.check_plans(config, tree)
     write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
-    classifier = registry.build(name, len(task.outputs), config.head, size)
+    classifier = registry.build(name, len(task.outputs), config.head, size, config.data.channels)
     classifier.classes = task.outputs
     return classifier
 
 
 def load_images(run: RunContext, config: RunConfig, source: Source, classifier: Classifier) -> Data:
-    """Decode the images and split them. All processes have the same splits."""
-    task = open_task(task_spec(run.past.data)) if run.past.data else None
-    data, data_ready = load_data(source, config, classifier.preprocessing, run.folder, run.report, run.warn, task)
+    """Decode the images and split them. All processes have the same splits.
+
+    A resumed run keeps the value range and the statistics of its images; a new one takes the range of the settings, or
+    measures it.
+    """
+    past = run.past.data
+    known = past.value_range if past else config.data.fixed_value_range
+    task = open_task(task_spec(past)) if past else None
+    preprocessing = replace(classifier.preprocessing, value_range=known)
+    data, data_ready = load_data(
+        source, config, preprocessing, run.folder, run.report, run.warn, task, measures=past is None
+    )
+    classifier.preprocessing = replace(preprocessing, value_range=data.value_range)
     if run.ranks.first:
         share_splits(run.folder, run.ranks)
     check_same_data(config, data, run.ranks)

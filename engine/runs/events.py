@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
 from engine.runs.commands import AnyCommand
+from engine.runs.dataset_summary import DatasetSummary
 
 # Bounded, because a log from elsewhere may hold any number and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -85,6 +86,8 @@ class SkippedFile(msgspec.Struct):
 class DataReady(Event, tag="data_ready"):
     """The dataset is read, checked and split. ``counts``: images per split; ``class_counts``: per split and class.
 
+    ``scan``: what its files hold. ``value_range``: the values of images of more than 8 bits that become black and
+    white; null where the dataset has none, and in logs of version 0.1.0, which scaled each image by its type.
     ``task`` is what the network learns to predict: data.task, or the guess from the labels. ``task_reason`` says how
     the labels were read, "" for one class per image. ``target_mean`` and ``target_std``: of each number to predict,
     over the training images.
@@ -95,6 +98,8 @@ class DataReady(Event, tag="data_ready"):
     class_counts: dict[str, list[Count]]
     skipped: list[SkippedFile]
     seconds: float
+    value_range: tuple[float, float] | None = None
+    scan: DatasetSummary | None = None
     task: str = "single"
     task_reason: str = ""
     target_mean: list[float] = []

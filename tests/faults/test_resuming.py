@@ -199,10 +199,10 @@ def some_vanish(folder: RunFolder) -> None:
     one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
     prepare = session_setup.load_data
 
-    def later(*arguments: Any) -> Any:  # noqa: ANN401
+    def later(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         one.unlink()
         another.write_text("no image any more")
-        return prepare(*arguments)
+        return prepare(*arguments, **options)
 
     session_setup.load_data = later
 

@@ -13,6 +13,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold
 from engine.runs.weights_text import weights_text
 from tltui.tables.activities import ACTIVITIES
+from tltui.tables.dataset import contents_line
 from tltui.tables.evaluation import evaluation, frozen_line
 from tltui.tables.targets import targets
 from tltui.text.glyphs import safe
@@ -109,6 +110,8 @@ class PlainProgress:
     def _data(self, event: p.DataReady) -> None:
         counts = ", ".join(f"{count:,} {split}" for split, count in event.counts.items())
         self._line(f"data {sum(event.counts.values()):,} images of {targets(event)}: {counts}")
+        if event.scan:
+            self._line(contents_line(event.scan))
         if event.skipped:
             first = event.skipped[0]
             self._line(f"skipped {len(event.skipped)} unreadable files, e.g. {first.path} ({first.reason})", "yellow")

@@ -20,6 +20,7 @@ from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import PredictedImage, misclassified_images
 from tltui.tables.confusion import most_confused
+from tltui.tables.dataset import summary_facts
 from tltui.tables.evaluation import frozen_line
 from tltui.tables.targets import targets
 from tltui.text.numbers import number
@@ -58,6 +59,8 @@ def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: str)
     if state.data:
         counts = ", ".join(f"{count:,} {name}" for name, count in state.data.counts.items())
         facts.append(("images", f"{counts}; {len(state.data.skipped)} skipped; {targets(state.data)}"))
+        if state.data.scan:
+            facts.extend(summary_facts(state.data.scan))
     if state.started:
         began = datetime.datetime.fromtimestamp(state.started.time).astimezone()
         facts.append(("started", began.isoformat(" ", "seconds")))

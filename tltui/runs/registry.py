@@ -26,6 +26,7 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     """One row of ``tltui runs``. ``created`` is in Unix seconds; ``problem``: the reason why run.toml can't be read.
 
     ``best_val_score``: the validation metric ``score`` in the best epoch, where that is not accuracy.
+    ``cross_validation``: the name of the one that the run belongs to, as fold ``fold`` of ``folds``.
     """
 
     run: str
@@ -42,6 +43,14 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     problem: str = ""
     score: str = "accuracy"
     best_val_score: float | None = None
+    cross_validation: str = ""
+    fold: int = 0
+    folds: int = 0
+
+    @property
+    def fold_text(self) -> str:
+        """Which fold the run is, as "fold 2/5"; "" for other runs."""
+        return f"fold {self.fold}/{self.folds}" if self.folds else ""
 
     @property
     def best_text(self) -> str:

@@ -13,7 +13,7 @@ from engine.config.data_sources import DATA_SOURCES, resolve_source
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.schema import DataConfig, RunConfig, is_list_of_tables, list_item, settings
+from engine.config.schema import KFOLD, DataConfig, RunConfig, is_list_of_tables, list_item, settings
 from engine.config.toml_io import from_tables, with_setting
 from engine.errors import InputError
 
@@ -40,6 +40,8 @@ CONDITIONS: dict[str, Condition] = {
         for entry in DATA_SOURCES.values()
         for name in entry.settings
     },
+    "data.folds": Condition("data.split", lambda split: split == KFOLD),
+    "data.fold": Condition("data.split", lambda split: split == KFOLD),
     "data.workers": Condition("data.augment", lambda augment: augment != "none", or_changed=True),
     "optimizer.momentum": Condition(
         "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings
@@ -149,8 +151,10 @@ def from_text(key: str, text: str) -> object:
     """The typed text as a value of the setting's type; the text itself where it is invalid, for ``problem``."""
     field = FIELDS[key]
     if get_origin(field.annotation) is list:
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        return [_read(list_item(field), part) for part in parts]
+        kind = list_item(field)
+        if kind is not str:  # numbers may stand in brackets, as in run.toml
+            text = text.strip().removeprefix("[").removesuffix("]")
+        return [_read(kind, part.strip()) for part in text.split(",") if part.strip()]
     kind = field.annotation
     return _read(kind, text.strip()) if isinstance(kind, type) else text
 

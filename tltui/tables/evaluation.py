@@ -23,7 +23,8 @@ _STATE_MARKS: dict[State, str] = {
     "mixed": UNICODE.mixed,
     "none": " ",
 }
-_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
+_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal, nor a longer table of classes
+_WORST = 15  # classes of the lowest F1 that stand for the others
 
 
 def runs_table(rows: list[RunSummary]) -> Table:
@@ -34,7 +35,7 @@ def runs_table(rows: list[RunSummary]) -> Table:
         began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
         name = Text(safe(row.run, 40))
         state = Text(row.status)
-        data = Text(UNREADABLE if row.problem else safe(row.data, 24))
+        data = Text(UNREADABLE if row.problem else f"{safe(row.data, 24)} {row.fold_text}".rstrip())
         table.add_row(
             name, state, data, Text(safe(row.model, 32)), trains, row.best_text,
             f"{row.epoch}/{row.epochs}", began,
@@ -69,14 +70,21 @@ def _interval(evaluated: Evaluated) -> str:
     return f"  95 % interval {low:.1%} – {high:.1%}"
 
 
-def _class_table(evaluated: Evaluated) -> Table:
+def _class_table(evaluated: Evaluated) -> RenderableType:
     thresholds = [row.threshold for row in evaluated.per_class if row.threshold is not None]
     table = _table("class", "precision", "recall", "F1", "images", *(["threshold"] if thresholds else []))
-    for row in evaluated.per_class:
+    rows = evaluated.per_class
+    if len(rows) > _MOST_CLASSES:
+        rows = sorted((row for row in rows if row.support), key=lambda row: row.f1)[:_WORST]
+    for row in rows:
         figures = [f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support)]
         figures += [] if row.threshold is None else [f"{row.threshold:.3f}"]
         table.add_row(Text(safe(row.label, 32)), *figures)
-    return table
+    left_out = len(evaluated.per_class) - len(rows)
+    if not left_out:
+        return table
+    where = f"evaluation/{safe(evaluated.split, 20)}.json in the run's folder, and --json, have all"
+    return Group(table, Text(f"… {left_out:,} more classes; {where}", style="dim"))
 
 
 def _matrix_table(classes: list[str], matrix: list[list[int]]) -> Table:

@@ -19,7 +19,7 @@ from tltui.text.numbers import share
 class RunRow:
     """A run, or a queued one with its ``place`` in the queue. ``marked``: selected for comparison.
 
-    ``problem``: the reason why it can't start, or its settings can't be read.
+    ``problem``: the reason why it can't start, or its settings can't be read. ``cross_validation``: as in RunSummary.
     """
 
     id: str
@@ -35,6 +35,7 @@ class RunRow:
     place: int | None = None
     marked: bool = False
     problem: str = ""
+    cross_validation: str = ""
 
     def cells(self, now: float, glyphs: Glyphs) -> dict[str, Content]:
         """The row's cells by column."""
@@ -68,7 +69,7 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
         id=summary.run,
         status=summary.status,
         name=summary.run.split("-")[0],
-        data=UNREADABLE if summary.problem else summary.data,
+        data=UNREADABLE if summary.problem else f"{summary.data} {summary.fold_text}".rstrip(),
         model=summary.model,
         trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
         best=summary.best_text,
@@ -77,6 +78,7 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
         since=summary.created,
         marked=marked,
         problem=summary.problem,
+        cross_validation=summary.cross_validation,
     )
 
 

@@ -26,8 +26,8 @@ from engine.experiments.sweep.results import RESULT, STATUS, settings_of
 from engine.experiments.sweep.search_space import Choices, Dimension
 from engine.experiments.sweep.study import Study
 from engine.experiments.sweep.trial import ActiveTrial
-from engine.experiments.sweep.trial_engines import TrialEngines
 from engine.process.fork_server import ForkReport
+from engine.process.forked_engines import ForkedEngines
 from engine.runs.events import RunFinished
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
@@ -60,7 +60,7 @@ class Worker:
 
         Raises InputError where the first trials fail for a reason that concerns all, or where engines can't start.
         """
-        engines = self._engines = TrialEngines(self._runs / LOG, self._study.sweep.parallel)
+        engines = self._engines = ForkedEngines(self._runs / LOG, self._study.sweep.parallel)
         self._emit_start()
         try:
             while True:
