@@ -86,7 +86,7 @@ def _read_settings(known: _Known, mark: _Mark) -> None:
 def _summary_of(known: _Known) -> RunSummary:
     folder, config, state = known.log.folder, known.config, known.log.state
     best = state.best
-    has_own_score = best is not None and best.score != "accuracy"
+    own = best if best and best.score != "accuracy" else None
     return RunSummary(
         run=folder.id,
         path=str(folder.path),
@@ -100,8 +100,8 @@ def _summary_of(known: _Known) -> RunSummary:
         total=state.parameters.total if state.parameters else None,
         created=_written(folder.config),
         problem=known.problem,
-        score=best.score if has_own_score else "accuracy",
-        best_val_score=best.val_score if has_own_score else None,
+        score=own.score if own else "accuracy",
+        best_val_score=own.val_score if own else None,
         cross_validation=known.group.name if known.group else "",
         fold=known.group.fold if known.group else 0,
         folds=known.group.folds if known.group else 0,
