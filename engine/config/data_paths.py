@@ -15,6 +15,11 @@ _LISTED = 1000  # names in a folder that are looked at
 _SPLIT_FOLDERS = 5  # more are class folders
 
 
+def has_dataset_name(name: str) -> bool:
+    """Whether a file is called like an archive or a table of images."""
+    return name.lower().endswith((*_ARCHIVES, *_TABLES, ".parquet"))
+
+
 def archive_of(path: Path) -> Path | None:
     """The archive that ``path`` names or leads into, such as photos.zip of photos.zip/train; None for other paths."""
     for part in (path, *path.parents):

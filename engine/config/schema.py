@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from engine.config.choices import Choices, describe_choices
 from engine.config.data_sources import BY_PATH, DATA_SOURCES, resolve_source
 from engine.config.freeze_rules import parse_rules
+from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
 from engine.config.tasks import AUTO, TASKS
@@ -32,6 +33,14 @@ Rate = Annotated[float, Field(gt=0, le=100)]
 
 
 Decay = Annotated[float, Field(gt=0, le=1)]
+
+
+def _as_list(value: object) -> object:
+    """A list of names as it is; a single name, as older files have it, as a list of one, or of none if empty."""
+    if isinstance(value, list):
+        return value
+    text = str(value).strip()
+    return [text] if text else []
 
 
 class Section(BaseModel):
@@ -60,7 +69,9 @@ class DataConfig(Section):
     )
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
-    label_column: str = Field(default="", description="csv: column of the classes; empty: found by usual names")
+    label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default=[], description="csv: column of the classes, or several, one per label; empty: found by usual names"
+    )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"
     )
@@ -93,6 +104,14 @@ class DataConfig(Section):
         default=0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
+    channels: int = Field(
+        default=3, ge=1, le=4, description="channels of the images: 1 grey, 3 RGB, 2 or 4 with transparency or infrared"
+    )
+    value_range: list[float] = Field(
+        default=[],
+        max_length=2,
+        description="[low, high]: values of images of more than 8 bits that become black and white; empty: measured",
+    )
     image_size: int = Field(default=0, ge=0, le=2048, description="image side in pixels; 0: as the weights expect")
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
         default="none",
@@ -118,6 +137,11 @@ class DataConfig(Section):
     def resolved_source(self) -> str:
         """The source that is read: with "auto", the one for data.path."""
         return resolve_source(self.source, self.path, self.name)
+
+    @property
+    def fixed_value_range(self) -> tuple[float, float] | None:
+        """``value_range`` as a pair; None where it is measured."""
+        return (self.value_range[0], self.value_range[1]) if self.value_range else None
 
 
 class ModelConfig(Section):
@@ -245,9 +269,13 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="precision of the forward pass; auto: bf16 or fp16 on CUDA, bf16 or fp32 on CPU"
     )
+    loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
+        default=AUTO,
+        description=f"loss; auto: the task's default; {describe_choices(LOSSES.items())}",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced: rare classes weigh more in the loss"
+        default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
     early_stop_patience: int = Field(
         default=0,
@@ -281,6 +309,20 @@ class RunConfig(Section):
     recipe: RecipeConfig = RecipeConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _pixels_can_be_made(self) -> RunConfig:
+        found, channels = self.data.value_range, self.data.channels
+        if found and (len(found) < 2 or found[0] >= found[1]):
+            raise ValueError(
+                f"data.value_range = {found} can't be used: write [low, high] with low < high, or [] to measure"
+            )
+        if self.data.augment == "trivial" and channels not in (1, 3):
+            raise ValueError(
+                f'data.augment = "trivial" changes grey or RGB images, not those of {channels} channels; '
+                'set data.augment = "standard" or data.channels = 3'
+            )
+        return self
 
     @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:

@@ -15,6 +15,7 @@ from engine.cache.file_digests import digest
 from engine.data.image import Pixels, open_image, prepare, upright
 from engine.data.source import Source
 from engine.files.stored_file import LARGEST_FILE, StoredFile
+from engine.models.preprocessing import Preprocessing
 from engine.system.cpu import usable_cores
 
 Item = TypeVar("Item")
@@ -46,10 +47,16 @@ def read_file(file: StoredFile, most: int = LARGEST_FILE) -> tuple[bytes, bytes]
     return digest(content), content
 
 
-def decode(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:
-    """Thread-safe ``prepare`` that decodes very large images one at a time."""
+def decode(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """An image's pixels before the crop. Thread-safe; decodes very large images one at a time."""
     with _one_large_image if image.width * image.height > _LARGE else nullcontext():
-        return prepare(image, shorter_side, interpolation)
+        return prepare(
+            image,
+            preprocessing.resize_size,
+            preprocessing.interpolation,
+            preprocessing.channels,
+            preprocessing.value_range,
+        )
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:

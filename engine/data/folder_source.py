@@ -11,7 +11,7 @@ from engine.config.schema import DataConfig
 from engine.data.archives import open_archive
 from engine.data.csv_source import csv_source, find_table
 from engine.data.file_tree import DISK, FileTree
-from engine.data.finding import Finding
+from engine.data.finding import Finding, counted
 from engine.data.folder_layout import FolderLayout, find_layout
 from engine.data.image_files import image_files
 from engine.data.source import Sample, Source, from_stored_files
@@ -67,15 +67,17 @@ def class_folders(layout: FolderLayout) -> Source:
     ]
     samples = [Sample(name_of(path.relative_to(layout.root)), label, split) for path, label, split in found]
     findings = [*layout.findings, *_of_passed_over(passed_over)]
-    return from_stored_files(
+    source = from_stored_files(
         [name_of(name) for name in classes], samples, lambda index: tree.file(found[index][0]), findings
     )
+    return replace(source, passed_over=passed_over)
 
 
 def _of_passed_over(suffixes: Counter[str]) -> list[Finding]:
     if not suffixes:
         return []
     parts = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(8)]
-    others = len(suffixes) - len(parts)
-    message = f"{suffixes.total():,} files are no images by name and content: {', '.join(parts)}"
-    return [Finding("files_passed_over", message + (f" and {others} other suffixes" if others else ""))]
+    others = f" and {len(suffixes) - len(parts)} other suffixes" if len(suffixes) > len(parts) else ""
+    files = counted(suffixes.total(), "file is no image", "files are no images")
+    message = f"{files} by name and content: {', '.join(parts)}{others}; convert those that should be images"
+    return [Finding("files_passed_over", message)]

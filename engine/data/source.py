@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,8 @@ class Sample(NamedTuple):
     ``key`` is its printable path relative to the source. ``label`` is a position in the source's classes.
     ``split`` is "train", "val", "test", or "" while it is undecided.
     ``group`` names what stays in one split, such as a patient; "" where there are no groups.
-    ``target`` holds numbers where the task has some. ``label`` is then what a stratified split keeps in proportion.
+    ``target`` holds numbers where the task has some, and ``text`` names them in tables. ``label`` is then what a
+    stratified split keeps in proportion.
     """
 
     key: str
@@ -30,6 +31,11 @@ class Sample(NamedTuple):
     split: str
     group: str = ""
     target: tuple[float, ...] = ()
+    text: str = ""
+
+    def describe(self, classes: Sequence[str]) -> str:
+        """The target as tables write it: the class, the labels or the numbers."""
+        return self.text if self.target else classes[self.label]
 
 
 Strata = Callable[[Sample], int]
@@ -47,7 +53,8 @@ class Source:
 
     ``open(index)`` returns an image in the mode and orientation that it is stored in.
     ``file(index)`` is the file that holds this image alone, on disk or in an archive; None where images are not files.
-    ``findings`` are warnings about the dataset. ``task`` is what its labels are for, a name in ``TASKS``.
+    ``findings`` are warnings about the dataset. ``passed_over`` counts files that are no images, by suffix.
+    ``task`` is what its labels are for, a name in ``TASKS``.
     """
 
     classes: list[str]
@@ -56,6 +63,7 @@ class Source:
     file: Callable[[int], StoredFile] | None = None
     findings: list[Finding] = field(default_factory=list)
     task: str = "single"
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def spec(self) -> TaskSpec:
@@ -92,11 +100,15 @@ def from_files(
 
 
 def from_stored_files(
-    classes: list[str], samples: list[Sample], file: Callable[[int], StoredFile], findings: Sequence[Finding] = ()
+    classes: list[str],
+    samples: list[Sample],
+    file: Callable[[int], StoredFile],
+    findings: Sequence[Finding] = (),
+    task: str = "single",
 ) -> Source:
     """A source whose images are files on disk or in an archive."""
 
     def open_image(index: int) -> Image.Image:
         return Image.open(io.BytesIO(file(index).read(LARGEST_FILE).content))
 
-    return Source(unique_names(classes), samples, open_image, file, list(findings))
+    return Source(unique_names(classes), samples, open_image, file, list(findings), task)

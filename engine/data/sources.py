@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from engine.config.choices import load_target
 from engine.config.data_sources import BY_PATH, DATA_SOURCES, source_of
 from engine.config.schema import DataConfig
-from engine.config.tasks import AUTO
 from engine.data.source import Source
+from engine.data.targets import check_source, with_task
 from engine.errors import InputError
 
 
 def open_source(config: DataConfig) -> Source:
-    """The dataset that ``config`` names. Raises InputError where it is missing or has fewer than two classes."""
+    """The dataset that ``config`` names, with the targets of its task.
+
+    Raises InputError where it is missing, or where it has too few classes for the task.
+    """
     _check_path(config)
     source: Source = load_target(DATA_SOURCES[config.source].opener)(config)
     if not source.samples:
         raise InputError(f"{config.path or config.name}: no images found; set data.path to where the images are")
-    if len(source.classes) < 2:
-        raise InputError(
-            f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
-        )
-    return source if config.task == AUTO else replace(source, task=config.task)
+    source = with_task(source, config)
+    check_source(source, config.path or config.name)
+    return source
 
 
 def auto_source(config: DataConfig) -> Source:

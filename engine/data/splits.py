@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from engine.config.schema import KFOLD, DataConfig
@@ -17,6 +17,13 @@ from engine.runs.folder import write_or_warn
 from engine.warning_codes import Warn
 
 SPLITS = ("train", "val", "test")
+PresentIn = Callable[[Sample], Iterable[int]]
+"""The positions of the classes that an image shows."""
+
+
+def class_of(sample: Sample) -> tuple[int, ...]:
+    """The only class of an image."""
+    return (sample.label,)
 
 
 def assign_splits(
@@ -72,9 +79,11 @@ def _kfold(samples: Sequence[Sample], strata: Sequence[int], config: DataConfig,
 _METHODS = {"random": _random, KFOLD: _kfold}
 
 
-def check_classes(splits: dict[str, list[int]], samples: Sequence[Sample], classes: Sequence[str]) -> None:
-    """Raises InputError for a class without training images."""
-    present = {samples[i].label for i in splits.get("train", [])}
+def check_classes(
+    splits: dict[str, list[int]], samples: Sequence[Sample], classes: Sequence[str], present_in: PresentIn = class_of
+) -> None:
+    """Raises InputError for a class without training images. ``present_in``: the classes that an image shows."""
+    present = {label for i in splits.get("train", []) for label in present_in(samples[i])}
     empty = [name for label, name in enumerate(classes) if label not in present]
     if empty:
         names = ", ".join(f'"{name}"' for name in empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
@@ -82,10 +91,14 @@ def check_classes(splits: dict[str, list[int]], samples: Sequence[Sample], class
 
 
 def missing_classes(
-    splits: dict[str, list[int]], samples: Sequence[Sample], classes: Sequence[str]
+    splits: dict[str, list[int]], samples: Sequence[Sample], classes: Sequence[str], present_in: PresentIn = class_of
 ) -> dict[str, list[str]]:
     """The classes without images in validation and test, for each of these splits that lacks any."""
-    present = {name: {samples[i].label for i in members} for name, members in splits.items() if name != "train"}
+    present = {
+        name: {label for i in members for label in present_in(samples[i])}
+        for name, members in splits.items()
+        if name != "train"
+    }
     missing = {
         name: [known for label, known in enumerate(classes) if label not in labels] for name, labels in present.items()
     }
@@ -154,5 +167,5 @@ def _table(splits: dict[str, list[int]], samples: Sequence[Sample], classes: Seq
     writer = csv.writer(table)
     writer.writerow(["path", "label", "split"])
     for name, indices in splits.items():
-        writer.writerows([path_cell(samples[i].key), text_cell(classes[samples[i].label]), name] for i in indices)
+        writer.writerows([path_cell(samples[i].key), text_cell(samples[i].describe(classes)), name] for i in indices)
     return table.getvalue()

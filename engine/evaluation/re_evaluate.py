@@ -51,13 +51,13 @@ def re_evaluate(
         data = _other_images(trained, config, split_name, report, warn)
     else:
         source = open_source(config.data)
-        if source.classes != trained.classes:
+        if (source.classes, source.task) != (trained.classes, trained.task.spec.task):
             raise InputError(
                 f"{config.data.path or config.data.name}: its classes are no longer those of the run; "
                 "restore the dataset, or evaluate other images"
             )
         preprocessing = trained.classifier.preprocessing
-        data, _ = load_data(source, config, preprocessing, trained.folder, report, warn)
+        data, _ = load_data(source, config, preprocessing, trained.folder, report, warn, trained.task)
     name = split_name or next(split for split in ("test", "val", _ALL) if split in data.splits)
     if name not in data.splits:
         raise InputError(f'these images have no split "{name}"; choose from {", ".join(data.splits)}')

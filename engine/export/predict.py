@@ -1,4 +1,4 @@
-"""Predicts the classes of image files."""
+"""Predicts what a network was trained for, of image files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 import torch
 
+from engine.compute.task import Answer
 from engine.config.data_paths import archive_of, has_table_name
 from engine.data.archives import open_archive
 from engine.data.csv_source import table_images
@@ -25,16 +26,20 @@ from engine.files.stored_file import StoredFile
 from engine.runs.progress import Report
 
 _BATCH = 32
-_TOP = 5
 
 
-class Prediction(msgspec.Struct):
-    """The most probable class of an image. ``top``: the five most probable classes with their probabilities."""
+class Prediction(msgspec.Struct, omit_defaults=True):
+    """The class, labels or numbers of an image, as text in ``label``.
+
+    ``probability``: of the class; null for labels and numbers. ``top``: the five most probable classes with their
+    probabilities. ``values``: a probability or number per name, for several labels and for numbers.
+    """
 
     path: str
     label: str
-    probability: float
+    probability: float | None
     top: list[tuple[str, float]]
+    values: dict[str, float] = {}
 
 
 class Unreadable(msgspec.Struct):
@@ -76,10 +81,7 @@ def predict(network: Predictor, images: Sequence[ImageFile], report: Report) -> 
     def load(image: ImageFile) -> torch.Tensor | str:
         try:
             _, content = read_file(image.file)
-            return centre_view(
-                decode(open_image(content), preprocessing.resize_size, preprocessing.interpolation),
-                preprocessing.image_size,
-            )
+            return centre_view(decode(open_image(content), preprocessing), preprocessing.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
@@ -95,24 +97,20 @@ def _predict_batch(
     network: Predictor, batch: list[tuple[ImageFile, torch.Tensor | str]]
 ) -> Iterator[Prediction | Unreadable]:
     images = [image for _, image in batch if isinstance(image, torch.Tensor)]
-    top = iter(_top_classes(network, torch.stack(images))) if images else iter(())
+    answers = iter(_answers(network, torch.stack(images))) if images else iter(())
     for (path, _), image in batch:
         if isinstance(image, str):
             yield Unreadable(name_of(path), image)
         else:
-            best = next(top)
-            yield Prediction(name_of(path), *best[0], best)
+            one = next(answers)
+            yield Prediction(name_of(path), one.label, one.probability, one.top, one.values)
 
 
-def _top_classes(network: Predictor, images: torch.Tensor) -> list[list[tuple[str, float]]]:
-    """The most probable classes of each image, uint8 (N, 3, S, S), with their probabilities. Raises InputError."""
-    probabilities = network.compute_logits(images).softmax(1)
-    if not probabilities.isfinite().all():
+def _answers(network: Predictor, images: torch.Tensor) -> list[Answer]:
+    """The prediction for each image, uint8 (N, C, S, S). Raises InputError for non-finite outputs."""
+    outputs = network.compute_outputs(images)
+    if not outputs.isfinite().all():
         raise InputError(
             "the network returns NaN or infinity; its weights are damaged, or training diverged: train again"
         )
-    values, classes = probabilities.topk(min(_TOP, len(network.classes)))
-    return [
-        [(network.classes[label], value) for label, value in zip(*row, strict=True)]
-        for row in zip(classes.tolist(), values.tolist(), strict=True)
-    ]
+    return network.task.answers(outputs)

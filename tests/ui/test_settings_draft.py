@@ -54,6 +54,7 @@ def test_a_missing_path_is_a_problem_of_the_path():
 
 def test_lists_are_typed_with_commas_between():
     assert from_text("head.hidden", "256, 128,") == [256, 128]
+    assert from_text("data.value_range", "[-160, 240]") == [-160.0, 240.0]
     assert from_text("freeze.rules", "freeze *, train head") == ["freeze *", "train head"]
 
 

@@ -101,7 +101,7 @@ class TltuiApp(App[int]):
         self._runs_dir = runs_dir
         self._engines = engines or EnginePool()
         self._requests = RunRequests(self, runs_dir, self._engines)
-        self._home = Home(runs_dir, self._requests.queue, self.glyphs)
+        self._home = Home(runs_dir, self._requests.queue, self.queries, self.glyphs)
         self._problems = [*self._load_themes(theme), *self._load_keymap()]
 
     async def on_mount(self) -> None:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.config.schema import RunConfig
 from engine.errors import InputError
+from engine.evaluation.metrics import formatted_score
 from engine.experiments.cross_validation.definition import CrossValidation, define
 from engine.experiments.cross_validation.events import (
     CrossValidationEvent,
@@ -132,7 +133,7 @@ class PlainLines:
             case FoldEpoch():
                 text = f"fold {event.fold}/{self._folds}  epoch {event.epoch}/{event.epochs}"
                 done = (event.fold - 1) * event.epochs + event.epoch
-                description = f"{text}  best val {event.best_val_accuracy:.1%}"
+                description = f"{text}  best val {formatted_score(event.score, event.best_val_accuracy)}"
                 self._bar.update(self._task, description=description, completed=done, total=self._folds * event.epochs)
             case FoldFinished(result=result):
                 self._out.print(_line(result, self._folds), soft_wrap=True)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from engine.export.predictor import Predictor
 
 
+_VALUES = 5  # of a prediction on one line
+
+
 def predict_images(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
     """Predict the classes of the images at ``paths``; returns the exit status. Raises InputError."""
     check_libraries()
@@ -83,5 +86,8 @@ def _line(answer: Prediction | Unreadable) -> str:
 
     if not isinstance(answer, Prediction):
         return safe(f"{answer.path}  can't be read: {answer.error}")
+    if answer.probability is None:
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in list(answer.values.items())[:_VALUES])
+        return safe(f"{answer.path}  {answer.label or 'none'}  ({shown})")
     others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
     return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")

@@ -121,7 +121,10 @@ def _compared(number: int, run: RunSource) -> ComparedRun:
         epoch_seconds=sum(epoch.seconds for epoch in state.epochs) if state.epochs else None,
         seconds=finished.seconds if finished and not state.resumed else None,
         cached_bytes=state.cached if state.model else None,
-        curve=[EpochMetrics(epoch.epoch, epoch.val_accuracy, epoch.val_loss) for epoch in state.epochs],
+        curve=[EpochMetrics(of.epoch, of.val_accuracy, of.val_loss, of.val_score) for of in state.epochs],
+        task=state.data.task if state.data else "single",
+        score=best.score if best else "accuracy",
+        best_val_score=best.val_score if best else None,
     )
 
 
@@ -138,4 +141,5 @@ def _metrics(state: RunState) -> Metrics | None:
         macro_f1=of.macro_f1,
         log_loss=of.log_loss,
         metrics={name: metric.value(of) for name, metric in METRICS.items()},
+        score=of.score,
     )

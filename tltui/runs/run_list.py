@@ -85,6 +85,8 @@ def _read_settings(known: _Known, mark: _Mark) -> None:
 
 def _summary_of(known: _Known) -> RunSummary:
     folder, config, state = known.log.folder, known.config, known.log.state
+    best = state.best
+    own = best if best and best.score != "accuracy" else None
     return RunSummary(
         run=folder.id,
         path=str(folder.path),
@@ -93,11 +95,13 @@ def _summary_of(known: _Known) -> RunSummary:
         data=data_label(config) if config else "",
         epoch=len(state.epochs),
         epochs=state.epochs_planned or (config.train.epochs if config else 0),
-        best_val_accuracy=state.best.val_accuracy if state.best else None,
+        best_val_accuracy=best.val_accuracy if best else None,
         trainable=state.parameters.trainable if state.parameters else None,
         total=state.parameters.total if state.parameters else None,
         created=_written(folder.config),
         problem=known.problem,
+        score=own.score if own else "accuracy",
+        best_val_score=own.val_score if own else None,
         cross_validation=known.group.name if known.group else "",
         fold=known.group.fold if known.group else 0,
         folds=known.group.folds if known.group else 0,

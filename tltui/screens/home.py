@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
+from tltui.engine_client.queries import EngineQueries
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
@@ -59,12 +60,13 @@ class Home(Screen[None]):
         Binding("x", "delete", "delete this run / remove it from the queue", id="home.delete"),
     ]
 
-    def __init__(self, runs_dir: Path, queue: RunQueue, glyphs: Glyphs) -> None:
+    def __init__(self, runs_dir: Path, queue: RunQueue, queries: EngineQueries, glyphs: Glyphs) -> None:
         super().__init__()
         self.left_draft: Tables | None = None
         """The settings of the last draft that was left without running it."""
         self._runs_dir = runs_dir
         self._queue = queue
+        self._queries = queries
         self._glyphs = glyphs
         self._summaries: list[RunSummary] = []
         self._marks: set[str] = set()
@@ -138,7 +140,7 @@ class Home(Screen[None]):
     @work
     async def action_new(self) -> None:
         """Open a draft for a folder of images."""
-        path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs))
+        path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs, self._queries.scan))
         if path is not None:
             tables = defaults()
             tables["data"]["path"] = str(path)

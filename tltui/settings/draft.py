@@ -151,8 +151,10 @@ def from_text(key: str, text: str) -> object:
     """The typed text as a value of the setting's type; the text itself where it is invalid, for ``problem``."""
     field = FIELDS[key]
     if get_origin(field.annotation) is list:
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        return [_read(list_item(field), part) for part in parts]
+        kind = list_item(field)
+        if kind is not str:  # numbers may stand in brackets, as in run.toml
+            text = text.strip().removeprefix("[").removesuffix("]")
+        return [_read(kind, part.strip()) for part in text.split(",") if part.strip()]
     kind = field.annotation
     return _read(kind, text.strip()) if isinstance(kind, type) else text
 

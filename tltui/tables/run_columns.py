@@ -28,7 +28,7 @@ class RunRow:
     data: str
     model: str
     trains: float | None
-    best: float | None
+    best: str
     epoch: int
     epochs: int
     since: float
@@ -57,7 +57,7 @@ COLUMNS: dict[str, Column] = {
     "data": Column(12, lambda row, now, glyphs: Content(safe(row.data))),
     "model": Column(20, lambda row, now, glyphs: Content(safe(row.model))),
     "trains": Column(7, lambda row, now, glyphs: Content("" if row.trains is None else share(row.trains))),
-    "best": Column(6, lambda row, now, glyphs: Content("" if row.best is None else f"{row.best:.1%}")),
+    "best": Column(6, lambda row, now, glyphs: Content(row.best)),
     "epoch": Column(8, lambda row, now, glyphs: Content(f"{row.epoch}/{row.epochs}")),
     "age": Column(6, lambda row, now, glyphs: Content(age(now - row.since))),
 }
@@ -74,7 +74,7 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
         else f"{summary.fold_text} {summary.data}".lstrip(),  # narrow terminals cut its end
         model=summary.model,
         trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
-        best=summary.best_val_accuracy,
+        best=summary.best_text,
         epoch=summary.epoch,
         epochs=summary.epochs,
         since=summary.created,
@@ -94,7 +94,7 @@ def queued_row(place: int, waiting: QueuedRun) -> RunRow:
         data=data_label(config),
         model=config.model.name,
         trains=None,
-        best=None,
+        best="",
         epoch=0,
         epochs=config.train.epochs,
         since=waiting.queued,

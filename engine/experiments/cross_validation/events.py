@@ -33,13 +33,14 @@ class FoldStarted(CrossValidationEvent, tag="fold_started"):
 
 
 class FoldEpoch(CrossValidationEvent, tag="fold_epoch"):
-    """An epoch of a fold has finished, of ``epochs``."""
+    """An epoch of a fold has finished, of ``epochs``. ``val_accuracy``: the validation metric ``score``."""
 
     fold: int
     epoch: int
     epochs: int
-    val_accuracy: float
-    best_val_accuracy: float
+    val_accuracy: float | None
+    best_val_accuracy: float | None
+    score: str = "accuracy"
 
 
 class FoldResult(msgspec.Struct):

@@ -150,7 +150,8 @@ class _Fold:
             if isinstance(event, Epoch) and not quiet:
                 best = self._state.best or event
                 planned = self._state.epochs_planned
-                self._emit(FoldEpoch(self._number, event.epoch, planned, event.val_accuracy, best.val_accuracy))
+                scores = event.val_score, best.val_score, event.score
+                self._emit(FoldEpoch(self._number, event.epoch, planned, *scores))
 
     def _retries(self, report: ForkReport) -> bool:
         """Whether the worker died without an event and is started again."""

@@ -176,9 +176,8 @@ class Worker:
         for epoch in active.poll():
             self._filling_cache = False
             best = active.best or epoch
-            self._emit(
-                TrialEpoch(active.trial.number, epoch.epoch, active.planned, epoch.val_accuracy, best.val_accuracy)
-            )
+            scores = epoch.val_score, best.val_score, epoch.score
+            self._emit(TrialEpoch(active.trial.number, epoch.epoch, active.planned, *scores))
             if active.report(epoch) and epoch.epoch < active.planned:
                 active.stop(pruned=True)
         self._study.heartbeat(active.trial)
@@ -222,6 +221,8 @@ class Worker:
                 self._end(active, report, TrialState.FAIL, f"its engine crashed twice; see {active.folder.log}")
 
     def _end(self, active: ActiveTrial, report: ForkReport, state: TrialState, reason: str = "") -> None:
+        if state == TrialState.COMPLETE and (active.best is None or active.best.val_score is None):
+            state, reason = TrialState.FAIL, "its validation score is undefined"
         result = active.result(STATUS[state], report.memory, reason)
         self._study.tell(active.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
         self._emit(TrialFinished(result))
