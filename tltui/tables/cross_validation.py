@@ -79,16 +79,6 @@ def mean_rows(summary: CrossValidationSummary) -> list[Row]:
     return [*rows, [(note, "axis")], [("val: each fold's best epoch, chosen on its own val images.", "axis")]]
 
 
-def mean_line(summary: CrossValidationSummary) -> str:
-    """The mean of the first metric on each split, in one line."""
-    parts = []
-    for split in SPLITS:
-        if found := summary.means.get(split, {}).get(_METRIC):
-            interval = f" ({_range(_METRIC, found.interval)})" if found.interval else ""
-            parts.append(f"{split} {_text(_METRIC, found.mean)}{interval}")
-    return ", ".join(parts)
-
-
 def _spread(name: str, found: FoldMean) -> str:
     if found.interval is None or found.deviation is None:
         return ""
