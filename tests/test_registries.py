@@ -73,7 +73,14 @@ def opened(config: DataConfig) -> Source:
 LION = OptimizerEntry("tests.test_registries:Lion", 0, ("momentum",), has_fused=False)
 LINEAR = ScheduleEntry("to 0 on a line", lambda position: 1 - position)
 BUCKET = DataSourceEntry("a bucket", "tests.test_registries:opened", "name", ("name",), "the bucket's name")
-UPSIDE_DOWN = TaskEntry("the least probable class", "tests.test_registries:UpsideDown", "accuracy")
+UPSIDE_DOWN = TaskEntry(
+    "the least probable class",
+    "tests.test_registries:UpsideDown",
+    score="accuracy",
+    curve="accuracy",
+    losses=("cross_entropy",),
+    noun="class",
+)
 ADDED: dict[str, tuple[MutableMapping[str, Any], str, Any]] = {
     "optimizer.name": (OPTIMIZERS, "lion", LION),
     "schedule.name": (SCHEDULES, "linear", LINEAR),

@@ -1,12 +1,11 @@
 """Content keys, BLAKE2b-128 of a file's bytes, with a cache for unchanged files.
 
-A file counts as unchanged by device, inode, size, mtime and ctime, as in git's index. As there, a file that changed
-within the last 2 seconds is not cached, because it may change again with the same times.
+A file counts as unchanged by its stamp: device, inode, size, mtime and ctime, as in git's index. As there, a file that
+changed within the last 2 seconds is not cached, because it may change again with the same times.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -21,10 +20,9 @@ import numpy as np
 from engine.cache.eviction import private_folder
 from engine.cache.feature_files import KEY, Keys
 from engine.files.atomic import write_atomically
-from engine.files.safe_open import open_regular
+from engine.files.stored_file import STAMP_BYTES, StoredFile
 
-_STAMP = struct.Struct("<QQQqq")  # device, inode, size, mtime and ctime in ns
-_RECORD = np.dtype([("stamp", f"V{_STAMP.size}"), ("digest", KEY)])
+_RECORD = np.dtype([("stamp", f"V{STAMP_BYTES}"), ("digest", KEY)])
 _MAGIC = b"tltui files 1\n\0\0"
 _RACY = 2_000_000_000  # ns; coarser than the clock of any file system in use
 _MOST = 1_000_000  # cached files, 56 MB
@@ -57,10 +55,10 @@ class FileDigests:
         self._used: dict[bytes, bytes] = {}
         self._new = False
 
-    def look(self, path: Path) -> bytes | None:
+    def look(self, file: StoredFile) -> bytes | None:
         """The cached digest of an unchanged file; None if there is none."""
         try:
-            stamp = _stamp(os.stat(path))
+            stamp = file.stamp().identity
         except (OSError, ValueError):  # ValueError: a null byte in the name
             return None
         known = self._known.get(stamp)
@@ -68,19 +66,13 @@ class FileDigests:
             self._used[stamp] = known
         return known
 
-    def read(self, path: Path, most: int) -> tuple[bytes, bytes]:
+    def read(self, file: StoredFile, most: int) -> tuple[bytes, bytes]:
         """The digest and the bytes of a file. Raises OSError, also for more than ``most`` bytes."""
-        with open_regular(path) as file:
-            before, now = os.fstat(file.fileno()), time.time_ns()
-            if before.st_size > most:
-                raise OSError(
-                    errno.EFBIG, f"it has {before.st_size / 2**30:,.0f} GiB, more than an image takes", str(path)
-                )
-            content = file.read()
-            after = os.fstat(file.fileno())
+        now = time.time_ns()
+        content, stamp = file.read(most)
         key = digest(content)
-        if _stamp(before) == _stamp(after) and max(before.st_mtime_ns, before.st_ctime_ns) < now - _RACY:
-            self._used[_stamp(before)] = key
+        if stamp and stamp.changed_ns < now - _RACY:
+            self._used[stamp.identity] = key
             self._new = True
         return key, content
 
@@ -101,10 +93,6 @@ class FileDigests:
                 self._new = False
             finally:
                 os.close(lock)
-
-
-def _stamp(status: os.stat_result) -> bytes:
-    return _STAMP.pack(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _pack(known: list[tuple[bytes, bytes]]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -20,11 +20,7 @@ class CrossEntropy:
 
     def __call__(self, outputs: Outputs, labels: torch.Tensor) -> torch.Tensor:
         """The mean loss of a batch, an fp32 scalar; ``labels``: int64 (N,)."""
-        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-        loss = self._cross_entropy(logits, labels)
-        for other in auxiliary:
-            loss = loss + self._aux_weight * self._cross_entropy(other, labels)
-        return loss
+        return with_auxiliary(outputs, self._aux_weight, lambda logits: self._cross_entropy(logits, labels))
 
     def weight(self, labels: torch.Tensor) -> torch.Tensor:
         """The divisor of a batch's mean loss, a scalar: its number of images, or the sum of their class weights."""
@@ -40,6 +36,15 @@ class CrossEntropy:
         return functional.cross_entropy(
             logits.float(), labels, weight=self._class_weights, label_smoothing=self._label_smoothing
         )
+
+
+def with_auxiliary(outputs: Outputs, aux_weight: float, loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """The ``loss`` of the main head, plus ``aux_weight`` times that of each auxiliary head."""
+    main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+    total = loss(main)
+    for other in auxiliary:
+        total = total + aux_weight * loss(other)
+    return total
 
 
 def main_logits(outputs: Outputs) -> torch.Tensor:

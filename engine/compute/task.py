@@ -5,14 +5,16 @@ Each module of ``engine.tasks`` implements it. The rooms below that one know thi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import msgspec
 import torch
+from torch import nn
 
 from engine.config.choices import load_target
-from engine.config.schema import TrainConfig
+from engine.config.schema import DataConfig, TrainConfig
 from engine.config.tasks import TASKS, TaskSpec
 from engine.runs.events import Evaluated
 
@@ -32,6 +34,49 @@ class Labelled(Protocol):
     def target(self) -> tuple[float, ...]: ...
 
 
+class LabelColumns(NamedTuple):
+    """The labels of a dataset as written: the ``names`` of their columns, and of each image a cell per column."""
+
+    names: list[str]
+    rows: list[list[str]]
+
+
+class LabelError(Exception):
+    """The label of image ``at`` can't be used; the message says why and what to do."""
+
+    def __init__(self, reason: str, at: int = -1) -> None:
+        super().__init__(reason)
+        self.at = at
+
+
+class Target(NamedTuple):
+    """What is to be predicted for an image, and its ``text`` in tables. ``label`` and ``numbers``: see ``Sample``."""
+
+    label: int
+    numbers: tuple[float, ...] = ()
+    text: str = ""
+
+
+class Targets(NamedTuple):
+    """The targets of a dataset. ``note``: what a user should know about how they were read, a sentence."""
+
+    classes: list[str]
+    targets: list[Target]
+    note: str = ""
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """A prediction: the class, labels or numbers as text, and the probability of the class.
+
+    ``top``: the five most probable classes with their probabilities. ``values``: a number per name.
+    """
+
+    label: str
+    probability: float | None
+    top: list[tuple[str, float]]
+    values: dict[str, float] = {}
+
+
 class Criterion(Protocol):
     """The loss of training."""
 
@@ -44,7 +89,7 @@ class Criterion(Protocol):
         ...
 
     def correct(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
-        """The number of correct predictions in a batch, a scalar."""
+        """The sum of the training metric over a batch, a scalar: 1 for each correct prediction in most tasks."""
         ...
 
 
@@ -76,6 +121,26 @@ class PredictionWriter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ExportedOutput:
+    """The output of an exported network, and the code that a user needs with it.
+
+    - ``name``: of the output; ``description``: its content, for the model card.
+    - ``layer``: turns the network's outputs into the exported ones.
+    - ``comparable``: turns exported outputs into ``compared``: probabilities, or numbers in standard deviations.
+    - ``finish``: numpy code that turns the plain network's ``outputs`` into the exported ones; "" for none.
+    - ``show``: Python code that prints the exported ``outputs`` of each image.
+    """
+
+    name: str
+    description: str
+    layer: nn.Module
+    comparable: Callable[[torch.Tensor], torch.Tensor]
+    compared: str
+    finish: str
+    show: str
+
+
 class Task(Protocol):
     """What a network learns to predict. ``spec`` describes it, also to programs without torch."""
 
@@ -84,6 +149,19 @@ class Task(Protocol):
     @property
     def outputs(self) -> list[str]:
         """The names of the network's outputs, in order."""
+        ...
+
+    @staticmethod
+    def read(columns: LabelColumns, data: DataConfig) -> Targets:
+        """The targets that labels name. Raises LabelError."""
+        ...
+
+    def present(self, sample: Labelled) -> Sequence[int]:
+        """The positions of the classes that an image shows; empty where the task has no classes."""
+        ...
+
+    def fitted(self, samples: Sequence[Labelled]) -> Task:
+        """The task with what it takes from the training images, such as their mean."""
         ...
 
     def encode(self, samples: Sequence[Labelled]) -> torch.Tensor:
@@ -104,9 +182,41 @@ class Task(Protocol):
         batches: Iterable[LabelledOutputs],
         paths: Iterable[str],
         predictions: PredictionWriter | None = None,
+        *,
+        tune: bool = False,
     ) -> Evaluated:
-        """The metrics of a split; each prediction goes to ``predictions``. ``paths``: of the images, in order."""
+        """The metrics of a split; each prediction goes to ``predictions``. ``paths``: of the images, in order.
+
+        ``tune``: choose what depends on validation images, such as thresholds, on this split.
+        """
         ...
+
+    def tuned(self, evaluated: Evaluated) -> Task:
+        """The task with what an evaluation has chosen."""
+        ...
+
+    def explained(self, outputs: torch.Tensor, at: int) -> torch.Tensor:
+        """The scalar that Grad-CAM explains for the class at position ``at``; ``outputs``: (1, outputs)."""
+        ...
+
+    @property
+    def exported(self) -> list[str]:
+        """The names of the exported outputs, in order."""
+        ...
+
+    @property
+    def export(self) -> ExportedOutput:
+        """What an exported network returns."""
+        ...
+
+    def answers(self, outputs: torch.Tensor) -> list[Answer]:
+        """The predictions for images; ``outputs``: of the exported network."""
+        ...
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of the task called ``name``, whose instances take a TaskSpec."""
+    return load_target(TASKS[name].target)  # pyright: ignore[reportReturnType]
 
 
 def open_task(spec: TaskSpec) -> Task:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from engine.config.choices import Choices, describe_choices
-from engine.config.data_sources import DATA_SOURCES
+from engine.config.data_sources import BY_PATH, DATA_SOURCES, resolve_source
 from engine.config.freeze_rules import parse_rules
+from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
 from engine.config.tasks import AUTO, TASKS
@@ -24,10 +25,22 @@ from engine.config.tasks import AUTO, TASKS
 LIVE: JsonDict = {"live": True}
 
 
+KFOLD = "kfold"
+SPLIT_METHODS = ("auto", "random", KFOLD)
+"""What data.split takes besides a file."""
+
 Rate = Annotated[float, Field(gt=0, le=100)]
 
 
 Decay = Annotated[float, Field(gt=0, le=1)]
+
+
+def _as_list(value: object) -> object:
+    """A list of names as it is; a single name, as older files have it, as a list of one, or of none if empty."""
+    if isinstance(value, list):
+        return value
+    text = str(value).strip()
+    return [text] if text else []
 
 
 class Section(BaseModel):
@@ -40,13 +53,13 @@ class DataConfig(Section):
     """Where the images come from and how they are prepared."""
 
     source: Annotated[str, Choices(DATA_SOURCES)] = Field(
-        default="folder",
-        description=f"kind of dataset: {', '.join(source.help for source in DATA_SOURCES.values())}",
+        default=BY_PATH,
+        description=f"kind of dataset: {describe_choices((name, entry.help) for name, entry in DATA_SOURCES.items())}",
     )
     path: str = Field(
         default="",
-        description="folder: one subfolder per class, or train/ val/ test/ with those inside; "
-        "csv: a file with columns path,label[,split]; torchvision: the data root",
+        description="a folder or archive with one subfolder per class, or with train/ val/ test/ and those inside; "
+        "a table with columns path,label[,split]; torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
     task: Annotated[str, Choices(TASKS, (AUTO,))] = Field(
@@ -56,7 +69,9 @@ class DataConfig(Section):
     )
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
-    label_column: str = Field(default="", description="csv: column of the classes; empty: found by usual names")
+    label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default=[], description="csv: column of the classes, or several, one per label; empty: found by usual names"
+    )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"
     )
@@ -66,6 +81,22 @@ class DataConfig(Section):
     class_depth: int = Field(
         default=0, ge=0, le=2, description="folder: 1: the top folder names the class; 2: the one below; 0: found"
     )
+    split: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto (the source's own splits, else random) | random | kfold | a file with the columns path and "
+        "split, such as a run's splits.csv",
+    )
+    folds: int = Field(default=5, ge=2, le=100, description="kfold: number of folds; each validates once")
+    fold: int = Field(
+        default=1, ge=1, le=100, description="kfold: the fold that validates; `tltui train --folds` trains all"
+    )
+    limit_per_class: int = Field(
+        default=0,
+        ge=0,
+        description="for a quick try: at most this many images per class, chosen by train.seed before decoding; where "
+        "the source has splits, in each of them; 0: all",
+    )
     val_fraction: float = Field(
         default=0.15, gt=0, le=0.8, description="share kept for validation where the source has no split of its own"
     )
@@ -73,6 +104,14 @@ class DataConfig(Section):
         default=0.15, ge=0, le=0.8, description="share kept for the final test where the source has no split of its own"
     )
     stratify: bool = Field(default=True, description="keep the classes' shares equal in all splits")
+    channels: int = Field(
+        default=3, ge=1, le=4, description="channels of the images: 1 grey, 3 RGB, 2 or 4 with transparency or infrared"
+    )
+    value_range: list[float] = Field(
+        default=[],
+        max_length=2,
+        description="[low, high]: values of images of more than 8 bits that become black and white; empty: measured",
+    )
     image_size: int = Field(default=0, ge=0, le=2048, description="image side in pixels; 0: as the weights expect")
     augment: Literal["none", "flip", "standard", "trivial"] = Field(
         default="none",
@@ -93,6 +132,16 @@ class DataConfig(Section):
     workers: int = Field(
         default=-1, ge=-1, le=256, description="worker processes that augment images; -1: chosen for the machine"
     )
+
+    @property
+    def resolved_source(self) -> str:
+        """The source that is read: with "auto", the one for data.path."""
+        return resolve_source(self.source, self.path, self.name)
+
+    @property
+    def fixed_value_range(self) -> tuple[float, float] | None:
+        """``value_range`` as a pair; None where it is measured."""
+        return (self.value_range[0], self.value_range[1]) if self.value_range else None
 
 
 class ModelConfig(Section):
@@ -220,9 +269,13 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="precision of the forward pass; auto: bf16 or fp16 on CUDA, bf16 or fp32 on CPU"
     )
+    loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
+        default=AUTO,
+        description=f"loss; auto: the task's default; {describe_choices(LOSSES.items())}",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced: rare classes weigh more in the loss"
+        default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
     early_stop_patience: int = Field(
         default=0,
@@ -258,14 +311,29 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
+    def _pixels_can_be_made(self) -> RunConfig:
+        found, channels = self.data.value_range, self.data.channels
+        if found and (len(found) < 2 or found[0] >= found[1]):
+            raise ValueError(
+                f"data.value_range = {found} can't be used: write [low, high] with low < high, or [] to measure"
+            )
+        if self.data.augment == "trivial" and channels not in (1, 3):
+            raise ValueError(
+                f'data.augment = "trivial" changes grey or RGB images, not those of {channels} channels; '
+                'set data.augment = "standard" or data.channels = 3'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:
         data = self.data
         source = DATA_SOURCES[data.source]
         key = source.identified_by
-        if key and not getattr(data, key):
-            raise ValueError(
-                f'data.{key} is empty, but data.source = "{data.source}" needs it; set data.{key} to {source.example}'
-            )
+        if key and not getattr(data, key) and not (data.source == BY_PATH and data.name):
+            needed = "" if data.source == BY_PATH else f', but data.source = "{data.source}" needs it'
+            raise ValueError(f"data.{key} is empty{needed}; set data.{key} to {source.example}")
+        if data.split == KFOLD and data.fold > data.folds:
+            raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
         return self

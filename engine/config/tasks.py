@@ -11,26 +11,53 @@ class TaskSpec(msgspec.Struct, frozen=True):
     """A run's task and what it predicts.
 
     ``task``: its name in ``TASKS``. ``classes``: names of the classes, labels or numbers, in order.
+    ``mean`` and ``std``: of each number over the training images. ``thresholds``: the probability from which each
+    label is predicted.
     """
 
     task: str
     classes: list[str]
+    mean: list[float] = []
+    std: list[float] = []
+    thresholds: list[float] = []
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
     """``help``: what the network predicts. ``target``: its class, an ``engine.compute.task.Task``.
 
-    ``score``: the validation metric that makes an epoch the best, the highest one.
+    ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
+    computed for training images, too. ``losses``: names in ``LOSSES``, the default first. ``least_classes``: fewer
+    can't be learned. ``noun``: what the network predicts, in the singular.
     """
 
     help: str
     target: str
     score: str
+    curve: str
+    losses: tuple[str, ...]
+    noun: str
+    least_classes: int = 1
 
 
 TASKS = {
-    "single": TaskEntry("one class per image", "engine.tasks.single:SingleLabel", "accuracy"),
+    "single": TaskEntry(
+        "one class per image",
+        "engine.tasks.single:SingleLabel",
+        score="accuracy",
+        curve="accuracy",
+        losses=("cross_entropy",),
+        noun="class",
+        least_classes=2,
+    ),
+    "multilabel": TaskEntry(
+        "any number of labels per image",
+        "engine.tasks.multilabel:MultiLabel",
+        score="average_precision",
+        curve="label_accuracy",
+        losses=("binary_cross_entropy",),
+        noun="label",
+    ),
 }
 AUTO = "auto"
 """The value of data.task with which the dataset decides."""

@@ -11,11 +11,12 @@ import tomlkit
 from pydantic import ValidationError
 
 from engine.config.messages import allowed, did_you_mean, explain
-from engine.config.schema import RunConfig, is_list_of_tables, is_live, settings
+from engine.config.schema import SPLIT_METHODS, RunConfig, is_list_of_tables, is_live, settings
 from engine.errors import InputError
 from engine.files.safe_open import open_regular
 
 _LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+_NO_PATHS = {"data.split": SPLIT_METHODS, "model.weights": ("default", "none")}  # values of settings that take paths
 
 
 def load(path: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
@@ -108,12 +109,12 @@ def to_toml(config: RunConfig, *, comments: bool = True) -> str:
 
 def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
     """Resolve relative paths in nested tables of settings against ``folder``."""
-    for section, key in (("data", "path"), ("data", "root"), ("model", "weights")):
+    for section, key in (("data", "path"), ("data", "root"), ("data", "split"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(table, dict) or not isinstance(value, str) or not value:
             continue
-        if (section, key) == ("model", "weights") and (value in ("default", "none") or value.startswith("run:")):
+        if value in _NO_PATHS.get(f"{section}.{key}", ()) or (section == "model" and value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())
 

@@ -36,13 +36,15 @@ _LONG_STEP = 1.5  # seconds; if a step takes longer, the measurement uses a smal
 _REPETITIONS = 3
 
 
-def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig) -> Profile:
+def profile(
+    name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig, channels: int = 3
+) -> Profile:
     """The profile of a network on this machine, with the precision and batch size of ``train``.
 
     Measures it unless it is cached. Raises InputError for a network that can't be built, and the tracer's errors for
     data-dependent control flow.
     """
-    key = profile_cache.network(name, classes, image_size, head, train)
+    key = profile_cache.network(name, classes, image_size, head, train, channels)
     known = profile_cache.load(key, Profile)
     if known is None:
         cpu.set_up_processor()
@@ -51,7 +53,8 @@ def profile(name: str, classes: int, image_size: int, head: HeadConfig, train: T
             loop = measure_loop(train.batch_size, train.device)
             profile_cache.store(profile_cache.loop(train), loop)
         precisions = choose_precision(train.precision, devices.choose_device(train.device), quiet)
-        known = measure_network(registry.build(name, classes, head, image_size), *precisions, train.batch_size, loop)
+        classifier = registry.build(name, classes, head, image_size, channels)
+        known = measure_network(classifier, *precisions, train.batch_size, loop)
         profile_cache.store(key, known)
     return known
 
@@ -116,13 +119,14 @@ def _affordable(most: int, step: Callable[[int], Costs]) -> int:
 def _traced(classifier: Classifier, *, training: bool) -> fx.GraphModule:
     classifier.module.train(training)
     traced = trace(classifier.module)
-    observe(traced, classifier.preprocessing.image_size)
+    observe(traced, classifier.preprocessing.input_shape)
     return traced
 
 
 def _images(classifier: Classifier, count: int, device: torch.device) -> torch.Tensor:
-    size = classifier.preprocessing.image_size
-    return torch.randn(count, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    return torch.randn(count, *classifier.preprocessing.input_shape, device=device).to(
+        memory_format=torch.channels_last
+    )
 
 
 def _loss(criterion: CrossEntropy, outputs: Outputs) -> torch.Tensor:
@@ -207,9 +211,9 @@ def _optimizer_step(parameters: dict[str, nn.Parameter], where: Mapping[str, Dep
 
 def _image_cost(classifier: Classifier, device: torch.device, count: int) -> float:
     """Seconds to collate and normalize an image."""
-    size = classifier.preprocessing.image_size
+    channels, side, _ = classifier.preprocessing.input_shape
     normalize = Normalize(classifier.preprocessing, device)
-    images = [torch.zeros(size, size, 3, dtype=torch.uint8).permute(2, 0, 1) for _ in range(count)]
+    images = [torch.zeros(side, side, channels, dtype=torch.uint8).permute(2, 0, 1) for _ in range(count)]
     return _least(lambda: normalize(torch.stack(images)), device) / count
 
 

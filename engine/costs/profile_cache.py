@@ -18,9 +18,10 @@ _VERSION = 2  # of the measurement and the file format
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
-def network(name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig) -> str:
+def network(name: str, classes: int, image_size: int, head: HeadConfig, train: TrainConfig, channels: int = 3) -> str:
     """The cache key of a network's profile, without the machine."""
-    return f"network {name} {classes} {image_size} {head.hidden} {train.device} {train.precision} {train.batch_size}"
+    image = f"{image_size}" if channels == 3 else f"{image_size} x {channels}"
+    return f"network {name} {classes} {image} {head.hidden} {train.device} {train.precision} {train.batch_size}"
 
 
 def loop(train: TrainConfig) -> str:

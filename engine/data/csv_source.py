@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.compute.task import LabelColumns, LabelError, Targets
+from engine.config.data_paths import has_table_name
 from engine.config.schema import DataConfig
+from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding
+from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
-from engine.data.source import Sample, Source, from_files
+from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
-from engine.data.table_columns import ONE_LABEL, USUAL_NAMES, Columns, find_columns
+from engine.data.table_columns import USUAL_NAMES, Columns, find_columns, find_path_column
+from engine.data.targets import read_targets
 from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError, decoded, read_table
 from engine.files.escapes import printable
-from engine.files.safe_open import open_regular
+from engine.files.stored_file import LARGEST_FILE
 
-_NUMBERS = 20  # from so many distinct numbers on, labels are measurements rather than classes
 _LISTED = 5
 
 
@@ -26,58 +30,112 @@ class _Record(NamedTuple):
     """One row of the table: the path as written and the file that it names."""
 
     path: str
-    label: str
+    labels: tuple[str, ...]
     split: str
     group: str
     file: Path
+    line: int
 
 
-def csv_source(config: DataConfig) -> Source:
-    """A table with a path and a label per image, optionally with splits and groups. Raises InputError.
+def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
+    """A table with a path and labels per image, optionally with splits and groups. Raises InputError.
 
     Paths are relative to data.root, else to the table's folder, and may lack the suffix.
     """
     table = Path(config.path)
     findings: list[Finding] = []
-    heading, rows = _read(table, config)
+    heading, rows = _read(table, config, tree)
     try:
         columns = find_columns(heading, rows, config, findings)
     except InputError as error:
         raise InputError(f"{table}: {error}") from None
-    records = _records(table, rows, columns, Path(config.root) if config.root else table.parent)
+    root = Path(config.root) if config.root else table.parent
+    several = config.task == "multilabel"
+    records = _records(table, rows, columns, root, tree, may_be_empty=several)
     if any(one.split for one in records) and not all(one.split for one in records):
         name = heading[columns.split or 0]
         raise InputError(f"{table}: the column {name} is filled in some rows only; fill it in all or in none")
-    _check_labels(table, [one.label for one in records])
-    records = _without_repeated(table, records, findings)
-    classes = sorted({one.label for one in records})
-    number = {label: index for index, label in enumerate(classes)}
-    samples = [Sample(printable(one.path), number[one.label], one.split, one.group) for one in records]
-    return from_files([printable(label) for label in classes], samples, lambda at: records[at].file, findings)
+    records = _without_repeated(table, records, findings, merge=several)
+    task, targets, finding = _targets(table, [heading[at] for at in columns.labels], records, config)
+    samples = [
+        Sample(printable(one.path), target.label, one.split, one.group, target.numbers, target.text)
+        for one, target in zip(records, targets.targets, strict=True)
+    ]
+    names = [printable(name) for name in targets.classes]
+    return from_stored_files(names, samples, lambda at: tree.file(records[at].file), [*findings, *finding], task)
 
 
-def _read(table: Path, config: DataConfig) -> tuple[list[str], list[Row]]:
-    chosen = (config.path_column, config.label_column, config.split_column, config.group_column)
+def _targets(
+    table: Path, names: list[str], records: list[_Record], config: DataConfig
+) -> tuple[str, Targets, list[Finding]]:
+    try:
+        return read_targets(LabelColumns(names, [list(one.labels) for one in records]), config)
+    except LabelError as error:
+        where = f"{table}, line {records[error.at].line}" if error.at >= 0 else str(table)
+        raise InputError(f"{where}: {error}") from None
+
+
+def find_table(root: Path, config: DataConfig, tree: FileTree) -> Path | None:
+    """The only table of images in ``root`` or in the single folder there. Raises InputError where there are several."""
+    folder = root
+    while not (names := sorted(name for name in tree.files(folder) if has_table_name(Path(name)))):
+        inside = subfolders(folder, tree)
+        if len(inside) != 1:
+            return None
+        folder /= inside[0]
+    tables = [folder / name for name in names if _has_columns(folder / name, config, tree)]
+    if len(tables) > 1:
+        listed = ", ".join(printable(table.name) for table in tables[:_LISTED])
+        raise InputError(f"{folder}: holds the tables {listed}; set data.path to one of them")
+    return tables[0] if tables else None
+
+
+def table_images(table: Path, tree: FileTree) -> Iterator[Path]:
+    """The images that a table names, which needs no labels. Raises InputError."""
+    config = DataConfig(path=str(table))
+    heading, rows = _read(table, config, tree)
+    at = find_path_column(heading, config)
+    if at is None:
+        raise InputError(f"{table}: has no column of image paths; call it path")
+    paths = ImagePaths(table.parent, tree)
+    return (paths.find(cell) for row in rows if (cell := row.cell(at).strip()))
+
+
+def _has_columns(table: Path, config: DataConfig, tree: FileTree) -> bool:
+    try:
+        heading, rows = _read(table, config, tree)
+        find_columns(heading, rows, config, [])
+    except InputError:
+        return False
+    return True
+
+
+def _read(table: Path, config: DataConfig, tree: FileTree) -> tuple[list[str], list[Row]]:
+    chosen = (config.path_column, *config.label_column, config.split_column, config.group_column)
     likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen if name)}
     try:
-        with open_regular(table) as file:
-            found = read_table(decoded(file), (), likely)
-            return found.heading, list(found.rows)
+        content = tree.file(table).read(LARGEST_FILE).content
+        found = read_table(decoded(io.BytesIO(content)), (), likely)
+        return found.heading, list(found.rows)
     except OSError as error:
         raise InputError(f"{table}: can't be read ({error.strerror}); set data.path to the csv file") from None
     except TableError as error:
         raise InputError(f"{table}: {error}") from None
 
 
-def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path) -> list[_Record]:
-    paths = ImagePaths(root)
+def _records(
+    table: Path, rows: Sequence[Row], columns: Columns, root: Path, tree: FileTree, *, may_be_empty: bool
+) -> list[_Record]:
+    """``may_be_empty``: whether an image may have no label."""
+    paths = ImagePaths(root, tree)
     records: list[_Record] = []
     for row in rows:
-        path, label, split = (row.cell(at).strip() for at in (columns.path, columns.label, columns.split))
+        path, split = (row.cell(at).strip() for at in (columns.path, columns.split))
+        labels = tuple(row.cell(at).strip() for at in columns.labels)
         where = f"{table}, line {row.line}"
         if split and not split_named(split):
             raise InputError(f'{where}: split is "{split}"; write train, val or test')
-        if not path or not label:
+        if not path or not (all(labels) or may_be_empty):
             raise InputError(f"{where}: path or label is empty")
         if "\0" in path:
             raise InputError(f"{where}: no path of a file holds a zero byte")
@@ -85,7 +143,7 @@ def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path) -> 
             file = paths.find(path)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-        records.append(_Record(path, label, split_named(split), row.cell(columns.group).strip(), file))
+        records.append(_Record(path, labels, split_named(split), row.cell(columns.group).strip(), file, row.line))
     if records and not paths.found:
         raise InputError(
             f"{table}: none of its images was found; {records[0].path} was looked for as {records[0].file}, with and "
@@ -94,52 +152,27 @@ def _records(table: Path, rows: Sequence[Row], columns: Columns, root: Path) -> 
     return records
 
 
-def _check_labels(table: Path, labels: Sequence[str]) -> None:
-    """Raises InputError for labels that are numbers to predict, or several labels in a cell."""
-    distinct = set(labels)
-    if several := _several_labels(distinct):
-        raise InputError(f'{table}: the label "{several}" looks like several labels; {ONE_LABEL}')
-    try:
-        numbers = {float(label) for label in distinct}
-    except ValueError:
-        return
-    whole = all(number.is_integer() for number in numbers)
-    if not whole or len(numbers) > max(_NUMBERS, len(labels) // 2):
-        example = min(distinct, key=float)
-        raise InputError(f"{table}: the labels are {len(numbers):,} numbers such as {example}; {ONE_LABEL}")
-
-
-def _several_labels(labels: set[str]) -> str:
-    """A label that consists of several, such as "clear;water"; "" where there is none.
-
-    Semicolons and bars separate labels as soon as a part occurs in another label. Commas and blanks also occur in
-    names, so that every part has to be a label by itself.
-    """
-    for separator in (";", "|", ",", " "):
-        joined = {label: [part.strip() for part in label.split(separator)] for label in labels if separator in label}
-        counts = Counter(part for parts in joined.values() for part in set(parts))
-        alone = labels - joined.keys()
-        for label, parts in sorted(joined.items()):
-            if separator in ";|" and any(part in alone or counts[part] > 1 for part in parts):
-                return label
-            if separator in ", " and all(part in alone for part in parts):
-                return label
-    return ""
-
-
-def _without_repeated(table: Path, records: list[_Record], findings: list[Finding]) -> list[_Record]:
-    """Each image once. Raises InputError where an image has two labels."""
+def _without_repeated(table: Path, records: list[_Record], findings: list[Finding], *, merge: bool) -> list[_Record]:
+    """Each image once; ``merge``: with the labels of all its rows. Raises InputError where an image has two labels."""
     first: dict[Path, _Record] = {}
     kept: dict[tuple[Path, str], _Record] = {}
     conflicts: dict[str, None] = {}
     for one in records:
         before = first.setdefault(one.file, one)
-        if before.label != one.label:
-            conflicts[f"{one.path} ({before.label}, {one.label})"] = None
-        kept.setdefault((one.file, one.split), one)
+        if before.labels != one.labels and not merge:
+            conflicts[f"{one.path} ({', '.join((*before.labels, *one.labels))})"] = None
+        key = one.file, one.split
+        if merge and key in kept and len(one.labels) == 1:
+            together = dict.fromkeys(filter(None, (*kept[key].labels, *one.labels)))
+            kept[key] = kept[key]._replace(labels=(";".join(together),))
+        kept.setdefault(key, one)
     if conflicts:
         listed = ", ".join(list(conflicts)[:_LISTED])
-        raise InputError(f"{table}: {len(conflicts)} images have two labels: {listed}; keep one label per image")
+        raise InputError(
+            f"{table}: {len(conflicts)} images have two labels: {listed}; keep one label per image, or set "
+            'data.task = "multilabel"'
+        )
     if repeated := len(records) - len(kept):
-        findings.append(Finding("rows_repeated", f"{repeated:,} rows name an image again; each image is used once"))
+        what = "each image is used once, with all its labels" if merge else "each image is used once"
+        findings.append(Finding("rows_repeated", f"{repeated:,} rows name an image again; {what}"))
     return list(kept.values())

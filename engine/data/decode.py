@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
@@ -15,13 +14,13 @@ from PIL import Image
 from engine.cache.file_digests import digest
 from engine.data.image import Pixels, open_image, prepare, upright
 from engine.data.source import Source
-from engine.files.safe_open import open_regular
+from engine.files.stored_file import LARGEST_FILE, StoredFile
+from engine.models.preprocessing import Preprocessing
 from engine.system.cpu import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LARGEST_FILE = 2 * 2**30  # bytes; every image within Pillow's pixel limit fits, even uncompressed
 _AHEAD = 256  # images queued for the threads, so that they stay busy while rows are written
 # Larger images (in pixels) are decoded one at a time to bound peak memory.
 _LARGE = 2**25
@@ -29,9 +28,9 @@ _one_large_image = threading.Lock()
 
 
 def open_sample(
-    source: Source, index: int, read: Callable[[Path, int], tuple[bytes, bytes]]
+    source: Source, index: int, read: Callable[[StoredFile, int], tuple[bytes, bytes]]
 ) -> tuple[bytes, Image.Image]:
-    """The content key and the image of one sample, both from the bytes that ``read(path, most)`` returns.
+    """The content key and the image of one sample, both from the bytes that ``read(file, most)`` returns.
 
     Raises OSError and whatever Pillow raises.
     """
@@ -42,17 +41,22 @@ def open_sample(
     return key, open_image(content)
 
 
-def read_file(path: Path, most: int = LARGEST_FILE) -> tuple[bytes, bytes]:
-    """A file's content key and its first ``most`` bytes. Raises OSError."""
-    with open_regular(path) as file:
-        content = file.read(most)
+def read_file(file: StoredFile, most: int = LARGEST_FILE) -> tuple[bytes, bytes]:
+    """A file's content key and its bytes. Raises OSError, also for more than ``most`` bytes."""
+    content = file.read(most).content
     return digest(content), content
 
 
-def decode(image: Image.Image, shorter_side: int, interpolation: str) -> Pixels:
-    """Thread-safe ``prepare`` that decodes very large images one at a time."""
+def decode(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """An image's pixels before the crop. Thread-safe; decodes very large images one at a time."""
     with _one_large_image if image.width * image.height > _LARGE else nullcontext():
-        return prepare(image, shorter_side, interpolation)
+        return prepare(
+            image,
+            preprocessing.resize_size,
+            preprocessing.interpolation,
+            preprocessing.channels,
+            preprocessing.value_range,
+        )
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:

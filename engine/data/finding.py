@@ -7,6 +7,11 @@ from typing import NamedTuple
 from engine.warning_codes import WarningCode
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """A number with the words that follow it: ``counted(2, "image is", "images are")`` → "2 images are"."""
+    return f"{count:,} {one if count == 1 else several}"
+
+
 class Finding(NamedTuple):
     """A warning's code and its message."""
 

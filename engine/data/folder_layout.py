@@ -1,4 +1,7 @@
-"""Finds splits and class folders in a dataset's folder. Imports neither torch nor Pillow: the app uses it, too."""
+"""Finds splits and class folders in a dataset's folder or archive.
+
+Imports neither torch nor Pillow: the app uses it, too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding
 from engine.data.image_files import holds_images, own_images, subfolders
 from engine.data.split_names import is_plain, split_named
@@ -34,6 +38,7 @@ class FolderLayout:
     """The class folders of a dataset, in order; ``findings`` are warnings about what was assumed or left out."""
 
     root: Path
+    tree: FileTree = DISK
     folders: list[ClassFolder] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     unused: dict[str, list[str]] = field(default_factory=dict)  # why → folders
@@ -51,27 +56,27 @@ class FolderLayout:
             self.unused[why].append(name)
 
 
-def find_layout(root: Path, class_depth: int = 0) -> FolderLayout:
+def find_layout(root: Path, class_depth: int = 0, tree: FileTree = DISK) -> FolderLayout:
     """Finds splits and class folders below ``root``; ``class_depth`` as data.class_depth. Raises InputError.
 
     Splits are folders with a split's name that hold class folders. Folders without images are left out.
     """
-    layout = FolderLayout(root)
+    layout = FolderLayout(root, tree)
     top, names = _unwrapped(layout)
     splits = _split_folders(top, names, layout)
     if not splits:
         if not class_depth:
-            _refuse_unnamed_splits(top, names)
+            _refuse_unnamed_splits(top, names, tree)
         splits = {"": top}
     found = {split: _class_folders(folder, split, class_depth, layout) for split, folder in splits.items()}
     if "train" in splits:
         _leave_out_unlabelled(found, layout)
     layout.folders = [folder for folders in found.values() for folder in folders]
     if not layout.folders:
-        raise InputError(_no_classes(top, class_depth))
+        raise InputError(_no_classes(top, class_depth, tree))
     if not class_depth:
         _warn_of_nested_classes(layout)
-    if beside := sum(1 for _ in own_images(top)):
+    if beside := sum(1 for _ in own_images(top, layout.tree)):
         layout.leave_out(top, f"{beside:,} images beside the folders")
     if layout.unused:
         parts = "; ".join(f"{_listed(folders)} ({why})" for why, folders in layout.unused.items())
@@ -83,9 +88,9 @@ def _unwrapped(layout: FolderLayout) -> tuple[Path, list[str]]:
     """Descends while a folder holds one folder with images and no images itself; returns the end and its folders."""
     root = top = layout.root
     names = _with_images(top, layout)
-    while len(names) == 1 and not split_named(names[0]) and not _has_own(top):
+    while len(names) == 1 and not split_named(names[0]) and not _has_own(top, layout.tree):
         inside = top / names[0]
-        if not _holds_class_folders(inside):
+        if not _holds_class_folders(inside, layout.tree):
             break
         top, names = inside, _with_images(inside, layout)
     if top != root:
@@ -97,8 +102,8 @@ def _unwrapped(layout: FolderLayout) -> tuple[Path, list[str]]:
 def _with_images(folder: Path, layout: FolderLayout) -> list[str]:
     """The subfolders that hold images; the others are left out."""
     filled = []
-    for name in subfolders(folder):
-        if holds_images(folder / name):
+    for name in subfolders(folder, layout.tree):
+        if holds_images(folder / name, layout.tree):
             filled.append(name)
         else:
             layout.leave_out(folder / name, "no images")
@@ -108,11 +113,11 @@ def _with_images(folder: Path, layout: FolderLayout) -> list[str]:
 def _split_folders(top: Path, names: Sequence[str], layout: FolderLayout) -> dict[str, Path]:
     """The folder of each split, without wrapping folders; {} where the folders are no splits."""
     named = {name: split for name in names if (split := split_named(name))}
-    holders = {name: split for name, split in named.items() if _holds_class_folders(top / name)}
+    holders = {name: split for name, split in named.items() if _holds_class_folders(top / name, layout.tree)}
     trains = [name for name, split in holders.items() if split == "train"]
     if not trains:
         if named and len(named) == len(names) and any(map(is_plain, named)):
-            raise InputError(_no_training_classes(top, named))
+            raise InputError(_no_training_classes(top, named, layout.tree))
         return {}
     found: dict[str, str] = {}
     for name, split in holders.items():
@@ -121,35 +126,35 @@ def _split_folders(top: Path, names: Sequence[str], layout: FolderLayout) -> dic
         found[split] = name
     for name in names:
         if name not in holders:
-            layout.leave_out(top / name, _why_no_split(top / name))
-    return {split: _innermost(top / name) for split, name in found.items()}
+            layout.leave_out(top / name, _why_no_split(top / name, layout.tree))
+    return {split: _innermost(top / name, layout.tree) for split, name in found.items()}
 
 
-def _no_training_classes(top: Path, named: Mapping[str, str]) -> str:
+def _no_training_classes(top: Path, named: Mapping[str, str], tree: FileTree) -> str:
     """The sentence for folders that are all called like splits, none of which is train/ with class folders."""
     train = next((name for name, split in named.items() if split == "train"), None)
     if train is None:
         return f"{top}: has {_folders(named)} and no train/; add it"
-    hint = _hint_of_labels(top / train)
+    hint = _hint_of_labels(top / train, tree)
     return (
         f"{top}: {train}/ holds images and no class folders; "
         f"{hint or 'put the images of each class into a subfolder, or list them in a table (data.source = csv)'}"
     )
 
 
-def _why_no_split(folder: Path) -> str:
-    if _holds_class_folders(folder):
+def _why_no_split(folder: Path, tree: FileTree) -> str:
+    if _holds_class_folders(folder, tree):
         return "a name of no split"
-    return f"{sum(1 for _ in own_images(folder)):,} images without labels: `tltui predict` classifies them"
+    return f"{sum(1 for _ in own_images(folder, tree)):,} images without labels: `tltui predict` classifies them"
 
 
-def _holds_class_folders(folder: Path) -> bool:
-    return not _has_own(folder) and any(holds_images(folder / name) for name in subfolders(folder))
+def _holds_class_folders(folder: Path, tree: FileTree) -> bool:
+    return not _has_own(folder, tree) and any(holds_images(folder / name, tree) for name in subfolders(folder, tree))
 
 
-def _innermost(folder: Path) -> Path:
+def _innermost(folder: Path, tree: FileTree) -> Path:
     """Descends through doubled folders such as seg_train/seg_train/."""
-    while len(names := subfolders(folder)) == 1 and _holds_class_folders(folder / names[0]):
+    while len(names := subfolders(folder, tree)) == 1 and _holds_class_folders(folder / names[0], tree):
         folder /= names[0]
     return folder
 
@@ -160,7 +165,7 @@ def _class_folders(folder: Path, split: str, class_depth: int, layout: FolderLay
     if class_depth == 2:
         parents = [folder / name for name in _with_images(folder, layout)]
         for parent in parents:
-            if own := sum(1 for _ in own_images(parent)):
+            if own := sum(1 for _ in own_images(parent, layout.tree)):
                 layout.leave_out(parent, f"{own:,} images above the class folders")
     return [ClassFolder(name, split, parent / name) for parent in parents for name in _with_images(parent, layout)]
 
@@ -176,11 +181,11 @@ def _leave_out_unlabelled(found: dict[str, list[ClassFolder]], layout: FolderLay
             found[split] = []
 
 
-def _refuse_unnamed_splits(top: Path, names: Sequence[str]) -> None:
+def _refuse_unnamed_splits(top: Path, names: Sequence[str], tree: FileTree) -> None:
     """Raises InputError where the top folders look like splits with unknown names: all hold the same folders."""
-    if len(names) < 2 or len(names) > 10 or any(_has_own(top / name) for name in names):
+    if len(names) < 2 or len(names) > 10 or any(_has_own(top / name, tree) for name in names):
         return
-    inside = [set(subfolders(top / name)) for name in names]
+    inside = [set(subfolders(top / name, tree)) for name in names]
     shared, every = set.intersection(*inside), set.union(*inside)
     if len(shared) >= 2 and 2 * len(shared) >= len(every):
         raise InputError(
@@ -194,8 +199,9 @@ def _warn_of_nested_classes(layout: FolderLayout) -> None:
     below: dict[str, None] = {}
     parents: dict[str, None] = {}
     for folder in layout.folders:
-        names = [name for name in subfolders(folder.path) if holds_images(folder.path / name)]
-        if len(names) >= 2 and not _has_own(folder.path):
+        inside = subfolders(folder.path, layout.tree)
+        names = [name for name in inside if holds_images(folder.path / name, layout.tree)]
+        if len(names) >= 2 and not _has_own(folder.path, layout.tree):
             parents[folder.label] = None
             below.update(dict.fromkeys(names))
     if parents:
@@ -206,21 +212,21 @@ def _warn_of_nested_classes(layout: FolderLayout) -> None:
         layout.findings.append(Finding("nested_classes", message))
 
 
-def _no_classes(top: Path, class_depth: int) -> str:
+def _no_classes(top: Path, class_depth: int, tree: FileTree) -> str:
     """The sentence for a folder without class folders."""
-    if hint := _hint_of_labels(top):
+    if hint := _hint_of_labels(top, tree):
         return f"{top}: holds no class folders; {hint}"
-    names = subfolders(top)
+    names = subfolders(top, tree)
     if not names:
         return f"{top}: holds no class folders; put the images of each class into a subfolder"
-    if class_depth == 2 and holds_images(top):
+    if class_depth == 2 and holds_images(top, tree):
         return f"{top}: no folders with images two levels below; data.class_depth = 2 takes those as classes"
     return f"{top}: no images found in {_folders(names)}; put the images of each class into a subfolder"
 
 
-def _hint_of_labels(folder: Path) -> str:
+def _hint_of_labels(folder: Path, tree: FileTree) -> str:
     """What to do where the names of the images in ``folder`` begin with their class; else ""."""
-    labels = labels_in_names(islice(own_images(folder), _SAMPLED_NAMES))
+    labels = labels_in_names(islice(own_images(folder, tree), _SAMPLED_NAMES))
     if not labels:
         return ""
     command = f"tltui new --data {shlex.quote(str(folder))} --label-from {shlex.quote(LABEL_PATTERN)}"
@@ -241,8 +247,8 @@ def labels_in_names(names: Iterable[str]) -> list[str]:
     return sorted(repeated)
 
 
-def _has_own(folder: Path) -> bool:
-    return next(own_images(folder), None) is not None
+def _has_own(folder: Path, tree: FileTree) -> bool:
+    return next(own_images(folder, tree), None) is not None
 
 
 def _folders(names: Collection[str]) -> str:

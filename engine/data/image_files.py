@@ -1,4 +1,7 @@
-"""Finds image files below a folder, by suffix or content. Imports neither torch nor Pillow: the app uses it."""
+"""Finds image files below a folder or in an archive, by suffix or content.
+
+Imports neither torch nor Pillow: the app uses it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.errors import InputError
+from engine.data.file_tree import DISK, FileTree
 from engine.files.escapes import printable
-from engine.files.safe_open import open_regular
+from engine.files.stored_file import StoredFile
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .ico .jp2 .j2k .jpx .avif "
@@ -29,86 +32,54 @@ _ARCHIVE_LEFTOVERS = frozenset({"__MACOSX"})  # macOS adds it to zip archives
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
-def image_files(folder: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
+def image_files(folder: Path, passed_over: Counter[str] | None = None, tree: FileTree = DISK) -> Iterator[Path]:
     """Image files at any depth, in a stable order. Skips hidden files and links to folders.
 
     A usual suffix is enough; another file counts where its content begins like an image's.
     ``passed_over`` counts the others by suffix.
     """
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in tree.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in sorted(files):
             if _is_hidden(name):
                 continue
-            if is_image(parent, name):
-                yield Path(parent, name)
+            path = Path(parent, name)
+            if is_image(path, tree):
+                yield path
             elif passed_over is not None and name.lower() not in _SYSTEM_FILES:
                 passed_over[printable(os.path.splitext(name)[1].lower())] += 1
 
 
-def is_image(parent: str | Path, name: str) -> bool:
-    """Whether the file ``name`` in ``parent`` is called like an image, or its content begins like one."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in SUFFIXES or (suffix not in _TEXT_SUFFIXES and _has_signature(Path(parent, name)))
+def is_image(path: Path, tree: FileTree = DISK) -> bool:
+    """Whether the file at ``path`` is called like an image, or its content begins like one."""
+    suffix = os.path.splitext(path.name)[1].lower()
+    return suffix in SUFFIXES or (suffix not in _TEXT_SUFFIXES and _has_signature(tree.file(path)))
 
 
-def holds_images(folder: Path) -> bool:
+def holds_images(folder: Path, tree: FileTree = DISK) -> bool:
     """Whether there is an image at any depth of ``folder``."""
-    return next(image_files(folder), None) is not None
+    return next(image_files(folder, None, tree), None) is not None
 
 
-def own_images(folder: Path) -> Iterator[str]:
+def own_images(folder: Path, tree: FileTree = DISK) -> Iterator[str]:
     """The names of the images that lie in ``folder`` itself, in no order. Raises InputError."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not _is_hidden(entry.name) and _is_file(entry) and is_image(folder, entry.name):
-                    yield entry.name
-    except OSError as error:
-        raise InputError(f"{folder}: can't be read ({error.strerror})") from None
+    return (name for name in tree.files(folder) if not _is_hidden(name) and is_image(folder / name, tree))
 
 
-def subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path, tree: FileTree = DISK) -> list[str]:
     """The names of the folders in ``folder`` that are not hidden, sorted.
 
     Leaves out links that lead nowhere, or up to a folder that holds them. Raises InputError.
     """
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not _is_hidden(entry.name) and _is_below(entry))
-    except NotADirectoryError:
-        raise InputError(f"{folder}: is a file, not a folder") from None
-    except OSError as error:
-        raise InputError(f"{folder}: can't be read ({error.strerror})") from None
+    return sorted(name for name in tree.subfolders(folder) if not _is_hidden(name))
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _ARCHIVE_LEFTOVERS
 
 
-def _has_signature(path: Path) -> bool:
+def _has_signature(file: StoredFile) -> bool:
     try:
-        with open_regular(path) as file:
-            return _SIGNATURES.match(file.read(_SIGNATURE_BYTES)) is not None
-    except OSError:
-        return False
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-def _is_below(entry: os.DirEntry[str]) -> bool:
-    try:
-        if not entry.is_dir():
-            return False
-        if not entry.is_symlink():
-            return True
-        holder = os.path.realpath(os.path.dirname(entry.path))
-        target = os.path.realpath(entry.path)
-        return os.path.commonpath([holder, target]) != target
-    except OSError:  # links in a circle
+        return _SIGNATURES.match(file.first_bytes(_SIGNATURE_BYTES)) is not None
+    except (OSError, ValueError):
         return False

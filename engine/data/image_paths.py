@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from engine.data.file_tree import DISK, FileTree
 from engine.data.image_files import is_image
 from engine.errors import InputError
 
@@ -13,10 +14,10 @@ from engine.errors import InputError
 class ImagePaths:
     """Resolves paths below ``root``; ``found`` tells whether any of them was there. Lists each folder once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tree: FileTree = DISK) -> None:
         self.found = False
         self._root = root
-        self._listed = cache(_names_by_stem)
+        self._listed = cache(partial(_names_by_stem, tree))
 
     def find(self, path: str) -> Path:
         """The file at ``path``, or the image there with a suffix; ``path`` itself where there is neither.
@@ -24,7 +25,7 @@ class ImagePaths:
         Raises InputError where several images differ by their suffix alone.
         """
         file = self._root / path
-        names, by_stem = self._listed(str(file.parent))
+        names, by_stem = self._listed(file.parent)
         if file.name in names:
             self.found = True
             return file
@@ -37,15 +38,15 @@ class ImagePaths:
         return file
 
 
-def _names_by_stem(folder: str) -> tuple[set[str], dict[str, list[str]]]:
+def _names_by_stem(tree: FileTree, folder: Path) -> tuple[set[str], dict[str, list[str]]]:
     """The names in ``folder``, and its images by their name without suffix."""
     try:
-        names = sorted(os.listdir(folder))
-    except (OSError, ValueError):
+        names = sorted(tree.files(folder))
+    except (InputError, ValueError):
         return set(), {}
     by_stem: dict[str, list[str]] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)
-        if suffix and is_image(folder, name):
+        if suffix and is_image(folder / name, tree):
             by_stem.setdefault(stem, []).append(name)
     return set(names), by_stem

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image import Pixels, centre_crop
 from engine.data.image_cache import ImageCache
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.system.cpu import usable_cores
 from engine.system.process_signals import blocked, leave_with_parent
 
@@ -35,7 +36,7 @@ class ImageDataset(Dataset[torch.Tensor]):
         self._augment = augmentation(views.augment, side)
 
     def __getitems__(self, views: list[View]) -> torch.Tensor:
-        """uint8 (N, 3, side, side). DataLoader calls it with all views of a batch."""
+        """uint8 (N, C, side, side). DataLoader calls it with all views of a batch."""
         return torch.stack([self._image(*view) for view in views])
 
     def _image(self, index: int, number: int) -> torch.Tensor:
@@ -48,12 +49,12 @@ class ImageDataset(Dataset[torch.Tensor]):
 
 
 def centre_view(pixels: Pixels, side: int) -> torch.Tensor:
-    """The unaugmented network input of a decoded image: uint8 (3, side, side)."""
+    """The unaugmented network input of a decoded image: uint8 (C, side, side)."""
     return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, side))).permute(2, 0, 1)
 
 
 def augmentation(name: str, side: int) -> v2.Transform | None:
-    """Random transforms of a uint8 image (3, H, W) to (3, side, side); None for "none".
+    """Random transforms of a uint8 image (C, H, W) to (C, side, side); None for "none".
 
     "trivial": TrivialAugmentWide (Müller and Hutter 2021, 2103.10158).
     """
@@ -63,11 +64,23 @@ def augmentation(name: str, side: int) -> v2.Transform | None:
         case "flip":  # its only view besides the centre
             return v2.Compose([v2.CenterCrop(side), v2.RandomHorizontalFlip(1.0)])
         case "standard":
-            return v2.Compose([crop, flip, v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)])
+            return v2.Compose([crop, flip, _OnColours(v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2))])
         case "trivial":
             return v2.Compose([crop, flip, v2.TrivialAugmentWide()])
         case _:
             return None
+
+
+class _OnColours(nn.Module):
+    """Applies a transform to the grey or RGB channels of an image (C, H, W), and leaves a further channel as it is."""
+
+    def __init__(self, transform: v2.Transform) -> None:
+        super().__init__()
+        self._transform = transform
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        colours = len(image) - (len(image) + 1) % 2
+        return torch.cat([self._transform(image[:colours]), image[colours:]])
 
 
 def batch_count(images: int, batch_size: int) -> int:
@@ -104,7 +117,7 @@ def rank_share(batch: Sequence[int], rank: int, count: int) -> list[int]:
 
 
 def image_loader(dataset: ImageDataset, batches: Sequence[list[View]], workers: int) -> DataLoader[torch.Tensor]:
-    """Loads batches of uint8 images (N, 3, S, S); ``workers``: processes that prefetch them."""
+    """Loads batches of uint8 images (N, C, S, S); ``workers``: processes that prefetch them."""
     workers = min(workers, len(batches))
     return _ImageLoader(
         dataset,
@@ -119,15 +132,15 @@ def image_loader(dataset: ImageDataset, batches: Sequence[list[View]], workers: 
 
 
 class Normalize:
-    """Moves uint8 images (N, 3, S, S) to the device and normalizes them by the pretrained mean and std."""
+    """Moves uint8 images (N, C, S, S) to the device and normalizes them by the pretrained mean and std."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._device = device
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1) * 255
+        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1) * 255
+        self._std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1) * 255
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, S, S) uint8 → float32, channels last."""
+        """(N, C, S, S) uint8 → float32, channels last."""
         moved = images.to(self._device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
         return (moved - self._mean) / self._std
 

@@ -44,7 +44,8 @@ class Leak:
 
 def fingerprint(pixels: Pixels) -> Fingerprint:
     """The fingerprint of a decoded image."""
-    greys = np.asarray(Image.fromarray(pixels).convert("L").resize((2 * 9, 2 * 8), Image.Resampling.BOX))
+    colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+    greys = np.asarray(Image.fromarray(colours).convert("L").resize((2 * 9, 2 * 8), Image.Resampling.BOX))
     coarse = greys.reshape(8, 2, 9, 2).astype(np.int16).sum((1, 3))
     return np.concatenate([np.packbits(coarse[:, 1:] > coarse[:, :-1]), greys.reshape(-1)])
 

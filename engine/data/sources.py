@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 from engine.config.choices import load_target
-from engine.config.data_sources import DATA_SOURCES
+from engine.config.data_sources import BY_PATH, DATA_SOURCES, source_of
 from engine.config.schema import DataConfig
-from engine.config.tasks import AUTO
 from engine.data.source import Source
+from engine.data.targets import check_source, with_task
 from engine.errors import InputError
 
 
 def open_source(config: DataConfig) -> Source:
-    """The dataset that ``config`` names. Raises InputError where it is missing or has fewer than two classes."""
+    """The dataset that ``config`` names, with the targets of its task.
+
+    Raises InputError where it is missing, or where it has too few classes for the task.
+    """
+    _check_path(config)
     source: Source = load_target(DATA_SOURCES[config.source].opener)(config)
     if not source.samples:
         raise InputError(f"{config.path or config.name}: no images found; set data.path to where the images are")
-    if len(source.classes) < 2:
+    source = with_task(source, config)
+    check_source(source, config.path or config.name)
+    return source
+
+
+def auto_source(config: DataConfig) -> Source:
+    """The dataset of the source that reads data.path. Raises InputError."""
+    path = Path(config.path)
+    if config.path and not path.exists() and not source_of(path):
+        raise InputError(f"{path}: there is no such folder or file; set data.path to {DATA_SOURCES[BY_PATH].example}")
+    return open_source(config.model_copy(update={"source": config.resolved_source}))
+
+
+def _check_path(config: DataConfig) -> None:
+    """Raises InputError where data.source is another one than the path's."""
+    reads = DATA_SOURCES[config.source].reads
+    if reads and not reads(Path(config.path)) and (other := source_of(Path(config.path))):
         raise InputError(
-            f'{config.path or config.name}: only the class "{source.classes[0]}" was found; a classifier needs two'
+            f'data.source = "{config.source}", but {config.path} is {DATA_SOURCES[other].help}; '
+            f'set data.source to "{other}" or "{BY_PATH}"'
         )
-    return source if config.task == AUTO else replace(source, task=config.task)

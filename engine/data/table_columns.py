@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from engine.config.schema import DataConfig
 from engine.data.finding import Finding
+from engine.data.label_guess import is_distribution, is_flag, is_share
 from engine.data.split_names import split_named
 from engine.errors import InputError
-from engine.files.csv_tables import Row
+from engine.files.csv_tables import Row, TableError
 from engine.files.escapes import printable
 
-ONE_LABEL = "tltui trains one label per image; multi-label training and regression are not available"
 _PATHS = tuple("path filepath file_path filename file_name file image image_path image_name img image_id id".split())
 _LABELS = tuple("label class class_name target category".split())
 _SPLITS = ("split", "fold")
@@ -25,19 +25,16 @@ class Columns(NamedTuple):
     """The positions of a table's columns; None where the table has no such column."""
 
     path: int
-    label: int
+    labels: tuple[int, ...]
     split: int | None
     group: int | None
 
 
 def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]) -> Columns:
     """The columns that ``config`` names, else those with usual names. Raises InputError."""
-    path = _column(heading, config.path_column, "data.path_column", _PATHS)
-    label = _column(heading, config.label_column, "data.label_column", _LABELS)
-    if path is None or label is None:
-        if path is not None and (flags := _zero_one_columns(heading, rows, path)):
-            names = ", ".join(printable(name) for name in flags[:5])
-            raise InputError(f"the columns {names} hold 0 and 1; {ONE_LABEL}; write the class into one column label")
+    path = find_path_column(heading, config)
+    labels = _label_columns(heading, rows, config, path)
+    if path is None or not labels:
         has = ", ".join(heading) if any(heading) else "none"
         raise InputError(
             f"needs the columns path and label, has {has}; name them in its first line, or set data.path_column and "
@@ -46,8 +43,32 @@ def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig
     split = _split_column(heading, rows, config, findings)
     group = _column(heading, config.group_column, "data.group_column", ())
     if group is None:
-        findings += _suggested_group(heading, rows, {path, label})
-    return Columns(path, label, split, group)
+        findings += _suggested_group(heading, rows, {path, *labels})
+    return Columns(path, labels, split, group)
+
+
+def _label_columns(
+    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, path: int | None
+) -> tuple[int, ...]:
+    """The columns of ``data.label_column``, else the usual one, else those with a number per label; empty: none."""
+    chosen = [_column(heading, name, "data.label_column", ()) for name in config.label_column]
+    usual = chosen or [_column(heading, "", "", _LABELS)]
+    found = tuple(at for at in usual if at is not None)
+    return found or _number_columns(heading, rows, path)
+
+
+def find_split_columns(heading: Sequence[str]) -> tuple[int, int]:
+    """The columns of path and split in a table of splits. Raises TableError."""
+    path, split = _column(heading, "", "", _PATHS), _column(heading, "", "", _SPLITS)
+    if path is None or split is None:
+        has = ", ".join(heading) if any(heading) else "none"
+        raise TableError(f"needs the columns path and split, has {has}; name them in its first line")
+    return path, split
+
+
+def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:
+    """The column of image paths; None where there is none. Raises InputError where ``config`` names a missing one."""
+    return _column(heading, config.path_column, "data.path_column", _PATHS)
 
 
 def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[str]) -> int | None:
@@ -90,13 +111,15 @@ def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int]
     return []
 
 
-def _zero_one_columns(heading: Sequence[str], rows: Sequence[Row], path: int) -> list[str]:
-    flags = [
-        name
-        for at, name in enumerate(heading)
-        if at != path and rows and all(row.cell(at).strip() in ("0", "1", "0.0", "1.0") for row in rows)
-    ]
-    return flags if len(flags) > 1 else []
+def _number_columns(heading: Sequence[str], rows: Sequence[Row], path: int | None) -> tuple[int, ...]:
+    """Two or more columns that hold 0 and 1, or else the probabilities of an image's classes."""
+    usable = [at for at in range(len(heading)) if at != path and rows]
+    flags = tuple(at for at in usable if all(is_flag(row.cell(at)) for row in rows))
+    if len(flags) > 1:
+        return flags
+    shares = tuple(at for at in usable if all(is_share(row.cell(at)) for row in rows))
+    sums = all(is_distribution([float(row.cell(at)) for at in shares]) for row in rows) if shares else False
+    return shares if len(shares) > 1 and sums else ()
 
 
 def _normalized(name: str) -> str:

@@ -44,7 +44,8 @@ class Evidence:
     def __init__(self, state: RunState, config: RunConfig) -> None:
         self.state = state
         self.config = in_force(config, state)
-        self.classes = len(state.data.classes) if state.data else 0
+        # The rules are about one class per image: accuracies, and the loss at chance level.
+        self.classes = len(state.data.classes) if state.data and state.data.task == "single" else 0
         self.over = state.finished is not None
 
     @cached_property
@@ -137,9 +138,9 @@ def _epoch_metrics(epoch: p.Epoch, rate: float | None, moved: float | None) -> E
     return EpochMetrics(
         number=epoch.epoch,
         train_loss=p.restore(epoch.train_loss, None),
-        train_accuracy=epoch.train_accuracy,
+        train_accuracy=epoch.train_accuracy or 0.0,
         val_loss=p.restore(epoch.val_loss, None),
-        val_accuracy=epoch.val_accuracy,
+        val_accuracy=epoch.val_accuracy or 0.0,
         balanced_accuracy=epoch.val_balanced_accuracy,
         label_rank=epoch.val_label_rank,
         batch_norms=epoch.batch_norms,

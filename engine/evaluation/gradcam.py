@@ -7,11 +7,14 @@ import math
 import torch
 from torch import nn
 
+from engine.compute.task import Task
 from engine.errors import InputError
 
 
-def grad_cam(module: nn.Module, layer: str, image: torch.Tensor, label: int) -> torch.Tensor:
+def grad_cam(module: nn.Module, layer: str, image: torch.Tensor, label: int, task: Task | None = None) -> torch.Tensor:
     """Compute the heat map (S, S), from 0 to 1, of class ``label`` at ``layer``.
+
+    ``task`` says which output stands for the class; None: the one at ``label``.
 
     ``image``: normalized (1, 3, S, S). ``layer``: a path; "" for the last layer whose output is spatial. Sets the
     network to eval mode. Raises InputError for a layer whose output is not spatial.
@@ -35,7 +38,9 @@ def grad_cam(module: nn.Module, layer: str, image: torch.Tensor, label: int) -> 
     if not outputs:
         raise InputError(f'the output of "{layer}" is not spatial; choose a layer before the pooling')
     activation = outputs[layer] if layer else list(outputs.values())[-1]
-    (gradient,) = torch.autograd.grad(logits[0, label], activation, allow_unused=True)
+    (gradient,) = torch.autograd.grad(
+        task.explained(logits, label) if task else logits[0, label], activation, allow_unused=True
+    )
     if gradient is None:
         raise InputError(f'the logits do not depend on the output of "{layer}"; choose another layer')
     maps, gradients = _feature_maps(activation), _feature_maps(gradient)

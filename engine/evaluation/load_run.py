@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
-from engine.config.tasks import TaskSpec
 from engine.errors import InputError, first_line
 from engine.models import registry
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
-from engine.runs.state import RunState, fold_all
+from engine.runs.state import RunState, fold_all, task_spec
 from engine.training import checkpoints
 
 
@@ -43,11 +42,14 @@ def load_trained_run(folder: RunFolder) -> TrainedRun:
     state = fold_all(EventTail(folder, steps=False).poll())
     if state.data is None:
         raise InputError(f"run {folder.id} has not read its dataset yet; wait for its first checkpoint")
-    task = open_task(TaskSpec(state.data.task, state.data.classes))
+    task = open_task(task_spec(state.data, state.evaluations))
     checkpoint, best = _usable_checkpoint(folder)
     try:
         config = checkpoints.load_config(checkpoint)
-        classifier = registry.build(config.model.name, len(task.outputs), config.head, config.data.image_size)
+        classifier = registry.build(
+            config.model.name, len(task.outputs), config.head, config.data.image_size, config.data.channels
+        )
+        classifier.preprocessing = replace(classifier.preprocessing, value_range=state.data.value_range)
         checkpoints.load_weights(checkpoint, classifier.module)
     except InputError:
         raise

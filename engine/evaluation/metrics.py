@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.runs.events import Evaluated
 
@@ -24,16 +24,18 @@ class Metric:
 
     ``name``: the field of ``Evaluated``, or the key in its ``metrics``. ``label`` stands in sentences, ``short`` in
     column headings. ``compute`` returns None where the metric is undefined. ``unit``: "percent" for proportions that
-    people read in percent, else "decimal". ``meaning``: one sentence for the manual.
+    people read in percent, "number" for numbers with a unit of their own, else "decimal". ``meaning``: one sentence
+    for the manual. ``tasks``: the tasks that have the metric; ``compute`` takes what each of them accumulates.
     """
 
     name: str
     label: str
-    compute: Callable[[MetricAccumulator], float | None]
+    compute: Callable[[Any], float | None]
     meaning: str
     short: str = ""
     higher_is_better: bool = True
-    unit: Literal["percent", "decimal"] = "decimal"
+    unit: Literal["percent", "decimal", "number"] = "decimal"
+    tasks: tuple[str, ...] = ("single",)
 
     def value(self, evaluated: Evaluated) -> float | None:
         """The metric's value in an event, None where it has none."""
@@ -41,12 +43,15 @@ class Metric:
 
     def format(self, value: float) -> str:
         """The value as people read it, without the label."""
-        return f"{value:.1%}" if self.unit == "percent" else f"{value:.3f}"
+        return _FORMATS[self.unit].format(value)
 
     @property
     def heading(self) -> str:
         """The label of a column."""
         return self.short or self.label
+
+
+_FORMATS = {"percent": "{:.1%}", "decimal": "{:.3f}", "number": "{:.4g}"}
 
 
 def _balanced_accuracy(of: MetricAccumulator) -> float:
@@ -87,12 +92,37 @@ _ALL = (
         "macro F1",
         lambda of: fmean(one.f1 for one in of.per_class),
         "Mean F1 over classes.",
+        tasks=("single", "multilabel"),
+    ),
+    Metric(
+        "micro_f1",
+        "micro F1",
+        lambda of: of.micro_f1,
+        "F1 over all decisions, one per image and label.",
+        tasks=("multilabel",),
     ),
     Metric(
         "weighted_f1",
         "weighted F1",
         lambda of: fmean([one.f1 for one in of.per_class], [one.support for one in of.per_class]),
         "Mean F1 over classes, weighted by their images.",
+        tasks=("single", "multilabel"),
+    ),
+    Metric(
+        "label_accuracy",
+        "label accuracy",
+        lambda of: of.label_accuracy,
+        "Proportion of correct decisions, one per image and label.",
+        unit="percent",
+        tasks=("multilabel",),
+    ),
+    Metric(
+        "exact_match",
+        "exact match",
+        lambda of: of.exact_match,
+        "Proportion of images with all labels correct.",
+        unit="percent",
+        tasks=("multilabel",),
     ),
     Metric(
         "top5",
@@ -107,6 +137,7 @@ _ALL = (
         "ROC-AUC",
         lambda of: _mean(one.roc_auc for one in of.per_class),
         "Area under the ROC curve of each class against the others, mean over classes.",
+        tasks=("single", "multilabel"),
     ),
     Metric(
         "average_precision",
@@ -114,6 +145,7 @@ _ALL = (
         lambda of: _mean(one.average_precision for one in of.per_class),
         "Area under the precision-recall curve of each class against the others, mean over classes.",
         short="AP",
+        tasks=("single", "multilabel"),
     ),
     Metric(
         "log_loss",
@@ -121,6 +153,7 @@ _ALL = (
         _log_loss,
         "Mean cross-entropy.",
         higher_is_better=False,
+        tasks=("single", "multilabel"),
     ),
     Metric(
         "ece",
@@ -135,14 +168,37 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
-def compute_metrics(of: MetricAccumulator) -> dict[str, float | None]:
-    """Compute all metrics, by name."""
-    return {name: metric.compute(of) for name, metric in METRICS.items()}
+def headline(evaluated: Evaluated) -> str:
+    """The metric that the task is judged by, as text: "accuracy 95.0%"."""
+    return f"{metric_label(evaluated.score)} {score_text(evaluated)}"
+
+
+def score_text(evaluated: Evaluated) -> str:
+    """The value of the metric that the task is judged by."""
+    value = METRICS[evaluated.score].value(evaluated) if evaluated.score in METRICS else None
+    return formatted_score(evaluated.score, value) or "undefined"
+
+
+def formatted_score(name: str, value: float | None) -> str:
+    """A metric's value by its name, as text; "" for none. Names of other versions get three decimals."""
+    if value is None:
+        return ""
+    return METRICS[name].format(value) if name in METRICS else f"{value:.3f}"
+
+
+def metric_label(name: str) -> str:
+    """A metric by its name, as sentences write it."""
+    return METRICS[name].label if name in METRICS else name.replace("_", " ")
+
+
+def compute_metrics(of: object, task: str = "single") -> dict[str, float | None]:
+    """Compute all metrics of a task, by name."""
+    return {name: metric.compute(of) for name, metric in METRICS.items() if task in metric.tasks}
 
 
 def formatted_metrics(evaluated: Evaluated, *, short: bool = False) -> dict[str, str]:
-    """The metrics of an evaluation besides accuracy, as text, by label or ``short`` heading."""
-    values = {metric: metric.value(evaluated) for name, metric in METRICS.items() if name != "accuracy"}
+    """The metrics of an evaluation besides its score, as text, by label or ``short`` heading."""
+    values = {metric: metric.value(evaluated) for name, metric in METRICS.items() if name != evaluated.score}
     return {
         metric.heading if short else metric.label: metric.format(value)
         for metric, value in values.items()

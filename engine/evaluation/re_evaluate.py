@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from engine.compute.batch_fit import Fits, Place
@@ -10,10 +11,9 @@ from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.compute.task import LabelledOutputs
 from engine.config.schema import RunConfig
-from engine.config.toml_io import with_setting
-from engine.data.folder_source import folder_source
+from engine.config.toml_io import with_setting, with_settings
 from engine.data.prepare import Data, decode_images, load_data
-from engine.data.source import Sample, Source
+from engine.data.source import Sample, select
 from engine.data.sources import open_source
 from engine.data.split_names import words_for
 from engine.errors import InputError
@@ -37,7 +37,7 @@ def re_evaluate(
     """Compute the metrics of a split of the run's dataset, or of ``other_data``.
 
     ``split_name``: "val", "test", or "" for the test split, else the validation split, else all images.
-    ``other_data``: a folder; without split folders all its images count. ``device``: as train.device.
+    ``other_data``: a folder, an archive or a table; without splits all its images count. ``device``: as train.device.
 
     Raises InputError.
     """
@@ -47,17 +47,17 @@ def re_evaluate(
     torch_device = devices.choose_device(device)
     precision, frozen_precision = choose_precision(config.train.precision, torch_device, report)
     if other_data:
-        config = with_setting(with_setting(config, "data.source", "folder"), "data.path", str(other_data))
+        config = with_settings(config, _other_data(other_data))
         data = _other_images(trained, config, split_name, report, warn)
     else:
         source = open_source(config.data)
-        if source.classes != trained.classes:
+        if (source.classes, source.task) != (trained.classes, trained.task.spec.task):
             raise InputError(
                 f"{config.data.path or config.data.name}: its classes are no longer those of the run; "
                 "restore the dataset, or evaluate other images"
             )
         preprocessing = trained.classifier.preprocessing
-        data, _ = load_data(source, config, preprocessing, trained.folder, report, warn)
+        data, _ = load_data(source, config, preprocessing, trained.folder, report, warn, trained.task)
     name = split_name or next(split for split in ("test", "val", _ALL) if split in data.splits)
     if name not in data.splits:
         raise InputError(f'these images have no split "{name}"; choose from {", ".join(data.splits)}')
@@ -66,8 +66,14 @@ def re_evaluate(
     return trained.task.evaluate(name, batches, paths)
 
 
+def _other_data(path: Path) -> dict[str, object]:
+    """The settings that read another dataset than the run's, with nothing of the run's table."""
+    names = ("name", "root", "path_column", "label_column", "split_column", "group_column")
+    return {"data.source": "auto", "data.path": str(path), **{f"data.{name}": "" for name in names}}
+
+
 def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, report: Report, warn: Warn) -> Data:
-    source = folder_source(config.data)
+    source = open_source(config.data)
     for finding in source.findings:
         warn(*finding)
     label_of = {name: label for label, name in enumerate(trained.classes)}
@@ -83,10 +89,7 @@ def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, rep
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
     images = [source.samples[at] for at in chosen]
     relabelled = [Sample(one.key, label_of[source.classes[one.label]], one.split) for one in images]
-    file = source.file
-    selected = Source(
-        trained.classes, relabelled, lambda at: source.open(chosen[at]), file and (lambda at: file(chosen[at]))
-    )
+    selected = replace(select(source, chosen, relabelled), classes=trained.classes)
     data, _, fingerprints = decode_images(selected, config, trained.classifier.preprocessing, report, warn)
     fingerprints.close()
     data.splits[split_name] = list(range(len(data.samples)))

@@ -15,10 +15,10 @@ from engine.errors import InputError, first_line
 from engine.evaluation.load_run import TrainedRun, load_trained_run
 from engine.export.format_writer import FormatWriter
 from engine.export.formats import FORMATS, ExportFormat
-from engine.export.metadata import ExportMetadata
+from engine.export.metadata import CHANNELS, ExportMetadata
 from engine.export.model_card import model_card
 from engine.export.output_folder import atomic_folder, destination
-from engine.export.predictor import logits_function
+from engine.export.predictor import outputs_function
 from engine.export.sample_images import sample_images
 from engine.export.verify import Comparison, verify
 from engine.runs.folder import RunFolder
@@ -60,8 +60,9 @@ def export(run: RunFolder, format_name: str, output: Path | None, report: Report
         report("export", 0, 0, "")
         _write(writer, folder / export_format.file, trained, metadata)
         reloaded = writer.reload(folder / export_format.file, trained)
-        checkpoint = logits_function(trained.classifier.module, trained.classifier.preprocessing, torch.device("cpu"))
-        comparison = verify(checkpoint, reloaded, samples, report)
+        module, preprocessing = trained.classifier.module, trained.classifier.preprocessing
+        checkpoint = outputs_function(module, trained.task, preprocessing, torch.device("cpu"))
+        comparison = verify(trained.task, checkpoint, reloaded, samples, report)
         (folder / METADATA).write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))
         shutil.copyfile(image.__file__, folder / IMAGES)
         (folder / CARD).write_text(model_card(trained, metadata, writer, comparison), encoding="utf-8")
@@ -79,12 +80,18 @@ def _write(writer: FormatWriter, path: Path, trained: TrainedRun, metadata: Expo
 
 
 def _metadata(trained: TrainedRun, export_format: ExportFormat) -> ExportMetadata:
+    spec = trained.task.spec
     return ExportMetadata(
         run=trained.folder.id,
         model=trained.config.model.name,
         classes=trained.classes,
         hidden=trained.config.head.hidden,
         preprocessing=trained.classifier.preprocessing,
+        channels=CHANNELS[trained.classifier.preprocessing.channels],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        task=spec.task,
+        mean=spec.mean,
+        std=spec.std,
+        thresholds=spec.thresholds,
         versions=versions() | {name: installed_version(name) for name in export_format.libraries},
     )

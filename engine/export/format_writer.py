@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.compute.task import Task
 from engine.evaluation.load_run import TrainedRun
 from engine.export.metadata import ExportMetadata
 from engine.export.plain_network import PlainNetwork
-from engine.export.predictor import ComputeLogits, Predictor
+from engine.export.predictor import ComputeOutputs, Predictor
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,17 @@ class FormatWriter:
     - ``reload(path, trained)`` loads a file that ``write`` has just written, the way other programs load it.
     - ``open(path)`` loads a file of any origin. None if loading such a file can run code in it.
     - ``describe(metadata)`` returns the model card's sentences on the file's content.
-    - ``install(plain)`` returns the card's install command, ``script(plain)`` its prediction script.
+    - ``install(plain)`` returns the card's install command, ``script(plain, task)`` its prediction script.
 
     ``opset``: the ONNX opset, None for other formats.
     """
 
     write: Callable[[Path, TrainedRun, ExportMetadata], None]
-    reload: Callable[[Path, TrainedRun], ComputeLogits]
+    reload: Callable[[Path, TrainedRun], ComputeOutputs]
     open: Callable[[Path], Predictor] | None
     describe: Callable[[ExportMetadata], str]
     install: Callable[[PlainNetwork], str]
-    script: Callable[[PlainNetwork], str]
+    script: Callable[[PlainNetwork, Task], str]
     opset: int | None = None
 
 
@@ -45,27 +46,22 @@ from images import centre_crop, open_image, prepare  # images.py, beside this fi
 with open("export.json", encoding="utf-8") as file:
     about = json.load(file)
 how = about["preprocessing"]
+steps = ("resize_size", "interpolation", "channels", "value_range")
 
 
 def pixels(path):
     with open(path, "rb") as file:
-        image = prepare(open_image(file.read()), how["resize_size"], how["interpolation"])
+        image = prepare(open_image(file.read()), *(how[name] for name in steps))
     return centre_crop(image, how["image_size"]).transpose(2, 0, 1)
 
 
 images = np.stack([pixels(path) for path in sys.argv[1:]])
 """
-_AFTER = """\
-probabilities = np.exp(logits - logits.max(1, keepdims=True))
-probabilities /= probabilities.sum(1, keepdims=True)
-for path, row in zip(sys.argv[1:], probabilities):
-    print(path, about["classes"][row.argmax()], f"{row.max():.6f}", sep="\\t")
-"""
 
 
-def prediction_script(imports: str, logits: str) -> str:
-    """A Python script that prints path, class and probability of each image named on its command line.
+def prediction_script(imports: str, compute: str, task: Task) -> str:
+    """A Python script that prints the path and the prediction of each image named on its command line.
 
-    ``logits``: code that turns ``images``, uint8 (N, 3, S, S), into ``logits``, float32 (N, classes).
+    ``compute``: code that turns ``images``, uint8 (N, C, S, S), into ``outputs``, float32 (N, outputs).
     """
-    return _BEFORE.format(imports=imports) + logits + _AFTER
+    return _BEFORE.format(imports=imports) + compute + task.export.show

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.config.tasks import TASKS, TaskSpec
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 
 METADATA_KEY = "tltui"
 """The key of the metadata in a model file."""
+CHANNELS = {1: "grey", 2: "grey and a second channel", 3: "RGB", 4: "RGB and a fourth channel"}
 _LARGEST_SIDE = 4096  # pixels; no training run uses larger images
 
 
@@ -18,6 +20,7 @@ class ExportMetadata(msgspec.Struct, frozen=True):
 
     ``hidden``: sizes of the head's hidden layers. ``preprocessing``: applies to the ``crop`` of an image, with its
     ``channels`` in this order. ``created``: UTC, ISO 8601. ``versions``: of the libraries that wrote the export.
+    ``task``, ``mean``, ``std`` and ``thresholds``: see ``TaskSpec``.
     """
 
     run: str
@@ -29,14 +32,39 @@ class ExportMetadata(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     crop: str = "centre"
     channels: str = "RGB"
+    task: str = "single"
+    mean: list[float] = []
+    std: list[float] = []
+    thresholds: list[float] = []
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What the network predicts."""
+        return TaskSpec(self.task, self.classes, self.mean, self.std, self.thresholds)
+
+    @property
+    def input_shape(self) -> str:
+        """The shape of a batch, in words."""
+        channels, side, _ = self.preprocessing.input_shape
+        return f"(N, {channels}, {side}, {side})"
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that no export has: the file may come from anyone."""
         preprocessing = self.preprocessing
-        if len(self.classes) < 2:
-            raise ValueError("fewer than two classes")
+        if self.task not in TASKS:
+            raise ValueError("a task that this version does not have")
+        if len(self.classes) < TASKS[self.task].least_classes:
+            raise ValueError("too few classes")
+        per_class = (self.mean, self.std, self.thresholds)
+        if any(values and len(values) != len(self.classes) for values in per_class):
+            raise ValueError("numbers that do not match the classes")
         if not 1 <= preprocessing.image_size <= preprocessing.resize_size <= _LARGEST_SIDE:
             raise ValueError("impossible image sizes")
+        if not len(preprocessing.mean) == len(preprocessing.std) == preprocessing.channels in CHANNELS:
+            raise ValueError("impossible channels")
+        low, high = preprocessing.value_range or (0.0, 1.0)
+        if not low < high:
+            raise ValueError("impossible value range")
         if preprocessing.interpolation not in ("bilinear", "bicubic") or 0 in preprocessing.std:
             raise ValueError("impossible preprocessing")
 

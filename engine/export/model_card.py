@@ -11,6 +11,7 @@ from engine.export.metadata import ExportMetadata
 from engine.export.plain_network import plain_network
 from engine.export.verify import Comparison
 from engine.files.markdown import at_start
+from engine.models.preprocessing import Preprocessing
 from engine.runs.events import Evaluated
 from engine.runs.folder import data_label
 from engine.runs.start_weights import is_run
@@ -21,7 +22,7 @@ _MOST_CLASSES = 100  # listed in the card; export.json has all
 
 def model_card(trained: TrainedRun, metadata: ExportMetadata, writer: FormatWriter, comparison: Comparison) -> str:
     """The card as Markdown, with every name from outside escaped."""
-    plain = plain_network(trained.classifier, len(trained.classes))
+    plain = plain_network(trained.classifier, len(trained.task.outputs))
     parts = [
         f"# {at_start(metadata.model)} on {at_start(data_label(trained.config))}",
         f"Exported by tltui from run {at_start(metadata.run)} ({at_start(trained.checkpoint)}) at {metadata.created}. "
@@ -29,11 +30,11 @@ def model_card(trained: TrainedRun, metadata: ExportMetadata, writer: FormatWrit
         "## Load it",
         f"Run `{writer.install(plain)}`. Save this script as `predict.py` in this folder and run "
         "`python predict.py IMAGE…`:",
-        f"```python\n{writer.script(plain)}```",
+        f"```python\n{writer.script(plain, trained.task)}```",
         "## Metrics",
         _metrics(trained),
-        f"Loaded again and compared with the checkpoint on {at_start(comparison.images)}: probabilities differ by at "
-        f"most {comparison.probability:.1e}.",
+        f"Loaded again and compared with the checkpoint on {at_start(comparison.images)}: "
+        f"{trained.task.export.compared} differ by at most {comparison.probability:.1e}.",
         "## Dataset",
         _dataset(trained),
         "## Classes",
@@ -59,11 +60,14 @@ def _metrics(trained: TrainedRun) -> str:
         if any(value is not None for value in values):
             cells = ["" if value is None else metric.format(value) for value in values]
             rows.append([metric.label, *cells])
-    rows.append(["accuracy, 95 % interval", *map(_interval, evaluations)])
+    if any(one.accuracy_interval for one in evaluations):
+        rows.append(["accuracy, 95 % interval", *map(_interval, evaluations)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _interval(evaluated: Evaluated) -> str:
+    if evaluated.accuracy_interval is None:
+        return ""
     low, high = evaluated.accuracy_interval
     return f"{low:.1%} – {high:.1%}"
 
@@ -73,7 +77,7 @@ def _dataset(trained: TrainedRun) -> str:
     assert data is not None
     counts = ", ".join(f"{count:,} {at_start(split)}" for split, count in data.counts.items())
     skipped = f" {len(data.skipped)} files could not be read." if data.skipped else ""
-    return f"{at_start(data_label(trained.config))} ({trained.config.data.source}): {counts} images.{skipped}"
+    return f"{at_start(data_label(trained.config))} ({trained.config.data.resolved_source}): {counts} images.{skipped}"
 
 
 def _classes(classes: list[str]) -> str:
@@ -85,18 +89,30 @@ def _classes(classes: list[str]) -> str:
 def _preprocessing(metadata: ExportMetadata) -> str:
     preprocessing = metadata.preprocessing
     steps = [
-        "Rotate as EXIF says, convert to RGB. Transparency goes over white, 16 bits are scaled to 8. Images beyond an "
-        "aspect ratio of 2 : 1 are cropped to their centre.",
+        f"Rotate as EXIF says, convert to {metadata.channels}{_transparency(preprocessing)}. "
+        f"{_deep_images(preprocessing)} Images beyond an aspect ratio of 2 : 1 are cropped to their centre.",
         f"Resize the shorter side to {preprocessing.resize_size} pixels with Pillow's {preprocessing.interpolation} "
         "filter, antialiased.",
         f"Crop the centre square of {preprocessing.image_size} pixels.",
         f"Divide values by 255, subtract mean {list(preprocessing.mean)}, divide by standard deviation "
-        f"{list(preprocessing.std)}, channels in the order red, green, blue.",
+        f"{list(preprocessing.std)}{', channels in the order red, green, blue' if preprocessing.channels > 2 else ''}.",
     ]
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
     return (
         f"`images.py` does all but the last step exactly as in training; `export.json` has the numbers.\n\n{numbered}"
     )
+
+
+def _transparency(preprocessing: Preprocessing) -> str:
+    return ", transparency over white" if preprocessing.channels in (1, 3) else " as stored, 255 where it has none"
+
+
+def _deep_images(preprocessing: Preprocessing) -> str:
+    """The sentence on images of more than 8 bits."""
+    if preprocessing.value_range is None:
+        return "Values of more than 8 bits are scaled from the range of their type to 0 … 255."
+    low, high = preprocessing.value_range
+    return f"Values of more than 8 bits are scaled from {low:g} … {high:g} to 0 … 255 and clipped."
 
 
 def _training(trained: TrainedRun) -> str:

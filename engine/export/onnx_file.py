@@ -10,22 +10,23 @@ from typing import Any
 
 import torch
 
+from engine.compute.task import Task, open_task
 from engine.errors import InputError, first_line
 from engine.evaluation.load_run import TrainedRun
 from engine.export.format_writer import FormatWriter, prediction_script
 from engine.export.formats import check_installed
 from engine.export.metadata import METADATA_KEY, ExportMetadata, decode, encode
 from engine.export.plain_network import PlainNetwork
-from engine.export.predictor import ComputeLogits, Predictor
+from engine.export.predictor import ComputeOutputs, Predictor
 from engine.export.pt2_file import export_program
 from engine.system.cpu import usable_cores
 
 OPSET = 18
-INPUT, OUTPUT = "images", "logits"
+INPUT = "images"
 
-_LOGITS = f"""\
+_OUTPUTS = """\
 session = onnxruntime.InferenceSession("model.onnx")
-(logits,) = session.run(["{OUTPUT}"], {{"{INPUT}": images}})
+(outputs,) = session.run(["{output}"], {{"{input}": images}})
 """
 
 
@@ -39,7 +40,12 @@ def write(path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             onnx_program: Any = torch.onnx.export(
-                program, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
+                program,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[trained.task.export.name],
+                dynamo=True,
+                verbose=False,
             )
     except Exception as error:  # the exporter's libraries share no error class
         raise InputError(
@@ -58,26 +64,26 @@ def _root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def reload(path: Path, _trained: TrainedRun) -> ComputeLogits:
+def reload(path: Path, _trained: TrainedRun) -> ComputeOutputs:
     """Load the file with onnxruntime."""
-    return _logits_function(_session(path))
+    return _outputs_function(_session(path))
 
 
 def open_file(path: Path) -> Predictor:
     """Load the file with onnxruntime, without custom operators. Raises InputError where it does not fit."""
     session = _session(path)
     metadata = decode(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
-    side = metadata.preprocessing.image_size
-    compute_logits = _logits_function(session)
+    task = open_task(metadata.spec)
+    compute_outputs = _outputs_function(session)
     try:
-        shape = compute_logits(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape
+        shape = compute_outputs(torch.zeros(2, *metadata.preprocessing.input_shape, dtype=torch.uint8)).shape
     except Exception as error:  # onnxruntime's errors share no class
         raise InputError(f"{path}: does not run ({first_line(error)}); export the run again") from None
-    if shape != (2, len(metadata.classes)):
+    if shape != (2, len(task.exported)):
         raise InputError(
-            f"{path}: returns {tuple(shape)} for 2 images and {len(metadata.classes)} classes; export the run again"
+            f"{path}: returns {tuple(shape)} for 2 images and {len(task.exported)} outputs; export the run again"
         )
-    return Predictor(metadata.classes, metadata.preprocessing, compute_logits)
+    return Predictor(task, metadata.preprocessing, compute_outputs)
 
 
 def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
@@ -93,27 +99,29 @@ def _session(path: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
         raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from None
 
 
-def _logits_function(session: Any) -> ComputeLogits:  # noqa: ANN401
+def _outputs_function(session: Any) -> ComputeOutputs:  # noqa: ANN401
     (session_input,) = session.get_inputs()  # version 0.1.0 used another name for it
+    (session_output,) = session.get_outputs()
 
-    def compute_logits(images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run([OUTPUT], {session_input.name: images.numpy()})[0])
+    def compute_outputs(images: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run([session_output.name], {session_input.name: images.numpy()})[0])
 
-    return compute_logits
+    return compute_outputs
 
 
 def describe(metadata: ExportMetadata) -> str:
     """The model card's sentences on the content."""
-    side, classes = metadata.preprocessing.image_size, len(metadata.classes)
+    shape, task = metadata.input_shape, open_task(metadata.spec)
     return (
-        f"Opset {OPSET}. Input `{INPUT}`: uint8 (N, 3, {side}, {side}), RGB, any N. Output `{OUTPUT}`: float32 "
-        f"(N, {classes}). Normalization is included."
+        f"Opset {OPSET}. Input `{INPUT}`: uint8 {shape}, {metadata.channels}, any N. Output `{task.export.name}`: "
+        f"{task.export.description}, float32 (N, {len(task.exported)}). Normalization is included."
     )
 
 
-def script(_plain: PlainNetwork) -> str:
+def script(_plain: PlainNetwork, task: Task) -> str:
     """The model card's prediction script."""
-    return prediction_script("import onnxruntime\n", _LOGITS)
+    compute = _OUTPUTS.format(output=task.export.name, input=INPUT)
+    return prediction_script("import onnxruntime\n", compute, task)
 
 
 WRITER = FormatWriter(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from engine.models import pip_source, registry, torchvision_source
+from engine.models.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class PlainNetwork:
 def plain_network(classifier: registry.Classifier, classes: int) -> PlainNetwork:
     """Build the network of ``classifier`` with its library, with the head of ``classifier``."""
     name = classifier.name
-    size = classifier.preprocessing.image_size
+    preprocessing = classifier.preprocessing
     if name == pip_source.NAME:
-        plain = _from_timm(pip_source.TIMM_NAME, classes, size)
+        plain = _from_timm(pip_source.TIMM_NAME, classes, preprocessing)
     elif name.startswith(registry.TIMM_PREFIX):
-        plain = _from_timm(name.removeprefix(registry.TIMM_PREFIX), classes, size)
+        plain = _from_timm(name.removeprefix(registry.TIMM_PREFIX), classes, preprocessing)
     else:
-        plain = _from_torchvision(name, classes, size)
+        plain = _from_torchvision(name, classes, preprocessing)
     head = classifier.module.get_submodule(classifier.head[0])
     if isinstance(head, nn.Sequential):  # a head with hidden layers, which no library builds
         plain.module.set_submodule(classifier.head[0], nn.Sequential(*map(_plain_layer, head)))
@@ -37,18 +38,26 @@ def plain_network(classifier: registry.Classifier, classes: int) -> PlainNetwork
     return plain
 
 
-def _from_torchvision(name: str, classes: int, image_size: int) -> PlainNetwork:
+def _from_torchvision(name: str, classes: int, preprocessing: Preprocessing) -> PlainNetwork:
     import torchvision
 
-    options: dict[str, Any] = {"weights": None, "num_classes": classes, **torchvision_source.options(name, image_size)}
+    as_pretrained = torchvision_source.options(name, preprocessing.image_size, preprocessing.channels)
+    options: dict[str, Any] = {"weights": None, "num_classes": classes, **as_pretrained}
     module = torchvision.models.get_model(name, **options)
-    return PlainNetwork("torchvision", [f"network = torchvision.models.get_model({_arguments(name, options)})"], module)
+    code = [f"network = torchvision.models.get_model({_arguments(name, options)})"]
+    if preprocessing.channels != 3:  # torchvision's builders take RGB alone
+        path, layer = torchvision_source.input_layer(module, preprocessing.channels)
+        module.set_submodule(path, layer)
+        code += ["import torch", f'network.set_submodule("{path}", torch.nn.{layer!r})']
+    return PlainNetwork("torchvision", code, module)
 
 
-def _from_timm(name: str, classes: int, image_size: int) -> PlainNetwork:
+def _from_timm(name: str, classes: int, preprocessing: Preprocessing) -> PlainNetwork:
     import timm
 
-    options: dict[str, Any] = {"num_classes": classes, "img_size": image_size}
+    options: dict[str, Any] = {"num_classes": classes, "img_size": preprocessing.image_size}
+    if preprocessing.channels != 3:
+        options["in_chans"] = preprocessing.channels
     try:
         module = timm.create_model(name, **options)
     except TypeError:  # most models take any image size and no such option

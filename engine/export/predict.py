@@ -1,35 +1,45 @@
-"""Predicts the classes of image files."""
+"""Predicts what a network was trained for, of image files."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
 
+from engine.compute.task import Answer
+from engine.config.data_paths import archive_of, has_table_name
+from engine.data.archives import open_archive
+from engine.data.csv_source import table_images
 from engine.data.decode import decode, map_in_threads, read_file
+from engine.data.file_tree import DISK
 from engine.data.image import open_image, why_unreadable
 from engine.data.image_files import image_files
 from engine.data.loaders import centre_view
 from engine.errors import InputError
 from engine.export.predictor import Predictor
 from engine.files.escapes import name_of, printable
+from engine.files.stored_file import StoredFile
 from engine.runs.progress import Report
 
 _BATCH = 32
-_TOP = 5
 
 
-class Prediction(msgspec.Struct):
-    """The most probable class of an image. ``top``: the five most probable classes with their probabilities."""
+class Prediction(msgspec.Struct, omit_defaults=True):
+    """The class, labels or numbers of an image, as text in ``label``.
+
+    ``probability``: of the class; null for labels and numbers. ``top``: the five most probable classes with their
+    probabilities. ``values``: a probability or number per name, for several labels and for numbers.
+    """
 
     path: str
     label: str
-    probability: float
+    probability: float | None
     top: list[tuple[str, float]]
+    values: dict[str, float] = {}
 
 
 class Unreadable(msgspec.Struct):
@@ -39,55 +49,68 @@ class Unreadable(msgspec.Struct):
     error: str
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The files in ``paths``, and the image files at any depth of its folders."""
-    return [file for path in paths for file in (image_files(path) if os.path.isdir(path) else [path])]
+class ImageFile(NamedTuple):
+    """An image to predict: its ``path``, which may lead into an archive, and the file."""
+
+    path: Path
+    file: StoredFile
 
 
-def predict(network: Predictor, paths: Sequence[Path], report: Report) -> Iterator[Prediction | Unreadable]:
-    """Predict each path, in order. Images are read as in training. Raises InputError for non-finite outputs."""
+def find_images(paths: Iterable[Path]) -> list[ImageFile]:
+    """The files in ``paths``, and the images at any depth of its folders and archives or in its tables.
+
+    Raises InputError.
+    """
+    return [image for path in paths for image in _images_at(path)]
+
+
+def _images_at(path: Path) -> Iterator[ImageFile]:
+    archive = archive_of(path)
+    tree = open_archive(archive) if archive else DISK
+    if tree.is_folder(path):
+        found = image_files(path, None, tree)
+    else:
+        found = table_images(path, tree) if has_table_name(path) else iter([path])
+    yield from (ImageFile(one, tree.file(one)) for one in found)
+
+
+def predict(network: Predictor, images: Sequence[ImageFile], report: Report) -> Iterator[Prediction | Unreadable]:
+    """Predict each image, in order. Images are read as in training. Raises InputError for non-finite outputs."""
     preprocessing = network.preprocessing
 
-    def load(path: Path) -> torch.Tensor | str:
+    def load(image: ImageFile) -> torch.Tensor | str:
         try:
-            _, content = read_file(path)
-            return centre_view(
-                decode(open_image(content), preprocessing.resize_size, preprocessing.interpolation),
-                preprocessing.image_size,
-            )
+            _, content = read_file(image.file)
+            return centre_view(decode(open_image(content), preprocessing), preprocessing.image_size)
         except Exception as error:  # PIL's plugins raise nearly anything for a damaged file
             return printable(why_unreadable(error))
 
-    images = map_in_threads(load, paths)
+    loaded = map_in_threads(load, images)
     done = 0
-    while batch := list(islice(images, _BATCH)):
+    while batch := list(islice(loaded, _BATCH)):
         yield from _predict_batch(network, batch)
         done += len(batch)
-        report("predict", done, len(paths), "images")
+        report("predict", done, len(images), "images")
 
 
 def _predict_batch(
-    network: Predictor, batch: list[tuple[Path, torch.Tensor | str]]
+    network: Predictor, batch: list[tuple[ImageFile, torch.Tensor | str]]
 ) -> Iterator[Prediction | Unreadable]:
     images = [image for _, image in batch if isinstance(image, torch.Tensor)]
-    top = iter(_top_classes(network, torch.stack(images))) if images else iter(())
-    for path, image in batch:
+    answers = iter(_answers(network, torch.stack(images))) if images else iter(())
+    for (path, _), image in batch:
         if isinstance(image, str):
             yield Unreadable(name_of(path), image)
         else:
-            best = next(top)
-            yield Prediction(name_of(path), *best[0], best)
+            one = next(answers)
+            yield Prediction(name_of(path), one.label, one.probability, one.top, one.values)
 
 
-def _top_classes(network: Predictor, images: torch.Tensor) -> list[list[tuple[str, float]]]:
-    """The most probable classes of each image, uint8 (N, 3, S, S), with their probabilities. Raises InputError."""
-    probabilities = network.compute_logits(images).softmax(1)
-    if not probabilities.isfinite().all():
+def _answers(network: Predictor, images: torch.Tensor) -> list[Answer]:
+    """The prediction for each image, uint8 (N, C, S, S). Raises InputError for non-finite outputs."""
+    outputs = network.compute_outputs(images)
+    if not outputs.isfinite().all():
         raise InputError(
             "the network returns NaN or infinity; its weights are damaged, or training diverged: train again"
         )
-    values, classes = probabilities.topk(min(_TOP, len(network.classes)))
-    return [
-        [(network.classes[label], value) for label, value in zip(*row, strict=True)]
-        for row in zip(classes.tolist(), values.tolist(), strict=True)
-    ]
+    return network.task.answers(outputs)

@@ -8,53 +8,57 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from engine.compute.task import Task
 from engine.data.loaders import Normalize
 from engine.evaluation.load_run import load_trained_run
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.runs.folder import RunFolder
 from engine.system.devices import choose_device
 
-ComputeLogits = Callable[[torch.Tensor], torch.Tensor]
-"""uint8 RGB images (N, 3, S, S) → float32 logits (N, classes)."""
+ComputeOutputs = Callable[[torch.Tensor], torch.Tensor]
+"""uint8 images (N, C, S, S) → float32 outputs (N, outputs) as the task exports them."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A loaded network with the classes and the preprocessing that it was trained with."""
+    """A loaded network with the task and the preprocessing that it was trained for."""
 
-    classes: list[str]
+    task: Task
     preprocessing: Preprocessing
-    compute_logits: ComputeLogits
+    compute_outputs: ComputeOutputs
 
 
 class FromPixels(nn.Module):
-    """A network that takes uint8 images: it normalizes them itself."""
+    """A network that takes uint8 images, which it normalizes itself, and returns the outputs that the task exports."""
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, task: Task, preprocessing: Preprocessing, device: torch.device) -> None:
         super().__init__()
         self.network = network
+        self.output = task.export.layer.to(device)
         self._normalize = Normalize(preprocessing, device)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map uint8 images (N, 3, S, S) to float32 logits (N, classes)."""
-        return self.network(self._normalize(images))
+        """Map uint8 images (N, C, S, S) to float32 outputs (N, outputs)."""
+        return self.output(self.network(self._normalize(images)))
 
 
-def logits_function(module: nn.Module, preprocessing: Preprocessing, device: torch.device) -> ComputeLogits:
-    """Move ``module`` to ``device``, set it to eval mode, and return the function that computes its logits."""
+def outputs_function(
+    module: nn.Module, task: Task, preprocessing: Preprocessing, device: torch.device
+) -> ComputeOutputs:
+    """Move ``module`` to ``device``, set it to eval mode, and return the function that computes its outputs."""
     module.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    from_pixels = FromPixels(module, preprocessing, device)
+    from_pixels = FromPixels(module, task, preprocessing, device)
 
-    def compute_logits(images: torch.Tensor) -> torch.Tensor:
+    def compute_outputs(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return from_pixels(images).float().cpu()
 
-    return compute_logits
+    return compute_outputs
 
 
 def open_run(folder: RunFolder) -> Predictor:
     """Load a run's network for prediction. Raises InputError."""
     trained = load_trained_run(folder)
     preprocessing = trained.classifier.preprocessing
-    compute_logits = logits_function(trained.classifier.module, preprocessing, choose_device("auto"))
-    return Predictor(trained.classes, preprocessing, compute_logits)
+    module, device = trained.classifier.module, choose_device("auto")
+    return Predictor(trained.task, preprocessing, outputs_function(module, trained.task, preprocessing, device))

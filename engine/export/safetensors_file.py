@@ -9,24 +9,25 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
+from engine.compute.task import Task, open_task
 from engine.config.schema import HeadConfig
 from engine.errors import InputError, first_line
 from engine.evaluation.load_run import TrainedRun
 from engine.export.format_writer import FormatWriter, prediction_script
 from engine.export.metadata import METADATA_KEY, ExportMetadata, decode, encode
 from engine.export.plain_network import PlainNetwork, plain_network
-from engine.export.predictor import ComputeLogits, Predictor, logits_function
+from engine.export.predictor import ComputeOutputs, Predictor, outputs_function
 from engine.models import registry
 from engine.system.devices import choose_device
 from engine.training.checkpoints import to_plain_tensor
 
-_LOGITS = """\
+_OUTPUTS = """\
 {network}
 network.load_state_dict(load_file("model.safetensors"))
 network.eval()
-mean, std = (torch.tensor(how[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+mean, std = (torch.tensor(how[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
 with torch.inference_mode():
-    logits = network((torch.from_numpy(images) / 255 - mean) / std).numpy()
+    outputs = network((torch.from_numpy(images) / 255 - mean) / std).numpy()
 """
 
 
@@ -36,17 +37,17 @@ def write(path: Path, trained: TrainedRun, metadata: ExportMetadata) -> None:
     save_file(state, path, {"format": "pt", METADATA_KEY: encode(metadata)})
 
 
-def reload(path: Path, trained: TrainedRun) -> ComputeLogits:
+def reload(path: Path, trained: TrainedRun) -> ComputeOutputs:
     """Load the file into the network as torchvision or timm builds it. Raises InputError."""
-    network = plain_network(trained.classifier, len(trained.classes))
+    network = plain_network(trained.classifier, len(trained.task.outputs))
     try:
         network.module.load_state_dict(load_file(path))
     except RuntimeError as error:
         raise InputError(
-            f"{trained.classifier.name}: {network.library} builds a different network for {len(trained.classes)} "
-            f"classes ({first_line(error)}); use --format onnx"
+            f"{trained.classifier.name}: {network.library} builds a different network for {len(trained.task.outputs)} "
+            f"outputs ({first_line(error)}); use --format onnx"
         ) from None
-    return logits_function(network.module, trained.classifier.preprocessing, torch.device("cpu"))
+    return outputs_function(network.module, trained.task, trained.classifier.preprocessing, torch.device("cpu"))
 
 
 def open_file(path: Path) -> Predictor:
@@ -54,7 +55,9 @@ def open_file(path: Path) -> Predictor:
     metadata = _read_metadata(path)
     try:
         head = HeadConfig(hidden=metadata.hidden)
-        arguments = (metadata.model, len(metadata.classes), head, metadata.preprocessing.image_size)
+        task = open_task(metadata.spec)
+        size, channels = metadata.preprocessing.image_size, metadata.preprocessing.channels
+        arguments = (metadata.model, len(task.outputs), head, size, channels)
         state = load_file(path)
         # Compare shapes on the meta device first: the file may name a network of any size.
         on_meta = registry.build(*arguments, on_meta=True).module.state_dict()
@@ -64,8 +67,8 @@ def open_file(path: Path) -> Predictor:
         classifier.module.load_state_dict(state)
     except (OSError, RuntimeError, ValidationError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: can't be loaded ({first_line(error)}); export the run again") from None
-    compute_logits = logits_function(classifier.module, metadata.preprocessing, choose_device("auto"))
-    return Predictor(metadata.classes, metadata.preprocessing, compute_logits)
+    compute_outputs = outputs_function(classifier.module, task, metadata.preprocessing, choose_device("auto"))
+    return Predictor(task, metadata.preprocessing, compute_outputs)
 
 
 def _read_metadata(path: Path) -> ExportMetadata:
@@ -87,10 +90,11 @@ def install(plain: PlainNetwork) -> str:
     return f"pip install {plain.library} safetensors"
 
 
-def script(plain: PlainNetwork) -> str:
+def script(plain: PlainNetwork, task: Task) -> str:
     """The model card's prediction script."""
     imports = f"import {plain.library}\nimport torch\nfrom safetensors.torch import load_file\n"
-    return prediction_script(imports, _LOGITS.format(network="\n".join(plain.code)))
+    code = _OUTPUTS.format(network="\n".join(plain.code)) + task.export.finish
+    return prediction_script(imports, code, task)
 
 
 WRITER = FormatWriter(write=write, reload=reload, open=open_file, describe=describe, install=install, script=script)

@@ -18,7 +18,7 @@ from engine.errors import InputError
 from engine.evaluation.load_run import TrainedRun
 from engine.files.csv_tables import TableError
 from engine.files.safe_open import open_regular
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report
 
@@ -27,7 +27,7 @@ _MOST = 32
 
 @dataclass(frozen=True)
 class Samples:
-    """``images``: uint8 (N, 3, S, S). ``description``: their origin, in words."""
+    """``images``: uint8 (N, C, S, S). ``description``: their origin, in words."""
 
     images: torch.Tensor
     description: str
@@ -36,7 +36,7 @@ class Samples:
 def sample_images(trained: TrainedRun, report: Report) -> Samples:
     """Up to 32 images that the run did not train on, or noise where its dataset can't be read."""
     preprocessing, data = trained.classifier.preprocessing, trained.config.data
-    if data.source == "torchvision" and not is_here(data.name, data.path):
+    if data.resolved_source == "torchvision" and not is_here(data.name, data.path):
         return _noise(preprocessing)  # a comparison does not justify a download
     try:
         source = open_source(data)
@@ -48,11 +48,7 @@ def sample_images(trained: TrainedRun, report: Report) -> Samples:
     for done, index in enumerate(chosen, 1):
         with suppress(Exception):  # PIL's plugins raise nearly anything; training skips these, too
             _, image = open_sample(source, index, read_file)
-            found.append(
-                centre_view(
-                    decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size
-                )
-            )
+            found.append(centre_view(decode(image, preprocessing), preprocessing.image_size))
         report("data", done, len(chosen), "images")
     if not found:
         return _noise(preprocessing)
@@ -60,8 +56,9 @@ def sample_images(trained: TrainedRun, report: Report) -> Samples:
 
 
 def _noise(preprocessing: Preprocessing) -> Samples:
-    side = preprocessing.image_size
-    images = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (8, *preprocessing.input_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return Samples(images, "8 noise images, since the run's images can't be read here")
 
 

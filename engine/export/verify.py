@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.compute.task import Task
 from engine.errors import InputError
-from engine.export.predictor import ComputeLogits
+from engine.export.predictor import ComputeOutputs
 from engine.export.sample_images import Samples
 from engine.runs.progress import Report
 
@@ -19,7 +20,8 @@ _TOLERANCE = 1e-3  # of a probability; reordered fp32 sums change it by a thousa
 class Comparison:
     """Largest differences between two networks' predictions on ``images``.
 
-    ``probability``: absolute. ``logits``: relative to the largest logit.
+    ``probability``: absolute; of predicted numbers, in standard deviations. ``logits``: of the outputs, relative to
+    the largest one.
     """
 
     probability: float
@@ -27,10 +29,12 @@ class Comparison:
     images: str
 
 
-def verify(checkpoint: ComputeLogits, export: ComputeLogits, samples: Samples, report: Report) -> Comparison:
+def verify(
+    task: Task, checkpoint: ComputeOutputs, export: ComputeOutputs, samples: Samples, report: Report
+) -> Comparison:
     """Compare both networks on the same images, in batches of one and of several.
 
-    Raises InputError where probabilities differ by more than rounding.
+    Raises InputError where predictions differ by more than rounding.
     """
     images = samples.images
     batches = [images[:1], *images[1:].split(_BATCH)] if len(images) > 1 else [images]
@@ -40,7 +44,8 @@ def verify(checkpoint: ComputeLogits, export: ComputeLogits, samples: Samples, r
         actual.append(export(batch))
         report("compare", sum(map(len, expected)), len(images), "images")
     want, got = torch.cat(expected), torch.cat(actual)
-    difference = want.softmax(1).sub(got.softmax(1)).abs().max().item()
+    comparable = task.export.comparable
+    difference = comparable(want).sub(comparable(got)).abs().max().item()
     logits = (want.sub(got).abs().max() / want.abs().max().clamp(min=1.0)).item()
     if not difference <= _TOLERANCE:  # also catches NaN
         raise InputError(

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from engine.models.preprocessing import Preprocessing
 from engine.runs.progress import Report
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How images are prepared for a network, as for its pretrained weights.
-
-    ``resize_size``: the shorter side of an image after resizing, in pixels. ``image_size``: side of the centre crop
-    that the network takes. ``mean`` and ``std``: per RGB channel, for values in 0 … 1. ``interpolation``: "bilinear"
-    or "bicubic".
-    """
-
-    image_size: int
-    resize_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
-
-    def at(self, image_size: int) -> Preprocessing:
-        """The same for another image size, with the same crop ratio; 0 keeps the size."""
-        if not image_size:
-            return self
-        scaled = round(image_size * self.resize_size / self.image_size)
-        return replace(self, image_size=image_size, resize_size=scaled)
 
 
 @dataclass(frozen=True)
@@ -52,13 +30,13 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: ``build(image_size)`` returns it with its original head and random weights.
+    """A network: ``build(image_size, channels)`` returns it with its original head and random weights.
 
-    ``head_paths(module)``: paths of the classifier and of the last layers of auxiliary heads. ``aux_weight``: weight
-    of each auxiliary head's loss.
+    ``channels``: of its input images, 3 by default. ``head_paths(module)``: paths of the classifier and of the last
+    layers of auxiliary heads. ``aux_weight``: weight of each auxiliary head's loss.
     """
 
-    build: Callable[[int], nn.Module]
+    build: Callable[..., nn.Module]
     head_paths: Callable[[nn.Module], list[str]]
     preprocessing: Preprocessing
     pretrained: Pretrained | None

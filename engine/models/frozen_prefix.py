@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engine.compute.batch_fit import Fits, release
 from engine.compute.precision import Precision
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.models.split import Split
 
 _VERSION = "1"  # part of the identity of cached features: raise it when the prefix computes others
@@ -72,7 +72,7 @@ class Prefix:
 def identity(split: Split, digests: Mapping[str, str], preprocessing: Preprocessing, precision: Precision) -> str:
     """A SHA-256 over all that features depend on besides the image; ``digests``: SHA-256 of frozen tensors."""
     parts = [_VERSION, torch.__version__, precision.device.type, platform.machine(), precision.name]
-    parts += [repr(preprocessing), split.code, repr(split.boundary)]
+    parts += [preprocessing.cache_key, split.code, repr(split.boundary)]
     parts += [f"{name} {digests[name]}" for name in sorted(split.prefix_state)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

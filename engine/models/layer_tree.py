@@ -16,21 +16,22 @@ _CONTAINER_SHARE = 0.9
 _FEWEST_STAGES = 4
 
 
-def describe(name: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree:
+def describe(name: str, classes: int, image_size: int, head: HeadConfig, channels: int = 3) -> LayerTree:
     """The layer tree of a network by name, without its weights. Raises InputError for what can't be built."""
-    tree = layer_tree_cache.look(name, classes, image_size, head)
+    tree = layer_tree_cache.look(name, classes, image_size, head, channels)
     if tree is None:
-        classifier = registry.build(name, classes, head, image_size, on_meta=True)
+        classifier = registry.build(name, classes, head, image_size, channels, on_meta=True)
         registry.check_image_size(classifier)
         tree = layer_tree(classifier, classes)
-        layer_tree_cache.remember(tree, name, classes, image_size, head)
+        layer_tree_cache.remember(tree, name, classes, image_size, head, channels)
     return tree
 
 
 def layer_tree(classifier: Classifier, classes: int) -> LayerTree:
     """The layer tree of a network on the meta device."""
     module = classifier.module
-    runs = _run_once(module, classifier.preprocessing.image_size)
+    image = list(classifier.preprocessing.input_shape)
+    runs = _run_once(module, image)
     seen: set[int] = set()
     layers = []
     for path, layer in module.named_modules():
@@ -53,7 +54,7 @@ def layer_tree(classifier: Classifier, classes: int) -> LayerTree:
     return LayerTree(
         name=classifier.name,
         classes=classes,
-        input=[3, classifier.preprocessing.image_size, classifier.preprocessing.image_size],
+        input=image,
         head=classifier.head,
         parameters=sum(p.numel() for p in module.parameters()),
         stages=[Stage(name, paths) for name, paths in stages(module, classifier.head)],
@@ -111,7 +112,7 @@ def _is_normalization(module: nn.Module, path: str, backbone: set[int]) -> bool:
     return all("norm" in type(layer).__name__.lower() for layer in owners)
 
 
-def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | None]]:
+def _run_once(module: nn.Module, image: list[int]) -> dict[str, tuple[int, list[int] | None]]:
     """(order, output shape) of every module that runs for one image, by path."""
     runs: dict[str, tuple[int, list[int] | None]] = {}
     hooks = []
@@ -133,7 +134,7 @@ def _run_once(module: nn.Module, size: int) -> dict[str, tuple[int, list[int] | 
     for path, _ in module.named_modules():
         watch(path)
     try:
-        module.eval()(torch.empty(1, 3, size, size, device="meta"))
+        module.eval()(torch.empty(1, *image, device="meta"))
     finally:
         for hook in hooks:
             hook.remove()

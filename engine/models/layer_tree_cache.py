@@ -11,16 +11,16 @@ from engine.system.devices import installed_version
 _VERSION = 1  # raise it when the content of a tree changes
 
 
-def look(name: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree | None:
+def look(name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> LayerTree | None:
     """The layer tree of a network, if these library versions described it before."""
-    return memo.look(TREES, _identity(name, classes, image_size, head), LayerTree)
+    return memo.look(TREES, _identity(name, classes, image_size, head, channels), LayerTree)
 
 
-def remember(tree: LayerTree, name: str, classes: int, image_size: int, head: HeadConfig) -> None:
+def remember(tree: LayerTree, name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> None:
     """Keep a tree for next time."""
-    memo.remember(TREES, _identity(name, classes, image_size, head), tree)
+    memo.remember(TREES, _identity(name, classes, image_size, head, channels), tree)
 
 
-def _identity(name: str, classes: int, image_size: int, head: HeadConfig) -> str:
+def _identity(name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> str:
     versions = [installed_version(library) for library in ("torch", "torchvision", "timm")]
-    return f"{_VERSION} {versions} {name} {classes} {image_size} {head.hidden}"
+    return f"{_VERSION} {versions} {name} {classes} {image_size} {head.hidden} {channels}"

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from engine.config.schema import HeadConfig
 from engine.errors import InputError, first_line
 from engine.models import head, pip_source, timm_source, torchvision_source
-from engine.models.architecture import Architecture, Preprocessing
+from engine.models.architecture import Architecture
+from engine.models.preprocessing import Preprocessing
 
 TIMM_PREFIX = "timm/"
 
@@ -58,20 +59,22 @@ def architecture(name: str) -> Architecture:
 
 
 def build(
-    name: str, classes: int, head_config: HeadConfig, image_size: int = 0, *, on_meta: bool = False
+    name: str, classes: int, head_config: HeadConfig, image_size: int = 0, channels: int = 3, *, on_meta: bool = False
 ) -> Classifier:
     """Build a network with random weights and a new head of ``classes`` outputs.
 
-    ``image_size``: side of the images in pixels, 0 for the size of the pretrained weights. ``on_meta``: parameters
-    have shapes and no memory. Raises InputError for an unknown network, and for a size that it can't be built for.
+    ``image_size``: side of the images in pixels, 0 for the size of the pretrained weights. ``channels``: of the
+    images. ``on_meta``: parameters have shapes and no memory.
+
+    Raises InputError for an unknown network, and for a size that it can't be built for.
     """
     found = architecture(name)
-    preprocessing = found.preprocessing.at(image_size)
+    preprocessing = found.preprocessing.at(image_size).with_channels(channels)
     size = preprocessing.image_size
     # Whether a tree is cached must not change the random numbers of a run's head.
     with torch.random.fork_rng(devices=[]) if on_meta else nullcontext():
         try:
-            module = _without_memory(found.build, size) if on_meta else found.build(size)
+            module = _without_memory(found.build, size, channels) if on_meta else found.build(size, channels)
         except (RuntimeError, AssertionError, ValueError) as error:
             raise _unfit_size(name, size, error) from error
         paths = found.head_paths(module)
@@ -81,21 +84,21 @@ def build(
     return Classifier(name, module, paths, found.aux_weight, preprocessing)
 
 
-def _without_memory(build: Callable[[int], nn.Module], image_size: int) -> nn.Module:
+def _without_memory(build: Callable[..., nn.Module], image_size: int, channels: int) -> nn.Module:
     try:
         with _ParametersOnMeta():
-            return build(image_size)
+            return build(image_size, channels)
     except RuntimeError:  # a constructor that computes with its parameters
-        return build(image_size)
+        return build(image_size, channels)
 
 
 def check_image_size(classifier: Classifier) -> None:
     """Raises InputError where a network on the meta device can't run on images of its size."""
-    size = classifier.preprocessing.image_size
+    preprocessing = classifier.preprocessing
     try:
-        classifier.module.train()(torch.empty(2, 3, size, size, device="meta"))
+        classifier.module.train()(torch.empty(2, *preprocessing.input_shape, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise _unfit_size(classifier.name, size, error) from error
+        raise _unfit_size(classifier.name, preprocessing.image_size, error) from error
 
 
 def _unfit_size(name: str, size: int, error: Exception) -> InputError:

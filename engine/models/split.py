@@ -125,7 +125,7 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     frozen_tensors = _frozen_tensors(module, freezing)
     freezing.train_mode()
     traced = trace(module)
-    observe(traced, classifier.preprocessing.image_size)
+    observe(traced, classifier.preprocessing.input_shape)
     constants = {id(tensor) for tensor in traced.buffers()} - names.keys()
     frozen = frozen_operations(traced, frozen_tensors | constants)
     stored = boundary(traced.graph, frozen)
@@ -143,7 +143,7 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     module.eval()
     evaluated = trace(module)
     if graph_text(evaluated) != graph_text(traced):
-        observe(evaluated, classifier.preprocessing.image_size)
+        observe(evaluated, classifier.preprocessing.input_shape)
         suffix_eval = _suffix(evaluated, stored, frozen)
     return Split(
         kind="graph",
@@ -241,10 +241,9 @@ class _Backbone(nn.Module):
 
 def without_prefix(classifier: Classifier, why: str) -> Split:
     """A split whose suffix is the whole network; ``why`` says why it is not cut."""
-    size = classifier.preprocessing.image_size
     return Split(
         kind="none",
-        boundary=(BoundaryTensor(IMAGE, (3, size, size), _like(classifier).dtype),),
+        boundary=(BoundaryTensor(IMAGE, classifier.preprocessing.input_shape, _like(classifier).dtype),),
         label=IMAGE,
         prefix=_Images(),
         suffix_train=classifier.module,
@@ -257,7 +256,7 @@ def without_prefix(classifier: Classifier, why: str) -> Split:
 
 class _Images(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        """(N, 3, S, S) → the same"""
+        """(N, C, S, S) → the same"""
         return (images,)
 
 
@@ -298,8 +297,8 @@ def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 
 def _random_images(classifier: Classifier, count: int) -> torch.Tensor:
-    size, like = classifier.preprocessing.image_size, _like(classifier)
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like)
+    shape, like = classifier.preprocessing.input_shape, _like(classifier)
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).to(like)
 
 
 def _like(classifier: Classifier) -> torch.Tensor:

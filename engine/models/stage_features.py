@@ -116,9 +116,9 @@ class Suffix:
 @torch.no_grad()
 def _channels_last_in(classifier: Classifier) -> frozenset[str]:
     """The stages with channels-last maps, from a run on a black image: after a cut too few may be left to decide."""
-    size, parameter = classifier.preprocessing.image_size, next(classifier.module.parameters())
+    shape, parameter = classifier.preprocessing.input_shape, next(classifier.module.parameters())
     with _watched(classifier) as found:
-        classifier.module(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
+        classifier.module(torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device))
     return _channels_last_stages(found)
 
 

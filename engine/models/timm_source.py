@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from engine.errors import InputError, first_line
-from engine.models.architecture import Architecture, Preprocessing, Pretrained
+from engine.models.architecture import Architecture, Pretrained
+from engine.models.preprocessing import Preprocessing
 from engine.runs.progress import Report, watched_download
 
 _SOME = 1000
@@ -63,14 +64,21 @@ def architecture(name: str) -> Architecture:
 
 
 def _build(
-    name: str, image_size: int, *, head: Mapping[str, Any] = _AS_PRETRAINED, pretrained: bool = False
+    name: str,
+    image_size: int,
+    channels: int = 3,
+    *,
+    head: Mapping[str, Any] = _AS_PRETRAINED,
+    pretrained: bool = False,
 ) -> nn.Module:
     import timm
 
+    options = dict(head) if channels == 3 else {**head, "in_chans": channels}
+
     try:  # networks with position embeddings are built for one size; the others take any and lack the option
-        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **head)
+        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **options)
     except TypeError:
-        return timm.create_model(name, pretrained=pretrained, **head)
+        return timm.create_model(name, pretrained=pretrained, **options)
 
 
 def _head_paths(classifier: str | tuple[str, ...], module: nn.Module) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlparse
 
 import torch
@@ -13,7 +13,8 @@ from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from engine.errors import InputError, first_line
-from engine.models.architecture import Architecture, Preprocessing, Pretrained
+from engine.models.architecture import Architecture, Pretrained
+from engine.models.preprocessing import Preprocessing
 from engine.runs.progress import Report, watched_download
 
 # Weight of each auxiliary classifier's loss: Szegedy et al. 2014 (1409.4842) for GoogLeNet, and what the
@@ -56,17 +57,32 @@ def architecture(name: str) -> Architecture:
     )
 
 
-def options(name: str, image_size: int) -> dict[str, object]:
+def options(name: str, image_size: int, channels: int = 3) -> dict[str, object]:
     """The arguments of torchvision's builder with which the network is the one of the weights."""
     if name in AUX_WEIGHTS:
         # The weights were ported from TensorFlow and expect its input scaling, which the builders switch on only
         # when they load weights themselves. The slow truncated-normal initialization is for training from scratch.
-        return {"aux_logits": True, "transform_input": True, "init_weights": False}
+        return {"aux_logits": True, "transform_input": channels == 3, "init_weights": False}
     return {"image_size": image_size} if name.startswith("vit_") else {}
 
 
-def _build(name: str, image_size: int) -> nn.Module:
-    return models.get_model(name, weights=None, **options(name, image_size))
+def _build(name: str, image_size: int, channels: int = 3) -> nn.Module:
+    module = models.get_model(name, weights=None, **options(name, image_size, channels))
+    if channels != 3:
+        path, layer = input_layer(module, channels)
+        module.set_submodule(path, layer)
+    return module
+
+
+def input_layer(module: nn.Module, channels: int) -> tuple[str, nn.Conv2d]:
+    """The path of a network's first convolution, and a random one for another number of input ``channels``."""
+    path, first = next((path, layer) for path, layer in module.named_modules() if isinstance(layer, nn.Conv2d))
+    size, stride, padding = cast(tuple[tuple[int, int], ...], (first.kernel_size, first.stride, first.padding))
+    layer = nn.Conv2d(channels, first.out_channels, size, stride, padding, bias=first.bias is not None)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return path, layer
 
 
 def _head_paths(module: nn.Module) -> list[str]:

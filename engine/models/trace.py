@@ -93,9 +93,9 @@ def _attributes_kept(module: nn.Module) -> Iterator[None]:
             vars(layer).update(attributes)
 
 
-def observe(traced: fx.GraphModule, image_size: int) -> None:
+def observe(traced: fx.GraphModule, image_shape: tuple[int, int, int]) -> None:
     """Record what each node of a graph does, by runs on the meta device; ``operation`` returns it."""
-    small, large = (_run_on_meta(traced, image_size, count) for count in (SMALL_BATCH, LARGE_BATCH))
+    small, large = (_run_on_meta(traced, image_shape, count) for count in (SMALL_BATCH, LARGE_BATCH))
     dependent: set[fx.Node] = set(traced.graph.find_nodes(op="placeholder"))
     for node in traced.graph.nodes:
         if dependent.intersection(node.all_input_nodes) and _tensors(small[node].value):
@@ -204,7 +204,7 @@ def _drop_options(graph: fx.Graph) -> None:
         graph.erase_node(option)
 
 
-def _run_on_meta(traced: fx.GraphModule, image_size: int, count: int) -> dict[fx.Node, Operation]:
+def _run_on_meta(traced: fx.GraphModule, image_shape: tuple[int, int, int], count: int) -> dict[fx.Node, Operation]:
     """Every node's operation for ``count`` images on the meta device: computes nothing and changes no state."""
     observed = _Observed(traced)
     state = {
@@ -212,7 +212,7 @@ def _run_on_meta(traced: fx.GraphModule, image_size: int, count: int) -> dict[fx
         for name, tensor in itertools.chain(observed.named_parameters(), observed.named_buffers())
     }
     dtype = next(p.dtype for p in traced.parameters() if p.is_floating_point())
-    images = torch.empty(count, 3, image_size, image_size, dtype=dtype, device="meta")
+    images = torch.empty(count, *image_shape, dtype=dtype, device="meta")
     with torch.no_grad(), _attributes_kept(traced):
         return torch.func.functional_call(observed, state, (images,))
 

@@ -17,12 +17,15 @@ import msgspec
 from PIL import Image
 
 from engine.data.decode import decode, open_sample, read_file
-from engine.data.image import to_rgb, upright, why_unreadable
+from engine.data.image import Pixels, to_rgb, upright, why_unreadable
 from engine.data.sources import open_source
 from engine.errors import InputError, first_line
 from engine.files.csv_cells import path_cell
+from engine.models.preprocessing import ValueRange
 from engine.process.image_protocol import ImageReply, ImageRequest
+from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
+from engine.runs.state import fold_all
 
 
 class ImageServer:
@@ -40,7 +43,9 @@ class ImageServer:
         try:
             _, image = open_sample(self._source, at, read_file)
             shown = (
-                to_rgb(upright(image)) if request.label is None else self._heat_map(image, request.layer, request.label)
+                to_rgb(upright(image), self._value_range).convert("RGB")
+                if request.label is None
+                else self._heat_map(image, request.layer, request.label)
             )
         except InputError as error:
             return ImageReply(request.id, error=str(error))
@@ -50,6 +55,11 @@ class ImageServer:
         png = io.BytesIO()
         shown.save(png, "PNG")
         return ImageReply(request.id, png=base64.b64encode(png.getvalue()).decode())
+
+    @cached_property
+    def _value_range(self) -> ValueRange | None:
+        data = fold_all(EventTail(self._folder, steps=False).poll()).data
+        return data.value_range if data else None
 
     @cached_property
     def _trained(self):  # noqa: ANN202 (torch is imported by then)
@@ -68,14 +78,17 @@ class ImageServer:
         if label not in classes:
             raise InputError("the run has no such class")
         preprocessing = classifier.preprocessing
-        pixels = centre_view(
-            decode(image, preprocessing.resize_size, preprocessing.interpolation), preprocessing.image_size
-        )
+        pixels = centre_view(decode(image, preprocessing), preprocessing.image_size)
         inputs = Normalize(preprocessing, torch.device("cpu"))(pixels[None])
-        heat = grad_cam(classifier.module, layer, inputs, classes.index(label)).numpy()[..., None]
-        rgb = pixels.permute(1, 2, 0).numpy()
+        heat = grad_cam(classifier.module, layer, inputs, classes.index(label), self._trained.task).numpy()[..., None]
+        rgb = _as_rgb(pixels.permute(1, 2, 0).numpy())
         overlay = np.concatenate([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
         return Image.fromarray((rgb * (1 - 0.6 * heat) + overlay * 0.6 * heat).astype(np.uint8))
+
+
+def _as_rgb(pixels: Pixels) -> Pixels:
+    """The colours of an image of any number of channels."""
+    return pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
 
 
 def main(path: Path) -> int:

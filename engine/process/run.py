@@ -116,6 +116,7 @@ def evaluate_best(session: Session) -> None:
     run.ranks.broadcast(state_tensors(session.classifier.module))
     if session.freezing.adopt():  # the freeze plan has changed since the best epoch
         session.split_network()
+    task = data.task
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:
         logits = session.predict_logits(split, "evaluate")
@@ -125,9 +126,10 @@ def evaluate_best(session: Session) -> None:
         is_last = split == splits[-1]
         with PredictionsFile(run.folder.predictions, data.classes) if is_last else nullcontext() as predictions:
             paths = (data.samples[i].key for i in data.splits[split])
-            evaluated = data.task.evaluate(split, logits, paths, predictions)
+            evaluated = task.evaluate(split, logits, paths, predictions, tune=split == "val")
         if predictions and predictions.problem:
             run.warn("not_written", predictions.problem)
+        task = task.tuned(evaluated) if split == "val" else task
         write_evaluation(run.folder, evaluated, run.warn)
         run.log.write(evaluated)
     if session.config.data.source == "digits" and run.ranks.first:
@@ -163,6 +165,8 @@ def _finished(
         exit_code=exit_code,
         best_epoch=best.epoch if best else None,
         best_val_accuracy=best.val_accuracy if best else None,
+        score=best.score if best else "accuracy",
+        best_score=best.val_score if best else None,
         frozen=proof or session.freezing.verify(),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from engine.models.weights import check_frozen_layers, load_weights
 from engine.rng import random_state, restore_rng_state
 from engine.runs.events import ModelReady, Resumed, WeightsReport
 from engine.runs.folder import write_or_warn
+from engine.runs.state import task_spec
 from engine.training import checkpoints
 from engine.training.checkpointing import restore_checkpoint
 from engine.training.distributed import state_tensors
@@ -73,7 +75,7 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
     if not run.ranks.first:
         share_splits(run.folder, run.ranks)
     source = open_source(config.data)
-    if run.past.classes not in (None, source.classes):
+    if run.past.data and (run.past.data.classes, run.past.data.task) != (source.classes, source.task):
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the classes are no longer those of run {run.folder.id}")
     return source
@@ -82,17 +84,28 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
 def build_model(run: RunContext, config: RunConfig, task: Task) -> Classifier:
     """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
     name, size = config.model.name, config.data.image_size
-    tree = describe(name, len(task.outputs), size, config.head)
+    tree = describe(name, len(task.outputs), size, config.head, config.data.channels)
     phases.check_plans(config, tree)
     write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
-    classifier = registry.build(name, len(task.outputs), config.head, size)
+    classifier = registry.build(name, len(task.outputs), config.head, size, config.data.channels)
     classifier.classes = task.outputs
     return classifier
 
 
 def load_images(run: RunContext, config: RunConfig, source: Source, classifier: Classifier) -> Data:
-    """Decode the images and split them. All processes have the same splits."""
-    data, data_ready = load_data(source, config, classifier.preprocessing, run.folder, run.report, run.warn)
+    """Decode the images and split them. All processes have the same splits.
+
+    A resumed run keeps the value range and the statistics of its images; a new one takes the range of the settings, or
+    measures it.
+    """
+    past = run.past.data
+    known = past.value_range if past else config.data.fixed_value_range
+    task = open_task(task_spec(past)) if past else None
+    preprocessing = replace(classifier.preprocessing, value_range=known)
+    data, data_ready = load_data(
+        source, config, preprocessing, run.folder, run.report, run.warn, task, measures=past is None
+    )
+    classifier.preprocessing = replace(preprocessing, value_range=data.value_range)
     if run.ranks.first:
         share_splits(run.folder, run.ranks)
     check_same_data(config, data, run.ranks)

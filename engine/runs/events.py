@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
 from engine.runs.commands import AnyCommand
+from engine.runs.dataset_summary import DatasetSummary
 
 # Bounded, because a log from elsewhere may hold any number and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -85,7 +86,11 @@ class SkippedFile(msgspec.Struct):
 class DataReady(Event, tag="data_ready"):
     """The dataset is read, checked and split. ``counts``: images per split; ``class_counts``: per split and class.
 
-    ``task`` is what the network learns to predict, as data.task or as guessed from the labels.
+    ``scan``: what its files hold. ``value_range``: the values of images of more than 8 bits that become black and
+    white; null where the dataset has none, and in logs of version 0.1.0, which scaled each image by its type.
+    ``task`` is what the network learns to predict: data.task, or the guess from the labels. ``task_reason`` says how
+    the labels were read, "" for one class per image. ``target_mean`` and ``target_std``: of each number to predict,
+    over the training images.
     """
 
     classes: list[str]
@@ -93,7 +98,12 @@ class DataReady(Event, tag="data_ready"):
     class_counts: dict[str, list[Count]]
     skipped: list[SkippedFile]
     seconds: float
+    value_range: tuple[float, float] | None = None
+    scan: DatasetSummary | None = None
     task: str = "single"
+    task_reason: str = ""
+    target_mean: list[float] = []
+    target_std: list[float] = []
 
 
 class ParameterCounts(msgspec.Struct):
@@ -241,15 +251,16 @@ class Epoch(Event, tag="epoch"):
     ``val_label_rank`` is the mean rank of the label among the classes that were not predicted, over the misclassified
     images: 0 is the second guess, 1 the last, 0.5 chance level; null without misclassified images or with two classes.
     ``batch_norms`` counts layers whose batch statistics are updated. ``score`` names the validation metric that makes
-    an epoch the best; ``val_metrics`` holds, by name, metrics without a field of their own.
+    an epoch the best; ``train_metrics`` and ``val_metrics`` hold, by name, metrics without a field of their own.
+    Accuracies are null where the task has none.
     """
 
     epoch: Count
     step: Count
     train_loss: float | None
-    train_accuracy: float
+    train_accuracy: float | None
     val_loss: float | None
-    val_accuracy: float
+    val_accuracy: float | None
     seconds: float
     frozen_digest: str
     frozen_unchanged: bool
@@ -258,12 +269,21 @@ class Epoch(Event, tag="epoch"):
     val_label_rank: float | None = None
     batch_norms: Count = 0
     score: str = "accuracy"
+    train_metrics: dict[str, float | None] = {}
     val_metrics: dict[str, float | None] = {}
 
     @property
     def val_score(self) -> float | None:
         """The validation metric that makes an epoch the best; None where it is undefined."""
-        return self.val_accuracy if self.score == "accuracy" else self.val_metrics.get(self.score)
+        return self.val_metric(self.score)
+
+    def train_metric(self, name: str) -> float | None:
+        """A metric of the training images; None where the epoch does not have it."""
+        return self.train_accuracy if name == "accuracy" else self.train_metrics.get(name)
+
+    def val_metric(self, name: str) -> float | None:
+        """A metric of the validation images; None where the epoch does not have it."""
+        return self.val_accuracy if name == "accuracy" else self.val_metrics.get(name)
 
 
 class Forgetting(Event, tag="forgetting"):
@@ -302,6 +322,7 @@ class ClassMetrics(msgspec.Struct):
     """Metrics of one class; ``support`` is its number of images.
 
     ``roc_auc`` and ``average_precision`` are one-vs-rest; null where all images, or none, are of the class.
+    ``threshold``: the probability from which the label is predicted, where images may have several.
     """
 
     label: str
@@ -311,6 +332,24 @@ class ClassMetrics(msgspec.Struct):
     support: Count
     roc_auc: float | None = None
     average_precision: float | None = None
+    threshold: float | None = None
+
+
+class NumberMetrics(msgspec.Struct):
+    """Metrics of one predicted number, in its own unit.
+
+    ``mean`` and ``std`` are those of the true values. ``points``: true and predicted value of some images, spread
+    evenly over the split. Null: undefined.
+    """
+
+    label: str
+    mae: float | None
+    rmse: float | None
+    r2: float | None
+    spearman: float | None
+    mean: float
+    std: float
+    points: list[tuple[float, float]]
 
 
 class ReliabilityBin(msgspec.Struct):
@@ -328,19 +367,23 @@ class Evaluated(Event, tag="evaluated"):
     five classes or fewer. ``roc_auc`` and ``average_precision`` are means over the classes that have them. ``ece`` is
     the expected calibration error over the bins of ``reliability``. ``metrics`` holds, by name, metrics without a
     field of their own.
+
+    ``score`` names the metric that the ``task`` is judged by. Tasks other than single leave empty what they do not
+    have. ``cooccurrence[true][predicted]`` counts images with one label for which the other is predicted;
+    ``numbers`` has metrics per predicted number.
     """
 
     split: str
     count: Count
-    log_loss: float | None
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    balanced_accuracy: float
-    macro_f1: float
     classes: list[str]
-    per_class: list[ClassMetrics]
-    confusion: list[list[Count]]
     images_per_second: float
+    log_loss: float | None = None
+    accuracy: float | None = None
+    accuracy_interval: tuple[float, float] | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    per_class: list[ClassMetrics] = []
+    confusion: list[list[Count]] = []
     top5: float | None = None
     weighted_f1: float | None = None
     roc_auc: float | None = None
@@ -349,11 +392,17 @@ class Evaluated(Event, tag="evaluated"):
     metrics: dict[str, float | None] = {}
     reliability: list[ReliabilityBin] = []
     nonfinite: NonFinite | None = None
+    task: str = "single"
+    score: str = "accuracy"
+    cooccurrence: list[list[Count]] = []
+    numbers: list[NumberMetrics] = []
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless each class has metrics and each pair of classes a count."""
-        count = len(self.classes)
-        if {len(self.per_class), len(self.confusion), *map(len, self.confusion)} != {count}:
+        """Raise ValueError unless each class has metrics and each pair of classes a count, as far as there are any."""
+        sizes = {len(rows) for rows in (self.per_class, self.numbers) if rows}
+        for matrix in (self.confusion, self.cooccurrence):
+            sizes |= {len(matrix), *map(len, matrix)} if matrix else set()
+        if sizes != {len(self.classes)} or (self.task == "single" and not self.confusion):
             raise ValueError("metrics do not match the classes")
 
 
@@ -376,7 +425,10 @@ class FrozenProof(msgspec.Struct):
 
 
 class RunFinished(Event, tag="run_finished"):
-    """The last event of a worker. ``exit_code`` is that of the worker and the command line: 0, 1, 2 or 130."""
+    """The last event of a worker. ``exit_code`` is that of the worker and the command line: 0, 1, 2 or 130.
+
+    ``best_score``: the validation metric ``score`` in the best epoch.
+    """
 
     status: Literal["completed", "stopped", "failed"]
     reason: str
@@ -384,6 +436,8 @@ class RunFinished(Event, tag="run_finished"):
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)]
     best_epoch: Count | None = None
     best_val_accuracy: float | None = None
+    score: str = "accuracy"
+    best_score: float | None = None
     frozen: FrozenProof | None = None
 
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from engine.config.data_sources import dataset_label
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
 from engine.files.safe_open import open_to_append
+from engine.runs.run_group import RunGroup
 from engine.runs.start_weights import resolve_start_weights
 from engine.warning_codes import Warn
 
@@ -41,6 +44,10 @@ class RunFolder:
     @property
     def splits(self) -> Path:
         return self.path / "splits.csv"
+
+    @property
+    def group(self) -> Path:
+        return self.path / "group.json"
 
     @property
     def events(self) -> Path:
@@ -94,10 +101,10 @@ class RunFolder:
             )
 
 
-def create(runs: Path, config: RunConfig) -> RunFolder:
-    """Create a run folder (mode 0700) below ``runs`` with its run.toml. Raises InputError.
+def create(runs: Path, config: RunConfig, group: RunGroup | None = None) -> RunFolder:
+    """Create a run folder (mode 0700) below ``runs`` with its run.toml, and its group.json if it has a ``group``.
 
-    The id of an earlier run in ``model.weights`` becomes its path.
+    The id of an earlier run in ``model.weights`` becomes its path. Raises InputError.
     """
     config = resolve_start_weights(config, runs)
     label = re.sub(r"[^a-z0-9]+", "-", f"{data_label(config)} {config.model.name}".lower()).strip("-")[:60]
@@ -113,9 +120,12 @@ def create(runs: Path, config: RunConfig) -> RunFolder:
                 continue
         folder = RunFolder(path.resolve())
         try:
+            if group:
+                write_atomically(folder.group, msgspec.json.encode(group))
             write_atomically(folder.config, to_toml(config).encode())
         except OSError:
             with suppress(OSError):
+                folder.group.unlink(missing_ok=True)
                 path.rmdir()
             raise
     except OSError as error:

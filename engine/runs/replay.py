@@ -33,6 +33,7 @@ class ReplayedLog:
     - ``step``: the last step in the log.
     - ``settled``: the last step that a resumed run computes as the log has it.
     - ``failed``: whether the run ended at a non-finite loss or gradient.
+    - ``data``: the dataset as the first worker found it.
     - ``changes``: settings changed by commands, in order.
     - ``answered``: how often each command, or raw line, was answered.
     - ``began_with``: the digest of the initial weights.
@@ -46,7 +47,7 @@ class ReplayedLog:
     failed: bool = False
     changes: list[p.CommandApplied] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
-    classes: list[str] | None = None
+    data: p.DataReady | None = None
     model_ready: bool = False
     began_with: str = ""
     forgetting: dict[int, p.Forgetting] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class ReplayedLog:
     def _apply_fact(self, event: p.AnyEvent) -> None:
         match event:
             case p.DataReady():
-                self.classes = event.classes
+                self.data = event
             case p.ModelReady():
                 self.model_ready = True
                 self.began_with = event.weights.digest
@@ -111,7 +112,7 @@ class ReplayedLog:
             return getattr(event, _COUNTED[type(event)]) <= self._reached.get(type(event), 0)
         match event:
             case p.DataReady():
-                return self.classes is not None
+                return self.data is not None
             case p.ModelReady():
                 return self.model_ready
             case p.Warning():

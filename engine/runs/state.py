@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any
 
 from engine.config.schema import PHASE_SETTINGS, RunConfig
+from engine.config.tasks import TASKS, TaskSpec
 from engine.config.toml_io import with_setting
 from engine.errors import InputError
 from engine.runs import commands as run_commands
@@ -64,10 +66,28 @@ class RunState:
         """The best epoch so far."""
         return best_epoch(self.epochs)
 
+    @property
+    def curve(self) -> str:
+        """The metric that the run computes for training and for validation images."""
+        task = self.data.task if self.data else "single"
+        return TASKS[task].curve if task in TASKS else "accuracy"
+
+
+def task_spec(data: p.DataReady, evaluations: Mapping[str, p.Evaluated] | None = None) -> TaskSpec:
+    """The task of a run, with the thresholds that were chosen on its validation images, if any."""
+    val = (evaluations or {}).get("val")
+    thresholds = [of.threshold for of in val.per_class if of.threshold is not None] if val else []
+    return TaskSpec(data.task, data.classes, data.target_mean, data.target_std, thresholds)
+
 
 def best_epoch(epochs: Iterable[p.Epoch]) -> p.Epoch | None:
-    """The epoch with the highest validation accuracy, then the lowest validation loss."""
-    return max(epochs, key=lambda epoch: (epoch.val_accuracy, -p.restore(epoch.val_loss, None)), default=None)
+    """The epoch with the highest validation score, then the lowest validation loss."""
+    return max(epochs, key=_rank, default=None)
+
+
+def _rank(epoch: p.Epoch) -> tuple[float, float]:
+    score = epoch.val_score
+    return -math.inf if score is None else score, -p.restore(epoch.val_loss, None)
 
 
 def fold(state: RunState, event: p.AnyEvent) -> RunState:

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+from torch import nn
 
 from engine.compute.loss import CrossEntropy, balanced_weights
-from engine.compute.task import Labelled, LabelledOutputs, PredictionWriter
-from engine.config.schema import TrainConfig
+from engine.compute.task import (
+    Answer,
+    ExportedOutput,
+    LabelColumns,
+    Labelled,
+    LabelledOutputs,
+    PredictionWriter,
+    Target,
+    Targets,
+)
+from engine.config.schema import DataConfig, TrainConfig
 from engine.config.tasks import TaskSpec
 from engine.evaluation.evaluate import evaluate
 from engine.runs.events import Evaluated
 from engine.training.validation import ValidationMetrics
+
+_TOP = 5
+_SHOW = """\
+probabilities = np.exp(outputs - outputs.max(1, keepdims=True))
+probabilities /= probabilities.sum(1, keepdims=True)
+for path, row in zip(sys.argv[1:], probabilities):
+    print(path, about["classes"][row.argmax()], f"{row.max():.6f}", sep="\\t")
+"""
 
 
 class SingleLabel:
@@ -25,6 +43,22 @@ class SingleLabel:
     def outputs(self) -> list[str]:
         """The classes."""
         return self.spec.classes
+
+    @staticmethod
+    def read(columns: LabelColumns, _data: DataConfig) -> Targets:
+        """A class per image: the cell of the only column."""
+        cells = [row[0] for row in columns.rows]
+        classes = sorted(set(cells))
+        place = {name: at for at, name in enumerate(classes)}
+        return Targets(classes, [Target(place[cell]) for cell in cells])
+
+    def present(self, sample: Labelled) -> list[int]:
+        """The image's class."""
+        return [sample.label]
+
+    def fitted(self, _samples: Sequence[Labelled]) -> SingleLabel:
+        """The task itself: it takes nothing from the training images."""
+        return self
 
     def encode(self, samples: Sequence[Labelled]) -> torch.Tensor:
         """The class of each image, int64 (N,)."""
@@ -48,6 +82,43 @@ class SingleLabel:
         batches: Iterable[LabelledOutputs],
         paths: Iterable[str],
         predictions: PredictionWriter | None = None,
+        *,
+        tune: bool = False,
     ) -> Evaluated:
         """All metrics of classification, the confusion matrix and calibration."""
         return evaluate(self.spec.classes, split, batches, paths, predictions)
+
+    def tuned(self, _evaluated: Evaluated) -> SingleLabel:
+        """The task itself: evaluations choose nothing."""
+        return self
+
+    def explained(self, outputs: torch.Tensor, at: int) -> torch.Tensor:
+        """The logit of the class."""
+        return outputs[0, at]
+
+    @property
+    def exported(self) -> list[str]:
+        """The names of the exported outputs, in order."""
+        return self.spec.classes
+
+    @property
+    def export(self) -> ExportedOutput:
+        """A logit per class."""
+        return ExportedOutput(
+            name="logits",
+            description="logits",
+            layer=nn.Identity(),
+            comparable=lambda outputs: outputs.softmax(1),
+            compared="probabilities",
+            finish="",
+            show=_SHOW,
+        )
+
+    def answers(self, outputs: torch.Tensor) -> list[Answer]:
+        """The most probable class, and the five most probable ones; ``outputs``: logits (N, classes)."""
+        values, classes = outputs.softmax(1).topk(min(_TOP, len(self.spec.classes)))
+        rows = [
+            [(self.spec.classes[at], value) for at, value in zip(*row, strict=True)]
+            for row in zip(classes.tolist(), values.tolist(), strict=True)
+        ]
+        return [Answer(*top[0], top) for top in rows]

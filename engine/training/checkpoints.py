@@ -45,12 +45,12 @@ class EpochTotals(msgspec.Struct):
 
     - ``done``: steps taken; ``sound``: whether all of them were finite; ``seconds``: time spent on them.
     - ``loss``: losses of the images, each times its class weight; ``weight``: those weights.
-    - ``correct``: correct predictions among ``count`` images.
+    - ``correct``: the training metric of ``count`` images: in most tasks, how many are predicted correctly.
     """
 
     done: int = 0
     loss: float = 0.0
-    correct: int = 0
+    correct: float = 0.0
     count: int = 0
     sound: bool = True
     seconds: float = 0.0

@@ -223,21 +223,24 @@ def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationResu
     train_loss, train_kind = finite(totals.loss / totals.weight if totals.count else math.nan)
     finite_val_loss, val_kind = finite(validation.loss)
     metrics = dict(validation.metrics)
+    task = TASKS[session.data.task.spec.task]
+    trained = totals.correct / totals.count if totals.count else 0.0
     epoch = Epoch(
         epoch=session.epoch,
         step=session.step,
         train_loss=train_loss,
-        train_accuracy=totals.correct / totals.count if totals.count else 0.0,
+        train_accuracy=trained if task.curve == "accuracy" else None,
         val_loss=finite_val_loss,
-        val_accuracy=metrics.pop("accuracy") or 0.0,
+        val_accuracy=metrics.pop("accuracy", None),
         nonfinite=val_kind or train_kind,
         seconds=round(seconds, 3),
         frozen_digest=proof.digest,
         frozen_unchanged=proof.unchanged,
-        val_balanced_accuracy=metrics.pop("balanced_accuracy"),
-        val_label_rank=metrics.pop("label_rank"),
+        val_balanced_accuracy=metrics.pop("balanced_accuracy", None),
+        val_label_rank=metrics.pop("label_rank", None),
         batch_norms=len(session.freezing.moving),
-        score=TASKS[session.data.task.spec.task].score,
+        score=task.score,
+        train_metrics={} if task.curve == "accuracy" else {task.curve: trained},
         val_metrics=metrics,
     )
     session.epochs.append(epoch)

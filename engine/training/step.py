@@ -51,7 +51,7 @@ class LaunchedStep:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Mean loss, correct predictions among ``count`` images, and the norm of the gradients before clipping.
+    """Mean loss, the sum of the training metric over ``count`` images, and the norm of the gradients before clipping.
 
     - ``weight``: the total class weight of the images, the divisor of the mean loss.
     - ``origin``: where the first non-finite value arose, if any: "in …".
@@ -63,7 +63,7 @@ class StepResult:
     weight: float
     learning_rates: dict[str, float]
     loss: float
-    correct: int
+    correct: float
     grad_norm: float
     finite: bool
     origin: str = ""
@@ -166,7 +166,7 @@ def read_step(session: Session, launched: LaunchedStep) -> StepResult:
     stats = launched.layer_stats
     layers = stats.to_event(launched.step, session.epoch + 1, layer_results) if stats else None
     step, count, rates = launched.step, launched.count, launched.learning_rates
-    return StepResult(step, count, weight, rates, loss, int(correct), norm, is_finite, origin, layers)
+    return StepResult(step, count, weight, rates, loss, correct, norm, is_finite, origin, layers)
 
 
 def _is_scale_search(scaler: torch.amp.GradScaler) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data, load_data
 from engine.data.sources import open_source
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.runs.events import DataReady
 from engine.runs.folder import create
 from engine.runs.progress import quiet
@@ -26,5 +27,6 @@ def prepared(
     config: RunConfig, tmp_path: Path, tell: Callable[[str, str], None] = no_problem
 ) -> tuple[Data, DataReady, Path]:
     folder = create(tmp_path / "runs", config)
-    data, ready = load_data(open_source(config.data), config, PREPROCESSING, folder, quiet, tell)
+    preprocessing = replace(PREPROCESSING, value_range=config.data.fixed_value_range)
+    data, ready = load_data(open_source(config.data), config, preprocessing, folder, quiet, tell, measures=True)
     return data, ready, folder.splits

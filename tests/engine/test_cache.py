@@ -25,6 +25,7 @@ from engine.cache.eviction import cache_root
 from engine.cache.feature_files import ENTRY, Keys, parse_blocks
 from engine.cache.file_digests import FileDigests
 from engine.cache.index_format import BLOCK, BLOCK_MAGIC
+from engine.files.stored_file import DiskFile
 from tests.engine.cache_spaces import (
     IDENTITY,
     PROCESSES,
@@ -359,7 +360,7 @@ def test_without_a_usable_folder_rows_stay_in_memory_and_it_is_said_once(broken:
         space.refresh()
         check(space, keys)
         assert problems == ["cache_unusable"]
-        assert FileDigests(tmp_path / "cache").look(tmp_path) is None
+        assert FileDigests(tmp_path / "cache").look(DiskFile(tmp_path)) is None
         space.close()
 
     ends_well(start(work))

@@ -22,7 +22,7 @@ from engine.cache.file_digests import FileDigests, as_keys, digest
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.data.image import Pixels, centre_crop, prepare, to_rgb
-from engine.data.image_cache import ImageCache, ImageSpaces, fill_cache, fingerprints_space, images_space
+from engine.data.image_cache import ImageCache, ImageSpaces, fill_cache, open_spaces
 from engine.data.loaders import ImageDataset, image_loader, shuffled_batches
 from engine.data.sources import open_source
 from engine.errors import InputError
@@ -30,15 +30,14 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import Warning
 from engine.runs.progress import quiet
 from tests.conftest import Engine, make_images
-from tests.engine.prepared_data import no_problem, prepared
+from tests.engine.prepared_data import PREPROCESSING, no_problem, prepared
 
 ORANGE = (230, 120, 20)
 
 
 def spaces_in(root: Path, side: int = 36, interpolation: str = "bilinear") -> ImageSpaces:
-    return ImageSpaces(
-        images_space(root, side, interpolation, "images", no_problem, 2**30), fingerprints_space(root, "images")
-    )
+    preprocessing = replace(PREPROCESSING, resize_size=side, interpolation=interpolation)
+    return open_spaces(root, preprocessing, "images", no_problem, 2**30)
 
 
 def no_again(index: int) -> Pixels:
@@ -76,7 +75,7 @@ def test_a_sixteen_bit_png_keeps_its_greys(tmp_path: Path):
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None, :].repeat(64, 0)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     with Image.open(tmp_path / "deep.png") as image:
-        row = np.asarray(to_rgb(image))[0, :, 0]
+        row = np.asarray(to_rgb(image))[0]
     assert row[0] == 0
     assert row[-1] == 255
     assert np.all(np.diff(row.astype(int)) >= 3)
@@ -114,7 +113,7 @@ def test_the_shorter_side_is_resized_and_panoramas_are_cut():
 def store(images: Path, cache: Path) -> ImageCache:
     spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(images)))
-    keys = fill_cache(source, 36, "bilinear", spaces, FileDigests(cache), quiet).keys
+    keys = fill_cache(source, PREPROCESSING, spaces, FileDigests(cache), quiet).keys
     return ImageCache(spaces.images, keys, no_again)
 
 
@@ -123,7 +122,7 @@ def prepared_again(root: Path, cache: Path) -> tuple[ImageCache, list[int]]:
     done: list[int] = []
     spaces = spaces_in(cache)
     source = open_source(DataConfig(path=str(root)))
-    found = fill_cache(source, 36, "bilinear", spaces, FileDigests(cache), lambda *report: done.append(report[1]))
+    found = fill_cache(source, PREPROCESSING, spaces, FileDigests(cache), lambda *report: done.append(report[1]))
     assert found.skipped == []
     return ImageCache(spaces.images, found.keys, no_again), done
 
@@ -177,17 +176,17 @@ def test_images_without_files_are_found_by_their_pixels(tmp_path: Path):
     source = open_source(DataConfig(source="digits"))
     few = replace(source, samples=source.samples[:20])
     spaces = spaces_in(tmp_path)
-    first = fill_cache(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
+    first = fill_cache(few, PREPROCESSING, spaces, FileDigests(tmp_path), quiet)
     assert len(set(first.keys.tolist())) == 20
     rows = len(spaces.images)
-    again = fill_cache(few, 36, "bilinear", spaces, FileDigests(tmp_path), quiet)
+    again = fill_cache(few, PREPROCESSING, spaces, FileDigests(tmp_path), quiet)
     assert again.keys.tolist() == first.keys.tolist()
     assert len(spaces.images) == rows
 
 
 def test_images_of_another_size_or_interpolation_are_others(tmp_path: Path):
     spaces = [
-        images_space(tmp_path, side, interpolation, "photos", no_problem, 2**30)
+        spaces_in(tmp_path, side, interpolation).images
         for side in (36, 40)
         for interpolation in ("bilinear", "bicubic")
     ]
@@ -214,7 +213,7 @@ def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
 
         spaces = spaces_in(tmp_path / "cache")
         source = open_source(DataConfig(path=str(root)))
-        fill_cache(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
+        fill_cache(source, PREPROCESSING, spaces, FileDigests(tmp_path / "cache"), report)
 
     first = processes.Process(target=slow)
     first.start()
@@ -228,7 +227,7 @@ def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
 
     spaces = spaces_in(tmp_path / "cache")
     source = open_source(DataConfig(path=str(root)))
-    found = fill_cache(source, 36, "bilinear", spaces, FileDigests(tmp_path / "cache"), report)
+    found = fill_cache(source, PREPROCESSING, spaces, FileDigests(tmp_path / "cache"), report)
     first.join()
     assert len(found.readable) == 60
     assert seen[:3] == [0, 0, 0]

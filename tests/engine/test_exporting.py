@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from engine.compute.task import open_task
 from engine.config.schema import HeadConfig
+from engine.config.tasks import TaskSpec
 from engine.config.toml_io import from_tables
 from engine.errors import InputError
 from engine.evaluation.load_run import load_trained_run
@@ -103,13 +105,13 @@ def test_predictions_are_those_of_the_run_whatever_predicts(run: RunFolder, expo
     with run.predictions.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     root = Path(run.load_config().data.path)
-    keys = {name_of(path.relative_to(root)): path for path in find_images([root])}
-    paths = [keys[row["path"]] for row in rows]
+    keys = {name_of(image.path.relative_to(root)): image for image in find_images([root])}
+    images = [keys[row["path"]] for row in rows]
     networks = [open_run(run)]
     if not exported.file.endswith(".pt2"):
         networks.append(open_export(Path(exported.file)))
     for network in networks:
-        for row, answer in zip(rows, predict(network, paths, quiet), strict=True):
+        for row, answer in zip(rows, predict(network, images, quiet), strict=True):
             assert isinstance(answer, Prediction)
             assert answer.label == row["predicted"]
             assert answer.probability == pytest.approx(float(row[row["predicted"]]), abs=1e-4)
@@ -136,14 +138,17 @@ def test_deep_and_broken_images_are_read_as_in_training(run: RunFolder, tmp_path
 
 def test_answers_that_differ_are_no_export():
     samples = Samples(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), "3 images")
+    task = open_task(TaskSpec("single", ["a", "b"]))
 
     def answer(images: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(images), 2)
 
-    assert verify(answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 images")
+    assert verify(task, answer, answer, samples, quiet) == Comparison(0.0, 0.0, "3 images")
     for other in (1.0, float("nan")):
         with pytest.raises(InputError, match="predictions differ"):
-            verify(answer, lambda images, other=other: answer(images) + torch.tensor([0.0, other]), samples, quiet)
+            verify(
+                task, answer, lambda images, other=other: answer(images) + torch.tensor([0.0, other]), samples, quiet
+            )
 
 
 def test_a_run_whose_images_are_gone_is_compared_on_noise(run: RunFolder):
@@ -264,7 +269,7 @@ def test_files_of_others_are_refused_with_a_reason(run: RunFolder, tmp_path: Pat
     (tmp_path / "model.pt2").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="can run code"):
         open_export(tmp_path / "model.pt2")
-    assert trained.classes == open_export(Path(made.file)).classes
+    assert trained.classes == open_export(Path(made.file)).task.spec.classes
 
 
 def test_an_onnx_file_of_others_is_refused(tmp_path: Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.cache.file_digests import FileDigests, digest
+from engine.files.stored_file import DiskFile
 from tests.engine.cache_spaces import (
     ends_well,
     start,
@@ -28,14 +29,14 @@ def test_files_that_have_not_changed_are_known(tmp_path: Path, monkeypatch: pyte
     file.write_bytes(b"first")
     later(monkeypatch)
     files = FileDigests(tmp_path)
-    assert files.look(file) is None
-    assert files.read(file, 100) == (digest(b"first"), b"first")
+    assert files.look(DiskFile(file)) is None
+    assert files.read(DiskFile(file), 100) == (digest(b"first"), b"first")
     files.save()
-    assert FileDigests(tmp_path).look(file) == digest(b"first")
+    assert FileDigests(tmp_path).look(DiskFile(file)) == digest(b"first")
     shutil.copy2(file, tmp_path / "copy")
-    assert FileDigests(tmp_path).look(tmp_path / "copy") is None
+    assert FileDigests(tmp_path).look(DiskFile(tmp_path / "copy")) is None
     file.write_bytes(b"other")
-    assert FileDigests(tmp_path).look(file) is None
+    assert FileDigests(tmp_path).look(DiskFile(file)) is None
 
 
 def test_a_file_that_just_changed_is_not_taken_as_known(tmp_path: Path):
@@ -46,11 +47,11 @@ def test_a_file_that_just_changed_is_not_taken_as_known(tmp_path: Path):
         file.write_bytes(content)
         before = file.stat()
         files = FileDigests(tmp_path)
-        assert files.read(file, 100)[0] == digest(content)
+        assert files.read(DiskFile(file), 100)[0] == digest(content)
         files.save()
         file.write_bytes(b"other")
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert FileDigests(tmp_path).look(file) is None
+        assert FileDigests(tmp_path).look(DiskFile(file)) is None
 
 
 def test_two_processes_remember_files_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -62,13 +63,13 @@ def test_two_processes_remember_files_together(tmp_path: Path, monkeypatch: pyte
     def remember(some: list[Path]) -> None:
         for path in some:
             files = FileDigests(tmp_path / "cache")
-            files.read(path, 100)
+            files.read(DiskFile(path), 100)
             files.save()
 
     for process in [start(remember, paths[:12]), start(remember, paths[8:])]:
         ends_well(process)
     files = FileDigests(tmp_path / "cache")
-    assert [files.look(path) for path in paths] == [digest(path.name.encode()) for path in paths]
+    assert [files.look(DiskFile(path)) for path in paths] == [digest(path.name.encode()) for path in paths]
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
@@ -77,13 +78,13 @@ def test_a_damaged_memory_of_files_is_forgotten(damage: str, tmp_path: Path, mon
     file.write_bytes(b"content")
     later(monkeypatch)
     files = FileDigests(tmp_path)
-    files.read(file, 100)
+    files.read(DiskFile(file), 100)
     files.save()
     memory = tmp_path / "digests" / "files"
     whole = memory.read_bytes()
     memory.write_bytes({"cut": whole[:-5], "garbage": random.Random(0).randbytes(len(whole)), "empty": b""}[damage])
     files = FileDigests(tmp_path)
-    assert files.look(file) is None
-    files.read(file, 100)
+    assert files.look(DiskFile(file)) is None
+    files.read(DiskFile(file), 100)
     files.save()
-    assert FileDigests(tmp_path).look(file) == digest(b"content")
+    assert FileDigests(tmp_path).look(DiskFile(file)) == digest(b"content")

@@ -16,7 +16,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
 from engine.models import registry
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.models.split import Split, bridge
 from tests.engine.split_cases import PLANS, build, compare, images, plan, split_under
 

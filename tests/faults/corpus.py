@@ -25,14 +25,14 @@ from safetensors.torch import save_file
 from engine.cache.file_digests import FileDigests
 from engine.config.schema import HeadConfig, RunConfig
 from engine.config.toml_io import from_tables
-from engine.data.image_cache import ImageSpaces, fill_cache, fingerprints_space, images_space
+from engine.data.image_cache import fill_cache, open_spaces
 from engine.data.prepare import load_data
 from engine.data.source import Sample, from_files
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.files.escapes import printable
 from engine.models import registry
-from engine.models.architecture import Preprocessing
+from engine.models.preprocessing import Preprocessing
 from engine.models.weights import load_weights
 from engine.runs.folder import create
 from engine.runs.progress import quiet
@@ -67,11 +67,8 @@ def _file(name: str, write: Callable[[Path], object]) -> Callable[[Path], Outcom
     def look(folder: Path) -> Outcome:
         write(folder / name)
         source = from_files(["a", "b"], [Sample(printable(name), 0, "")], lambda _index: folder / name)
-        spaces = ImageSpaces(
-            images_space(folder / "cache", 36, "bilinear", "x", _fail, 2**30),
-            fingerprints_space(folder / "cache", "x"),
-        )
-        found = fill_cache(source, 36, "bilinear", spaces, FileDigests(folder / "cache"), quiet)
+        spaces = open_spaces(folder / "cache", PREPROCESSING, "x", _fail, 2**30)
+        found = fill_cache(source, PREPROCESSING, spaces, FileDigests(folder / "cache"), quiet)
         if found.skipped:
             return Outcome("skipped", f"{found.skipped[0].path}: {found.skipped[0].reason}")
         height, width, _ = spaces.images.read(found.keys)[0].shape

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.compute.loss import Criterion
+from engine.compute.task import Criterion
 from engine.config.toml_io import with_setting
 from engine.models.frozen_prefix import Rows
 from engine.runs.command_log import new_command_id, send
@@ -199,10 +199,10 @@ def some_vanish(folder: RunFolder) -> None:
     one, another = sorted(Path(folder.load_config().data.path).glob("*/*"))[:2]
     prepare = session_setup.load_data
 
-    def later(*arguments: Any) -> Any:  # noqa: ANN401
+    def later(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         one.unlink()
         another.write_text("no image any more")
-        return prepare(*arguments)
+        return prepare(*arguments, **options)
 
     session_setup.load_data = later
 

@@ -95,7 +95,7 @@ def test_closing_a_stream_ends_its_process_and_so_does_cancelling_a_request():
 
 
 def test_a_sweep_worker_that_fails_says_why(tmp_path: Path):
-    worker = sweep.SweepWorker(tmp_path, str(tmp_path / "nowhere.toml"))
+    worker = sweep.start_worker(tmp_path, str(tmp_path / "nowhere.toml"))
 
     async def ended() -> None:
         while worker.is_running:

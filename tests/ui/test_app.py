@@ -78,7 +78,7 @@ def test_a_folder_of_images_trains_after_at_most_ten_keys(tmp_path: Path):
             await pilot.press(*names)
 
         await press("n")
-        await until(pilot, lambda: "Choose a folder" in text_of(app))
+        await until(pilot, lambda: "Choose images" in text_of(app))
         await press("ctrl+u")
         await pilot.press(*("slash" if letter == "/" else letter for letter in str(folder)))
         await until(pilot, lambda: "2 classes, 6 images" in text_of(app))
@@ -90,7 +90,7 @@ def test_a_folder_of_images_trains_after_at_most_ten_keys(tmp_path: Path):
     drive(lambda: app_on(tmp_path, engine), test, (80, 24))
     assert keys <= 10
     config = engine.started[0].folder.load_config()
-    assert (config.data.source, config.data.path) == ("folder", str(folder))
+    assert (config.data.source, config.data.path) == ("auto", str(folder))
 
 
 def test_what_runs_is_said_at_once_and_shown_where_there_is_room_for_one_pane(tmp_path: Path):
@@ -452,7 +452,7 @@ def test_help_shows_the_keys_in_force(tmp_path: Path):
         line = next(line for line in text_of(app).splitlines() if "new run from a folder of images" in line)
         assert " g " in line
         await pilot.press("escape", "g")
-        await until(pilot, lambda: "Choose a folder" in text_of(app))
+        await until(pilot, lambda: "Choose images" in text_of(app))
 
     drive(lambda: app_on(tmp_path), test)
 

@@ -128,7 +128,7 @@ def test_up_and_down_go_through_what_is_shown():
     async def test(pilot: Pilot[None]) -> None:
         app.form.focus_setting("data.source")
         await pilot.press("down")
-        assert app.focused is app.row("data.val_fraction").editor
+        assert app.focused is app.row("data.task").editor
         await pilot.press("up")
         assert app.focused is app.row("data.source").editor
         await pilot.press("pagedown")

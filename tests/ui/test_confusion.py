@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 
 import pytest
+from rich.console import Console
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.runs import commands
 from engine.runs import events as p
 from tltui.tables.confusion import most_confused
+from tltui.tables.evaluation import evaluation
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.confusion import Confusion, PairList
 from tltui.widgets.confusion_matrix import ConfusionMatrix
@@ -38,6 +41,18 @@ def evaluated(confusion: list[list[int]], classes: list[str] | None = None) -> p
     decoded = p.decode_event(commands.encode(event))
     assert isinstance(decoded, p.Evaluated)
     return decoded
+
+
+def test_a_printed_evaluation_of_a_thousand_classes_names_the_worst_ones():
+    found = evaluated([[1]] * 1)
+    metrics = [p.ClassMetrics(f"c{at}", 0.5, 0.5, f1=at / 1000, support=int(at != 3)) for at in range(1000)]
+    found.classes, found.per_class = [one.label for one in metrics], metrics[::-1]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(evaluation(found, []))
+    lines = console.export_text().splitlines()
+    assert len(lines) < 25
+    assert [line.split()[0] for line in lines[3:8]] == ["c0", "c1", "c2", "c4", "c5"]
+    assert "985 more classes; evaluation/test.json" in lines[-1]
 
 
 def neighbours(count: int) -> p.Evaluated:

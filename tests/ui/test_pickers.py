@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from textual.app import App
 from textual.widgets import Input
 
 from engine.errors import InputError
+from tests.conftest import make_images
 from tltui.engine_client.queries import EngineQueries
-from tltui.widgets.folder_picker import FolderPicker, balance, summary
+from tltui.tables.dataset import balance_line
+from tltui.widgets.folder_picker import FolderPicker, summary
 from tltui.widgets.image_folder import scan
 from tltui.widgets.model_picker import ModelPicker
 from tltui.widgets.path_input import complete
@@ -46,16 +49,24 @@ def test_a_folder_that_can_not_be_trained_on_says_why(tmp_path: Path, counts: di
         scan(images(tmp_path, **counts))
 
 
+def test_an_archive_and_a_table_tell_their_classes(tmp_path: Path):
+    folder = images(tmp_path / "images", daisy=3, rose=2)
+    shutil.make_archive(str(tmp_path / "flowers"), "zip", folder)
+    (tmp_path / "labels.csv").write_text("path,label\nimages/daisy/0.png,a\nimages/rose/0.png,b\n")
+    assert scan(tmp_path / "flowers.zip").counts == {"daisy": 3, "rose": 2}
+    assert scan(tmp_path / "labels.csv").counts == {"a": 1, "b": 1}
+
+
 def test_classes_of_unlike_size_are_pointed_out(tmp_path: Path):
-    assert "imbalanced, up to 10 to 1" in balance(scan(images(tmp_path, a=20, b=2)))
+    assert "imbalanced, up to 10 to 1" in balance_line(scan(images(tmp_path, a=20, b=2)).counts)
 
 
 def test_a_path_is_completed_to_the_first_folder_that_fits(tmp_path: Path):
     for name in ("flowers", "flutes", "flag.txt", "fl\x1bx"):
         (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).touch()
-    assert complete(f"{tmp_path}/fl", folders_only=True) == f"{tmp_path}/flowers/"
-    assert complete(f"{tmp_path}/fla", folders_only=True) is None
-    assert complete(f"{tmp_path}/fla", folders_only=False) == f"{tmp_path}/flag.txt"
+    assert complete(f"{tmp_path}/fl", datasets_only=True) == f"{tmp_path}/flowers/"
+    assert complete(f"{tmp_path}/fla", datasets_only=True) is None
+    assert complete(f"{tmp_path}/fla", datasets_only=False) == f"{tmp_path}/flag.txt"
 
 
 def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path: Path):
@@ -76,6 +87,31 @@ def test_the_picker_shows_the_classes_with_bars_and_returns_the_folder(tmp_path:
 
     asyncio.run(main())
     assert chosen == [tmp_path / "flowers"]
+
+
+def test_the_picker_shows_what_the_files_hold_while_it_stays_usable(tmp_path: Path):
+    folder = make_images(tmp_path / "flowers", 3)
+    shutil.copy(folder / "red" / "00.png", folder / "blue" / "[bold]copy.png")
+    chosen: list[Path | None] = []
+
+    async def main() -> None:
+        app: App[int] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.push_screen(FolderPicker(folder, ask=EngineQueries().scan), chosen.append)
+            await until(pilot, lambda: "3 classes, 10 images" in text_of(app))
+            await until(pilot, lambda: "10 PNG; 10 RGB; 40 × 40 px" in text_of(app))
+            app.screen.query_one("#path", Input).value = f"{tmp_path}/"
+            await until(pilot, lambda: "10 PNG" not in text_of(app))
+            await pilot.press("down", "down", "down")
+            await until(pilot, lambda: "flowers: 3 classes, 10 images" in " ".join(text_of(app).split()))
+            app.screen.query_one("#path", Input).value = str(folder)
+            await until(pilot, lambda: "10 PNG; 10 RGB; 40 × 40 px" in text_of(app))
+            assert "copies in another class 1" in text_of(app)
+            await pilot.press("enter")
+            await pilot.pause()
+
+    asyncio.run(main())
+    assert chosen == [folder]
 
 
 def test_folders_can_be_walked_without_typing(tmp_path: Path):

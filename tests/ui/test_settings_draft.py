@@ -3,6 +3,7 @@
 import pytest
 
 from engine.config.choices import choices_of
+from engine.config.schema import SPLIT_METHODS
 from engine.errors import InputError
 from tltui.settings.draft import CONDITIONS, FIELDS, SettingsDraft, default, from_text, range_of, to_text
 
@@ -53,6 +54,7 @@ def test_a_missing_path_is_a_problem_of_the_path():
 
 def test_lists_are_typed_with_commas_between():
     assert from_text("head.hidden", "256, 128,") == [256, 128]
+    assert from_text("data.value_range", "[-160, 240]") == [-160.0, 240.0]
     assert from_text("freeze.rules", "freeze *, train head") == ["freeze *", "train head"]
 
 
@@ -87,7 +89,8 @@ def test_the_table_of_dependencies_names_settings_and_values_that_exist():
     for key, when in CONDITIONS.items():
         assert key in FIELDS
         assert when.key in FIELDS
-        assert {bool(when.applies(choice)) for choice in choices_of(FIELDS[when.key]) or []} == {True, False}
+        choices = choices_of(FIELDS[when.key]) or {"data.split": SPLIT_METHODS}[when.key]
+        assert {bool(when.applies(choice)) for choice in choices} == {True, False}
 
 
 def test_a_range_is_short():

@@ -12,7 +12,7 @@ from tltui.keys.keymap import ActionKeys, declared_actions
 @functools.cache
 def known_actions(app_class: type[App[int]]) -> dict[str, ActionKeys]:
     """Every action of ``app_class``, of all screens and of all widgets, by id."""
-    from tltui.screens import compare, manual, sweep, sweep_form, workbench  # noqa: F401 (defines their widgets)
+    from tltui.screens import compare, folds, manual, sweep, sweep_form, workbench  # noqa: F401 (defines their widgets)
 
     return declared_actions([app_class, *_widget_classes()])
 

@@ -34,7 +34,9 @@ from tltui.screens.messages import (
     CopySettings,
     LeaveWorkbench,
     OpenDraft,
+    OpenFolds,
     OpenRun,
+    StartFolds,
     StartRun,
     StartSweep,
     Tables,
@@ -43,7 +45,7 @@ from tltui.screens.notify_errors import notify_errors
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 
 if TYPE_CHECKING:
-    from tltui.engine_client.sweep import SweepWorker
+    from tltui.engine_client.background import BackgroundCommand
     from tltui.screens.workbench import Workbench
     from tltui.widgets.image_view import Kind
 
@@ -73,6 +75,7 @@ class TltuiApp(App[int]):
         runs_dir: Path,
         *,
         open_run: RunFolder | None = None,
+        open_folds: str = "",
         draft: RunConfig | None = None,
         ascii_only: bool = False,
         marker: str = "braille",
@@ -82,7 +85,10 @@ class TltuiApp(App[int]):
         queries: EngineQueries | None = None,
         engines: EnginePool | None = None,
     ) -> None:
-        """``config_dir`` holds the user's keymap.toml and themes/; ``engines`` start runs."""
+        """``config_dir`` holds the user's keymap.toml and themes/; ``engines`` start runs.
+
+        ``open_folds``: the name of a cross-validation to open.
+        """
         super().__init__()
         self.glyphs: Glyphs = ASCII if ascii_only else UNICODE
         self.marker = "ascii" if ascii_only else marker
@@ -91,16 +97,19 @@ class TltuiApp(App[int]):
         self.queries = queries or EngineQueries()
         self._config_dir = config_dir or platformdirs.user_config_path("tltui")
         self._open_run, self._draft = open_run, draft
+        self._open_folds_at_start = open_folds
         self._runs_dir = runs_dir
         self._engines = engines or EnginePool()
         self._requests = RunRequests(self, runs_dir, self._engines)
-        self._home = Home(runs_dir, self._requests.queue, self.glyphs)
+        self._home = Home(runs_dir, self._requests.queue, self.queries, self.glyphs)
         self._problems = [*self._load_themes(theme), *self._load_keymap()]
 
     async def on_mount(self) -> None:
         await self.push_screen(self._home)  # before the first poll, which shows its runs there
         if self._open_run is not None:
             self._open(self._open_run)
+        elif self._open_folds_at_start:
+            self._open_folds(self._open_folds_at_start)
         elif self._draft is not None:
             self._open_draft(self._draft.model_dump())
         for problem in self._problems:
@@ -148,10 +157,15 @@ class TltuiApp(App[int]):
             self.push_screen(workbench)
         return workbench
 
-    def _open_sweep(self, name: str, worker: SweepWorker | None) -> None:
+    def _open_sweep(self, name: str, worker: BackgroundCommand | None) -> None:
         from tltui.screens.sweep import SweepScreen
 
         self.push_screen(SweepScreen(self._runs_dir, name, worker, self.glyphs))
+
+    def _open_folds(self, name: str, folds: int = 0, worker: BackgroundCommand | None = None) -> None:
+        from tltui.screens.folds import FoldsScreen
+
+        self.push_screen(FoldsScreen(self._runs_dir, name, folds, worker))
 
     def _return_home(self) -> None:
         self.pop_screen()
@@ -195,6 +209,16 @@ class TltuiApp(App[int]):
         from tltui.screens.compare import Compare  # not needed before the first screen
 
         self.push_screen(Compare(request.folders, self.glyphs, self.marker))
+
+    @on(StartFolds)
+    def _start_folds(self, request: StartFolds) -> None:
+        if started := self._requests.start_folds(request):
+            validation, worker = started
+            self._open_folds(validation.name, validation.folds, worker)
+
+    @on(OpenFolds)
+    def _open_folds_requested(self, request: OpenFolds) -> None:
+        self._open_folds(request.name)
 
     @on(StartSweep)
     def _start_sweep(self, request: StartSweep) -> None:
@@ -275,6 +299,7 @@ def run_app(
     runs_dir: Path,
     open_run: RunFolder | None = None,
     *,
+    open_folds: str = "",
     mouse: bool = True,
     ascii_only: bool = False,
     marker: str = "braille",
@@ -285,6 +310,14 @@ def run_app(
 
     Call ``tltui.app.terminal.set_pace`` before importing this module.
     """
-    app = TltuiApp(runs_dir, open_run=open_run, ascii_only=ascii_only, marker=marker, images=images, theme=theme)
+    app = TltuiApp(
+        runs_dir,
+        open_run=open_run,
+        open_folds=open_folds,
+        ascii_only=ascii_only,
+        marker=marker,
+        images=images,
+        theme=theme,
+    )
     app.run(mouse=mouse)
     return app.return_code or 0

@@ -17,11 +17,12 @@ from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
 from tltui.runs.run_list import RunList
 from tltui.screens.dialogs import Choose, Confirm
-from tltui.screens.messages import CopySettings, StartRun, StartSweep
+from tltui.screens.messages import CopySettings, StartFolds, StartRun, StartSweep
 from tltui.screens.notify_errors import notify_errors
 
 if TYPE_CHECKING:
-    from tltui.engine_client.sweep import SweepWorker
+    from engine.experiments.cross_validation.definition import CrossValidation
+    from tltui.engine_client.background import BackgroundCommand
 
 
 class RunRequests:
@@ -77,13 +78,23 @@ class RunRequests:
             with notify_errors(self._app):
                 request.draft.load_settings(RunFolder(Path(path)).load_config().model_dump())
 
-    def start_sweep(self, request: StartSweep) -> tuple[str, SweepWorker] | None:
+    def start_folds(self, request: StartFolds) -> tuple[CrossValidation, BackgroundCommand] | None:
+        """Start training the folds of a cross-validation."""
+        from engine.experiments.cross_validation.definition import define  # not needed before the first screen
+        from tltui.engine_client.cross_validation import start_folds
+
+        with notify_errors(self._app, "Cross-validation not started"):
+            validation = define(request.base, request.base.data.folds)
+            return validation, start_folds(self._runs_dir, validation)
+        return None
+
+    def start_sweep(self, request: StartSweep) -> tuple[str, BackgroundCommand] | None:
         """Start a sweep's worker; returns the sweep's name and the worker."""
-        from tltui.engine_client.sweep import SweepWorker  # not needed before the first screen
+        from tltui.engine_client.sweep import start_worker  # not needed before the first screen
 
         with notify_errors(self._app, "Sweep not started"):
             path = request.filled.write(self._runs_dir, request.base)
-            return path.parent.name, SweepWorker(self._runs_dir, str(path))
+            return path.parent.name, start_worker(self._runs_dir, str(path))
         return None
 
     async def choose_sweep(self) -> str | None:

@@ -25,7 +25,7 @@ def print_profile(
 ) -> None:
     """Print a network's measured profile, measuring it once; ``training``: settings of ``train``."""
     train = from_tables({"data": {"source": "digits"}, "train": training}).train
-    network = (tree.name, tree.classes, tree.input[1], head, train)
+    network = (tree.name, tree.classes, tree.input[1], head, train, tree.input[0])
     measured = profile_cache.load(profile_cache.network(*network), Profile)
     if measured is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the worker, whose times these forecast

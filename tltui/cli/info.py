@@ -8,13 +8,14 @@ import click
 
 from tltui.cli import json_output
 from tltui.cli.console import console, print_list
-from tltui.cli.options import json_option, runs_dir_option
+from tltui.cli.options import json_option, overrides, runs_dir_option, set_option
 
 
 @click.command()
 @click.argument("model")
 @click.option("--classes", default=1000, show_default=True, type=click.IntRange(2), help="Outputs of the new head.")
 @click.option("--image-size", default=0, metavar="PX", help="Side of the images; 0: what the weights expect.")
+@click.option("--channels", default=3, show_default=True, type=click.IntRange(1, 4), help="As data.channels.")
 @click.option("--hidden", multiple=True, type=click.IntRange(1), help="A hidden layer of the head; may be repeated.")
 @click.option("--rule", "rules", multiple=True, help='A freeze rule, e.g. "freeze *"; may be repeated.')
 @click.option("--depth", default=2, show_default=True, type=click.IntRange(1), help="Levels of the tree to print.")
@@ -27,6 +28,7 @@ def inspect(
     model: str,
     classes: int,
     image_size: int,
+    channels: int,
     hidden: tuple[int, ...],
     rules: tuple[str, ...],
     depth: int,
@@ -46,7 +48,7 @@ def inspect(
     from tltui.tables.evaluation import layer_tree, plan_line
 
     head = HeadConfig(hidden=list(hidden))
-    tree = known_network.layer_tree(model, classes, image_size, head)
+    tree = known_network.layer_tree(model, classes, image_size, head, channels)
     if profile:
         from tltui.cli.costs import print_profile
 
@@ -92,6 +94,24 @@ def datasets(path: str, as_json: bool) -> None:
     from tltui.cli.catalogue import datasets_table
 
     print_list(known_datasets(path), datasets_table, as_json)
+
+
+@click.command()
+@click.argument("path")
+@set_option
+@json_option
+def data(path: str, changes: tuple[str, ...], as_json: bool) -> None:
+    """Scan a dataset: formats, values, classes, copies, and what to do about what is odd.
+
+    PATH is a folder, an archive or a table of images. Nothing is decoded but images of more than 8 bits.
+
+    \b
+    Example:  tltui data photos/
+              tltui data labels.csv --set data.group_column=patient
+    """
+    from tltui.cli.data_scan import print_scan
+
+    print_scan(path, overrides(changes), as_json=as_json)
 
 
 @click.command()
@@ -148,4 +168,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     click.echo(kind(ctx.find_root().command, {}, "tltui", "_TLTUI_COMPLETE").source())
 
 
-COMMANDS = (inspect, models, datasets, cache, doctor, completion)
+COMMANDS = (inspect, models, datasets, data, cache, doctor, completion)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from engine.config.data_sources import source_of
 from engine.config.recipes import ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, to_toml, with_setting
@@ -16,16 +17,16 @@ _CLASSES = 1000  # only the stages matter here; `tltui inspect` caches the tree 
 
 
 def new_config(data: str | None, model: str | None, recipe: str | None, folder: Path) -> str:
-    """A commented run.toml for ``folder``; ``data`` is a folder or a csv file, ``recipe`` a recipe's name.
+    """A commented run.toml for ``folder``; ``data`` is a folder, an archive or a table, ``recipe`` a recipe's name.
 
     Raises InputError.
     """
     tables: dict[str, Any] = {"data": {"path": "photos/"}}
     if data is not None:
         path = Path(data).expanduser()
-        if not path.exists():
+        if not path.exists() and not source_of(path):
             raise InputError(f"{data}: there is no such folder or file; --data takes the one with your images")
-        tables["data"] = {"source": "folder" if path.is_dir() else "csv", "path": _from(path, folder)}
+        tables["data"] = {"path": _from(path, folder)}
     if model is not None:
         tables["model"] = {"name": model}
     config = from_tables(tables)
@@ -47,7 +48,7 @@ def write_labels(data: str | None, pattern: str, folder: Path, config: Path) -> 
 
 
 def _with_recipe(config: RunConfig, name: str) -> RunConfig:
-    tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head)
+    tree = layer_tree(config.model.name, _CLASSES, config.data.image_size, config.head, config.data.channels)
     return with_setting(config, "recipe.phases", ready_made(name, tree, config.train.epochs, config.optimizer.lr))
 
 

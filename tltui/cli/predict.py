@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.config.data_paths import archive_of
 from engine.errors import InputError
 from engine.runs.progress import Report
 from engine.system.devices import check_libraries
@@ -23,6 +24,9 @@ from tltui.text.glyphs import safe
 if TYPE_CHECKING:
     from engine.export.predict import Prediction, Unreadable
     from engine.export.predictor import Predictor
+
+
+_VALUES = 5  # of a prediction on one line
 
 
 def predict_images(network: str, paths: Sequence[str], runs_dir: str | None, *, as_json: bool) -> int:
@@ -71,7 +75,7 @@ def _paths(given: Sequence[str]) -> Iterator[Path]:
             else:
                 lines = [line.removesuffix(b"\r") for line in listed.split(b"\n")]
             yield from (Path(os.fsdecode(line)) for line in lines if line)
-        elif not os.path.exists(name):
+        elif not (os.path.exists(name) or archive_of(Path(name))):
             raise InputError(f"{name}: there is no such file or folder; check the path")
         else:
             yield Path(name)
@@ -82,5 +86,8 @@ def _line(answer: Prediction | Unreadable) -> str:
 
     if not isinstance(answer, Prediction):
         return safe(f"{answer.path}  can't be read: {answer.error}")
+    if answer.probability is None:
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in list(answer.values.items())[:_VALUES])
+        return safe(f"{answer.path}  {answer.label or 'none'}  ({shown})")
     others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
     return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")

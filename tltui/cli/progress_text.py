@@ -6,13 +6,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from engine.evaluation.metrics import formatted_score, metric_label
 from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
 from engine.runs.state import RunState, fold
 from engine.runs.weights_text import weights_text
 from tltui.tables.activities import ACTIVITIES
+from tltui.tables.dataset import contents_line
 from tltui.tables.evaluation import evaluation, frozen_line
+from tltui.tables.targets import targets
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes as bytes_text
 from tltui.text.numbers import duration, number
@@ -106,7 +109,9 @@ class PlainProgress:
 
     def _data(self, event: p.DataReady) -> None:
         counts = ", ".join(f"{count:,} {split}" for split, count in event.counts.items())
-        self._line(f"data {sum(event.counts.values()):,} images of {len(event.classes)} classes: {counts}")
+        self._line(f"data {sum(event.counts.values()):,} images of {targets(event)}: {counts}")
+        if event.scan:
+            self._line(contents_line(event.scan))
         if event.skipped:
             first = event.skipped[0]
             self._line(f"skipped {len(event.skipped)} unreadable files, e.g. {first.path} ({first.reason})", "yellow")
@@ -124,9 +129,13 @@ class PlainProgress:
     def _epoch(self, event: p.Epoch) -> None:
         train, val = p.restore(event.train_loss, event.nonfinite), p.restore(event.val_loss, event.nonfinite)
         best = "  best so far" if self._state.best is event else ""
+        curve = self._state.curve
+        measured = formatted_score(curve, event.train_metric(curve)), formatted_score(event.score, event.val_score)
+        if event.score != "accuracy":
+            measured = f"{metric_label(curve)} {measured[0]}", f"{metric_label(event.score)} {measured[1]}"
         self._line(
-            f"epoch {event.epoch:>3}/{self._state.epochs_planned}  train {train:.4f} {event.train_accuracy:6.1%}  "
-            f"val {val:.4f} {event.val_accuracy:6.1%}  {event.seconds:.1f} s{best}"
+            f"epoch {event.epoch:>3}/{self._state.epochs_planned}  train {train:.4f} {measured[0]:>6}  "
+            f"val {val:.4f} {measured[1]:>6}  {event.seconds:.1f} s{best}"
         )
 
     def _finish(self, event: p.RunFinished, state: RunState) -> None:

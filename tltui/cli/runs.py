@@ -77,18 +77,31 @@ def new(data: str | None, model: str | None, recipe: str | None, label_from: str
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 100),
+    metavar="K",
+    help="k-fold cross-validation: train a run for each fold, and print mean and interval of their metrics.",
+)
 @set_option
 @showing_options
 @click.pass_context
-def train(ctx: click.Context, config: Path, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
+def train(ctx: click.Context, config: Path, folds: int | None, changes: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Train as CONFIG says. Ctrl-C and SIGTERM stop with a checkpoint; a lost terminal does not stop the run.
+
+    With --folds the same command continues what was stopped, and trains no completed fold again.
 
     \b
     Example:  tltui train run.toml --set optimizer.lr=3e-3 --set train.epochs=20
+              tltui train run.toml --folds 5
     """
     from engine.config.toml_io import load
 
-    _train(ctx, load(config, overrides(changes)), **options)
+    settings = load(config, overrides(changes))
+    if folds is None:
+        _train(ctx, settings, **options)
+    else:
+        _train_folds(ctx, settings, folds, **options)
 
 
 @click.command()
@@ -246,6 +259,33 @@ def _train(
         ctx.exit(torchrun.train(registry.runs_folder(runs_dir), config, detach=detach, as_json=as_json))
     folder, process = launch.start(registry.runs_folder(runs_dir), config)
     show_run(ctx, folder, process, appearance, new=True, detach=detach, headless=headless, as_json=as_json)
+
+
+def _train_folds(
+    ctx: click.Context,
+    config: RunConfig,
+    folds: int,
+    *,
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    runs_dir: str | None,
+    **appearance: Any,  # noqa: ANN401 (what app_options adds)
+) -> None:
+    from tltui.cli.folds import detach_folds, train_folds, validation_of
+    from tltui.runs import registry
+
+    here = registry.runs_folder(runs_dir)
+    validation = validation_of(config, folds)
+    if detach:
+        detach_folds(here, validation, as_json=as_json)
+    elif shows_app(headless=headless or as_json):
+        from tltui.engine_client.cross_validation import start_folds
+
+        start_folds(here, validation)
+        ctx.exit(open_app(here, None, appearance, folds=validation.name))
+    else:
+        ctx.exit(train_folds(here, validation, as_json=as_json))
 
 
 COMMANDS = (demo, new, train, attach, resume, list_runs, stop, steer)

@@ -52,8 +52,8 @@ def shows_app(*, headless: bool) -> bool:
     return not refusal
 
 
-def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) -> int:
-    """Open the app, on a run if one is given; returns the exit status."""
+def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any], *, folds: str = "") -> int:
+    """Open the app, on a run or a cross-validation if one is named; returns the exit status."""
     from tltui.app import terminal
 
     terminal.set_pace(os.environ)
@@ -62,6 +62,7 @@ def open_app(runs_dir: Path, run: RunFolder | None, appearance: dict[str, Any]) 
     status = run_app(
         runs_dir,
         open_run=run,
+        open_folds=folds,
         mouse=not appearance["no_mouse"],
         ascii_only=appearance["ascii_only"],
         marker=appearance["marker"],

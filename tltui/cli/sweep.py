@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep, define, read_file
 from engine.experiments.sweep.events import SweepListed, SweepResults
 from engine.experiments.sweep.sweep_toml import preset_to_toml
+from tltui.cli.stop_signals import stop_requested
 from tltui.cli.sweep_views import open_view, print_live, print_results
 from tltui.runs import registry
 from tltui.settings.demo import demo_config
@@ -47,7 +47,7 @@ def run_sweep(runs_dir: Path, name: str | None, join: str | None, *, as_json: bo
         _make_folder(runs_dir)
         study = open_study(sweep, url)
     with storage_errors(url):
-        with open_view(study.sweep, as_json=as_json) as view, _stop_requested() as stopping:
+        with open_view(study.sweep, as_json=as_json) as view, stop_requested() as stopping:
             Worker(study, runs_dir, view.show).work(stopping)
             status = 130 if stopping() else 0
         print_results(results(study), as_json=as_json)
@@ -169,21 +169,3 @@ def _base(runs_dir: Path, name: str, folder: Path) -> RunConfig:
     if path.is_file() or path.suffix == ".toml":
         return load(path)
     return registry.find(runs_dir, name).load_config()
-
-
-@contextmanager
-def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM was received; a second Ctrl-C leaves at once and the running trials continue."""
-    seen: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if seen and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

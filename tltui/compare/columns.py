@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from engine.evaluation.metrics import METRICS, Metric
+from engine.evaluation.metrics import METRICS, Metric, formatted_score
 from engine.files.escapes import all_printable
 from engine.runs.run_status import RunStatus
 from tltui.compare.structs import ComparedRun, Comparison, Difference, Metrics, Setting, Test
@@ -39,9 +39,9 @@ def metric_columns(comparison: Comparison) -> list[Column]:
         Column("run", _ids(comparison), left=True),
         _of_runs(comparison, "status", lambda run: "" if all_done else run.status, left=True),
         _of_runs(comparison, "epoch", lambda run: f"{run.epoch}/{run.epochs}"),
-        _of_runs(comparison, "val", lambda run: _share(run.best_val_accuracy)),
-        _of_metrics(comparison, _split(comparison), lambda of: _share(of.accuracy)),
-        _of_metrics(comparison, "95 % interval", lambda of: _interval(*of.accuracy_interval)),
+        _of_runs(comparison, "val", lambda run: formatted_score(run.score, run.best_val_score)),
+        _of_metrics(comparison, _split(comparison), lambda of: formatted_score(of.score, of.metrics.get(of.score))),
+        _of_metrics(comparison, "95 % interval", lambda of: _interval(of.accuracy_interval)),
         _verdicts(comparison),
     )
 
@@ -86,7 +86,7 @@ def further_columns(comparison: Comparison) -> list[Column]:
 
     return _filled(
         _of_runs(comparison, "best at", lambda run: "" if run.best_epoch is None else str(run.best_epoch)),
-        *(_of_metric(comparison, metric) for metric in METRICS.values() if metric.name != "accuracy"),
+        *(_of_metric(comparison, metric) for metric in METRICS.values() if metric.name not in _scores(comparison)),
         of_tests("only it correct", lambda test: f"{test.only_this:,}"),
         of_tests(f"only {best} correct", lambda test: f"{test.only_best:,}"),
         of_tests("p, uncorrected", lambda test: p_text(test.p) if len(tests) > 1 else ""),
@@ -159,7 +159,7 @@ def _of_metric(comparison: Comparison, metric: Metric) -> Column:
 
 
 def _split(comparison: Comparison) -> str:
-    """The split of the accuracy: "test", or "test, val" where runs differ in it."""
+    """The split of the score: "test", or "test, val" where runs differ in it."""
     return ", ".join(sorted({run.evaluated.split for run in comparison.runs if run.evaluated}))
 
 
@@ -199,7 +199,15 @@ def _trainable_share(run: ComparedRun) -> str:
     return write.share(run.trainable / run.total) if run.trainable is not None and run.total else ""
 
 
-def _interval(low: float, high: float) -> str:
+def _scores(comparison: Comparison) -> set[str]:
+    """The metrics that stand beside the runs already."""
+    return {run.evaluated.score for run in comparison.runs if run.evaluated}
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ""
+    low, high = interval
     return f"{100 * low:.1f}-{_share(high)}"
 
 

@@ -96,8 +96,9 @@ def _by_validation(runs: Sequence[RunSource]) -> list[int]:
 
 def _images(data: DataConfig) -> tuple[str, str]:
     """Identifies the images: a path like cat/1.jpg may exist in any dataset."""
-    key = DATA_SOURCES[data.source].identified_by
-    return data.source, getattr(data, key) if key else ""
+    source = data.resolved_source
+    key = DATA_SOURCES[source].identified_by
+    return source, getattr(data, key) if key else ""
 
 
 def _compared(number: int, run: RunSource) -> ComparedRun:
@@ -121,7 +122,10 @@ def _compared(number: int, run: RunSource) -> ComparedRun:
         epoch_seconds=sum(epoch.seconds for epoch in state.epochs) if state.epochs else None,
         seconds=finished.seconds if finished and not state.resumed else None,
         cached_bytes=state.cached if state.model else None,
-        curve=[EpochMetrics(epoch.epoch, epoch.val_accuracy, epoch.val_loss) for epoch in state.epochs],
+        curve=[EpochMetrics(of.epoch, of.val_accuracy, of.val_loss, of.val_score) for of in state.epochs],
+        task=state.data.task if state.data else "single",
+        score=best.score if best else "accuracy",
+        best_val_score=best.val_score if best else None,
     )
 
 
@@ -138,4 +142,5 @@ def _metrics(state: RunState) -> Metrics | None:
         macro_f1=of.macro_f1,
         log_loss=of.log_loss,
         metrics={name: metric.value(of) for name, metric in METRICS.items()},
+        score=of.score,
     )

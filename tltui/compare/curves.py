@@ -96,7 +96,7 @@ def chart(
 
 
 def _points(run: ComparedRun, which: str) -> Points:
-    values = [(at.epoch, at.val_accuracy if which == ACCURACY else at.val_loss) for at in run.curve]
+    values = [(at.epoch, at.val_score if which == ACCURACY else at.val_loss) for at in run.curve]
     return [(float(epoch), y) for epoch, y in values if y is not None and abs(y) < _LARGEST]
 
 

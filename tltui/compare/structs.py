@@ -35,24 +35,33 @@ class Difference(msgspec.Struct):
 
 
 class Metrics(msgspec.Struct):
-    """The best checkpoint on a split, from the ``evaluated`` event. ``metrics``: all of them by name."""
+    """The best checkpoint on a split, from the ``evaluated`` event.
+
+    ``metrics``: all of them by name. ``score`` names the one that the task is judged by. Null: the task does not have
+    it.
+    """
 
     split: str
     count: int
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    balanced_accuracy: float
-    macro_f1: float
+    accuracy: float | None
+    accuracy_interval: tuple[float, float] | None
+    balanced_accuracy: float | None
+    macro_f1: float | None
     log_loss: float | None
     metrics: dict[str, float | None]
+    score: str = "accuracy"
 
 
 class EpochMetrics(msgspec.Struct):
-    """One point of the curves; ``val_loss`` is null where it is not finite."""
+    """One point of the curves; ``val_loss`` is null where it is not finite, ``val_accuracy`` where the task has none.
+
+    ``val_score``: the validation metric that makes an epoch the best.
+    """
 
     epoch: int
-    val_accuracy: float
+    val_accuracy: float | None
     val_loss: float | None
+    val_score: float | None = None
 
 
 class ComparedRun(msgspec.Struct):
@@ -62,6 +71,7 @@ class ComparedRun(msgspec.Struct):
     - ``epoch_seconds``: training and validation, summed over the epochs
     - ``seconds``: from the worker's start to its end, null for a resumed run
     - ``cached_bytes``: size of the feature cache
+    - ``best_val_score``: the validation metric ``score`` in the best epoch
     """
 
     number: int
@@ -83,6 +93,9 @@ class ComparedRun(msgspec.Struct):
     seconds: float | None
     cached_bytes: int | None
     curve: list[EpochMetrics]
+    task: str = "single"
+    score: str = "accuracy"
+    best_val_score: float | None = None
 
 
 class Test(msgspec.Struct):

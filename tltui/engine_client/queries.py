@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.config.layer_tree import LayerTree
 from engine.costs.estimate import Profile
+from engine.data.scan_results import DatasetScan
 from engine.system.interpreter import python_module
 from tltui.engine_client.json_lines import request
 
@@ -31,6 +33,7 @@ class TreeKey:
     classes: int
     image_size: int
     hidden: tuple[int, ...]
+    channels: int = 3
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,11 @@ class EngineQueries:
         self,
         inspect: Sequence[str] = python_module("tltui", "inspect"),
         models: Sequence[str] = python_module("tltui", "models"),
+        data: Sequence[str] = python_module("tltui", "data"),
     ) -> None:
         self._inspect = tuple(inspect)
         self._models = tuple(models)
+        self._data = tuple(data)
         self._trees: dict[TreeKey, LayerTree] = {}
         self._networks: dict[str, list[NetworkEntry]] = {}
 
@@ -81,9 +86,17 @@ class EngineQueries:
             self._networks[family] = await request(command, _ENGINE, list[NetworkEntry])
         return self._networks[family]
 
+    async def scan(self, path: Path) -> DatasetScan:
+        """What a dataset's files hold; an engine that scanned them before is quick. Raises InputError with its reason.
+
+        It is asked each time, since files may have changed. A query that is cancelled ends its process.
+        """
+        return await request([*self._data, str(path.absolute()), "--json"], _ENGINE, DatasetScan)
+
 
 def _network(key: TreeKey) -> list[str]:
     arguments = [key.model, "--classes", str(key.classes), "--image-size", str(key.image_size)]
+    arguments += ["--channels", str(key.channels)]
     for width in key.hidden:
         arguments += ["--hidden", str(width)]
     return arguments

@@ -7,14 +7,14 @@ from engine.config.schema import HeadConfig
 from engine.models import layer_tree_cache
 
 
-def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig) -> LayerTree:
+def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig, channels: int = 3) -> LayerTree:
     """The layer tree of a network; imports torch only where the tree is not cached. Raises InputError."""
-    tree = layer_tree_cache.look(model, classes, image_size, head)
+    tree = layer_tree_cache.look(model, classes, image_size, head, channels)
     if tree is None:
         from engine.system.devices import check_libraries
 
         check_libraries()
         from engine.models.layer_tree import describe
 
-        tree = describe(model, classes, image_size, head)
+        tree = describe(model, classes, image_size, head, channels)
     return tree

@@ -27,6 +27,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     "pairs": ("Most frequent confusions", "confusion"),
     "dialog": ("This dialog", "app"),
     "compare": ("Comparing runs", "app"),
+    "folds": ("A cross-validation", "app"),
     "sweep": ("A sweep", "app"),
     "sweep_form": ("Filling in a sweep", "app"),
     "images": ("Images", "app"),

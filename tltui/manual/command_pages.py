@@ -9,6 +9,7 @@ PAGES: Mapping[str, str] = {
     "cache": "caching",
     "compare": "experiments",
     "completion": "commands",
+    "data": "data",
     "datasets": "data",
     "demo": "quick-start",
     "doctor": "troubleshooting",

@@ -72,11 +72,13 @@ def _loss(series: RunSeries, view: View, window: Window) -> Iterator[Curve]:
 
 
 def _accuracy(series: RunSeries, _view: View, window: Window) -> Iterator[Curve]:
-    yield _curve(LINE, "train", series.epochs("train_accuracy"), window)
-    yield _curve(POINT, "val", series.epochs("val_accuracy"), window)
+    name = series.state.curve
+    yield _curve(LINE, "train", series.train_metric(name), window)
+    yield _curve(POINT, "val", series.val_metric(name), window)
     best = series.state.best
-    if best is not None and window.left <= best.step <= window.right:
-        yield Curve(BEST, "best", ((best.step, best.val_accuracy),))
+    value = best and best.val_metric(name)
+    if best is not None and value is not None and window.left <= best.step <= window.right:
+        yield Curve(BEST, "best", ((best.step, value),))
 
 
 def _learning_rate(series: RunSeries, _view: View, window: Window) -> Iterator[Curve]:

@@ -29,6 +29,17 @@ class RunSeries:
         """A field of the epochs."""
         return self._epochs.setdefault(name, EventSeries(attrgetter(name))).follow(self.state.epochs)
 
+    def train_metric(self, name: str) -> Series:
+        """A metric of the training images by epoch."""
+        return self._metric(f"train {name}", lambda epoch: epoch.train_metric(name))
+
+    def val_metric(self, name: str) -> Series:
+        """A metric of the validation images by epoch."""
+        return self._metric(f"val {name}", lambda epoch: epoch.val_metric(name))
+
+    def _metric(self, key: str, value: Callable[[p.Epoch], float | None]) -> Series:
+        return self._epochs.setdefault(key, EventSeries(value)).follow(self.state.epochs)
+
     def learning_rates(self) -> dict[str, Series]:
         """The learning rate of each parameter group."""
         last, rates = self.state.steps.last, self.state.steps.rates()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from engine.evaluation.metrics import formatted_score, metric_label
 from engine.runs.events import restore
 from engine.runs.state import RunState
 from tltui.text import glyphs
@@ -28,9 +29,9 @@ def _parts(state: RunState) -> Iterator[str]:
         yield loss
     else:
         yield f"{loss}, val {value(restore(epoch.val_loss, epoch.nonfinite))}"
-        yield f"val accuracy {percent(epoch.val_accuracy)}"
-        yield f"best {percent(best.val_accuracy)} @{best.epoch}"
-        yield f"train accuracy {percent(epoch.train_accuracy)}"
+        yield f"val {metric_label(epoch.score)} {formatted_score(epoch.score, epoch.val_score)}"
+        yield f"best {formatted_score(best.score, best.val_score)} @{best.epoch}"
+        yield f"train {metric_label(state.curve)} {formatted_score(state.curve, epoch.train_metric(state.curve))}"
     rates = sorted(step.lr.items(), key=lambda item: -item[1])
     if rates:
         yield "lr " + ", ".join(f"{glyphs.safe(group, 20)} {lr_text(rate)}" for group, rate in rates)

@@ -11,8 +11,8 @@ from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.errors import InputError
-from engine.evaluation.metrics import formatted_metrics
-from engine.runs.events import Evaluated, restore
+from engine.evaluation.metrics import formatted_metrics, formatted_score, headline, metric_label
+from engine.runs.events import Epoch, Evaluated, restore
 from engine.runs.folder import RunFolder
 from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState
@@ -21,7 +21,9 @@ from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import PredictedImage, misclassified_images
 from tltui.tables.confusion import most_confused
+from tltui.tables.dataset import summary_facts
 from tltui.tables.evaluation import frozen_line
+from tltui.tables.targets import targets
 from tltui.text.numbers import number
 
 _MOST_CLASSES = 30  # a larger confusion matrix is a list of its most frequent confusions
@@ -57,13 +59,15 @@ def _summary(folder: RunFolder, config: RunConfig, state: RunState, status: RunS
     facts.append(("dataset", config.data.path or config.data.name or config.data.source))
     if state.data:
         counts = ", ".join(f"{count:,} {name}" for name, count in state.data.counts.items())
-        facts.append(("images", f"{counts}; {len(state.data.skipped)} skipped; {len(state.data.classes)} classes"))
+        facts.append(("images", f"{counts}; {len(state.data.skipped)} skipped; {targets(state.data)}"))
+        if state.data.scan:
+            facts.extend(summary_facts(state.data.scan))
     if state.started:
         began = datetime.datetime.fromtimestamp(state.started.time).astimezone()
         facts.append(("started", began.isoformat(" ", "seconds")))
         facts.append(("device", f"{state.started.device} ({state.started.device_name}), {state.started.precision}"))
     if best := state.best:
-        facts.append(("best epoch", f"{best.epoch} of {len(state.epochs)}: val accuracy {best.val_accuracy:.1%}"))
+        facts.append(("best epoch", f"{best.epoch} of {len(state.epochs)}: val {_score(best)}"))
     yield Table(("", ""), facts)
 
 
@@ -75,13 +79,26 @@ def _diagnosis(config: RunConfig, state: RunState) -> Iterator[Part]:
 
 
 def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
-    low, high = evaluated.accuracy_interval
-    yield Heading(f"{evaluated.split} accuracy {evaluated.accuracy:.1%}")
+    yield Heading(f"{evaluated.split} {headline(evaluated)}")
     yield Paragraph(
-        f"95 % interval {low:.1%} to {high:.1%}, {evaluated.count:,} images, "
+        f"{_interval(evaluated)}{evaluated.count:,} images, "
         f"{', '.join(f'{label} {value}' for label, value in formatted_metrics(evaluated).items())}."
     )
-    yield Table(
+    if evaluated.per_class:
+        yield _classes(evaluated)
+    if matrix := evaluated.confusion or evaluated.cooccurrence:
+        yield from _matrix(evaluated, matrix)
+
+
+def _interval(evaluated: Evaluated) -> str:
+    if evaluated.accuracy_interval is None:
+        return ""
+    low, high = evaluated.accuracy_interval
+    return f"95 % interval {low:.1%} to {high:.1%}, "
+
+
+def _classes(evaluated: Evaluated) -> Table:
+    return Table(
         ("class", "precision", "recall", "F1", "ROC-AUC", "images"),
         [
             (
@@ -95,6 +112,9 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
             for of in evaluated.per_class
         ],
     )
+
+
+def _matrix(evaluated: Evaluated, matrix: list[list[int]]) -> Iterator[Part]:
     classes = evaluated.classes
     if len(classes) > _MOST_CLASSES:
         yield Paragraph("The most frequent confusions:")
@@ -102,11 +122,12 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
         yield Table(("true", "predicted", "images"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
         return
     rows, shades = [], []
-    for at, row in enumerate(evaluated.confusion):
+    for at, row in enumerate(matrix):
         rows.append([classes[at], *(f"{count:,}" if count else "" for count in row)])
         shares = [count / max(1, sum(row)) for count in row]
         shades.append([0.0, *(share if at == column else -share for column, share in enumerate(shares))])
-    yield Paragraph("Rows are true classes, columns predicted ones:")
+    noun = "classes" if evaluated.confusion else "labels"
+    yield Paragraph(f"Rows are true {noun}, columns predicted ones:")
     yield Table(("", *classes), rows, shades)
 
 
@@ -124,23 +145,29 @@ def _curves(state: RunState) -> Iterator[Part]:
             Line("val", [(e.epoch, e.val_loss) for e in state.epochs if e.val_loss is not None], dots=True),
         ],
     )
+    curve = state.curve
+    label, score = metric_label(curve), metric_label(state.epochs[-1].score)
     yield Chart(
-        "accuracy",
+        label,
         [
-            Line("train", [(epoch.epoch, epoch.train_accuracy) for epoch in state.epochs]),
-            Line("val", [(epoch.epoch, epoch.val_accuracy) for epoch in state.epochs], dots=True),
+            Line("train", [(e.epoch, y) for e in state.epochs if (y := e.train_metric(curve)) is not None]),
+            Line("val", [(e.epoch, y) for e in state.epochs if (y := e.val_metric(curve)) is not None], dots=True),
         ],
     )
     yield Table(
-        ("epoch", "train loss", "train accuracy", "val loss", "val accuracy", "seconds"),
+        ("epoch", "train loss", f"train {label}", "val loss", f"val {score}", "seconds"),
         [
             (
-                str(e.epoch), f"{restore(e.train_loss, None):.4f}", f"{e.train_accuracy:.1%}",
-                f"{restore(e.val_loss, None):.4f}", f"{e.val_accuracy:.1%}", f"{e.seconds:.1f}",
+                str(e.epoch), f"{restore(e.train_loss, None):.4f}", formatted_score(curve, e.train_metric(curve)),
+                f"{restore(e.val_loss, None):.4f}", formatted_score(e.score, e.val_score), f"{e.seconds:.1f}",
             )
             for e in state.epochs
         ],
     )  # fmt: skip
+
+
+def _score(epoch: Epoch) -> str:
+    return f"{metric_label(epoch.score)} {formatted_score(epoch.score, epoch.val_score)}"
 
 
 def _freezing(state: RunState) -> Iterator[Part]:

@@ -10,6 +10,7 @@ import msgspec
 import platformdirs
 
 from engine.errors import InputError
+from engine.evaluation.metrics import formatted_score
 from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
@@ -23,7 +24,11 @@ UNREADABLE = "can't be read"  # in place of the dataset, where run.toml is inval
 
 
 class RunSummary(msgspec.Struct, omit_defaults=True):
-    """One row of ``tltui runs``. ``created`` is in Unix seconds; ``problem``: the reason why run.toml can't be read."""
+    """One row of ``tltui runs``. ``created`` is in Unix seconds; ``problem``: the reason why run.toml can't be read.
+
+    ``best_val_score``: the validation metric ``score`` in the best epoch, where that is not accuracy.
+    ``cross_validation``: the name of the one that the run belongs to, as fold ``fold`` of ``folds``.
+    """
 
     run: str
     path: str
@@ -37,6 +42,22 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     total: int | None
     created: float
     problem: str = ""
+    score: str = "accuracy"
+    best_val_score: float | None = None
+    cross_validation: str = ""
+    fold: int = 0
+    folds: int = 0
+
+    @property
+    def fold_text(self) -> str:
+        """Which fold the run is, as "fold 2/5"; "" for other runs."""
+        return f"fold {self.fold}/{self.folds}" if self.folds else ""
+
+    @property
+    def best_text(self) -> str:
+        """The best epoch's validation score, "" before the first epoch."""
+        value = self.best_val_accuracy if self.score == "accuracy" else self.best_val_score
+        return formatted_score(self.score, value)
 
 
 def runs_folder(option: str | None) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.runs.folder import RunFolder, data_label
+from engine.runs.run_group import RunGroup, read_group
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import LogFollower
 
@@ -17,12 +18,13 @@ _Mark = tuple[int, ...]
 
 @dataclass
 class _Known:
-    """A run's log and settings, with the mark of the run.toml read; ``problem``: the reason where it can't be."""
+    """A run's log, settings and group, with the mark of the run.toml read; ``problem``: why it can't be."""
 
     log: LogFollower
     read_from: _Mark = ()
     config: RunConfig | None = None
     problem: str = ""
+    group: RunGroup | None = None
 
 
 class RunList:
@@ -74,6 +76,7 @@ class RunList:
 
 def _read_settings(known: _Known, mark: _Mark) -> None:
     known.read_from = mark
+    known.group = read_group(known.log.folder.group)
     try:
         known.config, known.problem = known.log.folder.load_config(), ""
     except InputError as error:
@@ -82,6 +85,8 @@ def _read_settings(known: _Known, mark: _Mark) -> None:
 
 def _summary_of(known: _Known) -> RunSummary:
     folder, config, state = known.log.folder, known.config, known.log.state
+    best = state.best
+    own = best if best and best.score != "accuracy" else None
     return RunSummary(
         run=folder.id,
         path=str(folder.path),
@@ -90,11 +95,16 @@ def _summary_of(known: _Known) -> RunSummary:
         data=data_label(config) if config else "",
         epoch=len(state.epochs),
         epochs=state.epochs_planned or (config.train.epochs if config else 0),
-        best_val_accuracy=state.best.val_accuracy if state.best else None,
+        best_val_accuracy=best.val_accuracy if best else None,
         trainable=state.parameters.trainable if state.parameters else None,
         total=state.parameters.total if state.parameters else None,
         created=_written(folder.config),
         problem=known.problem,
+        score=own.score if own else "accuracy",
+        best_val_score=own.val_score if own else None,
+        cross_validation=known.group.name if known.group else "",
+        fold=known.group.fold if known.group else 0,
+        folds=known.group.folds if known.group else 0,
     )
 
 

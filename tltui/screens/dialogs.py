@@ -65,7 +65,7 @@ class AskPath(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -path") as dialog:
             dialog.border_title = Content(self._title)
-            yield PathInput(str(self._start), folders_only=False, id="path")
+            yield PathInput(str(self._start), datasets_only=False, id="path")
             yield Static("enter accept  tab complete  esc cancel", classes="keys")
 
     @on(Input.Submitted)

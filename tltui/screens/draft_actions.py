@@ -8,10 +8,11 @@ from textual.screen import Screen
 
 from engine.config.schema import RunConfig
 from engine.errors import InputError
+from tltui.screens.dialogs import Confirm
 from tltui.screens.experiment import ExperimentDialog
 from tltui.screens.linear_probe import Probe
 from tltui.screens.lr_finder import RangeTest
-from tltui.screens.messages import StartSweep
+from tltui.screens.messages import StartFolds, StartSweep
 from tltui.screens.plan_costs import PlanCosts
 from tltui.screens.setup_pane import SetupPane
 from tltui.text.glyphs import Glyphs
@@ -54,6 +55,20 @@ class DraftActions:
         experiment = Probe(config, self._glyphs) if which == "probe" else RangeTest(config.optimizer.lr, self._marker)
         dialog = ExperimentDialog(experiment, config, self._glyphs)
         self._setup.change(await self._screen.app.push_screen_wait(dialog) or {})
+
+    async def start_folds(self) -> None:
+        """Ask, then train a run for each fold of the draft's images."""
+        if (config := self.config()) is None:
+            return
+        folds = config.data.folds
+        question = Confirm(
+            f"Train {folds} folds?",
+            f"{folds} runs, one after the other, each validates on its own fold. data.folds is their number.",
+            {"yes": "Train", "no": "Cancel"},
+        )
+        if await self._screen.app.push_screen_wait(question) == "yes":
+            self._costs.cancel()  # profiling would slow the runs down
+            self._screen.post_message(StartFolds(config))
 
     async def start_sweep(self) -> None:
         """Define a sweep around the draft and start it."""

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from engine.evaluation.metrics import formatted_metrics
+from engine.evaluation.metrics import formatted_metrics, metric_label, score_text
 from engine.runs.events import ClassMetrics, Evaluated
 from engine.runs.state import RunState
 from tltui.text.glyphs import Glyphs, safe
@@ -180,20 +180,26 @@ _METRICS_BESIDE_COUNT = 3  # as many as fit beside the number of images in 80 co
 
 
 def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Content]:
-    low, high = evaluated.accuracy_interval
     dot = f" {glyphs.separator} "
     baselines = [of for of in state.baselines if of.split == evaluated.split]
     metrics = [f"{label} {value}" for label, value in formatted_metrics(evaluated, short=True).items()]
     compared = "".join(f"{dot}{safe(of.name)} {of.accuracy:.1%}" for of in baselines)
     return [
         Content.assemble(
-            f"{safe(evaluated.split)} accuracy ",
-            (f"{evaluated.accuracy:.1%}", "bold $text-success"),
-            f"  95% interval {low:.1%} to {high:.1%}",
+            f"{safe(evaluated.split)} {metric_label(evaluated.score)} ",
+            (score_text(evaluated), "bold $text-success"),
+            _interval(evaluated),
         ),
         Content(dot.join([f"{evaluated.count:,} images", *metrics[:_METRICS_BESIDE_COUNT]]) + compared),
         Content(dot.join(metrics[_METRICS_BESIDE_COUNT:])),
     ]
+
+
+def _interval(evaluated: Evaluated) -> str:
+    if evaluated.accuracy_interval is None:
+        return ""
+    low, high = evaluated.accuracy_interval
+    return f"  95% interval {low:.1%} to {high:.1%}"
 
 
 def _share(value: float | None) -> str:

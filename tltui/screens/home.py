@@ -17,11 +17,12 @@ from textual.widgets.option_list import Option
 
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
+from tltui.engine_client.queries import EngineQueries
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
 from tltui.screens.dialogs import Confirm
-from tltui.screens.messages import ChooseSweep, CompareRuns, OpenDraft, OpenRun, Tables
+from tltui.screens.messages import ChooseSweep, CompareRuns, OpenDraft, OpenFolds, OpenRun, Tables
 from tltui.screens.notify_errors import notify_errors
 from tltui.settings.demo import demo_config
 from tltui.settings.draft import defaults
@@ -52,17 +53,19 @@ class Home(Screen[None]):
         Binding("s", "stop", "stop this run with a checkpoint", id="home.stop"),
         Binding("space", "mark", "mark / unmark this run for comparison", id="home.mark"),
         Binding("c", "compare", "compare marked runs, or all with this dataset", id="home.compare"),
+        Binding("f", "folds", "all folds of this run's cross-validation", id="home.folds"),
         Binding("v", "sweeps", "hyperparameter sweeps", id="home.sweeps"),
         Binding("escape", "unmark", "unmark all", id="home.unmark"),
         Binding("x", "delete", "delete this run / remove it from the queue", id="home.delete"),
     ]
 
-    def __init__(self, runs_dir: Path, queue: RunQueue, glyphs: Glyphs) -> None:
+    def __init__(self, runs_dir: Path, queue: RunQueue, queries: EngineQueries, glyphs: Glyphs) -> None:
         super().__init__()
         self.left_draft: Tables | None = None
         """The settings of the last draft that was left without running it."""
         self._runs_dir = runs_dir
         self._queue = queue
+        self._queries = queries
         self._glyphs = glyphs
         self._summaries: list[RunSummary] = []
         self._marks: set[str] = set()
@@ -120,6 +123,7 @@ class Home(Screen[None]):
             "delete": row is not None,
             "mark": row is not None and row.place is None,
             "compare": len(self._summaries) > 1,
+            "folds": row is not None and bool(row.cross_validation),
             "unmark": bool(self._marks),
             "back": self.left_draft is not None,
         }
@@ -135,7 +139,7 @@ class Home(Screen[None]):
     @work
     async def action_new(self) -> None:
         """Open a draft for a folder of images."""
-        path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs))
+        path = await self.app.push_screen_wait(FolderPicker(Path.cwd(), self._glyphs, self._queries.scan))
         if path is not None:
             tables = defaults()
             tables["data"]["path"] = str(path)
@@ -206,6 +210,11 @@ class Home(Screen[None]):
             return
         folders = [RunFolder(self._runs_dir / run.run) for run in self._summaries if run.run in chosen]
         self.post_message(CompareRuns(folders))
+
+    def action_folds(self) -> None:
+        """Open the cross-validation of the run under the cursor."""
+        if self.row is not None and self.row.cross_validation:
+            self.post_message(OpenFolds(self.row.cross_validation))
 
     def action_sweeps(self) -> None:
         """Choose a sweep to open."""

@@ -62,6 +62,20 @@ class StartRun(Message):
 
 
 @dataclass
+class StartFolds(Message):
+    """Train the folds of a cross-validation with the settings ``base``."""
+
+    base: RunConfig
+
+
+@dataclass
+class OpenFolds(Message):
+    """Open a cross-validation by its name."""
+
+    name: str
+
+
+@dataclass
 class StartSweep(Message):
     """Start a sweep around the settings ``base``."""
 

@@ -13,6 +13,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
 
+from engine.config.data_sources import DATA_SOURCES
 from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
@@ -34,8 +35,9 @@ RULES, PHASES = "freeze.rules", "recipe.phases"
 _NO_RECIPE = "none"
 _DIGITS = 1797  # scikit-learn's
 
-_SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "head.hidden"})
+_SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "data.channels", "head.hidden"})
 _SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
+_READ_BY_PATH = frozenset(name for name, entry in DATA_SOURCES.items() if entry.reads)
 
 
 class SetupPane(Vertical):
@@ -83,7 +85,8 @@ class SetupPane(Vertical):
         draft = self.form.draft
         hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
         size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
-        return TreeKey(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden))
+        channels = draft["data.channels"] if not draft.problem("data.channels") else 3
+        return TreeKey(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden), channels)
 
     @property
     def profile_key(self) -> ProfileKey:
@@ -176,7 +179,9 @@ class SetupPane(Vertical):
             return
         if event.key == "data.path":
             start = Path(self.form.draft["data.path"] or Path.cwd()).expanduser()
-            chosen: Path | str | None = await self.app.push_screen_wait(FolderPicker(start, self._glyphs))
+            chosen: Path | str | None = await self.app.push_screen_wait(
+                FolderPicker(start, self._glyphs, self._queries.scan)
+            )
         else:
             picker = ModelPicker(self._queries, self.form.draft["model.name"], self._glyphs)
             chosen = await self.app.push_screen_wait(picker)
@@ -234,7 +239,7 @@ class SetupPane(Vertical):
         digits = draft["data.source"] == "digits"
         self.classes_found = 10 if digits else None
         self.images_found = {"": _DIGITS} if digits else None
-        if draft["data.source"] == "folder" and draft["data.path"]:
+        if draft["data.path"] and draft.resolved_source in _READ_BY_PATH:
             self._count_classes(Path(draft["data.path"]).expanduser())
         else:
             self._tree_changed()

@@ -18,7 +18,8 @@ from textual.widgets import DataTable, Static
 from engine.errors import InputError
 from engine.experiments.sweep.events import SweepResults
 from engine.runs.folder import RunFolder
-from tltui.engine_client.sweep import SweepWorker, stop, watch
+from tltui.engine_client.background import BackgroundCommand
+from tltui.engine_client.sweep import start_worker, stop, watch
 from tltui.plotting.eta import ActivityClock
 from tltui.screens.dialogs import Confirm
 from tltui.screens.messages import OpenDraft, OpenRun
@@ -53,7 +54,7 @@ class SweepScreen(Screen[None]):
         Binding("escape", "leave", "back; the sweep continues", id="sweep.leave"),
     ]
 
-    def __init__(self, runs_dir: Path, name: str, worker: SweepWorker | None, glyphs: Glyphs) -> None:
+    def __init__(self, runs_dir: Path, name: str, worker: BackgroundCommand | None, glyphs: Glyphs) -> None:
         """``worker``: the worker of a sweep that this app has just started."""
         super().__init__()
         self._runs_dir = runs_dir
@@ -129,7 +130,7 @@ class SweepScreen(Screen[None]):
     def action_go_on(self) -> None:
         """Start a worker that resumes the sweep."""
         with notify_errors(self):
-            self._worker = SweepWorker(self._runs_dir, self._sweep)
+            self._worker = start_worker(self._runs_dir, self._sweep)
             self.notify("Sweep resumes", timeout=3)
             self._watch()
 

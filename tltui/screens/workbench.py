@@ -59,6 +59,7 @@ class Workbench(Screen[None]):
         Binding("j", "choose_recipe", "choose a recipe of training phases", id="workbench.recipe"),
         Binding("l", "experiment('rates')", "find learning rates (range test)", id="workbench.rates"),
         Binding("g", "experiment('probe')", "linear probe: how deep to unfreeze", id="workbench.probe"),
+        Binding("x", "folds", "cross-validation of this draft", id="workbench.folds"),
         Binding("v", "sweep", "hyperparameter sweep around this draft", id="workbench.sweep"),
         Binding("y", "copy", "new run from these settings", id="workbench.copy"),
         Binding("f2", "show_layers", "layers", id="workbench.layers"),
@@ -236,6 +237,10 @@ class Workbench(Screen[None]):
     @work
     async def action_experiment(self, which: str) -> None:
         await self._draft.run_experiment(which)
+
+    @work
+    async def action_folds(self) -> None:
+        await self._draft.start_folds()
 
     @work
     async def action_sweep(self) -> None:

@@ -9,11 +9,11 @@ from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.config.data_sources import DATA_SOURCES
+from engine.config.data_sources import DATA_SOURCES, resolve_source
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.schema import DataConfig, RunConfig, is_list_of_tables, list_item, settings
+from engine.config.schema import KFOLD, DataConfig, RunConfig, is_list_of_tables, list_item, settings
 from engine.config.toml_io import from_tables, with_setting
 from engine.errors import InputError
 
@@ -40,6 +40,8 @@ CONDITIONS: dict[str, Condition] = {
         for entry in DATA_SOURCES.values()
         for name in entry.settings
     },
+    "data.folds": Condition("data.split", lambda split: split == KFOLD),
+    "data.fold": Condition("data.split", lambda split: split == KFOLD),
     "data.workers": Condition("data.augment", lambda augment: augment != "none", or_changed=True),
     "optimizer.momentum": Condition(
         "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings
@@ -81,7 +83,15 @@ class SettingsDraft:
     def has_effect(self, key: str) -> bool:
         """Whether a setting has an effect, given the others."""
         when = CONDITIONS.get(key)
-        return when is None or when.applies(self[when.key]) or (when.or_changed and self.is_changed(key))
+        if when is None:
+            return True
+        value = self.resolved_source if when.key == "data.source" else self[when.key]
+        return when.applies(value) or (when.or_changed and self.is_changed(key))
+
+    @property
+    def resolved_source(self) -> str:
+        """The data source that is read: with "auto", the one for the path."""
+        return resolve_source(*(str(self[f"data.{name}"]) for name in ("source", "path", "name")))
 
     def problem(self, key: str) -> str:
         """The error of one setting's value, whatever the others are; "" if it is valid."""
@@ -141,8 +151,10 @@ def from_text(key: str, text: str) -> object:
     """The typed text as a value of the setting's type; the text itself where it is invalid, for ``problem``."""
     field = FIELDS[key]
     if get_origin(field.annotation) is list:
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        return [_read(list_item(field), part) for part in parts]
+        kind = list_item(field)
+        if kind is not str:  # numbers may stand in brackets, as in run.toml
+            text = text.strip().removeprefix("[").removesuffix("]")
+        return [_read(kind, part.strip()) for part in text.split(",") if part.strip()]
     kind = field.annotation
     return _read(kind, text.strip()) if isinstance(kind, type) else text
 

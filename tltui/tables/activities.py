@@ -6,6 +6,7 @@ ACTIVITIES = {
     "precision": "timing bf16 against fp32",
     "download": "downloading weights",
     "data": "reading images",
+    "scan": "scanning images",
     "catch_up": "recomputing steps after the checkpoint",
     "validate": "validating",
     "evaluate": "evaluating",

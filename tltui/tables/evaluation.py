@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from engine.config.freeze_rules import Decision, State, subtree_states
 from engine.config.layer_tree import LayerTree
-from engine.evaluation.metrics import METRICS, formatted_metrics
+from engine.evaluation.metrics import formatted_metrics, headline
 from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.text.glyphs import UNICODE, safe
@@ -23,7 +23,8 @@ _STATE_MARKS: dict[State, str] = {
     "mixed": UNICODE.mixed,
     "none": " ",
 }
-_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal
+_MOST_CLASSES = 20  # a confusion matrix wider than this does not fit a terminal, nor a longer table of classes
+_WORST = 15  # classes of the lowest F1 that stand for the others
 
 
 def runs_table(rows: list[RunSummary]) -> Table:
@@ -31,13 +32,12 @@ def runs_table(rows: list[RunSummary]) -> Table:
     table = _table("run", "status", "dataset", "model", "trainable", "best val", "epoch", "started")
     for row in rows:
         trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
-        best = f"{row.best_val_accuracy:.1%}" if row.best_val_accuracy is not None else ""
         began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
         name = Text(safe(row.run, 40))
         state = Text(row.status)
-        data = Text(UNREADABLE if row.problem else safe(row.data, 24))
+        data = Text(UNREADABLE if row.problem else f"{safe(row.data, 24)} {row.fold_text}".rstrip())
         table.add_row(
-            name, state, data, Text(safe(row.model, 32)), trains, best,
+            name, state, data, Text(safe(row.model, 32)), trains, row.best_text,
             f"{row.epoch}/{row.epochs}", began,
         )  # fmt: skip
     return table
@@ -45,35 +45,51 @@ def runs_table(rows: list[RunSummary]) -> Table:
 
 def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableType:
     """Metrics of one split, the table of classes, and the confusion matrix where it fits."""
-    low, high = evaluated.accuracy_interval
     line = Text.assemble(
-        (f"{safe(evaluated.split, 20)} accuracy {METRICS['accuracy'].format(evaluated.accuracy)}", "bold"),
-        f"  95 % interval {low:.1%} – {high:.1%}  {evaluated.count:,} images",
+        (f"{safe(evaluated.split, 20)} {headline(evaluated)}", "bold"),
+        f"{_interval(evaluated)}  {evaluated.count:,} images",
     )
     others = "  ".join(f"{label} {value}" for label, value in formatted_metrics(evaluated).items())
     parts: list[RenderableType] = [line, Text(others)]
     for baseline in baselines:
-        if baseline.split == evaluated.split:
+        if baseline.split == evaluated.split and evaluated.accuracy is not None:
             difference = (evaluated.accuracy - baseline.accuracy) * 100
             name = safe(baseline.name)
             parts.append(Text(f"{name} reaches {baseline.accuracy:.1%} on the same images: {difference:+.1f} points"))
-    parts.append(_class_table(evaluated))
-    if len(evaluated.classes) <= _MOST_CLASSES:
-        parts.append(_confusion_table(evaluated))
+    if evaluated.per_class:
+        parts.append(_class_table(evaluated))
+    if matrix := evaluated.confusion or evaluated.cooccurrence:
+        parts += [_matrix_table(evaluated.classes, matrix)] if len(evaluated.classes) <= _MOST_CLASSES else []
     return Group(*parts)
 
 
-def _class_table(evaluated: Evaluated) -> Table:
-    table = _table("class", "precision", "recall", "F1", "images")
-    for row in evaluated.per_class:
-        figures = (f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
+def _interval(evaluated: Evaluated) -> str:
+    if evaluated.accuracy_interval is None:
+        return ""
+    low, high = evaluated.accuracy_interval
+    return f"  95 % interval {low:.1%} – {high:.1%}"
+
+
+def _class_table(evaluated: Evaluated) -> RenderableType:
+    thresholds = [row.threshold for row in evaluated.per_class if row.threshold is not None]
+    table = _table("class", "precision", "recall", "F1", "images", *(["threshold"] if thresholds else []))
+    rows = evaluated.per_class
+    if len(rows) > _MOST_CLASSES:
+        rows = sorted((row for row in rows if row.support), key=lambda row: row.f1)[:_WORST]
+    for row in rows:
+        figures = [f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support)]
+        figures += [] if row.threshold is None else [f"{row.threshold:.3f}"]
         table.add_row(Text(safe(row.label, 32)), *figures)
-    return table
+    left_out = len(evaluated.per_class) - len(rows)
+    if not left_out:
+        return table
+    where = f"evaluation/{safe(evaluated.split, 20)}.json in the run's folder, and --json, have all"
+    return Group(table, Text(f"… {left_out:,} more classes; {where}", style="dim"))
 
 
-def _confusion_table(evaluated: Evaluated) -> Table:
-    table = _table("true ╲ predicted", *(safe(label, 8) for label in evaluated.classes))
-    for at, (label, row) in enumerate(zip(evaluated.classes, evaluated.confusion, strict=True)):
+def _matrix_table(classes: list[str], matrix: list[list[int]]) -> Table:
+    table = _table("true ╲ predicted", *(safe(label, 8) for label in classes))
+    for at, (label, row) in enumerate(zip(classes, matrix, strict=True)):
         cells = [
             Text(str(count) if count else "·", style="bold" if column == at else "red" if count else "dim")
             for column, count in enumerate(row)

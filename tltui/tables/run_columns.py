@@ -20,7 +20,7 @@ from tltui.text.numbers import share
 class RunRow:
     """A run, or a queued one with its ``place`` in the queue. ``marked``: selected for comparison.
 
-    ``problem``: the reason why it can't start, or its settings can't be read.
+    ``problem``: the reason why it can't start, or its settings can't be read. ``cross_validation``: as in RunSummary.
     """
 
     id: str
@@ -29,13 +29,14 @@ class RunRow:
     data: str
     model: str
     trains: float | None
-    best: float | None
+    best: str
     epoch: int
     epochs: int
     since: float
     place: int | None = None
     marked: bool = False
     problem: str = ""
+    cross_validation: str = ""
 
     def cells(self, now: float, glyphs: Glyphs) -> dict[str, Content]:
         """The row's cells by column."""
@@ -57,7 +58,7 @@ COLUMNS: dict[str, Column] = {
     "data": Column(12, lambda row, now, glyphs: Content(safe(row.data))),
     "model": Column(20, lambda row, now, glyphs: Content(safe(row.model))),
     "trains": Column(7, lambda row, now, glyphs: Content("" if row.trains is None else share(row.trains))),
-    "best": Column(6, lambda row, now, glyphs: Content("" if row.best is None else f"{row.best:.1%}")),
+    "best": Column(6, lambda row, now, glyphs: Content(row.best)),
     "epoch": Column(8, lambda row, now, glyphs: Content(f"{row.epoch}/{row.epochs}")),
     "age": Column(6, lambda row, now, glyphs: Content(age(now - row.since))),
 }
@@ -69,15 +70,18 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
         id=summary.run,
         status=summary.status,
         name=summary.run.split("-")[0],
-        data=UNREADABLE if summary.problem else summary.data,
+        data=UNREADABLE
+        if summary.problem
+        else f"{summary.fold_text} {summary.data}".lstrip(),  # narrow terminals cut its end
         model=summary.model,
         trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
-        best=summary.best_val_accuracy,
+        best=summary.best_text,
         epoch=summary.epoch,
         epochs=summary.epochs,
         since=summary.created,
         marked=marked,
         problem=summary.problem,
+        cross_validation=summary.cross_validation,
     )
 
 
@@ -91,7 +95,7 @@ def queued_row(place: int, waiting: QueuedRun) -> RunRow:
         data=data_label(config),
         model=config.model.name,
         trains=None,
-        best=None,
+        best="",
         epoch=0,
         epochs=config.train.epochs,
         since=waiting.queued,

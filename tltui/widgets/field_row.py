@@ -145,7 +145,7 @@ def _editor(key: str, value: object, glyphs: Glyphs) -> Widget:
     if (choices := choices_of(FIELDS[key])) is not None:
         return Choice([(choice, str(choice)) for choice in choices], value, glyphs)
     if key in ("data.path", "model.weights"):
-        return PathInput(to_text(value), folders_only=False)
+        return PathInput(to_text(value), datasets_only=False)
     return SafeInput(to_text(value), compact=True, select_on_focus=False)
 
 

@@ -1,8 +1,10 @@
-"""The dialog that chooses a folder of images, with a preview of its classes."""
+"""The dialog that chooses a folder, archive or table of images, with a preview of its classes."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,14 +18,23 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from engine.config.data_paths import has_dataset_name
+from engine.config.data_sources import source_of
+from engine.data.file_tree import DISK
 from engine.data.image_files import subfolders
+from engine.data.scan_results import DatasetScan
 from engine.errors import InputError
+from tltui.tables.dataset import balance_line, contents_line
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.image_folder import ImageFolder, scan
 from tltui.widgets.path_input import PathInput
 
-_LIKE, _IMBALANCED = 1.5, 5
-"""Ratios of largest to smallest class: still balanced; imbalanced."""
+AskScan = Callable[[Path], Awaitable[DatasetScan]]
+"""Asks the engine what the files of a dataset hold. Raises InputError."""
+
+_PAUSE = 0.4  # seconds on a folder before the engine is asked about it
+_MOST_LINES = 3  # of what the engine finds
+_MOST_ASKED = 20_000  # images; reading more would keep the disk busy for a glance
 
 
 class FolderPicker(ModalScreen[Path | None]):
@@ -38,24 +49,28 @@ class FolderPicker(ModalScreen[Path | None]):
         Binding("down", "to_list", "list of folders", id="folder.list", show=False),
     ]
 
-    def __init__(self, start: Path, glyphs: Glyphs = UNICODE) -> None:
+    def __init__(self, start: Path, glyphs: Glyphs = UNICODE, ask: AskScan | None = None) -> None:
+        """``ask``: scans the dataset under the cursor, in the background; None: only files are counted."""
         super().__init__()
+        self._ask = ask
         self._glyphs = glyphs
         self._found: ImageFolder | None = None
         self._counting = False
-        self._input = PathInput(_as_typed(start), "path of a folder", folders_only=True, id="path")
+        self._input = PathInput(_as_typed(start), "path of a folder, archive or table", datasets_only=True, id="path")
         self._list = OptionList(id="folders", compact=True)
         self._summary = Static(id="summary")
+        self._contents = Static(id="contents")
         self._bars = Static(id="bars")
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -large") as dialog:
-            dialog.border_title = Content("Choose a folder of images")
+            dialog.border_title = Content("Choose images: a folder, archive or table")
             yield self._input
             with Horizontal(id="columns"):
                 yield self._list
                 with Vertical(id="preview"):
                     yield self._summary
+                    yield self._contents
                     with VerticalScroll(can_focus=False):
                         yield self._bars
             yield Static("enter choose  tab complete  down list  esc cancel", classes="keys")
@@ -103,25 +118,28 @@ class FolderPicker(ModalScreen[Path | None]):
         path = self._path
         self._list_folders(path)
         self._bars.update("")
-        if path.is_dir():
+        self._contents.display = False
+        self.workers.cancel_group(self, "scan")
+        if path.is_dir() or source_of(path):
             self._summary.update(Content(f"scanning {safe(path.name or str(path))}{self._glyphs.ellipsis}"))
             self._count(path)
         else:
             self._counting = False
-            self._summary.update("Folder not found. tab: complete the path")
+            self._summary.update("Not found. tab: complete the path")
 
     def _list_folders(self, path: Path) -> None:
-        """List the folders in ``path``, or those that complete a partial name."""
+        """List the folders, archives and tables in ``path``, or those that complete a partial name."""
         parent, start = (path, "") if path.is_dir() else (path.parent, path.name)
         self._list.clear_options()
-        self._list.add_option(Option("choose this folder", id="use", disabled=True))
+        self._list.add_option(Option("choose this", id="use", disabled=True))
         self._list.add_option(Option("../", id=".."))
         try:
-            names = subfolders(parent)
+            names = [f"{name}/" for name in subfolders(parent)]
+            names += sorted(name for name in DISK.files(parent) if has_dataset_name(name) and name[0] != ".")
         except InputError:  # the path is incomplete
             names = []
         matching = [name for name in names if name.startswith(start)]
-        self._list.add_options(Option(Content(f"{safe(name)}/"), id=str(parent / name)) for name in matching)
+        self._list.add_options(Option(Content(safe(name)), id=str(parent / name)) for name in matching)
         self._list.highlighted = 1
 
     @work(thread=True, exclusive=True, group="count", exit_on_error=False)
@@ -144,27 +162,49 @@ class FolderPicker(ModalScreen[Path | None]):
         self._found = found
         self._list.enable_option("use")
         self._list.highlighted = 0
-        self._summary.update(Content("\n".join([summary(found), balance(found), *map(safe, found.findings)])))
+        self._summary.update(
+            Content("\n".join([summary(found), balance_line(found.counts), *map(safe, found.findings)]))
+        )
         self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
+        self._scan(path, found)
+
+    @on(OptionList.OptionHighlighted)
+    def _pointed(self, event: OptionList.OptionHighlighted) -> None:
+        """Say what the dataset under the list's cursor holds."""
+        if not self._list.has_focus or event.option.id in ("..", None):
+            return
+        if event.option.id == "use":
+            self._scan(self._path, self._found)
+        else:
+            self._scan(Path(event.option.id), None)
+
+    @work(exclusive=True, group="scan", exit_on_error=False)
+    async def _scan(self, path: Path, counted: ImageFolder | None) -> None:
+        """Show what the engine finds in the files at ``path``; ``counted``: its files, where the preview has them."""
+        if not self._ask:
+            return
+        worker = get_current_worker()
+        self._contents.display = False
+        await asyncio.sleep(_PAUSE)
+        lines: list[str] = []
+        try:
+            if counted is None:
+                counted = await asyncio.to_thread(scan, path, lambda: worker.is_cancelled)
+                lines.append(f"{path.name}: {summary(counted)}")
+            if counted.total <= _MOST_ASKED:
+                found = await self._ask(path)
+                lines.append(contents_line(found.summary))
+                lines += [one.message for one in found.findings if one.message not in counted.findings]
+        except InputError as error:
+            lines = [str(error)]
+        self._contents.update(Content("\n".join(map(safe, lines[:_MOST_LINES]))))
+        self._contents.display = bool(lines)
 
 
 def summary(found: ImageFolder) -> str:
     """Classes, images and splits on one line."""
     splits = f"splits: {', '.join(found.splits)}" if found.splits else "no splits"
     return f"{len(found.counts)} classes, {found.total:,} images, {splits}"
-
-
-def balance(found: ImageFolder) -> str:
-    """Class balance on one line."""
-    low, high = min(found.counts.values()), max(found.counts.values())
-    if low == 0:
-        empty = next(name for name, count in found.counts.items() if not count)
-        return f"{safe(empty, 24)} has no images"
-    if high >= _IMBALANCED * low:
-        return f"imbalanced, up to {high / low:.0f} to 1: consider class weights"
-    if high >= _LIKE * low:
-        return f"slightly imbalanced, up to {high / low:.1f} to 1"
-    return "classes are balanced"
 
 
 def class_bars(found: ImageFolder, width: int, glyphs: Glyphs) -> Content:

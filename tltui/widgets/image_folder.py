@@ -1,4 +1,4 @@
-"""Scans a folder of images as the engine reads it: classes and number of images per class."""
+"""Scans a folder, archive or table of images as the engine reads it: classes and number of images per class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config.schema import DataConfig
+from engine.config.data_sources import source_of
+from engine.config.schema import KFOLD, DataConfig
 from engine.data.folder_layout import find_layout
 from engine.data.image_files import image_files
 from engine.errors import InputError
@@ -40,9 +41,14 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
 
     ``cancelled`` is polled, since a folder may hold millions.
     """
+    if (source := source_of(path)) not in ("folder", ""):
+        return _count_samples(path, source)
     if not path.is_dir():
         raise InputError(f"{path}: folder not found")
-    layout = find_layout(path)
+    try:
+        layout = find_layout(path)
+    except InputError:  # perhaps a table lies there
+        return _count_samples(path, "folder")
     counts: Counter[str] = Counter()
     split_counts: Counter[str] = Counter()
     for folder in layout.folders:
@@ -56,11 +62,31 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
 
 
 def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
-    """Estimate the sizes of the train and val splits, to an image or so."""
+    """Estimate the sizes of the train and val splits, to an image or so.
+
+    A limit per class, and splits in a file, are left out of account.
+    """
+    if data.split == "random":
+        split_counts = {"": sum(split_counts.values())}
     unsplit = split_counts.get("", 0)
     test = split_counts.get("test", round(unsplit * data.test_fraction))
-    val = split_counts.get("val") or round((unsplit + split_counts.get("train", 0)) * data.val_fraction)
+    if data.split == KFOLD:
+        val = round((sum(split_counts.values()) - test) / data.folds)
+    else:
+        val = split_counts.get("val") or round((unsplit + split_counts.get("train", 0)) * data.val_fraction)
     return {"train": max(sum(split_counts.values()) - val - test, 1), "val": max(val, 1)}
+
+
+def _count_samples(path: Path, source: str) -> ImageFolder:
+    """Count the images of an archive or a table, which the engine lists."""
+    from engine.data.sources import open_source  # it imports Pillow
+
+    found = open_source(DataConfig(path=str(path), source=source))
+    counts = Counter(dict.fromkeys(found.classes, 0))
+    counts.update(found.classes[one.label] for one in found.samples)
+    split_counts = Counter(one.split for one in found.samples)
+    findings = tuple(finding.message for finding in found.findings)
+    return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
 
 
 def _count_below(path: Path, cancelled: Callable[[], bool]) -> int:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.suggester import Suggester
 
+from engine.config.data_paths import has_dataset_name
 from tltui.text.glyphs import safe
 from tltui.widgets.safe_input import SafeInput
 
@@ -20,9 +21,9 @@ class PathInput(SafeInput):
         Binding("tab", "complete", "complete path", id="path.complete", show=False)
     ]
 
-    def __init__(self, value: str = "", placeholder: str = "", *, folders_only: bool, id: str | None = None) -> None:
+    def __init__(self, value: str = "", placeholder: str = "", *, datasets_only: bool, id: str | None = None) -> None:
         super().__init__(
-            value, placeholder, suggester=_PathSuggester(folders_only), compact=True, select_on_focus=False, id=id
+            value, placeholder, suggester=_PathSuggester(datasets_only), compact=True, select_on_focus=False, id=id
         )
 
     def action_complete(self) -> None:
@@ -34,16 +35,19 @@ class PathInput(SafeInput):
 
 
 class _PathSuggester(Suggester):
-    def __init__(self, folders_only: bool) -> None:
+    def __init__(self, datasets_only: bool) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
-        self._folders_only = folders_only
+        self._datasets_only = datasets_only
 
     async def get_suggestion(self, value: str) -> str | None:
-        return complete(value, folders_only=self._folders_only)
+        return complete(value, datasets_only=self._datasets_only)
 
 
-def complete(typed: str, *, folders_only: bool) -> str | None:
-    """Complete ``typed`` to the first matching name, with a slash after a folder; None without a match."""
+def complete(typed: str, *, datasets_only: bool) -> str | None:
+    """Complete ``typed`` to the first matching name, with a slash after a folder; None without a match.
+
+    ``datasets_only``: of the files, only archives and tables match.
+    """
     if not typed:
         return None
     parent, start = os.path.split(typed)
@@ -55,7 +59,7 @@ def complete(typed: str, *, folders_only: bool) -> str | None:
                 if entry.name.startswith(start)
                 and safe(entry.name) == entry.name
                 and (start.startswith(".") or not entry.name.startswith("."))
-                and (entry.is_dir() or not folders_only)
+                and (entry.is_dir() or not datasets_only or has_dataset_name(entry.name))
             )
     except OSError:
         return None

@@ -11,11 +11,11 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from engine.evaluation.metrics import formatted_score, metric_label
 from engine.runs import events as p
 from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState
 from tltui.plotting.eta import planned_steps, seconds_left
-from tltui.plotting.summary import percent
 from tltui.plotting.text_rows import Row, changes, width_of
 from tltui.tables.activities import ACTIVITIES
 from tltui.text import numbers as write
@@ -164,8 +164,10 @@ def _finished(finished: p.RunFinished, glyphs: Glyphs) -> Activity:
         "failed": (glyphs.failed, "$text-error"),
     }[finished.status]
     facts = [f"after {write.duration(finished.seconds)}"]
-    if finished.best_val_accuracy is not None:
-        facts.append(f"best val accuracy {percent(finished.best_val_accuracy)} in epoch {finished.best_epoch}")
+    best = finished.best_val_accuracy if finished.score == "accuracy" else finished.best_score
+    if best is not None:
+        score = f"{metric_label(finished.score)} {formatted_score(finished.score, best)}"
+        facts.append(f"best val {score} in epoch {finished.best_epoch}")
     if finished.status != "completed" and finished.reason:
         facts.insert(0, safe(finished.reason))
     return Activity(f"{mark} {finished.status}", None, tuple(facts), style)

@@ -39,20 +39,24 @@ class TrialStarted(SweepEvent, tag="trial_started"):
 
 
 class TrialEpoch(SweepEvent, tag="trial_epoch"):
-    """An epoch of a trial has finished, of ``epochs``."""
+    """An epoch of a trial has finished, of ``epochs``.
+
+    ``val_accuracy`` is the validation metric ``score``: accuracy, unless the task has another. Null: undefined.
+    """
 
     trial: int
     epoch: int
     epochs: int
-    val_accuracy: float
-    best_val_accuracy: float
+    val_accuracy: float | None
+    best_val_accuracy: float | None
+    score: str = "accuracy"
 
 
 class TrialResult(msgspec.Struct):
     """A trial as stored, after ``epoch`` of its ``epochs``.
 
-    ``val_loss``: of the best epoch. ``images_per_second``: median over steps. ``memory``: peak of the engine's process,
-    0 where unknown.
+    ``val_accuracy``: the validation metric ``score``. ``val_loss``: of the best epoch. ``images_per_second``: median
+    over steps. ``memory``: peak of the engine's process, 0 where unknown.
     """
 
     trial: int
@@ -67,6 +71,7 @@ class TrialResult(msgspec.Struct):
     images_per_second: float | None = None
     memory: int = 0
     reason: str = ""
+    score: str = "accuracy"
 
 
 class TrialFinished(SweepEvent, tag="trial_finished"):

@@ -62,13 +62,15 @@ def results(study: Study) -> SweepResults:
 
 
 def best_of(trials: Iterable[TrialResult]) -> TrialResult | None:
-    """The completed trial with the highest validation accuracy; lower loss breaks ties."""
+    """The completed trial with the highest validation score; lower loss breaks ties."""
     completed = [trial for trial in trials if trial.status == "completed" and trial.val_accuracy is not None]
     return max(completed, key=_score, default=None)
 
 
 def _score(trial: TrialResult) -> tuple[float, float]:
-    return trial.val_accuracy or 0.0, -(math.inf if trial.val_loss is None else trial.val_loss)
+    return -math.inf if trial.val_accuracy is None else trial.val_accuracy, -(
+        math.inf if trial.val_loss is None else trial.val_loss
+    )
 
 
 def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
@@ -88,6 +90,7 @@ def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
         images_per_second=seen.get("images_per_second"),
         memory=seen.get("memory", 0),
         reason=seen.get("reason", ""),
+        score=seen.get("score", "accuracy"),
     )
 
 

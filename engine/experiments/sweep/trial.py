@@ -70,12 +70,16 @@ class ActiveTrial:
         """Read the run's events so far, and report to the storage all epochs but the ``known`` ones."""
         for epoch in self.poll():
             if epoch.epoch not in known:
-                self.trial.report(epoch.val_accuracy, epoch.epoch)
+                self._store(epoch)
 
     def report(self, epoch: p.Epoch) -> bool:
         """Report an epoch to the storage; returns whether the pruner would stop the trial."""
-        self.trial.report(epoch.val_accuracy, epoch.epoch)
+        self._store(epoch)
         return self.trial.should_prune()
+
+    def _store(self, epoch: p.Epoch) -> None:
+        if epoch.val_score is not None:
+            self.trial.report(epoch.val_score, epoch.epoch)
 
     def stop(self, *, pruned: bool) -> None:
         """Ask the run to stop with a checkpoint."""
@@ -95,12 +99,13 @@ class ActiveTrial:
             settings=self.settings,
             epoch=len(self.epochs),
             epochs=self.planned,
-            val_accuracy=best.val_accuracy if best else None,
+            val_accuracy=best.val_score if best else None,
             val_loss=best.val_loss if best else None,
             seconds=self.finished.seconds if self.finished else 0.0,
             images_per_second=round(median(self.speeds), 1) if self.speeds else None,
             memory=memory,
             reason=reason,
+            score=best.score if best else "accuracy",
         )
         self.trial.set_user_attr(RESULT, msgspec.to_builtins(result))
         return result

@@ -26,8 +26,8 @@ from engine.experiments.sweep.results import RESULT, STATUS, settings_of
 from engine.experiments.sweep.search_space import Choices, Dimension
 from engine.experiments.sweep.study import Study
 from engine.experiments.sweep.trial import ActiveTrial
-from engine.experiments.sweep.trial_engines import TrialEngines
 from engine.process.fork_server import ForkReport
+from engine.process.forked_engines import ForkedEngines
 from engine.runs.events import RunFinished
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
@@ -60,7 +60,7 @@ class Worker:
 
         Raises InputError where the first trials fail for a reason that concerns all, or where engines can't start.
         """
-        engines = self._engines = TrialEngines(self._runs / LOG, self._study.sweep.parallel)
+        engines = self._engines = ForkedEngines(self._runs / LOG, self._study.sweep.parallel)
         self._emit_start()
         try:
             while True:
@@ -176,9 +176,8 @@ class Worker:
         for epoch in active.poll():
             self._filling_cache = False
             best = active.best or epoch
-            self._emit(
-                TrialEpoch(active.trial.number, epoch.epoch, active.planned, epoch.val_accuracy, best.val_accuracy)
-            )
+            scores = epoch.val_score, best.val_score, epoch.score
+            self._emit(TrialEpoch(active.trial.number, epoch.epoch, active.planned, *scores))
             if active.report(epoch) and epoch.epoch < active.planned:
                 active.stop(pruned=True)
         self._study.heartbeat(active.trial)
@@ -222,6 +221,8 @@ class Worker:
                 self._end(active, report, TrialState.FAIL, f"its engine crashed twice; see {active.folder.log}")
 
     def _end(self, active: ActiveTrial, report: ForkReport, state: TrialState, reason: str = "") -> None:
+        if state == TrialState.COMPLETE and (active.best is None or active.best.val_score is None):
+            state, reason = TrialState.FAIL, "its validation score is undefined"
         result = active.result(STATUS[state], report.memory, reason)
         self._study.tell(active.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
         self._emit(TrialFinished(result))

@@ -1,4 +1,4 @@
-"""The engines of a sweep's trials, forked from one process that has imported all libraries."""
+"""Starts workers for many runs: one process imports all libraries and forks a worker for each run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORK_SERVER = python_module("engine.process.worker", "--forks")
 _CHUNK = 1 << 16
 
 
-class TrialEngines:
+class ForkedEngines:
     """Starts engines and reports when they end. Engines outlive this object and its process."""
 
     def __init__(self, log: Path, parallel: int) -> None:
@@ -114,7 +114,7 @@ class TrialEngines:
         self._failures += 1
         if self._failures > 1:
             raise InputError(
-                f"the process that starts the trials' engines crashed twice; see {self._log}, and run "
+                f"the process that starts the workers crashed twice; see {self._log}, and run "
                 "`tltui doctor` to check PyTorch"
             )
         was_ready = self._ready

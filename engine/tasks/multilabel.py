@@ -1,0 +1,336 @@
+"""Any number of labels per image: a sigmoid and binary cross-entropy per label."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from engine.compute.loss import with_auxiliary
+from engine.compute.task import (
+    Answer,
+    ExportedOutput,
+    LabelColumns,
+    LabelError,
+    Labelled,
+    LabelledOutputs,
+    Outputs,
+    PredictionWriter,
+    Target,
+    Targets,
+)
+from engine.config.schema import DataConfig, TrainConfig
+from engine.config.tasks import TaskSpec
+from engine.data.label_guess import is_flag, label_separator
+from engine.evaluation.metrics import compute_metrics
+from engine.evaluation.ranking import Ranking, roc_auc_and_average_precision
+from engine.runs.events import ClassMetrics, Evaluated, finite
+from engine.tasks.collected import CollectedValidation, joined, write_predictions
+
+SEPARATOR = ";"
+"""Between the labels of an image, in tables that tltui writes."""
+_THRESHOLD = 0.5  # until one is chosen on validation images
+_COMMON = 20  # images from which on a combination of labels is kept in proportion by itself
+_TOP = 5
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+class MultiLabel:
+    """The network has an output per label, its logit. Targets are 0 or 1 per label, float32 (N, labels)."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    @property
+    def outputs(self) -> list[str]:
+        """The labels."""
+        return self.spec.classes
+
+    @property
+    def thresholds(self) -> Floats:
+        """The probability from which each label is predicted, (labels,)."""
+        return np.array(self.spec.thresholds or [_THRESHOLD] * len(self.spec.classes))
+
+    @staticmethod
+    def read(columns: LabelColumns, _data: DataConfig) -> Targets:
+        """Several labels in a cell, such as "a;b", or a column of 0 and 1 per label. Raises LabelError."""
+        classes, sets = _flags(columns) if len(columns.names) > 1 else _listed(columns)
+        strata = _strata(sets)
+        targets = [
+            Target(
+                stratum,
+                tuple(float(at in members) for at in range(len(classes))),
+                SEPARATOR.join(classes[at] for at in sorted(members)),
+            )
+            for stratum, members in zip(strata, sets, strict=True)
+        ]
+        return Targets(classes, targets)
+
+    def present(self, sample: Labelled) -> list[int]:
+        """The labels that the image has."""
+        return [at for at, flag in enumerate(sample.target) if flag]
+
+    def fitted(self, _samples: Sequence[Labelled]) -> MultiLabel:
+        """The task itself: it takes nothing from the training images."""
+        return self
+
+    def encode(self, samples: Sequence[Labelled]) -> torch.Tensor:
+        """0 or 1 per image and label, float32 (N, labels)."""
+        return torch.tensor([sample.target for sample in samples], dtype=torch.float32)
+
+    def criterion(self, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> BinaryCrossEntropy:
+        """Binary cross-entropy. Balanced class weights multiply a label's positives by negatives / positives."""
+        weights = None
+        if train.class_weights == "balanced":
+            positives = targets.sum(0)
+            weights = (len(targets) - positives) / positives.clamp(min=1)
+        return BinaryCrossEntropy(weights, train.label_smoothing, aux_weight)
+
+    def validation(self, _device: torch.device) -> CollectedValidation:
+        """Mean average precision, and F1 with the thresholds so far."""
+        return CollectedValidation(lambda outputs, targets: _validation_metrics(outputs, targets, self.thresholds))
+
+    def evaluate(
+        self,
+        split: str,
+        batches: Iterable[LabelledOutputs],
+        paths: Iterable[str],
+        predictions: PredictionWriter | None = None,
+        *,
+        tune: bool = False,
+    ) -> Evaluated:
+        """Metrics per label and over all, and the co-occurrence matrix. ``tune`` chooses the thresholds."""
+        start = time.monotonic()
+        logits, targets = joined(batches)
+        seconds = time.monotonic() - start
+        scores, true = logits.double().sigmoid().numpy(), targets.numpy() > 0.5
+        thresholds = best_thresholds(scores, true) if tune else self.thresholds
+        loss = functional.binary_cross_entropy_with_logits(logits, targets).item()
+        found = LabelDecisions(self.spec.classes, scores, true, thresholds, loss)
+        values = compute_metrics(found, self.spec.task)
+        if predictions:
+            names = ([self._text(row) for row in flags] for flags in (true, found.predicted))
+            write_predictions(predictions, paths, *names, values=torch.from_numpy(scores))
+        fields: dict[str, Any] = {name: value for name, value in values.items() if name in Evaluated.__struct_fields__}
+        return Evaluated(
+            task=self.spec.task,
+            score="average_precision",
+            split=split,
+            count=len(true),
+            nonfinite=finite(loss)[1],
+            metrics={name: value for name, value in values.items() if name not in fields},
+            classes=self.spec.classes,
+            per_class=found.per_class,
+            cooccurrence=(true.T.astype(np.int64) @ found.predicted.astype(np.int64)).tolist(),
+            images_per_second=round(len(true) / max(seconds, 1e-9), 1),
+            **fields,
+        )
+
+    def tuned(self, evaluated: Evaluated) -> MultiLabel:
+        """The task with the thresholds of an evaluation."""
+        thresholds = [_THRESHOLD if of.threshold is None else of.threshold for of in evaluated.per_class]
+        return MultiLabel(msgspec.structs.replace(self.spec, thresholds=thresholds))
+
+    def explained(self, outputs: torch.Tensor, at: int) -> torch.Tensor:
+        """The logit of the label."""
+        return outputs[0, at]
+
+    @property
+    def exported(self) -> list[str]:
+        """The names of the exported outputs, in order."""
+        return self.spec.classes
+
+    @property
+    def export(self) -> ExportedOutput:
+        """A probability per label."""
+        return ExportedOutput(
+            name="probabilities",
+            description="a probability per label; export.json has the thresholds",
+            layer=nn.Sigmoid(),
+            comparable=lambda outputs: outputs,
+            compared="probabilities",
+            finish="outputs = 1 / (1 + np.exp(-outputs))\n",
+            show=_SHOW,
+        )
+
+    def answers(self, outputs: torch.Tensor) -> list[Answer]:
+        """The labels at or above their thresholds, and the five most probable labels. ``outputs``: probabilities."""
+        answers = []
+        for row in outputs.double().numpy():
+            top = [(self.spec.classes[at], float(row[at])) for at in np.argsort(-row, kind="stable")[:_TOP]]
+            values = {name: float(value) for name, value in zip(self.spec.classes, row, strict=True)}
+            answers.append(Answer(self._text(row >= self.thresholds), None, top, values))
+        return answers
+
+    def _text(self, flags: Flags) -> str:
+        return SEPARATOR.join(name for name, flag in zip(self.spec.classes, flags, strict=True) if flag)
+
+
+_SHOW = """\
+for path, row in zip(sys.argv[1:], outputs):
+    labels = [name for name, value, least in zip(about["classes"], row, about["thresholds"]) if value >= least]
+    print(path, ";".join(labels), *(f"{value:.6f}" for value in row), sep="\\t")
+"""
+
+
+class BinaryCrossEntropy:
+    """Mean binary cross-entropy over images and labels; ``positive_weights`` (labels,) multiply positives."""
+
+    def __init__(self, positive_weights: torch.Tensor | None, label_smoothing: float, aux_weight: float) -> None:
+        self._positive_weights = positive_weights
+        self._label_smoothing = label_smoothing
+        self._aux_weight = aux_weight
+
+    def __call__(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch, an fp32 scalar; ``targets``: float32 (N, labels)."""
+        smooth = targets * (1 - self._label_smoothing) + self._label_smoothing / 2
+        return with_auxiliary(
+            outputs,
+            self._aux_weight,
+            lambda logits: functional.binary_cross_entropy_with_logits(
+                logits.float(), smooth, pos_weight=self._positive_weights
+            ),
+        )
+
+    def weight(self, targets: torch.Tensor) -> torch.Tensor:
+        """The number of images, a scalar."""
+        return torch.tensor(float(len(targets)), device=targets.device)
+
+    def correct(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
+        """The sum over the images of their share of correct labels at a threshold of 0.5, a scalar."""
+        logits = outputs[0] if isinstance(outputs, tuple) else outputs
+        return ((logits.detach() > 0) == (targets > 0.5)).float().mean(1).sum()
+
+
+class LabelDecisions:
+    """What metrics are computed from: probabilities (N, labels), true labels, and the labels at the thresholds."""
+
+    def __init__(self, classes: Sequence[str], scores: Floats, true: Flags, thresholds: Floats, loss: float) -> None:
+        """``loss``: mean binary cross-entropy."""
+        self.classes = classes
+        self.scores = scores
+        self.true = true
+        self.thresholds = thresholds
+        self.predicted: Flags = scores >= thresholds
+        self.count = len(true)
+        self.loss_sum = loss * len(true)
+        self.per_class = [self._metrics(at) for at in range(len(classes))]
+
+    def _metrics(self, at: int) -> ClassMetrics:
+        true, predicted, score = self.true[:, at], self.predicted[:, at], self.scores[:, at]
+        hits = int((true & predicted).sum())
+        precision, recall = hits / max(int(predicted.sum()), 1), hits / max(int(true.sum()), 1)
+        ranking = Ranking(true.astype(np.int8), score, np.ones(len(true), np.int64))
+        ranked = roc_auc_and_average_precision(ranking) if np.isfinite(score).all() else None
+        roc_auc, average = ranked or (None, None)
+        label, threshold = self.classes[at], float(self.thresholds[at])
+        return ClassMetrics(label, precision, recall, f1(true, predicted), int(true.sum()), roc_auc, average, threshold)
+
+    @property
+    def micro_f1(self) -> float:
+        """F1 over all decisions."""
+        return f1(self.true, self.predicted)
+
+    @property
+    def label_accuracy(self) -> float:
+        """The share of correct decisions."""
+        return float((self.true == self.predicted).mean())
+
+    @property
+    def exact_match(self) -> float:
+        """The share of images with all labels correct."""
+        return float((self.true == self.predicted).all(1).mean())
+
+
+def f1(true: Flags, predicted: Flags) -> float:
+    """The harmonic mean of precision and recall; 0 where nothing is true or predicted."""
+    both = int(true.sum()) + int(predicted.sum())
+    return 2 * int((true & predicted).sum()) / both if both else 0.0
+
+
+def average_precision(true: Flags, score: Floats) -> float | None:
+    """The area under the precision-recall steps, as scikit-learn computes it; None without a positive."""
+    if not true.any():
+        return None
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(true[order])
+    last = np.append(np.diff(score[order]) != 0, True)  # equal scores share a threshold
+    precision, recall = hits[last] / (np.flatnonzero(last) + 1), hits[last] / hits[-1]
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def best_thresholds(scores: Floats, true: Flags) -> Floats:
+    """The threshold of each label with the highest F1, midway between two scores; 0.5 without a positive."""
+    return np.array([_best_threshold(scores[:, at], true[:, at]) for at in range(scores.shape[1])])
+
+
+def _best_threshold(score: Floats, true: Flags) -> float:
+    if not true.any() or not np.isfinite(score).all():
+        return _THRESHOLD
+    order = np.argsort(-score, kind="stable")
+    descending, hits = score[order], np.cumsum(true[order])
+    count = np.arange(1, len(score) + 1)
+    f1_at = 2 * hits / (count + hits[-1])
+    f1_at[:-1][descending[:-1] == descending[1:]] = -1  # no threshold lies between equal scores
+    best = int(np.argmax(f1_at))
+    below = descending[best + 1] if best + 1 < len(score) else 0.0
+    return float((descending[best] + below) / 2)
+
+
+def _validation_metrics(outputs: torch.Tensor, targets: torch.Tensor, thresholds: Floats) -> dict[str, float | None]:
+    scores, true = outputs.double().sigmoid().numpy(), targets.numpy() > 0.5
+    if not np.isfinite(scores).all():
+        return dict.fromkeys(("average_precision", "macro_f1", "micro_f1", "label_accuracy"))
+    predicted = scores >= thresholds
+    labels = range(scores.shape[1])
+    found = [one for at in labels if (one := average_precision(true[:, at], scores[:, at])) is not None]
+    return {
+        "average_precision": float(np.mean(found)) if found else None,
+        "macro_f1": float(np.mean([f1(true[:, at], predicted[:, at]) for at in labels])),
+        "micro_f1": f1(true, predicted),
+        "label_accuracy": float((true == predicted).mean()),
+    }
+
+
+def _listed(columns: LabelColumns) -> tuple[list[str], list[set[int]]]:
+    """The labels, and those of each image, from cells that list them."""
+    cells = [row[0] for row in columns.rows]
+    separator = label_separator(cells)
+    parts = [[part.strip() for part in cell.split(separator)] if separator else [cell.strip()] for cell in cells]
+    classes = sorted({part for row in parts for part in row if part})
+    place = {name: at for at, name in enumerate(classes)}
+    return classes, [{place[part] for part in row if part} for row in parts]
+
+
+def _flags(columns: LabelColumns) -> tuple[list[str], list[set[int]]]:
+    """The labels, and those of each image, from a column of 0 and 1 per label."""
+    for at, row in enumerate(columns.rows):
+        for name, cell in zip(columns.names, row, strict=True):
+            if not is_flag(cell):
+                raise LabelError(f'the column {name} holds "{cell}"; a column per label holds 0 and 1', at)
+    return list(columns.names), [{at for at, cell in enumerate(row) if float(cell)} for row in columns.rows]
+
+
+def _strata(sets: Sequence[set[int]]) -> list[int]:
+    """What a stratified split keeps in proportion: common combinations of labels, else the image's rarest label."""
+    combinations = Counter(frozenset(members) for members in sets)
+    single = Counter(chain.from_iterable(sets))
+    keys: dict[object, int] = {}
+    strata = []
+    for members in sets:
+        combination = frozenset(members)
+        common = combinations[combination] >= _COMMON or not members
+        key = combination if common else min(members, key=lambda at: (single[at], at))
+        strata.append(keys.setdefault(key, len(keys)))
+    return strata

@@ -1,0 +1,154 @@
+"""What a network learns to predict: labels are read, trained, evaluated and predicted as their task says."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+
+from engine.compute.task import LabelColumns
+from engine.config.schema import DataConfig
+from engine.config.tasks import TaskSpec
+from engine.data.label_guess import guess_task
+from engine.data.sources import open_source
+from engine.errors import InputError
+from engine.evaluation.load_run import load_trained_run
+from engine.export.predict import Prediction, find_images, predict
+from engine.export.predictor import open_run
+from engine.process.run import evaluate_best
+from engine.runs.event_log import EventTail
+from engine.runs.folder import RunFolder
+from engine.runs.progress import quiet
+from engine.runs.state import RunState, fold_all
+from engine.tasks.multilabel import MultiLabel, average_precision, best_thresholds
+from engine.training.loop import fit
+from tests.conftest import Sessions
+from tests.engine.made_tables import COLOURS, make_tables, table_config
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tables(tmp_path_factory.mktemp("tables"))
+
+
+def trained(session: Sessions, tables: Path, task: str, **sections: dict) -> tuple[RunFolder, RunState]:
+    """A run that has trained and is evaluated."""
+    run = session(table_config(tables, task, **sections))
+    fit(run)
+    evaluate_best(run)
+    folder = run.context.folder
+    run.context.log.sync()
+    return folder, fold_all(EventTail(folder).poll())
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("cells", "task"),
+    [
+        (["cat", "dog", "cat"], "single"),
+        (["0", "1", "2", "1"], "single"),
+        (["cat;dog", "dog", "cat"], "multilabel"),
+        (["clear, water", "clear", "water"], "multilabel"),
+        (["0.5", "1.25", "3"], "regression"),
+        ([str(number) for number in range(30)], "regression"),
+    ],
+)
+def test_one_column_of_labels_suggests_its_task(cells: list[str], task: str):
+    assert guess_task(["label"], [[cell] for cell in cells]).task == task
+
+
+@pytest.mark.parametrize(
+    ("rows", "task"),
+    [
+        ([["0", "1"], ["1", "1"]], "multilabel"),
+        ([["0.3", "0.7"], ["1", "0"]], "single"),
+        ([["3.5", "10"], ["1", "2"]], "regression"),
+    ],
+)
+def test_several_columns_of_labels_suggest_their_task(rows: list[list[str]], task: str):
+    assert guess_task(["a", "b"], rows).task == task
+
+
+def read_labels(names: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[str]]:
+    targets = MultiLabel.read(LabelColumns(list(names), rows), DataConfig())
+    return targets.classes, [target.text for target in targets.targets]
+
+
+def test_labels_are_read_from_cells_and_from_columns():
+    classes, texts = read_labels(["label"], [["b; a"], ["a"], [""], ["c|d"]])
+    assert classes == ["a", "b", "c|d"]
+    assert texts == ["a;b", "a", "", "c|d"]
+    assert read_labels(["cat", "dog"], [["1", "0"], ["0.0", "1.0"], ["1", "1"]]) == (
+        ["cat", "dog"],
+        ["cat", "dog", "cat;dog"],
+    )
+
+
+def test_a_column_of_flags_with_another_value_is_refused_with_its_line(tmp_path: Path, tables: Path):
+    table = tmp_path / "flags.csv"
+    table.write_text(f"path,cat,dog\n{tables}/00.png,1,0\n{tables}/01.png,2,0\n")
+    config = DataConfig(source="csv", path=str(table), label_column=["cat", "dog"], task="multilabel")
+    with pytest.raises(InputError, match='line 3: the column cat holds "2"'):
+        open_source(config)
+
+
+def test_average_precision_and_thresholds_are_those_of_scikit_learn():
+    random = np.random.default_rng(0)
+    true = random.random((200, 4)) < [0.5, 0.1, 0.02, 0.9]
+    scores = np.round(np.clip(true * 0.3 + random.random((200, 4)) * 0.7, 0, 1), 2)  # with ties
+    for at in range(4):
+        expected = sklearn_metrics.average_precision_score(true[:, at], scores[:, at])
+        assert average_precision(true[:, at], scores[:, at]) == pytest.approx(expected)
+    for at, threshold in enumerate(best_thresholds(scores, true)):
+        found = sklearn_metrics.f1_score(true[:, at], scores[:, at] >= threshold)
+        others = [sklearn_metrics.f1_score(true[:, at], scores[:, at] >= cut) for cut in np.linspace(0, 1, 201)]
+        assert found == pytest.approx(max(others))
+    assert average_precision(np.zeros(3, bool), np.ones(3)) is None
+
+
+def test_metrics_of_several_labels_are_those_of_scikit_learn():
+    random = torch.Generator().manual_seed(0)
+    targets = (torch.rand(100, 3, generator=random) < 0.4).float()
+    logits = torch.randn(100, 3, generator=random) + targets
+    task = MultiLabel(TaskSpec("multilabel", list("abc")))
+    found = task.evaluate("val", [(logits[:60], targets[:60]), (logits[60:], targets[60:])], map(str, range(100)))
+    true, scores = targets.numpy(), logits.sigmoid().numpy()
+    predicted = scores >= 0.5
+    assert found.average_precision == pytest.approx(sklearn_metrics.average_precision_score(true, scores))
+    assert found.roc_auc == pytest.approx(sklearn_metrics.roc_auc_score(true, scores))
+    assert found.macro_f1 == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="macro"))
+    assert found.metrics["micro_f1"] == pytest.approx(sklearn_metrics.f1_score(true, predicted, average="micro"))
+    assert found.metrics["exact_match"] == pytest.approx(sklearn_metrics.accuracy_score(true, predicted))
+    assert found.cooccurrence[0][1] == int((true[:, 0] * predicted[:, 1]).sum())
+    assert found.accuracy is None
+
+
+def test_a_run_learns_several_labels_and_keeps_its_thresholds(session: Sessions, tables: Path):
+    folder, state = trained(session, tables, "multilabel", train={"class_weights": "balanced"})
+    assert state.data is not None
+    assert (state.data.task, state.data.classes) == ("multilabel", sorted(COLOURS))
+    assert any(warning.code == "task_guessed" for warning in state.warnings)
+    assert [epoch.score for epoch in state.epochs] == ["average_precision"] * 3
+    assert state.epochs[-1].val_score == state.epochs[-1].val_metrics["average_precision"]
+    assert state.epochs[-1].val_accuracy is None
+    val, test = state.evaluations["val"], state.evaluations["test"]
+    thresholds = [of.threshold for of in val.per_class]
+    assert [of.threshold for of in test.per_class] == thresholds
+    for row in rows_of(folder.predictions):
+        named = [name for name, least in zip(val.classes, thresholds, strict=True) if float(row[name]) >= (least or 0)]
+        assert row["predicted"] == ";".join(named)
+    assert load_trained_run(folder).task.spec.thresholds == thresholds
+    network = open_run(folder)
+    (answer,) = predict(network, find_images([tables / "00.png"]), quiet)
+    assert isinstance(answer, Prediction)
+    assert answer.values.keys() == set(COLOURS)
+    assert answer.probability is None
