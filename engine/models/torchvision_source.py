@@ -100,9 +100,7 @@ def _path(weights: models.WeightsEnum) -> Path:
     return folder() / Path(urlparse(weights.url).path).name
 
 
-def load_file(
-    name: str, weights: models.WeightsEnum, image_size: int, report: Report
-) -> dict[str, torch.Tensor]:
+def load_file(name: str, weights: models.WeightsEnum, image_size: int, report: Report) -> dict[str, torch.Tensor]:
     path = _path(weights)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
