@@ -78,7 +78,6 @@ UPSIDE_DOWN = TaskEntry(
     "tests.test_registries:UpsideDown",
     score="accuracy",
     curve="accuracy",
-    losses=("cross_entropy",),
     noun="class",
 )
 ADDED: dict[str, tuple[MutableMapping[str, Any], str, Any]] = {

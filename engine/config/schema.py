@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 from engine.config.choices import Choices, describe_choices
 from engine.config.data_sources import BY_PATH, DATA_SOURCES, resolve_source
 from engine.config.freeze_rules import parse_rules
-from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
 from engine.config.tasks import AUTO, TASKS
@@ -268,10 +267,6 @@ class TrainConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="precision of the forward pass; auto: bf16 or fp16 on CUDA, bf16 or fp32 on CPU"
-    )
-    loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
-        default=AUTO,
-        description=f"loss; auto: the task's default; {describe_choices(LOSSES.items())}",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(

@@ -27,15 +27,14 @@ class TaskEntry:
     """``help``: what the network predicts. ``target``: its class, an ``engine.compute.task.Task``.
 
     ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
-    computed for training images, too. ``losses``: names in ``LOSSES``, the default first. ``least_classes``: fewer
-    can't be learned. ``noun``: what the network predicts, in the singular.
+    computed for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
+    in the singular.
     """
 
     help: str
     target: str
     score: str
     curve: str
-    losses: tuple[str, ...]
     noun: str
     least_classes: int = 1
 
@@ -46,7 +45,6 @@ TASKS = {
         "engine.tasks.single:SingleLabel",
         score="accuracy",
         curve="accuracy",
-        losses=("cross_entropy",),
         noun="class",
         least_classes=2,
     ),
@@ -55,7 +53,6 @@ TASKS = {
         "engine.tasks.multilabel:MultiLabel",
         score="average_precision",
         curve="label_accuracy",
-        losses=("binary_cross_entropy",),
         noun="label",
     ),
 }

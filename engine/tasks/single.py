@@ -12,6 +12,7 @@ from engine.compute.task import (
     Answer,
     ExportedOutput,
     LabelColumns,
+    LabelError,
     Labelled,
     LabelledOutputs,
     PredictionWriter,
@@ -46,7 +47,12 @@ class SingleLabel:
 
     @staticmethod
     def read(columns: LabelColumns, _data: DataConfig) -> Targets:
-        """A class per image: the cell of the only column."""
+        """A class per image: the cell of the only column. Raises LabelError for several columns."""
+        if len(columns.names) > 1:
+            raise LabelError(
+                f"one class per image comes from one column, and there are {len(columns.names)}: "
+                f"{', '.join(columns.names[:5])}; set data.label_column to one of them, or data.task to another task"
+            )
         cells = [row[0] for row in columns.rows]
         classes = sorted(set(cells))
         place = {name: at for at, name in enumerate(classes)}

@@ -18,6 +18,7 @@ from engine.data.label_guess import guess_task
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.evaluation.load_run import load_trained_run
+from engine.experiments.linear_probe.probe import run_linear_probe
 from engine.export.predict import Prediction, find_images, predict
 from engine.export.predictor import open_run
 from engine.process.run import evaluate_best
@@ -99,6 +100,18 @@ def test_a_column_of_flags_with_another_value_is_refused_with_its_line(tmp_path:
     config = DataConfig(source="csv", path=str(table), label_column=["cat", "dog"], task="multilabel")
     with pytest.raises(InputError, match='line 3: the column cat holds "2"'):
         open_source(config)
+
+
+def test_several_columns_are_no_class_per_image(tables: Path):
+    config = table_config(tables, "single", data={"label_column": ["dark", "bright"]}).data
+    for task in ("auto", "single"):
+        with pytest.raises(InputError, match="comes from one column, and there are 2: dark, bright"):
+            open_source(config.model_copy(update={"task": task}))
+
+
+def test_a_probe_of_several_labels_is_refused(tables: Path):
+    with pytest.raises(InputError, match="probes need one class per image"):
+        run_linear_probe(table_config(tables, "multilabel"), ["timm/test_resnet"], quiet, lambda *_: None)
 
 
 def test_average_precision_and_thresholds_are_those_of_scikit_learn():

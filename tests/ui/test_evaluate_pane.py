@@ -11,6 +11,9 @@ from app_runs import text_of, until
 from still_life import app, evaluated
 from textual.pilot import Pilot
 
+from engine.runs import events as p
+from engine.runs.event_log import EventLog
+from engine.runs.folder import RunFolder
 from tltui.text.glyphs import ASCII, UNICODE
 from tltui.widgets.reliability import reliability_lines
 
@@ -62,6 +65,35 @@ def test_classes_are_sorted_by_each_column_in_turn(tmp_path: Path):
         assert (by_f1, by_auc, by_name, by_precision, by_recall) == ("rose", "rose", "daisy", "rose", "tulip")
 
     drive(tmp_path, (120, 40), test)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_of_several_labels_per_image_the_labels_are_shown_without_a_confusion_matrix(
+    size: tuple[int, int], tmp_path: Path
+):
+    one = evaluated()
+    several = p.Evaluated(
+        split="test", count=200, classes=one.classes, per_class=one.per_class, images_per_second=400.0,
+        macro_f1=0.91, average_precision=0.951, task="multilabel", score="average_precision",
+        cooccurrence=one.confusion,
+    )  # fmt: skip
+
+    async def main() -> None:
+        opened = app(tmp_path, run="c0de-flowers-resnet18")
+        log = EventLog(RunFolder(tmp_path / "runs" / "c0de-flowers-resnet18"))
+        log.write(several)
+        log.close(patience=0)
+        async with opened.run_test(size=size) as pilot:
+            await until(pilot, lambda: "completed" in text_of(opened))
+            await pilot.press("f5")
+            await until(pilot, lambda: "95.1%" in text_of(opened) or "0.951" in text_of(opened))
+            for key in ("x", "o", "t"):
+                await pilot.press(key)
+                await pilot.pause()
+                assert "precision" in text_of(opened)
+                assert "misclassified as" not in text_of(opened)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])

@@ -50,6 +50,8 @@ class EvaluatePane(Vertical, can_focus=True):
     EvaluatePane > #classes, EvaluatePane > Confusion, EvaluatePane > #reliability { display: none; }
     EvaluatePane.-evaluated > #classes, EvaluatePane.-evaluated > Confusion { display: block; }
     EvaluatePane.-evaluated.-reliability > #reliability { display: block; }
+    EvaluatePane.-classes-only > Confusion, EvaluatePane.-classes-only > #reliability { display: none !important; }
+    EvaluatePane.-classes-only > #classes { display: block !important; }
     EvaluatePane.-evaluated.-reliability > #classes, EvaluatePane.-evaluated.-reliability > Confusion { display: none; }
     """
 
@@ -105,7 +107,9 @@ class EvaluatePane(Vertical, can_focus=True):
         self._shown = evaluated
         self.add_class("-evaluated")
         self._accuracy.update(Content("\n").join(_accuracy(state, evaluated, self._glyphs)))
-        self._confusion.show(evaluated)
+        self.set_class(not evaluated.confusion, "-classes-only")
+        if evaluated.confusion:
+            self._confusion.show(evaluated)
         self._fill_classes(evaluated)
         self._draw_reliability()
 
@@ -140,10 +144,12 @@ class EvaluatePane(Vertical, can_focus=True):
         return self
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Views need an evaluation, splits a second one."""
+        """Views need an evaluation with a confusion matrix, splits a second evaluation."""
         if action == "next_split":
             return self._state is not None and len(self._state.evaluations) > 1
-        return action not in ("other_view", "order", "misclassified") or self._shown is not None
+        if action == "other_view":
+            return self._shown is not None and bool(self._shown.confusion)
+        return action not in ("order", "misclassified") or self._shown is not None
 
     def action_next_split(self) -> None:
         """Show the next evaluated split."""

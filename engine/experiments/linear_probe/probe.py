@@ -54,6 +54,7 @@ def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, w
         changed = with_settings(config, {"model.name": name, "freeze.rules": [], "recipe.phases": []})
         with dry_run(changed, report, warn) as session:
             data, seed = session.data, config.train.seed
+            _check_task(data)
             chosen = {
                 part: choose(data.splits[part], data.labels, most, seed)
                 for part, most in (("train", MOST_TRAIN), ("val", MOST_VAL))
@@ -63,6 +64,14 @@ def run_linear_probe(config: RunConfig, models: Sequence[str], report: Report, w
     assert images
     backbones.sort(key=lambda backbone: -backbone.head.logme)
     return ProbeResults(images, backbones, recommend(backbones[0], images))
+
+
+def _check_task(data: Data) -> None:
+    if data.task.spec.task != "single":
+        raise InputError(
+            f'probes need one class per image, and data.task is "{data.task.spec.task}"; measure such a plan with '
+            "`tltui sweep`"
+        )
 
 
 def choose(members: Sequence[int], labels: Sequence[int], most: int, seed: int) -> list[int]:
