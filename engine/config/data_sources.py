@@ -47,7 +47,7 @@ DATA_SOURCES = {
         "path",
         ("path", "class_depth", "root", *_TABLE_SETTINGS),
         "the folder with the images",
-        data_paths.is_class_folder,
+        Path.is_dir,
     ),
     "csv": DataSourceEntry(
         "a table",

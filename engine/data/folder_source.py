@@ -24,6 +24,8 @@ def folder_source(config: DataConfig) -> Source:
     root = Path(config.path)
     if not root.exists():
         raise InputError(f"{root}: there is no such folder; set data.path to the folder that holds the classes")
+    if not root.is_dir():
+        raise InputError(f"{root}: is no folder, archive or table; set data.path to a folder, a .zip, a .tar or a .csv")
     return tree_source(config, root, DISK)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -160,13 +161,14 @@ def test_a_run_keeps_its_value_range_wherever_it_is_used(deep_run: RunFolder, tm
 
 
 def test_a_resumed_run_takes_the_range_that_it_began_with(deep_run: RunFolder, tmp_path: Path):
-    past = ReplayedLog.of(EventTail(deep_run).poll())
-    assert past.value_range == (700, 899)
+    began = ReplayedLog.of(EventTail(deep_run).poll()).data
+    assert began
+    assert began.value_range == (700, 899)
     config = from_tables(tables(deep_images(tmp_path / "x", "12 bits")))
     folder = create(tmp_path / "runs", config)
     precision = Precision("fp32", torch.device("cpu"))
     for known in ((0.0, 1000.0), None):  # None: a run of version 0.1.0
-        past = ReplayedLog(begun=True, classes=["dark", "light"], value_range=known)
+        past = ReplayedLog(begun=True, data=msgspec.structs.replace(began, value_range=known))
         context = RunContext(folder, EventLog(folder), Control(folder), past=past)
         resumed = set_up_session(context, config, precision, precision)
         assert resumed.classifier.preprocessing.value_range == known
