@@ -54,6 +54,7 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_test_leaves_the_session_as_it_was_and_the_run_is_the_same_with_and_without_it(
     session: Sessions, config: Callable[..., RunConfig]

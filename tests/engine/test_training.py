@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Pause, Resume, SaveCheckpoint, Set, Stop
 from engine.runs.event_log import EventTail
 from engine.runs.events import Checkpoint, CommandApplied, CommandRejected, Epoch, Step, Warning
+from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.stopped import Stopped
 from engine.training import checkpoints, lr_schedules, optimizers
@@ -35,17 +37,23 @@ def events(session: Session, kind: type) -> list:
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine, config: Callable[..., RunConfig]):
-    def losses(seed: int) -> list[float | None]:
+    def start(seed: int) -> tuple[RunFolder, subprocess.Popen[bytes]]:
         wanted = config(
-            data={"augment": "standard"}, head={"dropout": 0.5}, freeze={"rules": []}, train={"seed": seed, "epochs": 1}
+            data={"augment": "standard", "workers": 0},
+            head={"dropout": 0.5},
+            freeze={"rules": []},
+            train={"seed": seed, "epochs": 1},
         )
-        _, state, status = engine.run(wanted)
-        assert status == 0
-        return [step.loss for step in state.steps.recent]
+        return engine.start(wanted)
 
-    first = losses(1)
-    assert first == losses(1)
-    assert first != losses(2)
+    def losses(folder: RunFolder, process: subprocess.Popen[bytes]) -> list[float | None]:
+        assert process.wait(timeout=120) == 0, folder.log.read_text()
+        return [event.loss for event in EventTail(folder).poll() if isinstance(event, Step)]
+
+    first, same, other = (losses(*run) for run in [start(seed) for seed in (1, 1, 2)])
+    assert first
+    assert first == same
+    assert first != other
 
 
 def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:

@@ -18,7 +18,7 @@ from tests.faults.short_run import Outcome, log_problems, script, short_config
 from tests.ui.pseudo_terminal import Terminal
 
 _GONE_WITHIN = 10.0  # seconds; under one on a quiet machine
-_EPOCHS = 300
+_EPOCHS = 100
 _WAYS = ("SIGKILL", "SIGHUP", "SIGTERM", "closed terminal")
 
 

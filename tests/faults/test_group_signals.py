@@ -235,6 +235,7 @@ def test_a_signal_before_the_ranks_begin_stops_the_run(
     check_stopped(folder, signal.SIGTERM, before_training=True)
 
 
+@pytest.mark.slow
 def test_ranks_stop_with_a_checkpoint_when_their_launcher_is_killed(
     config: Callable[..., RunConfig], tmp_path: Path, engine: Engine
 ):

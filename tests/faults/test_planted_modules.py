@@ -97,14 +97,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     "command",
     [
         ["evaluate", "last"],
-        ["predict", "last", "."],
-        ["export", "last", "--format", "safetensors", "-o", "exported"],
-        ["inspect", TINY["name"]],
-        ["inspect", TINY["name"], "--profile", "--batch-size", "2"],
-        ["probe", "run.toml"],
-        ["lr-find", "head.toml"],
         ["sweep", "sweep.toml"],
         ["train", "run.toml", "--headless", "--set", "train.processes=2"],
+        *(
+            pytest.param(command, marks=pytest.mark.slow)
+            for command in (
+                ["predict", "last", "."],
+                ["export", "last", "--format", "safetensors", "-o", "exported"],
+                ["inspect", TINY["name"]],
+                ["inspect", TINY["name"], "--profile", "--batch-size", "2"],
+                ["probe", "run.toml"],
+                ["lr-find", "head.toml"],
+            )
+        ),
     ],
     ids=" ".join,
 )

@@ -113,7 +113,7 @@ def test_training_from_a_new_config_to_the_results(tltui: CommandLine, tmp_path:
     make_images(tmp_path / "photos", 12)
     assert tltui("new", "--data", "photos", "--model", "timm/test_resnet", "-o", "run.toml").returncode == 0
     assert load(tmp_path / "run.toml").data.path == str(tmp_path / "photos")
-    shorter = ("data.image_size=32", "model.weights=none", "freeze.rules=[]", "train.epochs=2")
+    shorter = ("data.image_size=32", "model.weights=none", "freeze.rules=[]", "train.epochs=2", "data.workers=0")
     done = tltui("train", "run.toml", *(part for change in shorter for part in ("--set", change)))
     assert done.returncode == 0, done.stderr
     for expected in ("36 images of 3 classes", "epoch   2/2", "test accuracy", "true ╲ predicted", "best weights"):
@@ -329,6 +329,7 @@ def test_an_ambiguous_prefix_is_refused_with_the_runs_it_means(tltui: CommandLin
     assert registry.find(tltui.runs, "aaab").id == "aaab-two"
 
 
+@pytest.mark.slow
 def test_the_demo_trains_on_digits_and_compares(tltui: CommandLine):
     done = tltui("demo", "--set", "train.epochs=1", "--set", "freeze.rules=['freeze *', 'train head']")
     assert done.returncode == 0, done.stderr
@@ -354,12 +355,15 @@ def test_inspect_prints_the_tree_and_what_a_plan_trains(tltui: CommandLine):
     assert tree["head"] == ["fc"]
 
 
-def test_networks_and_data_sets_are_listed(tltui: CommandLine):
+def test_networks_are_listed(tltui: CommandLine):
     listed = json.loads(tltui("models", "--json").stdout)
     assert len(listed) >= 80
     lite = next(row for row in listed if row["name"] == "efficientnet_lite0")
     assert lite["weights"] == "here"
     assert "timm/convnext_atto" in tltui("models", "timm/convnext_a*").stdout
+
+
+def test_datasets_are_listed(tltui: CommandLine):
     names = {row["name"] for row in json.loads(tltui("datasets", "--json").stdout)}
     assert {"CIFAR10", "Flowers102", "OxfordIIITPet"} <= names
 
