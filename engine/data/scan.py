@@ -26,7 +26,7 @@ from engine.data.image_facts import ImageFacts, facts_space, image_facts, known_
 from engine.data.scan_results import DatasetScan, ScanFinding
 from engine.data.selection import select_images
 from engine.data.source import Source
-from engine.data.sources import open_source
+from engine.data.sources import open_learnable
 from engine.data.unreadable import why_unusable
 from engine.data.value_range import measure
 from engine.files.escapes import printable
@@ -46,7 +46,7 @@ _TAIL = 1024  # bytes; some cameras write more after the end
 def scan(config: DataConfig, report: Report) -> DatasetScan:
     """Scans the dataset that ``config`` names. Raises InputError where it has no labelled images."""
     start = time.monotonic()
-    source, chosen = select_images(open_source(config), config, _SEED, None)
+    source, chosen = select_images(open_learnable(config), config, _SEED, None)
     contents, unreadable = _read(source, config, report)
     summary, findings = summarize(contents)
     split_counts = Counter(sample.split for sample in source.samples)

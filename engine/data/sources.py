@@ -15,13 +15,18 @@ from engine.errors import InputError
 def open_source(config: DataConfig) -> Source:
     """The dataset that ``config`` names, with the targets of its task.
 
-    Raises InputError where it is missing, or where it has too few classes for the task.
+    Raises InputError where it is missing or has no images.
     """
     _check_path(config)
     source: Source = load_target(DATA_SOURCES[config.source].opener)(config)
     if not source.samples:
         raise InputError(f"{config.path or config.name}: no images found; set data.path to where the images are")
-    source = with_task(source, config)
+    return with_task(source, config)
+
+
+def open_learnable(config: DataConfig) -> Source:
+    """The dataset that ``config`` names, with enough classes to learn its task. Raises InputError."""
+    source = open_source(config)
     check_source(source, config.path or config.name)
     return source
 

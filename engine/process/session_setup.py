@@ -15,7 +15,7 @@ from engine.config import phases
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data, load_data
 from engine.data.source import Source
-from engine.data.sources import open_source
+from engine.data.sources import open_learnable
 from engine.errors import InputError
 from engine.models import registry
 from engine.models.freezing import Freezing
@@ -74,7 +74,7 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
     """List the dataset's classes and images. Raises InputError where a resumed run's classes have changed."""
     if not run.ranks.first:
         share_splits(run.folder, run.ranks)
-    source = open_source(config.data)
+    source = open_learnable(config.data)
     if run.past.data and (run.past.data.classes, run.past.data.task) != (source.classes, source.task):
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the classes are no longer those of run {run.folder.id}")

@@ -12,7 +12,7 @@ import pytest
 
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.source import Sample
-from engine.data.sources import open_source
+from engine.data.sources import open_learnable, open_source
 from engine.data.splits import assign_splits, restore_splits
 from engine.errors import InputError
 from engine.files.csv_cells import text_cell
@@ -79,7 +79,7 @@ def test_a_table_that_can_not_be_used_is_refused_with_the_place(content: str, sa
     for name in "ab":
         (tmp_path / f"{name}.png").touch()
     with pytest.raises(InputError, match=says):
-        open_source(DataConfig(source="csv", path=str(table)))
+        open_learnable(DataConfig(source="csv", path=str(table)))
 
 
 @pytest.mark.parametrize(("make", "says"), [("missing", "no such folder"), ("empty", "no class folders")])
