@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.files.escapes import printable
 from engine.runs.events import Evaluated
 
 if TYPE_CHECKING:
@@ -186,9 +187,12 @@ def formatted_score(name: str, value: float | None) -> str:
     return METRICS[name].format(value) if name in METRICS else f"{value:.3f}"
 
 
+_LONGEST = 40  # characters of a name that this version does not know
+
+
 def metric_label(name: str) -> str:
-    """A metric by its name, as sentences write it."""
-    return METRICS[name].label if name in METRICS else name.replace("_", " ")
+    """A metric by its name, as sentences write it; names of other versions are made printable."""
+    return METRICS[name].label if name in METRICS else printable(name.replace("_", " "))[:_LONGEST]
 
 
 def compute_metrics(of: object, task: str = "single") -> dict[str, float | None]:
