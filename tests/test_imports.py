@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,19 @@ def modules_after(code: str) -> set[str]:
 )
 def test_what_starts_fast_imports_nothing_heavy(module: str):
     assert not modules_after(f"import {module}") & HEAVY
+
+
+def test_the_app_counts_the_images_of_tables_and_archives_without_heavy_libraries(tmp_path: Path):
+    (tmp_path / "table.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name in ("x/a.png", "y/b.png"):
+            archive.writestr(name, b"")
+    for name in ("table.csv", "images.zip"):
+        path = str(tmp_path / name)
+        code = f"import pathlib; from tltui.widgets.image_folder import scan; scan(pathlib.Path({path!r}))"
+        assert not modules_after(code) & HEAVY
 
 
 def test_help_imports_neither_heavy_libraries_nor_pydantic():

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 import torch
 from torch import nn
 
 from engine.config.choices import load_target
-from engine.config.schema import DataConfig, TrainConfig
+from engine.config.schema import TrainConfig
 from engine.config.tasks import TASKS, TaskSpec
 from engine.runs.events import Evaluated
 
@@ -32,37 +32,6 @@ class Labelled(Protocol):
 
     @property
     def target(self) -> tuple[float, ...]: ...
-
-
-class LabelColumns(NamedTuple):
-    """The labels of a dataset as written: the ``names`` of their columns, and of each image a cell per column."""
-
-    names: list[str]
-    rows: list[list[str]]
-
-
-class LabelError(Exception):
-    """The label of image ``at`` can't be used; the message says why and what to do."""
-
-    def __init__(self, reason: str, at: int = -1) -> None:
-        super().__init__(reason)
-        self.at = at
-
-
-class Target(NamedTuple):
-    """What is to be predicted for an image, and its ``text`` in tables. ``label`` and ``numbers``: see ``Sample``."""
-
-    label: int
-    numbers: tuple[float, ...] = ()
-    text: str = ""
-
-
-class Targets(NamedTuple):
-    """The targets of a dataset. ``note``: what a user should know about how they were read, a sentence."""
-
-    classes: list[str]
-    targets: list[Target]
-    note: str = ""
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -151,11 +120,6 @@ class Task(Protocol):
         """The names of the network's outputs, in order."""
         ...
 
-    @staticmethod
-    def read(columns: LabelColumns, data: DataConfig) -> Targets:
-        """The targets that labels name. Raises LabelError."""
-        ...
-
     def present(self, sample: Labelled) -> Sequence[int]:
         """The positions of the classes that an image shows; empty where the task has no classes."""
         ...
@@ -212,11 +176,6 @@ class Task(Protocol):
     def answers(self, outputs: torch.Tensor) -> list[Answer]:
         """The predictions for images; ``outputs``: of the exported network."""
         ...
-
-
-def task_class(name: str) -> type[Task]:
-    """The class of the task called ``name``, whose instances take a TaskSpec."""
-    return load_target(TASKS[name].target)  # pyright: ignore[reportReturnType]
 
 
 def open_task(spec: TaskSpec) -> Task:

@@ -28,7 +28,8 @@ class TaskEntry:
 
     ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
     computed for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
-    in the singular.
+    in the singular. ``reader``: a function of label columns and [data] that returns the targets or raises LabelError;
+    importing it imports no torch, since the app counts images with it.
     """
 
     help: str
@@ -37,6 +38,7 @@ class TaskEntry:
     curve: str
     noun: str
     least_classes: int = 1
+    reader: str = "engine.tasks.class_column:read_classes"
 
 
 TASKS = {
@@ -54,6 +56,7 @@ TASKS = {
         score="average_precision",
         curve="label_accuracy",
         noun="label",
+        reader="engine.tasks.label_sets:read_label_sets",
     ),
 }
 AUTO = "auto"

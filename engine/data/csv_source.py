@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.compute.task import LabelColumns, LabelError, Targets
 from engine.config.data_paths import has_table_name
 from engine.config.schema import DataConfig
+from engine.config.targets import LabelColumns, LabelError, Targets
 from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding
 from engine.data.image_files import subfolders

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from engine.compute.task import LabelColumns, LabelError, Targets, task_class
+from engine.config.choices import load_target
 from engine.config.schema import DataConfig
+from engine.config.targets import LabelColumns, LabelError, Targets
 from engine.config.tasks import AUTO, TASKS
 from engine.data.finding import Finding
 from engine.data.label_guess import guess_task
@@ -22,7 +23,7 @@ def read_targets(columns: LabelColumns, data: DataConfig) -> tuple[str, Targets,
     task = guess.task if data.task == AUTO else data.task
     if task not in TASKS:
         raise LabelError(f'{guess.reason}, which looks like data.task = "{task}"; this version does not have it')
-    targets = task_class(task).read(columns, data)
+    targets: Targets = load_target(TASKS[task].reader)(columns, data)
     findings: list[Finding] = []
     if data.task == AUTO and guess.reason:
         others = ", ".join(name for name in TASKS if name != task)

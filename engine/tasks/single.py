@@ -11,15 +11,11 @@ from engine.compute.loss import CrossEntropy, balanced_weights
 from engine.compute.task import (
     Answer,
     ExportedOutput,
-    LabelColumns,
-    LabelError,
     Labelled,
     LabelledOutputs,
     PredictionWriter,
-    Target,
-    Targets,
 )
-from engine.config.schema import DataConfig, TrainConfig
+from engine.config.schema import TrainConfig
 from engine.config.tasks import TaskSpec
 from engine.evaluation.evaluate import evaluate
 from engine.runs.events import Evaluated
@@ -44,19 +40,6 @@ class SingleLabel:
     def outputs(self) -> list[str]:
         """The classes."""
         return self.spec.classes
-
-    @staticmethod
-    def read(columns: LabelColumns, _data: DataConfig) -> Targets:
-        """A class per image: the cell of the only column. Raises LabelError for several columns."""
-        if len(columns.names) > 1:
-            raise LabelError(
-                f"one class per image comes from one column, and there are {len(columns.names)}: "
-                f"{', '.join(columns.names[:5])}; set data.label_column to one of them, or data.task to another task"
-            )
-        cells = [row[0] for row in columns.rows]
-        classes = sorted(set(cells))
-        place = {name: at for at, name in enumerate(classes)}
-        return Targets(classes, [Target(place[cell]) for cell in cells])
 
     def present(self, sample: Labelled) -> list[int]:
         """The image's class."""

@@ -11,8 +11,8 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
-from engine.compute.task import LabelColumns
 from engine.config.schema import DataConfig
+from engine.config.targets import LabelColumns
 from engine.config.tasks import TaskSpec
 from engine.data.label_guess import guess_task
 from engine.data.sources import open_source
@@ -26,6 +26,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
+from engine.tasks.label_sets import read_label_sets
 from engine.tasks.multilabel import MultiLabel, average_precision, best_thresholds
 from engine.training.loop import fit
 from tests.conftest import Sessions
@@ -80,7 +81,7 @@ def test_several_columns_of_labels_suggest_their_task(rows: list[list[str]], tas
 
 
 def read_labels(names: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[str]]:
-    targets = MultiLabel.read(LabelColumns(list(names), rows), DataConfig())
+    targets = read_label_sets(LabelColumns(list(names), rows), DataConfig())
     return targets.classes, [target.text for target in targets.targets]
 
 
