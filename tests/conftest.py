@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,11 +24,13 @@ from engine.models import registry
 from engine.process.session_setup import set_up_session
 from engine.runs.event_log import EventLog, EventTail
 from engine.runs.folder import RunFolder, create
+from engine.runs.lock import is_locked
 from engine.runs.state import RunState, fold_all
 from engine.system.interpreter import environment, python_module
 from engine.training.control import Control
 from engine.training.run_context import RunContext
 from engine.training.session import Session
+from tltui.runs.registry import folders
 
 # How long an example takes is the machine's affair.
 settings.register_profile("no deadline", deadline=None)
@@ -112,6 +116,13 @@ class Engine:
         folder, process = self.start(config)
         status = process.wait(timeout=240)
         return folder, fold_all(EventTail(folder).poll()), status
+
+
+def kill_workers(runs: Path) -> None:
+    """Kill the workers of all runs below ``runs``, so that none outlives a test that failed."""
+    for folder in folders(runs):
+        if is_locked(folder):
+            os.kill(json.loads(folder.lock.read_text())["process_id"], signal.SIGKILL)
 
 
 @pytest.fixture

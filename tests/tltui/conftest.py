@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ import pytest
 from engine.config.schema import RunConfig
 from engine.config.toml_io import to_toml
 from engine.runs.folder import RunFolder
-from engine.runs.lock import is_locked
+from tests.conftest import kill_workers
 from tests.tltui.test_command_line import CommandLine
-from tltui.runs import registry
 
 RATES = '"optimizer.lr" = [0.01, 0.001, 1e-4]'
 
@@ -27,9 +24,7 @@ def tltui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLi
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = CommandLine(tmp_path)
     yield command
-    for folder in registry.folders(command.runs):
-        if is_locked(folder):
-            os.kill(engine_of(folder), signal.SIGKILL)
+    kill_workers(command.runs)
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +10,7 @@ import pytest
 from app_runs import answering, app_on, text_of, until
 
 from engine.config.schema import RunConfig
-from engine.runs.lock import is_locked
-from tltui.runs import registry
+from tests.conftest import kill_workers
 from tltui.screens.folds import FoldsScreen
 from tltui.screens.home import Home
 from tltui.screens.workbench import Workbench
@@ -26,9 +22,7 @@ PATIENCE = 200  # seconds, for a machine that does much else
 def no_worker_left(tmp_path: Path) -> Iterator[None]:
     """Whatever still trains after a test that failed is killed."""
     yield
-    for folder in registry.folders(tmp_path / "runs"):
-        if is_locked(folder):
-            os.kill(json.loads(folder.lock.read_text())["process_id"], signal.SIGKILL)
+    kill_workers(tmp_path / "runs")
 
 
 def test_folds_are_trained_from_a_draft_and_found_again_in_the_list_of_runs(

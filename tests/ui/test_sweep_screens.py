@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +12,8 @@ from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from engine.config.schema import RunConfig
-from engine.runs.lock import is_locked
+from tests.conftest import kill_workers
 from tltui.app.app import TltuiApp
-from tltui.runs import registry
 from tltui.screens.sweep import SweepScreen
 from tltui.screens.sweep_form import SweepForm
 from tltui.screens.workbench import Workbench
@@ -31,9 +27,7 @@ PATIENCE = 200  # seconds, for a machine that does much else
 def no_engine_left(tmp_path: Path) -> Iterator[None]:
     """Whatever still trains after a test that failed is killed."""
     yield
-    for folder in registry.folders(tmp_path / "runs"):
-        if is_locked(folder):
-            os.kill(json.loads(folder.lock.read_text())["process_id"], signal.SIGKILL)
+    kill_workers(tmp_path / "runs")
 
 
 def drive(tmp_path: Path, draft: RunConfig | None, size: tuple[int, int], test: Test) -> None:
