@@ -108,13 +108,13 @@ def test_an_archive_is_read_as_its_folder_is(
 @packed
 def test_a_table_in_an_archive_labels_the_images_beside_it(pack: Pack, tmp_path: Path):
     images = make_images(tmp_path / "raw", per_class=2)
-    flat = tmp_path / "images" / "set" / "pictures"
+    flat = tmp_path / "images" / "set" / "photos"
     flat.mkdir(parents=True)
     lines = ["image,label"]
     for file in sorted(images.rglob("*.png")):
         name = f"{file.parent.name}-{file.name}"
         shutil.copy(file, flat / name)
-        lines.append(f"../set/pictures/{name},{file.parent.name}")
+        lines.append(f"../set/photos/{name},{file.parent.name}")
     (flat.parent / "train.csv").write_text("\n".join(lines))
     (flat.parent / "test.csv").write_text("image\nx.png")
     path = pack(tmp_path / "images", tmp_path / "images")

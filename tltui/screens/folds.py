@@ -69,7 +69,7 @@ class FoldsScreen(Screen[None]):
         self._folds = folds
         self._worker = worker
         self._summary: CrossValidationSummary | None = None
-        self._trains = worker is not None
+        self._is_running = worker is not None
         self._title = TitleLine()
         self._found = Static()
         self._table: DataTable[Content] = DataTable(cursor_type="row")
@@ -91,16 +91,16 @@ class FoldsScreen(Screen[None]):
     def _poll(self) -> None:
         worker = get_current_worker()
         summary = summarize(self._runs_dir, self._name, self._folds)
-        trains = is_locked(folder_of(self._runs_dir, self._name))
+        is_running = is_locked(folder_of(self._runs_dir, self._name))
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._update, summary, trains)
+            self.app.call_from_thread(self._update, summary, is_running)
 
-    def _update(self, summary: CrossValidationSummary, trains: bool) -> None:
+    def _update(self, summary: CrossValidationSummary, is_running: bool) -> None:
         if self._worker is not None and not self._worker.is_running:
             if error := self._worker.error:
                 self.notify(safe(error, 1000), title="Cross-validation failed", severity="error", markup=False)
             self._worker = None
-        self._trains = trains or self._worker is not None
+        self._is_running = is_running or self._worker is not None
         if summary != self._summary:
             self._summary = summary
             self._show(summary)
@@ -139,7 +139,7 @@ class FoldsScreen(Screen[None]):
         possible = {
             "open": self._fold is not None and bool(self._fold.run),
             "stop": self._training is not None,
-            "resume": summary is not None and not self._trains and summary.completed < len(summary.folds),
+            "resume": summary is not None and not self._is_running and summary.completed < len(summary.folds),
         }
         return possible.get(action, True)
 
@@ -150,10 +150,10 @@ class FoldsScreen(Screen[None]):
 
     @work
     async def action_stop(self) -> None:
-        """Ask, then stop the fold that trains, which ends the cross-validation."""
+        """Ask, then stop the running fold, which ends the cross-validation."""
         question = Confirm(
             "Stop the cross-validation?",
-            "The fold that trains stops with a checkpoint. r: continue",
+            "The running fold stops with a checkpoint. r: continue",
             {"no": "Keep training", "yes": "Stop"},
         )
         if await self.app.push_screen_wait(question) == "yes" and (fold := self._training) is not None:
@@ -166,7 +166,7 @@ class FoldsScreen(Screen[None]):
         if self._summary is not None:
             with notify_errors(self, "Not continued"):
                 self._worker = continue_folds(self._runs_dir, self._name, len(self._summary.folds))
-                self._trains = True
+                self._is_running = True
                 self.refresh_bindings()
 
     def action_leave(self) -> None:

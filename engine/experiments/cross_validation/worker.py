@@ -62,7 +62,7 @@ def cross_validate(
     """Train the folds that are not completed; returns the results of all.
 
     Frozen features are computed in the first fold: the cache knows an image by its content, not by its split.
-    Once ``wants_stop`` returns True, the fold that trains stops with a checkpoint. A fold that is stopped, by whoever,
+    Once ``wants_stop`` returns True, the running fold stops with a checkpoint. A fold that is stopped, by whoever,
     ends it; the same call continues. A fold that fails does not.
     Raises InputError where another process trains the folds, and where no fold can be trained.
     """
@@ -74,7 +74,7 @@ def cross_validate(
         who = f" by {by.describe()}" if by else ""
         raise InputError(
             f"the folds of {validation.name} are being trained{who}; `tltui runs` lists them, `tltui attach last` "
-            "shows the one that trains"
+            "shows the running one"
         ) from None
     engines = ForkedEngines(folder.path / LOG, parallel=1)
     try:
