@@ -16,7 +16,7 @@ from tests.conftest import make_images
 from tltui.engine_client.queries import EngineQueries
 from tltui.tables.dataset import balance_line
 from tltui.widgets.folder_picker import FolderPicker, summary
-from tltui.widgets.image_folder import scan
+from tltui.widgets.image_folder import ScanCancelled, scan
 from tltui.widgets.model_picker import ModelPicker
 from tltui.widgets.path_input import complete
 
@@ -184,3 +184,20 @@ def test_a_name_can_be_typed_where_the_engine_can_not_list_networks():
     shown, chosen = pick_network(refusing(), *"mine", "enter", wait_for="Type a name")
     assert "is not known" in shown
     assert chosen == ["mine"]
+
+
+def test_a_cancelled_scan_reads_no_further_folder(tmp_path: Path):
+    folders = 50
+    for number in range(folders):
+        (tmp_path / f"class{number:02}" / "deep").mkdir(parents=True)
+        (tmp_path / f"class{number:02}" / "deep" / "notes").write_text("no image")
+    polls = 0
+
+    def cancelled() -> bool:
+        nonlocal polls
+        polls += 1
+        return polls > 10
+
+    with pytest.raises(ScanCancelled):
+        scan(tmp_path, cancelled)
+    assert polls == 11

@@ -25,7 +25,7 @@ from tltui.settings.draft import default, to_text
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.folder_picker import FolderPicker
-from tltui.widgets.image_folder import ImageFolder, scan
+from tltui.widgets.image_folder import ImageFolder, ScanCancelled, scan
 from tltui.widgets.model_picker import ModelPicker
 
 ASSUMED_CLASSES = 10
@@ -251,6 +251,8 @@ class SetupPane(Vertical):
             found: ImageFolder | None = scan(path, lambda: worker.is_cancelled)
         except InputError:  # the picker and the engine report it
             found = None
+        except ScanCancelled:
+            return
         if not worker.is_cancelled:
             self.app.call_from_thread(self._classes_counted, found)
 

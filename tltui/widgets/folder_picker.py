@@ -32,6 +32,7 @@ from tltui.widgets.path_input import PathInput
 AskScan = Callable[[Path], Awaitable[DatasetScan]]
 """Asks the engine what the files of a dataset hold. Raises InputError."""
 
+_TYPING = 0.1  # seconds without a key before a folder is counted: a path begins with / and holds all below it
 _PAUSE = 0.4  # seconds on a folder before the engine is asked about it
 _MOST_LINES = 3  # of what the engine finds
 _MOST_ASKED = 20_000  # images; reading more would keep the disk busy for a glance
@@ -142,15 +143,15 @@ class FolderPicker(ModalScreen[Path | None]):
         self._list.add_options(Option(Content(safe(name)), id=str(parent / name)) for name in matching)
         self._list.highlighted = 1
 
-    @work(thread=True, exclusive=True, group="count", exit_on_error=False)
-    def _count(self, path: Path) -> None:
+    @work(exclusive=True, group="count", exit_on_error=False)
+    async def _count(self, path: Path) -> None:
         worker = get_current_worker()
+        await asyncio.sleep(_TYPING)
         try:
-            found: ImageFolder | InputError = scan(path, lambda: worker.is_cancelled)
+            found: ImageFolder | InputError = await asyncio.to_thread(scan, path, lambda: worker.is_cancelled)
         except InputError as error:
             found = error
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._show_found, path, found)
+        self._show_found(path, found)
 
     def _show_found(self, path: Path, found: ImageFolder | InputError) -> None:
         if path != self._path:

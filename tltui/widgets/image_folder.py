@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.data_sources import source_of
 from engine.config.schema import KFOLD, DataConfig
+from engine.data.file_tree import Disk
 from engine.data.folder_layout import find_layout
 from engine.data.image_files import image_files
 from engine.errors import InputError
+from engine.files.stored_file import StoredFile
+
+
+class ScanCancelled(Exception):
+    """Nobody waits for the scan any more."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +42,54 @@ class ImageFolder:
         return sum(self.counts.values())
 
 
+class _CancellableDisk(Disk):
+    """The file system, of which nothing is read once ``cancelled`` returns True. Raises ScanCancelled."""
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
+
+    def subfolders(self, folder: Path) -> Iterator[str]:
+        self.check()
+        return super().subfolders(folder)
+
+    def files(self, folder: Path) -> Iterator[str]:
+        self.check()
+        return super().files(folder)
+
+    def walk(self, folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for below in super().walk(folder):
+            self.check()
+            yield below
+
+    def file(self, path: Path) -> StoredFile:
+        self.check()
+        return super().file(path)
+
+    def check(self) -> None:
+        """Raise ScanCancelled once nobody waits."""
+        if self._cancelled():
+            raise ScanCancelled
+
+
 def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFolder:
     """Count the images below ``path`` by file name. Raises InputError where it is no classification dataset.
 
-    ``cancelled`` is polled, since a folder may hold millions.
+    ``cancelled`` is polled, since a folder may hold millions; then it raises ScanCancelled.
     """
     if (source := source_of(path)) not in ("folder", ""):
         return _count_samples(path, source)
     if not path.is_dir():
         raise InputError(f"{path}: folder not found")
+    tree = _CancellableDisk(cancelled)
     try:
-        layout = find_layout(path)
+        layout = find_layout(path, tree=tree)
     except InputError:  # perhaps a table lies there
+        tree.check()
         return _count_samples(path, "folder")
     counts: Counter[str] = Counter()
     split_counts: Counter[str] = Counter()
     for folder in layout.folders:
-        images = _count_below(folder.path, cancelled)
+        images = sum(1 for _ in image_files(folder.path, tree=tree))
         split_counts[folder.split] += images
         counts[folder.label] += images
     if len(counts) < 2:
@@ -87,12 +124,3 @@ def _count_samples(path: Path, source: str) -> ImageFolder:
     split_counts = Counter(one.split for one in found.samples)
     findings = tuple(finding.message for finding in found.findings)
     return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
-
-
-def _count_below(path: Path, cancelled: Callable[[], bool]) -> int:
-    count = 0
-    for _ in image_files(path):
-        count += 1
-        if cancelled():
-            break
-    return count
