@@ -136,8 +136,8 @@ class Task(Protocol):
         """The loss. ``targets``: of the training images, on the device. ``aux_weight``: of each auxiliary head."""
         ...
 
-    def validation(self, device: torch.device) -> Validation:
-        """Empty validation metrics."""
+    def validation(self, device: torch.device, score: str) -> Validation:
+        """Empty validation metrics. ``score``: makes an epoch the best; costly metrics can be left out otherwise."""
         ...
 
     def evaluate(

@@ -29,6 +29,7 @@ from engine.evaluation.ranking import Ranking, roc_auc_and_average_precision
 from engine.runs.events import ClassMetrics, Evaluated, finite
 from engine.tasks.collected import CollectedValidation, joined, write_predictions
 from engine.tasks.label_sets import SEPARATOR
+from engine.training.validation import roc_auc
 
 _THRESHOLD = 0.5  # until one is chosen on validation images
 _TOP = 5
@@ -73,9 +74,14 @@ class MultiLabel:
             weights = (len(targets) - positives) / positives.clamp(min=1)
         return BinaryCrossEntropy(weights, train.label_smoothing, aux_weight)
 
-    def validation(self, _device: torch.device) -> CollectedValidation:
-        """Mean average precision, and F1 with the thresholds so far."""
-        return CollectedValidation(lambda outputs, targets: _validation_metrics(outputs, targets, self.thresholds))
+    def validation(self, _device: torch.device, score: str) -> CollectedValidation:
+        """Mean average precision, and F1 with the thresholds so far; the mean ROC-AUC if it is the score."""
+
+        def compute(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float | None]:
+            areas = {"roc_auc": roc_auc(outputs, targets > 0.5)} if score == "roc_auc" else {}
+            return _validation_metrics(outputs, targets, self.thresholds) | areas
+
+        return CollectedValidation(compute)
 
     def evaluate(
         self,

@@ -61,9 +61,9 @@ class SingleLabel:
             weights = balanced_weights(counts).to(targets.device)
         return CrossEntropy(weights, train.label_smoothing, aux_weight)
 
-    def validation(self, device: torch.device) -> ValidationMetrics:
-        """Accuracy, balanced accuracy, and the label's rank in misclassified images."""
-        return ValidationMetrics(len(self.spec.classes), device)
+    def validation(self, device: torch.device, score: str) -> ValidationMetrics:
+        """Accuracies, macro F1 and the label's rank in misclassified images; the mean ROC-AUC if it is the score."""
+        return ValidationMetrics(len(self.spec.classes), device, with_roc_auc=score == "roc_auc")
 
     def evaluate(
         self,
