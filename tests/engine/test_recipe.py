@@ -87,7 +87,10 @@ def test_phases_come_back_from_the_file_they_are_written_to(tmp_path: Path):
         ('[{epochs = 0, rules = ["train *"]}]', "epochs = 0 can't be used: it takes whole number, 1 ≤ x"),
         ('[{epochs = 1, rules = ["thaw *"]}]', 'phase 1 of recipe.phases: rule "thaw *" can\'t be read'),
         ('[{epochs = 1, rules = ["train *"], lr = -1}]', "lr = -1 can't be used: it takes number, 0 < x ≤ 100"),
-        ('[{epochs = 1, rules = ["train *"], learning_rate = 1}]', '"learning_rate" is no setting of a phase; did you mean "lr"?'),
+        (
+            '[{epochs = 1, rules = ["train *"], learning_rate = 1}]',
+            '"learning_rate" is no setting of a phase; did you mean "lr"?',
+        ),
         ('[{epochs = 60000, rules = []}, {epochs = 60000, rules = []}]', "train.epochs = 120000 can't be used"),
     ],
 )  # fmt: skip
