@@ -16,9 +16,10 @@ from pydantic.fields import FieldInfo
 from engine.config.choices import Choices, describe_choices
 from engine.config.data_sources import BY_PATH, DATA_SOURCES, resolve_source
 from engine.config.freeze_rules import parse_rules
+from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.tasks import AUTO, SCORES, TASKS, score_of
+from engine.config.tasks import AUTO, SCORES, TASKS, loss_target, score_of
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -273,6 +274,16 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="precision of the forward pass; auto: bf16 or fp16 on CUDA, bf16 or fp32 on CPU"
     )
+    loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
+        default=AUTO,
+        description="auto (the task's own), " + describe_choices((name, entry.help) for name, entry in LOSSES.items()),
+    )
+    focal_gamma: float = Field(
+        default=2.0,
+        ge=0,
+        le=10,
+        description="focal: the higher, the less an image counts that is predicted well; 0: cross_entropy",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
@@ -344,6 +355,12 @@ class RunConfig(Section):
             raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_fits_the_task(self) -> RunConfig:
+        if self.data.task != AUTO:
+            loss_target(self.data.task, self.train.loss)
         return self
 
 

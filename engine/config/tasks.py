@@ -6,6 +6,7 @@ tasks that compute it after each epoch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,9 +34,11 @@ class TaskEntry:
 
     ``score``: the validation metric that makes an epoch the best unless train.score names another; ``scores``: the
     others that it may name, besides the loss. All of them are in ``SCORES``. ``curve``: the metric that is computed
-    for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
-    in the singular. ``reader``: a function of label columns and [data] that returns the targets or raises LabelError;
-    importing it imports no torch, since the app counts images with it.
+    for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts, in the
+    singular. ``losses``: the function of each of its losses by name in ``LOSSES``, the default first; it takes
+    the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
+    an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
+    raises LabelError; importing it imports no torch, since the app counts images with it.
     """
 
     help: str
@@ -43,6 +46,7 @@ class TaskEntry:
     score: str
     curve: str
     noun: str
+    losses: Mapping[str, str]
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
     scores: tuple[str, ...] = ()
@@ -55,6 +59,7 @@ TASKS = {
         score="accuracy",
         curve="accuracy",
         noun="class",
+        losses={"cross_entropy": "engine.compute.loss:cross_entropy", "focal": "engine.compute.loss:focal"},
         least_classes=2,
         scores=("balanced_accuracy", "macro_f1", "roc_auc"),
     ),
@@ -64,12 +69,16 @@ TASKS = {
         score="average_precision",
         curve="label_accuracy",
         noun="label",
+        losses={
+            "cross_entropy": "engine.compute.binary_loss:cross_entropy",
+            "focal": "engine.compute.binary_loss:focal",
+        },
         reader="engine.tasks.label_sets:read_label_sets",
         scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
     ),
 }
 AUTO = "auto"
-"""The value of data.task with which the dataset decides, and of train.score with which the task does."""
+"""The value of data.task with which the dataset decides, and of train.score and train.loss with which the task does."""
 
 LOSS = "loss"
 SCORES: dict[str, Literal["max", "min"]] = {
@@ -94,3 +103,15 @@ def score_of(task: str, wanted: str) -> str:
             f'train.score = "{wanted}" is no score of data.task = "{task}"; set it to {", ".join(known[:-1])} or {LOSS}'
         )
     return entry.score if wanted == AUTO else wanted
+
+
+def loss_target(task: str, loss: str) -> str:
+    """The function of a task's loss, which train.loss names. Raises ValueError for the loss of another task."""
+    losses = TASKS[task].losses
+    if loss == AUTO:
+        return next(iter(losses.values()))
+    if loss not in losses:
+        raise ValueError(
+            f'train.loss = "{loss}" is no loss for data.task = "{task}"; choose {", ".join((AUTO, *losses))}'
+        )
+    return losses[loss]

@@ -16,6 +16,7 @@ from engine.cache.file_digests import FileDigests
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
+from engine.config.tasks import loss_target
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
@@ -93,6 +94,7 @@ def load_data(
     ("class_missing"), and of findings about the contents of the images.
     """
     start = time.monotonic()
+    _check_loss(source, config)
     recorded = recorded_splits(folder.splits)
     source, findings = select_images(source, config.data, config.train.seed, recorded)
     for finding in (*source.findings, *findings):
@@ -154,6 +156,14 @@ def decode_images(
     cache = ImageCache(spaces.images, keys, redecode_at)
     data = Data(open_task(source.spec), samples, keys, cache, {}, decoded.value_range)
     return data, decoded, spaces.fingerprints
+
+
+def _check_loss(source: Source, config: RunConfig) -> None:
+    """Raises InputError where train.loss is of another task than the one that the labels suggest."""
+    try:
+        loss_target(source.task, config.train.loss)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:
