@@ -217,6 +217,14 @@ class ScheduleConfig(Section):
         default="cosine", description=describe_choices((name, entry.help) for name, entry in SCHEDULES.items())
     )
     warmup_epochs: float = Field(default=0.0, ge=0, description="epochs of linear learning-rate warm-up from near 0")
+    cycles: int = Field(default=3, ge=1, le=100, description="cosine_restarts: number of cycles within the run")
+    cycle_mult: float = Field(
+        default=2.0, ge=1, le=10, description="cosine_restarts: how many times as long each cycle is as the one before"
+    )
+    plateau_patience: int = Field(
+        default=3, ge=0, description="plateau: epochs without a better train.score before the learning rate falls"
+    )
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: learning rate × this at each fall")
 
 
 class Phase(Section):

@@ -128,7 +128,8 @@ def set_learning_rates(session: Session) -> None:
     config, steps_per_epoch = session.config, session.steps_per_epoch
     part = part_of(config, session.epoch)
     step = session.step - part.first * steps_per_epoch
-    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs)
+    scores = [epoch.objective for epoch in session.epochs[part.first :]]
+    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs, scores)
     optimizers.set_learning_rates(session.optimizer, config.optimizer, factor, session.depths)
 
 

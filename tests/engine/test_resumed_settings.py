@@ -22,6 +22,8 @@ from tests.faults.short_run import Outcome, log_problems
 DEEP = {"rules": ["freeze *", "train layer4", "train head"]}
 CASES: dict[str, dict[str, Any]] = {
     "accumulate": {"freeze": DEEP, "train": {"accumulate": 2, "batch_size": 4}},
+    # No later epoch is better: the rate falls in each.
+    "plateau": {"schedule": {"name": "plateau", "plateau_patience": 0}, "train": {"score": "accuracy"}},
 }
 MIDDLE = 5  # of the second of three epochs, with three steps each
 
