@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from engine.compute.loss import most_probable
 from engine.compute.task import ValidationResult
 
 
@@ -17,8 +18,9 @@ class ValidationMetrics:
         self._images = torch.zeros_like(self._correct)
         self._label_ranks = torch.zeros((), dtype=torch.int64, device=device)
 
-    def add(self, loss: torch.Tensor, weight: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add a batch: its mean loss and its total class ``weight``, logits (N, classes), labels int64 (N,)."""
+    def add(self, loss: torch.Tensor, weight: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Add a batch: its mean loss and its total class ``weight``, logits (N, classes), targets as the loss has."""
+        labels = most_probable(targets)
         classes = len(self._images)
         correct = logits.argmax(1) == labels
         mean, divisor = torch.stack([loss, weight]).tolist()
