@@ -52,7 +52,7 @@ def set_up_session(
     if is_retry:
         run.past.retry_from(first_step)
     source = open_dataset(run, config)
-    config = config if checkpoint else phases.begun(config)
+    config = config if checkpoint else phases.initial_config(config)
     classifier = build_model(run, config, open_task(source.spec))
     pretrained, report = load_model_weights(run, config, classifier, checkpoint)
     data = load_images(run, config, source, classifier)
