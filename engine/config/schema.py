@@ -71,7 +71,7 @@ class DataConfig(Section):
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[],
-        description="csv: column of the classes, or several, one per label or class probability; empty: found by usual names",
+        description="csv: column of the classes, or several, one per label or per class; empty: found by usual names",
     )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"
