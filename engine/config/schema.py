@@ -19,7 +19,7 @@ from engine.config.freeze_rules import parse_rules
 from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.tasks import AUTO, TASKS, loss_target
+from engine.config.tasks import AUTO, SCORES, TASKS, loss_target, score_of
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -41,6 +41,11 @@ def _as_list(value: object) -> object:
         return value
     text = str(value).strip()
     return [text] if text else []
+
+
+def _as_score(value: object) -> object:
+    """The name of a score; the area under the ROC curve is also called auc."""
+    return "roc_auc" if value == "auc" else value
 
 
 class Section(BaseModel):
@@ -284,10 +289,12 @@ class TrainConfig(Section):
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
+    score: Annotated[str, BeforeValidator(_as_score), Choices(SCORES, (AUTO,))] = Field(
+        default=AUTO,
+        description="validation metric that makes an epoch the best (ties: loss); auto: the task's own",
+    )
     early_stop_patience: int = Field(
-        default=0,
-        ge=0,
-        description="stop after this many epochs without better validation accuracy (ties: loss); 0: off",
+        default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
@@ -329,6 +336,12 @@ class RunConfig(Section):
                 f'data.augment = "trivial" changes grey or RGB images, not those of {channels} channels; '
                 'set data.augment = "standard" or data.channels = 3'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _task_has_the_score(self) -> RunConfig:
+        if self.data.task != AUTO:  # else the task is known once the dataset is open
+            score_of(self.data.task, self.train.score)
         return self
 
     @model_validator(mode="after")

@@ -56,9 +56,9 @@ class SingleLabel:
             return torch.tensor([sample.target for sample in samples], dtype=torch.float32)
         return torch.tensor([sample.label for sample in samples])
 
-    def validation(self, device: torch.device) -> ValidationMetrics:
-        """Accuracy, balanced accuracy, and the label's rank in misclassified images."""
-        return ValidationMetrics(len(self.spec.classes), device)
+    def validation(self, device: torch.device, score: str) -> ValidationMetrics:
+        """Accuracies, macro F1 and the label's rank in misclassified images; the mean ROC-AUC if it is the score."""
+        return ValidationMetrics(len(self.spec.classes), device, with_roc_auc=score == "roc_auc")
 
     def evaluate(
         self,
