@@ -75,7 +75,8 @@ class DataConfig(Section):
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        default=[], description="csv: column of the classes, or several, one per label; empty: found by usual names"
+        default=[],
+        description="csv: column of the classes, or several, one per label or per class; empty: found by usual names",
     )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from engine.cache.eviction import cache_root
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
+from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
@@ -67,6 +67,10 @@ class Data:
         """Whether images show classes, so that they can be counted."""
         return any(self.task.present(sample) for sample in self.samples)
 
+    def learnable(self, sample: Sample) -> set[int]:
+        """The positions of the classes that an image teaches: those it shows, and those with some probability."""
+        return {*self.task.present(sample), *(at for at, value in enumerate(sample.target) if value > 0)}
+
     def class_counts(self, name: str) -> list[int]:
         """The number of images per class in a split; empty where the task has no classes."""
         count = Counter(label for i in self.splits[name] for label in self.task.present(self.samples[i]))
@@ -105,7 +109,7 @@ def load_data(
     task = task or data.task.fitted([data.samples[i] for i in data.splits["train"]])
     data = replace(data, task=task)
     if data.has_classes:
-        check_classes(data.splits, data.samples, source.classes, task.present)
+        check_classes(data.splits, data.samples, source.classes, data.learnable)
     _warn_of_leakage(data, fingerprints, warn)
     _warn_of_missing_classes(data, warn)
     classes = data.classes if source.task == SINGLE else []
@@ -124,6 +128,7 @@ def load_data(
         task_reason=next((one.message for one in source.findings if one.code == "task_guessed"), ""),
         target_mean=task.spec.mean,
         target_std=task.spec.std,
+        soft_labels=source.task == SINGLE and any(sample.target for sample in data.samples),
     )
 
 

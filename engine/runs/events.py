@@ -96,7 +96,7 @@ class DataReady(Event, tag="data_ready"):
     white; null where the dataset has none, and in logs of version 0.1.0, which scaled each image by its type.
     ``task`` is what the network learns to predict: data.task, or the guess from the labels. ``task_reason`` says how
     the labels were read, "" for one class per image. ``target_mean`` and ``target_std``: of each number to predict,
-    over the training images.
+    over the training images. ``soft_labels``: whether images have a probability per class.
     """
 
     classes: list[str]
@@ -110,6 +110,7 @@ class DataReady(Event, tag="data_ready"):
     task_reason: str = ""
     target_mean: list[float] = []
     target_std: list[float] = []
+    soft_labels: bool = False
 
 
 class ParameterCounts(msgspec.Struct):

@@ -6,6 +6,7 @@ from statistics import fmean
 
 import torch
 
+from engine.compute.loss import most_probable
 from engine.compute.task import ValidationResult
 
 
@@ -22,8 +23,9 @@ class ValidationMetrics:
         self._label_ranks = torch.zeros((), dtype=torch.int64, device=device)
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] | None = [] if with_roc_auc else None
 
-    def add(self, loss: torch.Tensor, weight: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add a batch: its mean loss and its total class ``weight``, logits (N, classes), labels int64 (N,)."""
+    def add(self, loss: torch.Tensor, weight: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Add a batch: its mean loss and its total class ``weight``, logits (N, classes), targets as the loss has."""
+        labels = most_probable(targets)
         classes = len(self._images)
         predicted = logits.argmax(1)
         correct = predicted == labels
