@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from engine.cache.eviction import CACHE
+from engine.cache.folder import CACHE
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from engine.cache.eviction import cache_root, limit
+from engine.cache.folder import cache_root, limit
 from engine.cache.space import Space
 from engine.compute.batch_fit import Fits
 from engine.compute.precision import Precision
