@@ -311,6 +311,12 @@ class TrainConfig(Section):
     early_stop_patience: int = Field(
         default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
     )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
+    )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
         description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or roll back a checkpoint",
