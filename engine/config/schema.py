@@ -19,7 +19,7 @@ from engine.config.freeze_rules import parse_rules
 from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.tasks import AUTO, SCORES, TASKS, loss_target, score_of
+from engine.config.tasks import AUTO, SCORES, TASKS, check_mixing, loss_target, score_of
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -297,6 +297,18 @@ class TrainConfig(Section):
         description="focal: the higher, the less an image counts that is predicted well; 0: cross_entropy",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="alpha of mixup: weighted means of two images, without cached features of training images; 0: off",
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="alpha of cutmix: a part of another image, without cached features of training images; 0: off",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
@@ -329,6 +341,11 @@ class TrainConfig(Section):
     def step_size(self) -> int:
         """Images per optimizer step."""
         return self.batch_size * self.accumulate
+
+    @property
+    def mixes(self) -> str:
+        """The setting that mixes training images, "" for none."""
+        return "train.mixup" if self.mixup else "train.cutmix" if self.cutmix else ""
 
 
 class LogConfig(Section):
@@ -397,6 +414,7 @@ class RunConfig(Section):
     def _loss_fits_the_task(self) -> RunConfig:
         if self.data.task != AUTO:
             loss_target(self.data.task, self.train.loss)
+            check_mixing(self.data.task, self.train.mixes)
         return self
 
 

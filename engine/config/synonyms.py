@@ -94,6 +94,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "train.device": ("accelerator", "gpu", "cuda"),
     "train.precision": ("amp", "dtype", "mixed_precision", "fp16", "bf16", "half", "use_amp"),
     "train.label_smoothing": ("smoothing", "smooth"),
+    "train.mixup": ("mixup_alpha", "mix_up"),
+    "train.cutmix": ("cutmix_alpha", "cut_mix"),
     "train.class_weights": ("class_weight", "pos_weight", "weighted_loss"),
     "train.sampler": ("weighted_sampler", "weighted_random_sampler", "oversample", "balanced_sampling"),
     "train.ema": ("model_ema", "ema_decay", "model_ema_decay", "swa"),

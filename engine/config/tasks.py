@@ -39,6 +39,7 @@ class TaskEntry:
     the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
+    ``soft_targets``: its losses take float32 (N, outputs), so that images can be mixed.
     """
 
     help: str
@@ -50,6 +51,7 @@ class TaskEntry:
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
     scores: tuple[str, ...] = ()
+    soft_targets: bool = False
 
 
 TASKS = {
@@ -62,6 +64,7 @@ TASKS = {
         losses={"cross_entropy": "engine.compute.loss:cross_entropy", "focal": "engine.compute.loss:focal"},
         least_classes=2,
         scores=("balanced_accuracy", "macro_f1", "roc_auc"),
+        soft_targets=True,
     ),
     "multilabel": TaskEntry(
         "any number of labels per image",
@@ -75,6 +78,7 @@ TASKS = {
         },
         reader="engine.tasks.label_sets:read_label_sets",
         scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
+        soft_targets=True,
     ),
 }
 AUTO = "auto"
@@ -103,6 +107,13 @@ def score_of(task: str, wanted: str) -> str:
             f'train.score = "{wanted}" is no score of data.task = "{task}"; set it to {", ".join(known[:-1])} or {LOSS}'
         )
     return entry.score if wanted == AUTO else wanted
+
+
+def check_mixing(task: str, setting: str) -> None:
+    """Raise ValueError where a ``setting`` mixes images ("": none does), and the task takes no soft targets."""
+    if setting and not TASKS[task].soft_targets:
+        able = " or ".join(f'"{name}"' for name, entry in TASKS.items() if entry.soft_targets)
+        raise ValueError(f'{setting} mixes targets, which data.task = "{task}" does not take, only {able}; set it to 0')
 
 
 def loss_target(task: str, loss: str) -> str:

@@ -125,8 +125,9 @@ class Session:
         """Split the network anew into its frozen prefix and its trainable suffix."""
         self.split = split(self.classifier, self.freezing)
         self.loader.set_split(self.split, self.freezing.digests)
-        if self.split.why:
-            self.context.warn("not_cut", f"frozen layers are computed again in each epoch: {self.split.why}")
+        mixes = self.config.train.mixes
+        if why := self.split.why or (self.boundary and mixes and f"{mixes} mixes training images before them"):
+            self.context.warn("not_cut", f"frozen layers are computed again in each epoch: {why}")
 
     def enter_phase(self) -> None:
         """Apply the settings of the recipe's phase that the next epoch belongs to, and emit it, if it changes."""

@@ -26,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "plateau": {"schedule": {"name": "plateau", "plateau_patience": 0}, "train": {"score": "accuracy"}},
     "sampler": {"data": {"augment": "standard", "views": 2, "workers": 0}, "train": {"sampler": "balanced"}},
     "ema": {"freeze": DEEP, "train": {"ema": 0.8}},
+    "mixup and cutmix": {"train": {"mixup": 0.4, "cutmix": 1.0}},
 }
 MIDDLE = 5  # of the second of three epochs, with three steps each
 
