@@ -329,6 +329,12 @@ class TrainConfig(Section):
         lt=1,
         description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
     )
+    l2_sp: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="pull of backbone weights to those of the start, in place of weight decay there; 0: off",
+    )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
         description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or roll back a checkpoint",
@@ -399,6 +405,14 @@ class RunConfig(Section):
             raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_can_be_pulled_back(self) -> RunConfig:
+        if self.train.l2_sp and self.model.weights == "none":
+            raise ValueError(
+                'train.l2_sp pulls weights to the pretrained ones, and model.weights = "none" has none; set it to 0'
+            )
         return self
 
     @model_validator(mode="after")

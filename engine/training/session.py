@@ -117,7 +117,8 @@ class Session:
     def rebuild_optimizer(self, state: NamedState) -> None:
         """Build the optimizer over the trainable parameters and restore their ``state``; the rest is parked."""
         trainable = self.freezing.trainable
-        self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
+        backbone_decay = not self.config.train.l2_sp  # which takes its place
+        self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths, backbone_decay=backbone_decay)
         optimizers.restore_state(self.optimizer, state)
         self.parked_state = {name: values for name, values in state.items() if name not in trainable}
 
