@@ -53,6 +53,11 @@ def has_table_name(path: Path) -> bool:
     return path.name.lower().endswith(_TABLES)
 
 
+def is_plain_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder that is no dataset of another kind."""
+    return path.is_dir() and not (is_saved_dataset(path) or is_parquet(path) or is_shards(path))
+
+
 def is_parquet(path: Path) -> bool:
     """Whether ``path`` is a Parquet file, or a folder or pattern of them."""
     return _holds(path, PARQUET)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from engine.compute.task import Criterion, ValidationResult
+from engine.compute.task import Criterion, ValidationResult, open_criterion
 from engine.config.phases import part_of
 from engine.config.tasks import TASKS
 from engine.data.loaders import shuffled_batches
@@ -78,7 +78,7 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
     ``started``: when the epoch began, in seconds of time.monotonic.
     """
     config, totals = session.config.train, session.totals
-    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
+    batches = shuffled_batches(session.data.splits["train"], config.step_size, config.seed, session.epoch + 1)
     session.freezing.train_mode()
     while totals.done < len(batches):
         for result in train_batches(session, batches[totals.done :], criterion):
@@ -186,7 +186,7 @@ def _advice(session: Session) -> str:
 
 def validate(session: Session, criterion: Criterion) -> ValidationResult:
     """Compute loss and metrics on the validation images. The first process computes them for all."""
-    validation = session.data.task.validation(session.device)
+    validation = session.data.task.validation(session.device, session.score)
     for outputs, targets in session.predict_logits("val", "validate"):
         validation.add(criterion(outputs, targets), criterion.weight(targets), outputs, targets)
     return session.context.ranks.from_first(validation.result)
@@ -196,7 +196,7 @@ def build_criterion(session: Session) -> Criterion:
     """The loss that the config and the task describe."""
     data = session.data
     targets = data.targets[data.splits["train"]].to(session.device)
-    return data.task.criterion(session.config.train, targets, session.classifier.aux_weight)
+    return open_criterion(data.task.spec, session.config.train, targets, session.classifier.aux_weight)
 
 
 def emit_step(session: Session, result: StepResult, images_per_second: float) -> None:
@@ -239,7 +239,7 @@ def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationResu
         val_balanced_accuracy=metrics.pop("balanced_accuracy", None),
         val_label_rank=metrics.pop("label_rank", None),
         batch_norms=len(session.freezing.moving),
-        score=task.score,
+        score=session.score,
         train_metrics={} if task.curve == "accuracy" else {task.curve: trained},
         val_metrics=metrics,
     )

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from engine.cache.eviction import CACHE
 from engine.cache.file_digests import FileDigests, as_keys, digest
+from engine.cache.folder import CACHE
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.data.image import Pixels, centre_crop, prepare, to_rgb
@@ -234,7 +234,7 @@ def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
     assert len(spaces.images) == 60
 
 
-def test_a_run_without_a_usable_cache_says_so_and_goes_on(
+def test_a_run_without_a_usable_cache_warns_and_continues(
     tmp_path: Path, engine: Engine, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "cache").write_text("a file in its place")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.compute.loss import CrossEntropy, balanced_weights
+from engine.compute.loss import ClassCriterion, balanced_weights, cross_entropy_sum
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from engine.config.toml_io import with_setting
@@ -54,6 +54,28 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine
     assert first
     assert first == same
     assert first != other
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_accumulated_batches_take_the_steps_of_one_large_batch(
+    weights: str, session: Sessions, config: Callable[..., RunConfig]
+):
+    def losses(**train: object) -> list[tuple[float, float]]:
+        run = session(
+            config(
+                freeze={"rules": [], "norm_stats": "frozen"},
+                head={"dropout": 0.0},
+                optimizer={"clip_norm": 0.1, "name": "sgd"},
+                train={"class_weights": weights, "epochs": 2, **train},
+            )
+        )
+        fit(run)
+        return [(step.loss, step.grad_norm) for step in events(run, Step)]
+
+    large = losses(batch_size=10)  # 24 images: steps of 8
+    parted = losses(batch_size=3, accumulate=3)  # batches of 2 and 3
+    assert len(large) == len(parted) == 6
+    assert parted == [pytest.approx(step, rel=1e-4) for step in large]
 
 
 def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:
@@ -113,12 +135,12 @@ def test_warmup_rises_to_the_start_of_the_schedule(name: str):
 
 def test_auxiliary_heads_add_their_loss_with_their_weight():
     logits, other, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    alone = CrossEntropy(None, 0.0, 0.4)
+    alone = ClassCriterion(cross_entropy_sum, None, 0.0, 0.4)
     expected = alone(logits, labels) + 0.4 * alone(other, labels)
     assert torch.equal(alone((logits, other), labels), expected)
     inception = registry.build("inception_v3", 3, HeadConfig())
     outputs = inception.module.train()(torch.randn(2, 3, 299, 299))
-    CrossEntropy(None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
+    ClassCriterion(cross_entropy_sum, None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
     assert inception.module.get_submodule("AuxLogits.fc").weight.grad is not None
 
 
