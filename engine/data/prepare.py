@@ -16,7 +16,7 @@ from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
-from engine.config.tasks import loss_target
+from engine.config.tasks import loss_target, score_of
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
@@ -98,7 +98,7 @@ def load_data(
     ("class_missing"), and of findings about the contents of the images.
     """
     start = time.monotonic()
-    _check_loss(source, config)
+    _check_task(source, config)
     recorded = recorded_splits(folder.splits)
     source, findings = select_images(source, config.data, config.train.seed, recorded)
     for finding in (*source.findings, *findings):
@@ -163,12 +163,19 @@ def decode_images(
     return data, decoded, spaces.fingerprints
 
 
-def _check_loss(source: Source, config: RunConfig) -> None:
-    """Raises InputError where train.loss is of another task than the one that the labels suggest."""
+def _check_task(source: Source, config: RunConfig) -> None:
+    """Raises InputError where loss, score or sampler do not fit the task, which the labels may have suggested."""
     try:
         loss_target(source.task, config.train.loss)
+        score_of(source.task, config.train.score)
     except ValueError as error:
         raise InputError(str(error)) from None
+    task = open_task(source.spec)
+    if config.train.sampler == "balanced" and not any(task.present(sample) for sample in source.samples):
+        raise InputError(
+            f'train.sampler = "balanced" draws classes equally often, and data.task = "{source.task}" has none; set '
+            'train.sampler = "uniform"'
+        )
 
 
 def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:
