@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from engine.config.choices import Choices, describe_choices
 from engine.config.data_sources import BY_PATH, DATA_SOURCES, resolve_source
 from engine.config.freeze_rules import parse_rules
+from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
 from engine.config.tasks import AUTO, TASKS
@@ -69,7 +70,9 @@ class DataConfig(Section):
     root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        default=[], description="csv: column of the classes, or several, one per label; empty: found by usual names"
+        default=[],
+        description="csv: column of the classes or numbers, or several, one per label or number; empty: found by usual "
+        "names",
     )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"
@@ -267,6 +270,11 @@ class TrainConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="precision of the forward pass; auto: bf16 or fp16 on CUDA, bf16 or fp32 on CPU"
+    )
+    loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
+        default=AUTO,
+        description="loss; auto: the task's own (cross-entropy, for numbers mse), "
+        + describe_choices((name, entry.help) for name, entry in LOSSES.items()),
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(

@@ -29,7 +29,8 @@ class TaskEntry:
     ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
     computed for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
     in the singular. ``reader``: a function of label columns and [data] that returns the targets or raises LabelError;
-    importing it imports no torch, since the app counts images with it.
+    importing it imports no torch, since the app counts images with it. ``unused_settings``: those that mean nothing
+    for it, and that have to keep their defaults.
     """
 
     help: str
@@ -39,6 +40,16 @@ class TaskEntry:
     noun: str
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
+    unused_settings: tuple[str, ...] = ()
+
+    def counted(self, count: int) -> str:
+        """So many of what the network predicts: "3 classes"."""
+        return f"{count} {self.noun if count == 1 else self.plural}"
+
+    @property
+    def plural(self) -> str:
+        """The noun in the plural."""
+        return self.noun + ("es" if self.noun.endswith("s") else "s")
 
 
 TASKS = {
@@ -57,6 +68,15 @@ TASKS = {
         curve="label_accuracy",
         noun="label",
         reader="engine.tasks.label_sets:read_label_sets",
+    ),
+    "regression": TaskEntry(
+        "one or more numbers per image",
+        "engine.tasks.regression:Regression",
+        score="r2",
+        curve="mae",
+        noun="number",
+        reader="engine.tasks.number_columns:read_numbers",
+        unused_settings=("train.label_smoothing", "train.class_weights"),
     ),
 }
 AUTO = "auto"

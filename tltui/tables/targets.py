@@ -8,7 +8,4 @@ from engine.runs.events import DataReady
 
 def targets(data: DataReady) -> str:
     """The number of classes, labels or numbers: "3 classes"."""
-    noun = TASKS[data.task].noun if data.task in TASKS else "class"
-    count = len(data.classes)
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{count} {noun}{plural if count != 1 else ''}"
+    return TASKS.get(data.task, TASKS["single"]).counted(len(data.classes))
