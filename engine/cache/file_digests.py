@@ -55,7 +55,7 @@ class FileDigests:
         self._used: dict[bytes, bytes] = {}
         self._new = False
 
-    def look(self, file: StoredFile) -> bytes | None:
+    def get(self, file: StoredFile) -> bytes | None:
         """The cached digest of an unchanged file; None if there is none."""
         try:
             stamp = file.stamp().identity

@@ -1,7 +1,4 @@
-"""The losses that train.loss takes besides a task's own: adding one is an entry here and its code in the task's module.
-
-Imports no torch.
-"""
+"""The losses that train.loss takes: adding one is an entry here and one in each task that has it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,14 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LossEntry:
-    """``help``: what the loss measures. ``tasks``: names in ``TASKS`` whose module computes it."""
+    """``help`` follows the name in the setting's description. ``settings``: further keys of [train] that it takes."""
 
     help: str
-    tasks: tuple[str, ...]
+    settings: tuple[str, ...] = ()
 
 
 LOSSES = {
-    "mse": LossEntry("(squared errors of numbers)", ("regression",)),
-    "l1": LossEntry("(absolute errors)", ("regression",)),
-    "huber": LossEntry("(squared up to a standard deviation, absolute beyond)", ("regression",)),
+    "cross_entropy": LossEntry("(binary for multilabel)"),
+    "focal": LossEntry("(images that are predicted well count less)", ("focal_gamma",)),
+    "mse": LossEntry("(squared errors of numbers)"),
+    "l1": LossEntry("(absolute errors)"),
+    "huber": LossEntry("(squared up to a standard deviation, absolute beyond)"),
 }

@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -19,7 +20,7 @@ from engine.config.freeze_rules import parse_rules
 from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.tasks import AUTO, TASKS
+from engine.config.tasks import AUTO, TASKS, loss_target
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -273,8 +274,13 @@ class TrainConfig(Section):
     )
     loss: Annotated[str, Choices(LOSSES, (AUTO,))] = Field(
         default=AUTO,
-        description="loss; auto: the task's own (cross-entropy, for numbers mse), "
-        + describe_choices((name, entry.help) for name, entry in LOSSES.items()),
+        description="auto (the task's own), " + describe_choices((name, entry.help) for name, entry in LOSSES.items()),
+    )
+    focal_gamma: float = Field(
+        default=2.0,
+        ge=0,
+        le=10,
+        description="focal: the higher, the less an image counts that is predicted well; 0: cross_entropy",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
@@ -340,6 +346,23 @@ class RunConfig(Section):
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
         return self
+
+    @model_validator(mode="after")
+    def _settings_fit_the_task(self) -> RunConfig:
+        if self.data.task != AUTO:
+            check_task_settings(self, self.data.task)
+        return self
+
+
+def check_task_settings(config: RunConfig, task: str) -> None:
+    """Raises ValueError for the loss of another task, and for a setting that means nothing for this one."""
+    loss_target(task, config.train.loss)
+    fields = dict(settings())
+    for key in TASKS[task].unused_settings:
+        section, _, name = key.partition(".")
+        default = fields[key].default
+        if getattr(getattr(config, section), name) != default:
+            raise ValueError(f'{key} means nothing for data.task = "{task}"; set {key} = {json.dumps(default)}')
 
 
 def settings() -> Iterator[tuple[str, FieldInfo]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -28,9 +29,11 @@ class TaskEntry:
 
     ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
     computed for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
-    in the singular. ``reader``: a function of label columns and [data] that returns the targets or raises LabelError;
-    importing it imports no torch, since the app counts images with it. ``unused_settings``: those that mean nothing
-    for it, and that have to keep their defaults.
+    in the singular. ``losses``: the function of each of its losses by name in ``LOSSES``, the default first; it takes
+    the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
+    an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
+    raises LabelError; importing it imports no torch, since the app counts images with it.
+    ``unused_settings``: those that mean nothing for the task, and that have to keep their defaults.
     """
 
     help: str
@@ -38,6 +41,7 @@ class TaskEntry:
     score: str
     curve: str
     noun: str
+    losses: Mapping[str, str]
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
     unused_settings: tuple[str, ...] = ()
@@ -59,6 +63,7 @@ TASKS = {
         score="accuracy",
         curve="accuracy",
         noun="class",
+        losses={"cross_entropy": "engine.compute.loss:cross_entropy", "focal": "engine.compute.loss:focal"},
         least_classes=2,
     ),
     "multilabel": TaskEntry(
@@ -67,6 +72,10 @@ TASKS = {
         score="average_precision",
         curve="label_accuracy",
         noun="label",
+        losses={
+            "cross_entropy": "engine.compute.binary_loss:cross_entropy",
+            "focal": "engine.compute.binary_loss:focal",
+        },
         reader="engine.tasks.label_sets:read_label_sets",
     ),
     "regression": TaskEntry(
@@ -75,9 +84,22 @@ TASKS = {
         score="r2",
         curve="mae",
         noun="number",
+        losses={name: f"engine.compute.number_loss:{name}" for name in ("mse", "l1", "huber")},
         reader="engine.tasks.number_columns:read_numbers",
         unused_settings=("train.label_smoothing", "train.class_weights"),
     ),
 }
 AUTO = "auto"
-"""The value of data.task with which the dataset decides."""
+"""The value of data.task with which the dataset decides, and of train.loss with which the task does."""
+
+
+def loss_target(task: str, loss: str) -> str:
+    """The function of a task's loss, which train.loss names. Raises ValueError for the loss of another task."""
+    losses = TASKS[task].losses
+    if loss == AUTO:
+        return next(iter(losses.values()))
+    if loss not in losses:
+        raise ValueError(
+            f'train.loss = "{loss}" is no loss for data.task = "{task}"; choose {", ".join((AUTO, *losses))}'
+        )
+    return losses[loss]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.config.phases import in_words
+from engine.config.phases import phase_text
 from engine.config.schema import RunConfig
 from engine.config.tasks import TASKS
 from engine.evaluation.load_run import TrainedRun
@@ -140,7 +140,7 @@ def _weights(trained: TrainedRun) -> str:
 def _freeze_plan(config: RunConfig) -> str:
     if config.recipe.phases:
         heading = "Phases; in each, the last rule that matches a layer decides:"
-        listed = [f"{number}. {at_start(in_words(phase))}" for number, phase in enumerate(config.recipe.phases, 1)]
+        listed = [f"{number}. {at_start(phase_text(phase))}" for number, phase in enumerate(config.recipe.phases, 1)]
     else:
         heading = "Freeze plan; the last rule that matches a layer decides:"
         listed = [f"- {at_start(rule)}" for rule in config.freeze.rules] or ["- all layers trainable"]

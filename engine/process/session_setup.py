@@ -13,7 +13,6 @@ from engine.compute.precision import Precision
 from engine.compute.task import Task, open_task
 from engine.config import phases
 from engine.config.schema import RunConfig
-from engine.config.task_settings import check_task_settings
 from engine.data.prepare import Data, load_data
 from engine.data.source import Source
 from engine.data.sources import open_learnable
@@ -53,7 +52,7 @@ def set_up_session(
     if is_retry:
         run.past.retry_from(first_step)
     source = open_dataset(run, config)
-    config = config if checkpoint else phases.begun(config)
+    config = config if checkpoint else phases.initial_config(config)
     classifier = build_model(run, config, open_task(source.spec))
     pretrained, report = load_model_weights(run, config, classifier, checkpoint)
     data = load_images(run, config, source, classifier)
@@ -72,17 +71,13 @@ def set_up_session(
 
 
 def open_dataset(run: RunContext, config: RunConfig) -> Source:
-    """List the dataset's classes and images.
-
-    Raises InputError where a resumed run's classes have changed, and for settings that do not fit the task.
-    """
+    """List the dataset's classes and images. Raises InputError where a resumed run's classes have changed."""
     if not run.ranks.first:
         share_splits(run.folder, run.ranks)
     source = open_learnable(config.data)
     if run.past.data and (run.past.data.classes, run.past.data.task) != (source.classes, source.task):
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the classes are no longer those of run {run.folder.id}")
-    check_task_settings(config, source.task)
     return source
 
 

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
-from engine.compute.loss import main_logits, with_auxiliary
-from engine.compute.task import Answer, ExportedOutput, Labelled, LabelledOutputs, Outputs, PredictionWriter
-from engine.config.schema import TrainConfig
-from engine.config.tasks import AUTO, TASKS, TaskSpec
+from engine.compute.task import Answer, ExportedOutput, Labelled, LabelledOutputs, PredictionWriter
+from engine.config.tasks import TASKS, TaskSpec
 from engine.evaluation.metrics import NUMBER_METRICS, compute_metrics, mean_of_known
 from engine.runs.events import Evaluated, NumberMetrics, finite
 from engine.tasks.collected import CollectedValidation, joined, write_predictions
 
 Floats = npt.NDArray[np.float64]
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-_LOSSES: dict[str, Loss] = {
-    AUTO: functional.mse_loss,
-    "mse": functional.mse_loss,
-    "l1": functional.l1_loss,
-    "huber": functional.huber_loss,
-}
 _POINTS = 300  # of a scatter plot; a terminal has no room for more
 
 
@@ -61,10 +51,6 @@ class Regression:
         """The numbers in standard deviations from the mean, float32 (N, numbers)."""
         values = np.array([sample.target for sample in samples]).reshape(len(samples), len(self.spec.classes))
         return torch.from_numpy(((values - self._mean) / self._std).astype(np.float32))
-
-    def criterion(self, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> NumberLoss:
-        """The mean squared error of standardised numbers, or what ``train.loss`` names."""
-        return NumberLoss(_LOSSES[train.loss], torch.tensor(self._std, dtype=torch.float32).to(targets), aux_weight)
 
     def validation(self, _device: torch.device) -> CollectedValidation:
         """R², errors and rank correlation, in the data's units."""
@@ -165,28 +151,6 @@ class InUnits(nn.Module):
     def forward(self, outputs: torch.Tensor) -> torch.Tensor:
         """The numbers in the data's units."""
         return outputs * self.std + self.mean
-
-
-class NumberLoss:
-    """A mean loss over images and standardised numbers; ``std`` (numbers,) turns errors into the data's units."""
-
-    def __init__(self, loss: Loss, std: torch.Tensor, aux_weight: float) -> None:
-        self._loss = loss
-        self._std = std
-        self._aux_weight = aux_weight
-
-    def __call__(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
-        """The mean loss of a batch, an fp32 scalar; ``targets``: float32 (N, numbers)."""
-        return with_auxiliary(outputs, self._aux_weight, lambda numbers: self._loss(numbers.float(), targets))
-
-    def weight(self, targets: torch.Tensor) -> torch.Tensor:
-        """The number of images, a scalar."""
-        return torch.tensor(float(len(targets)), device=targets.device)
-
-    def correct(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
-        """The sum over the images of their mean absolute error in the data's units, a scalar."""
-        numbers = main_logits(outputs).detach().float()
-        return ((numbers - targets).abs() * self._std).mean(1).sum()
 
 
 class NumberErrors:

@@ -1,4 +1,4 @@
-"""One class per image: softmax and cross-entropy."""
+"""One class per image: softmax."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from engine.compute.loss import CrossEntropy, balanced_weights
 from engine.compute.task import (
     Answer,
     ExportedOutput,
@@ -15,7 +14,6 @@ from engine.compute.task import (
     LabelledOutputs,
     PredictionWriter,
 )
-from engine.config.schema import TrainConfig
 from engine.config.tasks import TaskSpec
 from engine.evaluation.evaluate import evaluate
 from engine.runs.events import Evaluated
@@ -52,14 +50,6 @@ class SingleLabel:
     def encode(self, samples: Sequence[Labelled]) -> torch.Tensor:
         """The class of each image, int64 (N,)."""
         return torch.tensor([sample.label for sample in samples])
-
-    def criterion(self, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> CrossEntropy:
-        """Cross-entropy with label smoothing and class weights."""
-        weights = None
-        if train.class_weights == "balanced":
-            counts = targets.bincount(minlength=len(self.spec.classes)).tolist()
-            weights = balanced_weights(counts).to(targets.device)
-        return CrossEntropy(weights, train.label_smoothing, aux_weight)
 
     def validation(self, device: torch.device) -> ValidationMetrics:
         """Accuracy, balanced accuracy, and the label's rank in misclassified images."""

@@ -27,7 +27,7 @@ def save_checkpoint(session: Session, *, best: bool) -> None:
     session.saved_at = time.monotonic()
     if not session.context.ranks.first:
         return
-    frozen = session.freezing.memory
+    frozen = session.freezing.state
     trainer = checkpoints.TrainerState(
         epoch=session.epoch,
         step=session.step,
@@ -58,7 +58,7 @@ def restore_checkpoint(session: Session, checkpoint: Path) -> None:
     session.epochs, session.phase = trainer.epochs, trainer.phase
     session.rollbacks, session.skipped = trainer.rollbacks, trainer.skips
     session.pending_changes = deque(session.context.past.changes_after(trainer.step, trainer.seq))
-    session.freezing.remember(trainer.frozen)
+    session.freezing.restore(trainer.frozen)
     if trainer.scaler:
         session.scaler.load_state_dict(trainer.scaler)
     _restore_optimizer(session, checkpoint)

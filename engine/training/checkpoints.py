@@ -23,7 +23,7 @@ from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
 from engine.errors import first_line
 from engine.files.atomic import sync_folder
-from engine.models.freezing import FrozenMemory
+from engine.models.freezing import FrozenState
 from engine.rng import RandomState
 from engine.runs.events import Epoch
 from engine.runs.folder import RunFolder
@@ -80,7 +80,7 @@ class TrainerState(msgspec.Struct):
     totals: EpochTotals
     epochs: list[Epoch]
     rollbacks: int
-    frozen: FrozenMemory
+    frozen: FrozenState
     scaler: dict[str, Any]
     random: RandomState
     phase: int = 0

@@ -18,7 +18,7 @@ from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image_cache import memory_budget
 from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, rank_share
 from engine.data.prepare import Data
-from engine.models.frozen_prefix import Prefix, Rows, identity
+from engine.models.frozen_prefix import Features, Prefix, identity
 from engine.models.registry import Classifier
 from engine.models.split import Split, bridge
 from engine.runs.folder import data_label
@@ -46,7 +46,7 @@ class Batch:
     ``labels``: the targets as the task encodes them, int64 (N,) or float32 (N, K).
     """
 
-    inputs: Rows
+    inputs: Features
     labels: torch.Tensor
     global_batch: GlobalBatch | None = None
 
@@ -227,7 +227,7 @@ class FeatureLoader:
             absent = [absent[at] for at in self._bridge.store.missing(self._names(absent))]
         return absent
 
-    def _load(self, source: _Source, store: FeatureStore, batch: list[View]) -> Rows:
+    def _load(self, source: _Source, store: FeatureStore, batch: list[View]) -> Features:
         """Cached features of a batch, computed over the bridge where the cache has only the earlier boundary's."""
         names = self._names(batch)
         try:
@@ -239,7 +239,7 @@ class FeatureLoader:
         except KeyError:  # the cache's files were damaged while in use
             return self._compute(source, next(iter(self._images([batch]))))
 
-    def _compute(self, source: _Source | None, images: torch.Tensor) -> Rows:
+    def _compute(self, source: _Source | None, images: torch.Tensor) -> Features:
         if source is None:
             return (self._normalize(images),)
         parts = []
@@ -254,7 +254,7 @@ class FeatureLoader:
     def _names(self, views: Sequence[View]) -> list[bytes]:
         return [self._views.cache_key(self._keys[image], number) for image, number in views]
 
-    def _batch(self, features: Rows, views: list[View]) -> Batch:
+    def _batch(self, features: Features, views: list[View]) -> Batch:
         if self._precision.name == "fp32":  # in other precisions autocast converts the inputs
             features = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in features)
         return Batch(features, self._labels[on_device([view.image for view in views], self._labels.device)])
@@ -268,7 +268,7 @@ class FeatureLoader:
             budget = torch.cuda.mem_get_info(device)[0] // 4
         else:
             budget = memory_budget(self._config.data.cache_gb)
-        example = prefix.row(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
+        example = prefix.example_features(self._normalize(self._dataset.__getitems__([View(0, CENTRE)])))
         needed = expected * feature_bytes(example)
         if needed > max(budget, _disk_limit()):
             self._warn(

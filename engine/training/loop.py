@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from engine.compute.task import Criterion, ValidationResult
+from engine.compute.task import Criterion, ValidationResult, open_criterion
 from engine.config.phases import part_of
 from engine.config.tasks import TASKS
 from engine.data.loaders import shuffled_batches
@@ -196,7 +196,7 @@ def build_criterion(session: Session) -> Criterion:
     """The loss that the config and the task describe."""
     data = session.data
     targets = data.targets[data.splits["train"]].to(session.device)
-    return data.task.criterion(session.config.train, targets, session.classifier.aux_weight)
+    return open_criterion(data.task.spec, session.config.train, targets, session.classifier.aux_weight)
 
 
 def emit_step(session: Session, result: StepResult, images_per_second: float) -> None:

@@ -110,7 +110,7 @@ def test_two_processes_append_to_one_space_at_once(tmp_path: Path):
         check(space, keys)
 
 
-def test_a_later_run_goes_on_in_the_files_of_an_earlier_one(tmp_path: Path):
+def test_a_later_run_continues_in_the_files_of_an_earlier_one(tmp_path: Path):
     for number in range(5):
         ends_well(start(append_in_turns, tmp_path, keys_of(*range(number * 10, number * 10 + 10)), 10))
     assert len(list((tmp_path / "features" / IDENTITY).glob("*.idx"))) == 1
@@ -360,7 +360,7 @@ def test_without_a_usable_folder_rows_stay_in_memory_and_it_is_said_once(broken:
         space.refresh()
         check(space, keys)
         assert problems == ["cache_unusable"]
-        assert FileDigests(tmp_path / "cache").look(DiskFile(tmp_path)) is None
+        assert FileDigests(tmp_path / "cache").get(DiskFile(tmp_path)) is None
         space.close()
 
     ends_well(start(work))

@@ -234,7 +234,7 @@ def test_two_runs_on_the_same_images_decode_them_once(tmp_path: Path):
     assert len(spaces.images) == 60
 
 
-def test_a_run_without_a_usable_cache_says_so_and_goes_on(
+def test_a_run_without_a_usable_cache_warns_and_continues(
     tmp_path: Path, engine: Engine, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "cache").write_text("a file in its place")

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from sklearn import metrics as sklearn_metrics
 from torch import nn
 
+from engine.compute.task import open_criterion
 from engine.config.schema import DataConfig, TrainConfig
 from engine.config.targets import LabelColumns
 from engine.config.tasks import TaskSpec
@@ -196,8 +197,9 @@ def test_metrics_of_numbers_are_those_of_scikit_learn_and_scipy():
 def test_the_loss_of_numbers_is_that_of_pytorch(loss: str):
     outputs, targets = torch.tensor([[0.0], [3.0]]), torch.tensor([[0.5], [0.0]])
     of_torch = {"mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": nn.HuberLoss()}[loss]
-    criterion = Regression(TaskSpec("regression", ["a"])).criterion(TrainConfig(loss=loss), targets, 0.0)
+    criterion = open_criterion(TaskSpec("regression", ["a"], [0.0], [2.0]), TrainConfig(loss=loss), targets, 0.0)
     assert criterion(outputs, targets) == of_torch(outputs, targets)
+    assert criterion.correct(outputs, targets) == 2 * 3.5
 
 
 def test_a_run_learns_numbers_in_their_units(session: Sessions, tables: Path):
@@ -227,10 +229,9 @@ def test_a_cell_that_is_no_number_is_refused_with_its_line(tmp_path: Path, table
         open_source(config)
 
 
-def test_settings_of_another_task_are_refused_before_images_are_read(session: Sessions, tables: Path):
-    with pytest.raises(
-        InputError, match=r'train\.loss = "huber" needs data\.task = "regression", and the task is "multi'
-    ):
-        session(table_config(tables, "multilabel", train={"loss": "huber"}))
-    with pytest.raises(InputError, match=r'train\.class_weights has no meaning for data\.task = "regression"'):
+def test_settings_of_another_task_are_refused(session: Sessions, tables: Path):
+    refused = r'train\.class_weights means nothing for data\.task = "regression"; set train\.class_weights = "none"'
+    with pytest.raises(InputError, match=refused):
         session(table_config(tables, "regression", train={"class_weights": "balanced"}))
+    with pytest.raises(InputError, match=refused):
+        table_config(tables, "regression", data={"task": "regression"}, train={"class_weights": "balanced"})

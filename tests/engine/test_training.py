@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.compute.loss import CrossEntropy, balanced_weights
+from engine.compute.loss import ClassCriterion, balanced_weights, cross_entropy_sum
 from engine.compute.precision_benchmark import choose_precision
 from engine.config.schema import HeadConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from engine.config.toml_io import with_setting
@@ -113,12 +113,12 @@ def test_warmup_rises_to_the_start_of_the_schedule(name: str):
 
 def test_auxiliary_heads_add_their_loss_with_their_weight():
     logits, other, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    alone = CrossEntropy(None, 0.0, 0.4)
+    alone = ClassCriterion(cross_entropy_sum, None, 0.0, 0.4)
     expected = alone(logits, labels) + 0.4 * alone(other, labels)
     assert torch.equal(alone((logits, other), labels), expected)
     inception = registry.build("inception_v3", 3, HeadConfig())
     outputs = inception.module.train()(torch.randn(2, 3, 299, 299))
-    CrossEntropy(None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
+    ClassCriterion(cross_entropy_sum, None, 0.0, inception.aux_weight)(outputs, torch.tensor([0, 1])).backward()
     assert inception.module.get_submodule("AuxLogits.fc").weight.grad is not None
 
 

@@ -117,7 +117,7 @@ def test_the_most_telling_setting_comes_first(tmp_path: Path):
     assert seed < 0.3
 
 
-def test_nothing_is_told_of_few_runs(tmp_path: Path):
+def test_few_runs_get_no_explained_variance(tmp_path: Path):
     assert all(one.explains is None for one in ComparisonReader(write_runs(tmp_path, 3)).read().differing)
 
 
@@ -132,7 +132,7 @@ def test_a_second_look_reads_only_what_is_new(tmp_path: Path):
     assert [one.run for one in again.mcnemar.untested] == [1]
 
 
-def test_lists_are_told_by_what_is_not_in_all_of_them(tmp_path: Path):
+def test_lists_are_shown_by_what_is_not_in_all_of_them(tmp_path: Path):
     folders = write_runs(tmp_path, 2)
     for folder, rules in zip(folders, (["freeze *", "train head"], ["freeze *", "train a", "train head"]), strict=True):
         folder.config.write_text(

@@ -61,7 +61,7 @@ def test_a_grid_is_tried_in_full_each_trial_a_run_and_once_only(tltui: CommandLi
     assert all(word in shown.stdout for word in ("best: trial", "optimizer.lr=", "3 completed"))
 
 
-def test_a_sweep_goes_on_after_ctrl_c_after_a_kill_and_where_an_engine_was_lost(
+def test_a_sweep_resumes_after_ctrl_c_after_a_kill_and_where_a_worker_was_lost(
     tltui: CommandLine, sweep_file: Callable[..., str]
 ):
     sweep_file('"optimizer.lr" = [0.01]', {"train": {"epochs": LONG}})

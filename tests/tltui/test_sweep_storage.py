@@ -166,7 +166,7 @@ def test_after_its_minutes_no_trial_starts_and_those_under_way_end(tltui: Comman
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_with_a_larger_budget(tltui: CommandLine, sweep_file: Callable[..., str]):
+def test_a_sweep_resumes_with_a_larger_budget(tltui: CommandLine, sweep_file: Callable[..., str]):
     first = told(tltui("sweep", sweep_file(RANGE, sampler="random", minutes=0.05), "--json").stdout)[-1]
     there = len(first["trials"])
     assert first["wanted"] == 0

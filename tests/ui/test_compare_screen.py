@@ -86,7 +86,7 @@ def test_without_marks_all_runs_on_the_same_data_are_compared_however_many(tmp_p
     drive(tmp_path, test, size)
 
 
-def test_a_run_that_trains_goes_on_in_the_comparison(tmp_path: Path):
+def test_a_running_run_is_updated_in_the_comparison(tmp_path: Path):
     engine = ScriptedEngine()
     runs = tmp_path / "runs"
     write_runs(runs, 2)

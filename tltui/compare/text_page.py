@@ -85,7 +85,7 @@ def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> 
             yield [(f"{run.number} {run.status}: {safe(run.reason)}", "note")]
     if missing := [run.number for run in comparison.runs if not run.evaluated]:
         yield from _words(f"Not evaluated yet: {_numbers(missing)}.", layout)
-    for sentence in tests_in_words(comparison):
+    for sentence in significance_sentences(comparison):
         yield from _words(sentence, layout)
     telling = [
         f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_MAX_EXPLAINED] if (one.explains or 0) >= 0.01
@@ -94,7 +94,7 @@ def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> 
         yield from _words(f"Variance in val accuracy explained by each setting alone: {', '.join(telling)}.", layout)
 
 
-def tests_in_words(comparison: Comparison) -> Iterator[str]:
+def significance_sentences(comparison: Comparison) -> Iterator[str]:
     """The meaning of the p values, and the runs that have none."""
     found = comparison.mcnemar
     if found.best is not None and found.tests:

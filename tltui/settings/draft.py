@@ -10,6 +10,7 @@ from typing import Any, get_origin
 from pydantic.fields import FieldInfo
 
 from engine.config.data_sources import DATA_SOURCES, resolve_source
+from engine.config.losses import LOSSES
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
@@ -45,6 +46,9 @@ CONDITIONS: dict[str, Condition] = {
     "data.workers": Condition("data.augment", lambda augment: augment != "none", or_changed=True),
     "optimizer.momentum": Condition(
         "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings
+    ),
+    "train.focal_gamma": Condition(
+        "train.loss", lambda name: name in LOSSES and "focal_gamma" in LOSSES[name].settings
     ),
     "schedule.warmup_epochs": Condition(
         "schedule.name", lambda name: name in SCHEDULES and not SCHEDULES[name].has_own_warmup, or_changed=True
