@@ -20,7 +20,7 @@ from engine.config.freeze_rules import parse_rules
 from engine.config.losses import LOSSES
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
-from engine.config.tasks import AUTO, TASKS, loss_target
+from engine.config.tasks import AUTO, SCORES, TASKS, loss_target, score_of
 
 # Marks a field that a command may change while the run trains.
 LIVE: JsonDict = {"live": True}
@@ -42,6 +42,11 @@ def _as_list(value: object) -> object:
         return value
     text = str(value).strip()
     return [text] if text else []
+
+
+def _as_score(value: object) -> object:
+    """The name of a score; the area under the ROC curve is also called auc."""
+    return "roc_auc" if value == "auc" else value
 
 
 class Section(BaseModel):
@@ -72,8 +77,8 @@ class DataConfig(Section):
     path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[],
-        description="csv: column of the classes or numbers, or several, one per label or number; empty: found by usual "
-        "names",
+        description="csv: column of the classes or numbers, or several, one per label, class or number; empty: found "
+        "by usual names",
     )
     split_column: str = Field(
         default="", description="csv: column with train, val or test; empty: found by usual names"
@@ -286,10 +291,12 @@ class TrainConfig(Section):
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
+    score: Annotated[str, BeforeValidator(_as_score), Choices(SCORES, (AUTO,))] = Field(
+        default=AUTO,
+        description="validation metric that makes an epoch the best (ties: loss); auto: the task's own",
+    )
     early_stop_patience: int = Field(
-        default=0,
-        ge=0,
-        description="stop after this many epochs without better validation accuracy (ties: loss); 0: off",
+        default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
@@ -349,14 +356,15 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _settings_fit_the_task(self) -> RunConfig:
-        if self.data.task != AUTO:
+        if self.data.task != AUTO:  # else the task is known once the dataset is open
             check_task_settings(self, self.data.task)
         return self
 
 
 def check_task_settings(config: RunConfig, task: str) -> None:
-    """Raises ValueError for the loss of another task, and for a setting that means nothing for this one."""
+    """Raises ValueError for a loss or score of another task, and for a setting that means nothing for this one."""
     loss_target(task, config.train.loss)
+    score_of(task, config.train.score)
     fields = dict(settings())
     for key in TASKS[task].unused_settings:
         section, _, name = key.partition(".")

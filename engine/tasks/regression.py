@@ -52,7 +52,7 @@ class Regression:
         values = np.array([sample.target for sample in samples]).reshape(len(samples), len(self.spec.classes))
         return torch.from_numpy(((values - self._mean) / self._std).astype(np.float32))
 
-    def validation(self, _device: torch.device) -> CollectedValidation:
+    def validation(self, _device: torch.device, _score: str) -> CollectedValidation:
         """R², errors and rank correlation, in the data's units."""
         return CollectedValidation(lambda outputs, targets: _validation_metrics(self._errors(outputs, targets)))
 

@@ -186,7 +186,7 @@ def _advice(session: Session) -> str:
 
 def validate(session: Session, criterion: Criterion) -> ValidationResult:
     """Compute loss and metrics on the validation images. The first process computes them for all."""
-    validation = session.data.task.validation(session.device)
+    validation = session.data.task.validation(session.device, session.score)
     for outputs, targets in session.predict_logits("val", "validate"):
         validation.add(criterion(outputs, targets), criterion.weight(targets), outputs, targets)
     return session.context.ranks.from_first(validation.result)
@@ -239,7 +239,7 @@ def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationResu
         val_balanced_accuracy=metrics.pop("balanced_accuracy", None),
         val_label_rank=metrics.pop("label_rank", None),
         batch_norms=len(session.freezing.moving),
-        score=task.score,
+        score=session.score,
         train_metrics={} if task.curve == "accuracy" else {task.curve: trained},
         val_metrics=metrics,
     )

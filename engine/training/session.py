@@ -15,6 +15,7 @@ from engine.compute.precision import Precision
 from engine.config import phases
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
+from engine.config.tasks import score_of
 from engine.data.loaders import batch_count
 from engine.data.prepare import Data
 from engine.models.freezing import Freezing
@@ -182,6 +183,11 @@ class Session:
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch."""
         return batch_count(len(self.data.splits["train"]), self.config.train.batch_size)
+
+    @property
+    def score(self) -> str:
+        """The validation metric that makes an epoch the best."""
+        return score_of(self.data.task.spec.task, self.config.train.score)
 
     @property
     def best(self) -> Epoch | None:

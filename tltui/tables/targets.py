@@ -7,5 +7,6 @@ from engine.runs.events import DataReady
 
 
 def targets(data: DataReady) -> str:
-    """The number of classes, labels or numbers: "3 classes"."""
-    return TASKS.get(data.task, TASKS["single"]).counted(len(data.classes))
+    """The number of classes, labels or numbers: "3 classes", "2 classes, soft labels"."""
+    counted = TASKS.get(data.task, TASKS["single"]).counted(len(data.classes))
+    return f"{counted}{', soft labels' if data.soft_labels else ''}"
