@@ -267,7 +267,10 @@ class TrainConfig(Section):
         description="passes over the training images; default with a recipe: the sum of its phases",
         json_schema_extra=LIVE,
     )
-    batch_size: int = Field(default=32, ge=1, le=65536, description="images per step")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="images that go through the network together")
+    accumulate: int = Field(
+        default=1, ge=1, le=4096, description="batches per optimizer step: its gradient is the mean over all of them"
+    )
     seed: int = Field(
         default=42, ge=0, lt=2**63, description="seed of splits, order, augmentation, dropout and the new head"
     )
@@ -305,6 +308,11 @@ class TrainConfig(Section):
     processes: int = Field(
         default=1, ge=1, le=1024, description="processes on this machine that share each batch; above 1 by torchrun"
     )
+
+    @property
+    def step_size(self) -> int:
+        """Images per optimizer step."""
+        return self.batch_size * self.accumulate
 
 
 class LogConfig(Section):

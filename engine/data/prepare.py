@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from engine.cache.eviction import cache_root
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
+from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig

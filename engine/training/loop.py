@@ -78,7 +78,7 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
     ``started``: when the epoch began, in seconds of time.monotonic.
     """
     config, totals = session.config.train, session.totals
-    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
+    batches = shuffled_batches(session.data.splits["train"], config.step_size, config.seed, session.epoch + 1)
     session.freezing.train_mode()
     while totals.done < len(batches):
         for result in train_batches(session, batches[totals.done :], criterion):

@@ -181,8 +181,8 @@ class Session:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches in an epoch."""
-        return batch_count(len(self.data.splits["train"]), self.config.train.batch_size)
+        """Optimizer steps in an epoch."""
+        return batch_count(len(self.data.splits["train"]), self.config.train.step_size)
 
     @property
     def score(self) -> str:

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from engine.cache.eviction import CACHE
 from engine.cache.file_digests import FileDigests, as_keys, digest
+from engine.cache.folder import CACHE
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.data.image import Pixels, centre_crop, prepare, to_rgb

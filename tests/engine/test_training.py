@@ -56,6 +56,28 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine
     assert first != other
 
 
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_accumulated_batches_take_the_steps_of_one_large_batch(
+    weights: str, session: Sessions, config: Callable[..., RunConfig]
+):
+    def losses(**train: object) -> list[tuple[float, float]]:
+        run = session(
+            config(
+                freeze={"rules": [], "norm_stats": "frozen"},
+                head={"dropout": 0.0},
+                optimizer={"clip_norm": 0.1, "name": "sgd"},
+                train={"class_weights": weights, "epochs": 2, **train},
+            )
+        )
+        fit(run)
+        return [(step.loss, step.grad_norm) for step in events(run, Step)]
+
+    large = losses(batch_size=10)  # 24 images: steps of 8
+    parted = losses(batch_size=3, accumulate=3)  # batches of 2 and 3
+    assert len(large) == len(parted) == 6
+    assert parted == [pytest.approx(step, rel=1e-4) for step in large]
+
+
 def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:
     classifier = registry.build(name, 3, HeadConfig())
     trainable = dict(classifier.module.named_parameters())

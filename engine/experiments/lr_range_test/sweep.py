@@ -52,5 +52,5 @@ def _batches(session: Session, order: int) -> Iterator[Batch]:
     while True:
         epoch += 1
         members = session.data.splits["train"]
-        batches = shuffled_batches(members, train.batch_size, train.seed + order, epoch)
+        batches = shuffled_batches(members, train.step_size, train.seed + order, epoch)
         yield from session.loader.training_batches(batches, epoch)
