@@ -220,6 +220,14 @@ class ScheduleConfig(Section):
         default="cosine", description=describe_choices((name, entry.help) for name, entry in SCHEDULES.items())
     )
     warmup_epochs: float = Field(default=0.0, ge=0, description="epochs of linear learning-rate warm-up from near 0")
+    cycles: int = Field(default=3, ge=1, le=100, description="cosine_restarts: number of cycles within the run")
+    cycle_mult: float = Field(
+        default=2.0, ge=1, le=10, description="cosine_restarts: how many times as long each cycle is as the one before"
+    )
+    plateau_patience: int = Field(
+        default=3, ge=0, description="plateau: epochs without a better train.score before the learning rate falls"
+    )
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: learning rate × this at each fall")
 
 
 class Phase(Section):
@@ -298,6 +306,10 @@ class TrainConfig(Section):
         default=AUTO,
         description="validation metric that makes an epoch the best (ties: loss); auto: the task's own",
     )
+    sampler: Literal["uniform", "balanced"] = Field(
+        default="uniform",
+        description="images of an epoch: uniform (each once) or balanced (each class equally often, with replacement)",
+    )
     early_stop_patience: int = Field(
         default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
     )
@@ -360,6 +372,15 @@ class RunConfig(Section):
             raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_balanced_once(self) -> RunConfig:
+        if self.train.sampler == self.train.class_weights == "balanced":
+            raise ValueError(
+                'train.sampler = "balanced" and train.class_weights = "balanced" both make up for rare classes, and '
+                'together overdo it; set train.class_weights = "none"'
+            )
         return self
 
     @model_validator(mode="after")

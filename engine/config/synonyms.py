@@ -74,6 +74,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
     "schedule.name": ("schedule", "sched", "scheduler", "lr_scheduler", "lr_schedule"),
     "schedule.warmup_epochs": ("warmup", "warmup_epoch", "warmup_steps", "num_warmup_steps", "warmup_iters"),
+    "schedule.cycles": ("restarts", "num_cycles", "lr_cycle_limit"),
+    "schedule.cycle_mult": ("t_mult", "lr_cycle_mul"),
+    "schedule.plateau_patience": ("patience_epochs", "lr_patience"),
+    "schedule.plateau_factor": ("lr_factor", "decay_rate"),
     "recipe.phases": ("stages",),
     "train.epochs": ("epoch", "max_epochs", "num_epochs", "n_epochs", "num_train_epochs"),
     "train.batch_size": ("batch", "bs", "batchsize", "train_batch_size", "per_device_train_batch_size"),
@@ -91,6 +95,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "train.precision": ("amp", "dtype", "mixed_precision", "fp16", "bf16", "half", "use_amp"),
     "train.label_smoothing": ("smoothing", "smooth"),
     "train.class_weights": ("class_weight", "pos_weight", "weighted_loss"),
+    "train.sampler": ("weighted_sampler", "weighted_random_sampler", "oversample", "balanced_sampling"),
     "train.early_stop_patience": ("patience", "early_stopping", "early_stop", "early_stopping_patience"),
     "train.on_nan": ("nan", "detect_nan", "terminate_on_nan"),
     "train.processes": (

@@ -96,7 +96,7 @@ TASKS = {
         losses={name: f"engine.compute.number_loss:{name}" for name in ("mse", "l1", "huber")},
         reader="engine.tasks.number_columns:read_numbers",
         scores=("mae", "rmse", "spearman"),
-        unused_settings=("train.label_smoothing", "train.class_weights"),
+        unused_settings=("train.label_smoothing", "train.class_weights", "train.sampler"),
     ),
 }
 AUTO = "auto"

@@ -15,7 +15,7 @@ from engine.cache.file_digests import FileDigests
 from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
-from engine.config.schema import RunConfig
+from engine.config.schema import RunConfig, check_task_settings
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
@@ -97,6 +97,7 @@ def load_data(
     ("class_missing"), and of findings about the contents of the images.
     """
     start = time.monotonic()
+    _check_task(source, config)
     recorded = recorded_splits(folder.splits)
     source, findings = select_images(source, config.data, config.train.seed, recorded)
     for finding in (*source.findings, *findings):
@@ -159,6 +160,14 @@ def decode_images(
     cache = ImageCache(spaces.images, keys, redecode_at)
     data = Data(open_task(source.spec), samples, keys, cache, {}, decoded.value_range)
     return data, decoded, spaces.fingerprints
+
+
+def _check_task(source: Source, config: RunConfig) -> None:
+    """Raises InputError for settings that do not fit the task, which the labels may have suggested."""
+    try:
+        check_task_settings(config, source.task)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -161,20 +162,21 @@ class FeatureLoader:
         """The size of the cached features at the boundary."""
         return self._source.store.stored_bytes if self._source and self._source.store else 0
 
-    def training_batches(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+    def training_batches(self, batches: Sequence[Sequence[int]], epoch: int, start: int = 0) -> Iterator[Batch]:
         """Batches of training images, given as image indices, in their augmented views of ``epoch`` (from 1).
 
-        Each of several processes receives its share of every micro-batch.
+        ``batches`` are those of the whole epoch, and the first ``start`` are left out. Each of several processes
+        receives its share of every micro-batch.
         """
+        views = self._augmented(batches, epoch)[start:]
         if self._ranks.count == 1:
-            yield from self._batches(self._augmented(batches, epoch))
+            yield from self._batches(views)
             return
+        batches = batches[start:]
         shares = [self._share(batch) for batch in batches]
-        local = [[batch[at] for at in own] for batch, (own, _) in zip(batches, shares, strict=True)]
+        local = [[batch[at] for at in own] for batch, (own, _) in zip(views, shares, strict=True)]
         device = self._labels.device
-        for batch, (own, parts), loaded in zip(
-            batches, shares, self._batches(self._augmented(local, epoch)), strict=True
-        ):
+        for batch, (own, parts), loaded in zip(batches, shares, self._batches(local), strict=True):
             labels = self._labels[on_device(list(batch), device)]
             yield replace(loaded, global_batch=GlobalBatch(labels, on_device(own, device), parts))
 
@@ -189,8 +191,15 @@ class FeatureLoader:
         return positions, parts
 
     def _augmented(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
+        """The view of each image; an image that an epoch repeats comes in other views."""
         cached = self._source is not None and self._source.store is not None
-        return [[self._views.in_epoch(epoch, i, self._keys[i], cached=cached) for i in batch] for batch in batches]
+        seen: Counter[int] = Counter()
+
+        def view(image: int) -> View:
+            seen[image] += 1
+            return self._views.in_epoch(epoch, image, self._keys[image], cached=cached, repeat=seen[image] - 1)
+
+        return [[view(image) for image in batch] for batch in batches]
 
     def eval_batches(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
         """Images by index, in order, without augmentation; only the batches in ``part``."""
@@ -247,7 +256,7 @@ class FeatureLoader:
         """Cached features of a batch, computed over the bridge where the cache has only the earlier boundary's."""
         names = self._names(batch)
         try:
-            bridged = [names[at] for at in store.missing(names)]
+            bridged = list(dict.fromkeys(names[at] for at in store.missing(names)))
             if bridged:
                 assert self._bridge
                 store.put(bridged, self._bridge.prefix(*self._bridge.store.get(bridged)))

@@ -34,7 +34,7 @@ from tests.faults.short_run import Outcome, log_problems, short_config
 DEEP = ["freeze *", "train layer3", "train layer4", "train head"]
 # Steps of 7 and 8 images, so that the two parts of some weigh more than the other; 51 of them.
 CASES: dict[str, dict[str, Any]] = {
-    "the head, from the cache": {"head": {"dropout": 0.4, "hidden": [16]}},
+    "the head, from the cache": {"head": {"dropout": 0.4, "hidden": [16]}, "train": {"sampler": "balanced"}},
     "batch statistics that move, by commands": {
         "data": {"augment": "standard", "views": 2, "workers": 0},
         "freeze": {"rules": DEEP},

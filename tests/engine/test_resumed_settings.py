@@ -22,6 +22,9 @@ from tests.faults.short_run import Outcome, log_problems
 DEEP = {"rules": ["freeze *", "train layer4", "train head"]}
 CASES: dict[str, dict[str, Any]] = {
     "accumulate": {"freeze": DEEP, "train": {"accumulate": 2, "batch_size": 4}},
+    # No later epoch is better: the rate falls in each.
+    "plateau": {"schedule": {"name": "plateau", "plateau_patience": 0}, "train": {"score": "accuracy"}},
+    "sampler": {"data": {"augment": "standard", "views": 2, "workers": 0}, "train": {"sampler": "balanced"}},
 }
 MIDDLE = 5  # of the second of three epochs, with three steps each
 
