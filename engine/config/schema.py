@@ -65,7 +65,8 @@ class DataConfig(Section):
     path: str = Field(
         default="",
         description="a folder or archive with one subfolder per class, or with train/ val/ test/ and those inside; "
-        "a table with columns path,label[,split]; torchvision: the data root",
+        "a table with columns path,label[,split]; Parquet files; shards-{000..010}.tar; a saved Hugging Face dataset; "
+        "torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
     task: Annotated[str, Choices(TASKS, (AUTO,))] = Field(
@@ -73,18 +74,20 @@ class DataConfig(Section):
         description="what the network predicts: auto (chosen from the labels), "
         + describe_choices((name, entry.help) for name, entry in TASKS.items()),
     )
-    root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
-    path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
+    root: str = Field(default="", description="table: folder that the paths are relative to; empty: the table's")
+    path_column: str = Field(
+        default="", description="table: column of the images or their paths; empty: found by usual names"
+    )
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[],
-        description="csv: column of the classes or numbers, or several, one per label, class or number; empty: found "
-        "by usual names",
+        description="table: column of the classes or numbers, or several, one per label, class or number; empty: "
+        "found by usual names",
     )
     split_column: str = Field(
-        default="", description="csv: column with train, val or test; empty: found by usual names"
+        default="", description="table: column with train, val or test; empty: found by usual names"
     )
     group_column: str = Field(
-        default="", description="csv: column such as a patient's id whose images stay in one split; empty: none"
+        default="", description="table: column such as a patient's id whose images stay in one split; empty: none"
     )
     class_depth: int = Field(
         default=0, ge=0, le=2, description="folder: 1: the top folder names the class; 2: the one below; 0: found"
@@ -312,6 +315,12 @@ class TrainConfig(Section):
     )
     early_stop_patience: int = Field(
         default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",

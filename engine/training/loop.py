@@ -41,9 +41,10 @@ def fit(session: Session) -> str:
             train_epoch(session, criterion, started)
             if session.totals.sound:
                 session.rollbacks = 0
-            validation = validate(session, criterion)
-            if session.context.ranks.first:
-                forgetting.emit()
+            with session.average.in_use():
+                validation = validate(session, criterion)
+                if session.context.ranks.first:
+                    forgetting.emit()
             session.epoch += 1
             emit_epoch(session, session.totals, validation, time.monotonic() - started)
             session.totals = EpochTotals()

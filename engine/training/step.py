@@ -98,6 +98,7 @@ def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_la
     elif results.isfinite().all():
         optimizer.step()
     scaler.update()
+    session.average.update(session.step)
     if stats:
         results = torch.cat([results, stats.after_update(len(parts))])
     results, ready = _copy_to_host(results)
