@@ -74,7 +74,7 @@ def test_settings_commands_and_codes_are_topics():
         ("model_ready", Location("run-folder", "model_ready")),
     ],
 )
-def test_a_topic_is_found_where_it_is_told(topic: str, found: Location):
+def test_a_topic_is_found_where_it_is_explained(topic: str, found: Location):
     assert find(topic) == found
     if found.anchor:
         assert found.anchor in {heading.anchor for heading in pages()[found.page].headings}

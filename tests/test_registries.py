@@ -79,6 +79,7 @@ UPSIDE_DOWN = TaskEntry(
     score="accuracy",
     curve="accuracy",
     noun="class",
+    losses={"cross_entropy": "engine.compute.loss:cross_entropy"},
 )
 ADDED: dict[str, tuple[MutableMapping[str, Any], str, Any]] = {
     "optimizer.name": (OPTIMIZERS, "lion", LION),

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from engine.cache.eviction import cache_root, private_folder
+from engine.cache.folder import cache_root, private_folder
 from engine.files.atomic import write_atomically
 
 Kind = TypeVar("Kind")
 
 
-def look(folder: str, identity: str, kind: type[Kind]) -> Kind | None:
+def load(folder: str, identity: str, kind: type[Kind]) -> Kind | None:
     """The result under ``identity`` in a folder of the cache; None if there is none that can be read."""
     try:
         return msgspec.json.decode(_path(folder, identity).read_bytes(), type=kind)
@@ -23,7 +23,7 @@ def look(folder: str, identity: str, kind: type[Kind]) -> Kind | None:
         return None
 
 
-def remember(folder: str, identity: str, found: Any) -> None:  # noqa: ANN401 (whatever JSON can hold)
+def store(folder: str, identity: str, found: Any) -> None:  # noqa: ANN401 (whatever JSON can hold)
     """Store a result. A failure is ignored."""
     with suppress(OSError):
         private_folder(cache_root(), folder)

@@ -15,7 +15,7 @@ from torch import nn
 
 from engine.config.choices import load_target
 from engine.config.schema import TrainConfig
-from engine.config.tasks import TASKS, TaskSpec
+from engine.config.tasks import TASKS, TaskSpec, loss_target
 from engine.runs.events import Evaluated
 
 Outputs = torch.Tensor | tuple[torch.Tensor, ...]
@@ -132,12 +132,8 @@ class Task(Protocol):
         """The targets of all images as the loss takes them: int64 (N,) or float32 (N, K)."""
         ...
 
-    def criterion(self, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> Criterion:
-        """The loss. ``targets``: of the training images, on the device. ``aux_weight``: of each auxiliary head."""
-        ...
-
-    def validation(self, device: torch.device) -> Validation:
-        """Empty validation metrics."""
+    def validation(self, device: torch.device, score: str) -> Validation:
+        """Empty validation metrics. ``score``: makes an epoch the best; costly metrics can be left out otherwise."""
         ...
 
     def evaluate(
@@ -181,3 +177,11 @@ class Task(Protocol):
 def open_task(spec: TaskSpec) -> Task:
     """The task that ``spec`` describes."""
     return load_target(TASKS[spec.task].target)(spec)
+
+
+def open_criterion(spec: TaskSpec, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> Criterion:
+    """The loss that train.loss names. ``targets``: of the training images, on the device.
+
+    ``aux_weight``: of the loss of each auxiliary head.
+    """
+    return load_target(loss_target(spec.task, train.loss))(spec, train, targets, aux_weight)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from engine.config.choices import choices_of
 from engine.config.schema import PHASE_SETTINGS, Phase, RunConfig, is_list_of_tables, list_item, settings
+from engine.config.synonyms import SYNONYMS
 
 
 def allowed(field: FieldInfo) -> str:
@@ -36,33 +37,9 @@ def _has(constraint: object, *names: str) -> bool:
     return any(hasattr(constraint, name) for name in names)
 
 
-# Names that people type for a setting, from PyTorch, timm, Lightning and fastai.
-_SYNONYMS = {
-    "optimizer.lr": ("lr", "learning_rate", "base_lr", "lr0"),
-    "optimizer.weight_decay": ("wd", "weight_decay"),
-    "optimizer.momentum": ("momentum",),
-    "optimizer.name": ("optimizer", "opt", "optim"),
-    "optimizer.clip_norm": ("clip", "clip_grad", "grad_clip", "gradient_clip_val"),
-    "schedule.name": ("schedule", "sched", "scheduler", "lr_scheduler"),
-    "schedule.warmup_epochs": ("warmup", "warmup_epochs"),
-    "train.early_stop_patience": ("patience", "early_stopping", "early_stop"),
-    "train.epochs": ("epochs", "epoch", "max_epochs", "num_epochs", "n_epochs"),
-    "train.batch_size": ("batch", "batch_size", "bs"),
-    "train.seed": ("seed", "random_seed"),
-    "train.device": ("device", "accelerator", "gpu"),
-    "train.precision": ("precision", "amp", "dtype"),
-    "train.label_smoothing": ("label_smoothing", "smoothing"),
-    "head.dropout": ("dropout", "drop", "drop_rate"),
-    "model.name": ("model", "arch", "architecture", "net", "network", "backbone"),
-    "model.weights": ("weights", "checkpoint", "pretrained"),
-    "data.path": ("data", "dataset", "data_dir", "data_path", "data_root", "root", "path"),
-    "data.image_size": ("image_size", "img_size", "imgsz"),
-    "data.augment": ("augment", "augmentation", "aug"),
-    "data.workers": ("workers", "num_workers"),
-    "freeze.rules": ("rules",),
-}
-_SETTING_OF = {synonym: key for key, synonyms in _SYNONYMS.items() for synonym in synonyms}
-_NEAR = 0.8  # of difflib's ratio: a letter or two differ
+_SETTING_OF = {synonym: key for key, synonyms in SYNONYMS.items() for synonym in synonyms}
+_NEAR = 0.82  # of difflib's ratio: a letter or two differ
+_SHORTEST = 5  # letters of a misspelled word; shorter ones are near to too many others
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -76,14 +53,13 @@ def near_name(word: str, names: Sequence[str]) -> str:
     """The name that ``word`` misspells, names in another section, or names in another library's terms; "" if none."""
     lowered = word.lower().replace("-", "_")
     leaf = lowered.rpartition(".")[2]
-    for synonym in (lowered, leaf):
-        if _SETTING_OF.get(synonym) in names:
-            return _SETTING_OF[synonym]
-    if near := difflib.get_close_matches(lowered, names, n=1, cutoff=_NEAR):
-        return near[0]
     meant = {synonym: key for synonym, key in _SETTING_OF.items() if key in names}
     meant |= {name.rpartition(".")[2]: name for name in reversed(names)}
-    near = difflib.get_close_matches(leaf, list(meant), n=1, cutoff=_NEAR)
+    if leaf in meant:
+        return meant[leaf]
+    if near := difflib.get_close_matches(lowered, names, n=1, cutoff=_NEAR):
+        return near[0]
+    near = difflib.get_close_matches(leaf, list(meant), n=1, cutoff=_NEAR) if len(leaf) >= _SHORTEST else []
     return meant[near[0]] if near else ""
 
 
@@ -133,8 +109,19 @@ def _sentence_in_phase(error: dict[str, Any], inside: list[str | int]) -> str:
         return f"{error['input']!r:.80} can't be used: it takes a table"
     name, known = str(inside[0]), dict(settings())
     if error["type"] == "extra_forbidden":
-        return f'"{name}" is no setting of a phase{did_you_mean(name, list(Phase.model_fields))}'
-    takes = allowed(known[PHASE_SETTINGS.get(name, f"train.{name}")])
+        return f'"{name}" is no setting of a phase{_meant_in_phase(name)}'
+    takes = allowed(known[_setting_of_phase(name)])
     if error["type"] == "missing":
         return f"{name} is missing; it takes {takes}"
     return f"{name} = {error['input']!r:.80} can't be used: it takes {takes}"
+
+
+def _meant_in_phase(name: str) -> str:
+    fields = {_setting_of_phase(field): field for field in Phase.model_fields}
+    meant = near_name(name, list(fields))
+    return f'; did you mean "{fields[meant]}"?' if meant else ""
+
+
+def _setting_of_phase(field: str) -> str:
+    """The setting that takes the same values as a phase's ``field``."""
+    return PHASE_SETTINGS.get(field, f"train.{field}")

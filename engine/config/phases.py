@@ -38,7 +38,7 @@ def part_of(config: RunConfig, done: int) -> Part:
     return Part(0, 0, end)
 
 
-def begun(config: RunConfig) -> RunConfig:
+def initial_config(config: RunConfig) -> RunConfig:
     """The initial config of a run: phases filled in from [optimizer], and the first phase applied.
 
     Without a recipe it is ``config`` itself.
@@ -54,7 +54,7 @@ def begun(config: RunConfig) -> RunConfig:
 
 
 def in_force(config: RunConfig, number: int) -> RunConfig:
-    """Apply the settings of a phase to a config from ``begun``; they override earlier commands."""
+    """Apply the settings of a phase to a config from ``initial_config``; they override earlier commands."""
     phase, changed = config.recipe.phases[number - 1], {}
     for name, key in PHASE_SETTINGS.items():
         section, setting = key.split(".")
@@ -77,7 +77,7 @@ def check_plans(config: RunConfig, tree: LayerTree) -> None:
     decide(config.freeze.rules, tree)
 
 
-def in_words(phase: Phase) -> str:
+def phase_text(phase: Phase) -> str:
     """Describe a phase in one line: ``5 epochs: freeze *, train head; lr 0.001``."""
     rates = [f"{name} {value:g}" for name, value in phase if name not in ("epochs", "rules") and value is not None]
     epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"

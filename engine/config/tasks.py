@@ -1,8 +1,14 @@
-"""The tasks that data.task takes: adding one is adding a module and an entry here. Imports no torch."""
+"""The tasks that data.task takes: adding one is adding a module and an entry here. Imports no torch.
+
+``SCORES`` has the validation metrics that train.score takes: adding one is adding an entry here, and its name to the
+tasks that compute it after each epoch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -26,10 +32,13 @@ class TaskSpec(msgspec.Struct, frozen=True):
 class TaskEntry:
     """``help``: what the network predicts. ``target``: its class, an ``engine.compute.task.Task``.
 
-    ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
-    computed for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
-    in the singular. ``reader``: a function of label columns and [data] that returns the targets or raises LabelError;
-    importing it imports no torch, since the app counts images with it.
+    ``score``: the validation metric that makes an epoch the best unless train.score names another; ``scores``: the
+    others that it may name, besides the loss. All of them are in ``SCORES``. ``curve``: the metric that is computed
+    for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts, in the
+    singular. ``losses``: the function of each of its losses by name in ``LOSSES``, the default first; it takes
+    the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
+    an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
+    raises LabelError; importing it imports no torch, since the app counts images with it.
     """
 
     help: str
@@ -37,8 +46,10 @@ class TaskEntry:
     score: str
     curve: str
     noun: str
+    losses: Mapping[str, str]
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
+    scores: tuple[str, ...] = ()
 
 
 TASKS = {
@@ -48,7 +59,9 @@ TASKS = {
         score="accuracy",
         curve="accuracy",
         noun="class",
+        losses={"cross_entropy": "engine.compute.loss:cross_entropy", "focal": "engine.compute.loss:focal"},
         least_classes=2,
+        scores=("balanced_accuracy", "macro_f1", "roc_auc"),
     ),
     "multilabel": TaskEntry(
         "any number of labels per image",
@@ -56,8 +69,49 @@ TASKS = {
         score="average_precision",
         curve="label_accuracy",
         noun="label",
+        losses={
+            "cross_entropy": "engine.compute.binary_loss:cross_entropy",
+            "focal": "engine.compute.binary_loss:focal",
+        },
         reader="engine.tasks.label_sets:read_label_sets",
+        scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
     ),
 }
 AUTO = "auto"
-"""The value of data.task with which the dataset decides."""
+"""The value of data.task with which the dataset decides, and of train.score and train.loss with which the task does."""
+
+LOSS = "loss"
+SCORES: dict[str, Literal["max", "min"]] = {
+    "accuracy": "max",
+    "balanced_accuracy": "max",
+    "macro_f1": "max",
+    "micro_f1": "max",
+    "label_accuracy": "max",
+    "roc_auc": "max",
+    "average_precision": "max",
+    LOSS: "min",
+}
+"""Validation metrics that can make an epoch the best; "min": a lower one is better."""
+
+
+def score_of(task: str, wanted: str) -> str:
+    """The score of a run: the one that train.score names, or the task's own. Raises ValueError where it has none."""
+    entry = TASKS[task]
+    known = (entry.score, *entry.scores, LOSS)
+    if wanted != AUTO and wanted not in known:
+        raise ValueError(
+            f'train.score = "{wanted}" is no score of data.task = "{task}"; set it to {", ".join(known[:-1])} or {LOSS}'
+        )
+    return entry.score if wanted == AUTO else wanted
+
+
+def loss_target(task: str, loss: str) -> str:
+    """The function of a task's loss, which train.loss names. Raises ValueError for the loss of another task."""
+    losses = TASKS[task].losses
+    if loss == AUTO:
+        return next(iter(losses.values()))
+    if loss not in losses:
+        raise ValueError(
+            f'train.loss = "{loss}" is no loss for data.task = "{task}"; choose {", ".join((AUTO, *losses))}'
+        )
+    return losses[loss]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Mapping
 import torch
 from torch import fx, nn
 
-from engine.compute.loss import CrossEntropy
+from engine.compute.loss import ClassCriterion, cross_entropy_sum
 from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
 from engine.compute.task import Outputs
@@ -66,7 +66,7 @@ def measure_network(
     device = precision.device
     classifier.module.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     training, evaluation = (_traced(classifier, training=mode) for mode in (True, False))
-    criterion = functools.partial(_loss, CrossEntropy(None, 0.0, classifier.aux_weight))
+    criterion = functools.partial(_loss, ClassCriterion(cross_entropy_sum, None, 0.0, classifier.aux_weight))
 
     def step(count: int, *, trains: bool) -> Costs:
         """Measure forward and backward. Unless it ``trains``, gradients only pass through frozen layers."""
@@ -129,7 +129,7 @@ def _images(classifier: Classifier, count: int, device: torch.device) -> torch.T
     )
 
 
-def _loss(criterion: CrossEntropy, outputs: Outputs) -> torch.Tensor:
+def _loss(criterion: ClassCriterion, outputs: Outputs) -> torch.Tensor:
     count = len(outputs if isinstance(outputs, torch.Tensor) else outputs[0])
     device = (outputs if isinstance(outputs, torch.Tensor) else outputs[0]).device
     return criterion(outputs, torch.zeros(count, dtype=torch.int64, device=device))

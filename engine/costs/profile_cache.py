@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from engine.cache import memo
-from engine.cache.eviction import PROFILES
+from engine.cache.folder import PROFILES
 from engine.config.schema import HeadConfig, TrainConfig
 from engine.system.cpu import processor_name
 from engine.system.devices import versions
@@ -31,12 +31,12 @@ def loop(train: TrainConfig) -> str:
 
 def load(key: str, kind: type[Kind]) -> Kind | None:
     """Load a measurement made with these libraries and devices; None if there is none."""
-    return memo.look(PROFILES, _full_key(key), kind)
+    return memo.load(PROFILES, _full_key(key), kind)
 
 
 def store(key: str, measured: msgspec.Struct) -> None:
     """Store a measurement, if the cache can be written."""
-    memo.remember(PROFILES, _full_key(key), measured)
+    memo.store(PROFILES, _full_key(key), measured)
 
 
 def _full_key(key: str) -> str:

@@ -64,7 +64,7 @@ def known_facts(
     """Adds content keys and facts of unchanged files by their positions in ``source``; reads no file."""
     if source.file is None:
         return
-    found = {index: files.look(source.file(index)) for index in range(len(source.samples))}
+    found = {index: files.get(source.file(index)) for index in range(len(source.samples))}
     known = {index: key for index, key in found.items() if key is not None and key in space}
     try:
         rows = space.read(as_keys(list(known.values()))) if known else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.config.phases import in_words
+from engine.config.phases import phase_text
 from engine.config.schema import RunConfig
 from engine.evaluation.load_run import TrainedRun
 from engine.evaluation.metrics import METRICS
@@ -123,7 +123,7 @@ def _training(trained: TrainedRun) -> str:
     return (
         f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
         + (f", the best was {best.epoch}" if best else "")
-        + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch size {config.train.batch_size}, "
+        + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch size {config.train.step_size}, "
         f"augmentation {config.data.augment}, seed {config.train.seed}.\n\n{_freeze_plan(config)}{trainable}"
     )
 
@@ -139,7 +139,7 @@ def _weights(trained: TrainedRun) -> str:
 def _freeze_plan(config: RunConfig) -> str:
     if config.recipe.phases:
         heading = "Phases; in each, the last rule that matches a layer decides:"
-        listed = [f"{number}. {at_start(in_words(phase))}" for number, phase in enumerate(config.recipe.phases, 1)]
+        listed = [f"{number}. {at_start(phase_text(phase))}" for number, phase in enumerate(config.recipe.phases, 1)]
     else:
         heading = "Freeze plan; the last rule that matches a layer decides:"
         listed = [f"- {at_start(rule)}" for rule in config.freeze.rules] or ["- all layers trainable"]

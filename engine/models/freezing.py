@@ -15,7 +15,7 @@ from engine.models.layer_tree import keeps_batch_statistics
 from engine.runs.events import FrozenProof, ParameterCounts
 
 
-class FrozenMemory(msgspec.Struct):
+class FrozenState(msgspec.Struct):
     """The state of the verification, for a checkpoint.
 
     ``digests``: SHA-256 of every frozen tensor when it was frozen. ``checks``: how often they were compared.
@@ -111,13 +111,13 @@ class Freezing:
         )
 
     @property
-    def memory(self) -> FrozenMemory:
+    def state(self) -> FrozenState:
         """The state of the verification, for a checkpoint."""
-        return FrozenMemory(digests=dict(self.digests), checks=self._checks, changed=sorted(self._changed))
+        return FrozenState(digests=dict(self.digests), checks=self._checks, changed=sorted(self._changed))
 
-    def remember(self, memory: FrozenMemory) -> None:
+    def restore(self, state: FrozenState) -> None:
         """Restore the state of the verification. The same tensors must be frozen as when it was saved."""
-        self.digests, self._checks, self._changed = memory.digests, memory.checks, set(memory.changed)
+        self.digests, self._checks, self._changed = state.digests, state.checks, set(state.changed)
 
     def frozen(self) -> dict[str, torch.Tensor]:
         """Every parameter and buffer that must not change, by name."""

@@ -19,7 +19,7 @@ from engine.models.preprocessing import Preprocessing
 from engine.models.split import Split
 
 _VERSION = "1"  # part of the identity of cached features: raise it when the prefix computes others
-Rows = tuple[torch.Tensor, ...]  # features: one tensor (N, …) for each tensor of the boundary
+Features = tuple[torch.Tensor, ...]  # features: one tensor (N, …) for each tensor of the boundary
 
 
 class Prefix:
@@ -38,7 +38,7 @@ class Prefix:
         if fits:
             self.chunk = fits.size("prefix", self.chunk)
 
-    def __call__(self, *inputs: torch.Tensor) -> Rows:
+    def __call__(self, *inputs: torch.Tensor) -> Features:
         """Inputs (N, …) → features (N, …) on the device. Raises TrainingFailed where memory is too small."""
         while True:
             try:
@@ -49,18 +49,18 @@ class Prefix:
                 self.chunk = self._fits.shrink("prefix", self.chunk, error)
             release(self._precision.device)
 
-    def _in_chunks(self, *inputs: torch.Tensor) -> Rows:
+    def _in_chunks(self, *inputs: torch.Tensor) -> Features:
         parts = [self._compute(*inputs) for inputs in zip(*(t.split(self.chunk) for t in inputs), strict=True)]
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     @torch.inference_mode()
-    def row(self, image: torch.Tensor) -> Rows:
+    def example_features(self, image: torch.Tensor) -> Features:
         """The features of one normalized image (1, 3, S, S), for their shapes and types."""
         with self._precision.autocast():
             return self.module(image)
 
     @torch.inference_mode()
-    def _compute(self, *inputs: torch.Tensor) -> Rows:
+    def _compute(self, *inputs: torch.Tensor) -> Features:
         count = len(inputs[0])
         if count < self.chunk:
             inputs = tuple(torch.cat([t, t[-1:].expand(self.chunk - count, *t.shape[1:])]) for t in inputs)

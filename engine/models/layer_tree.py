@@ -18,12 +18,12 @@ _FEWEST_STAGES = 4
 
 def describe(name: str, classes: int, image_size: int, head: HeadConfig, channels: int = 3) -> LayerTree:
     """The layer tree of a network by name, without its weights. Raises InputError for what can't be built."""
-    tree = layer_tree_cache.look(name, classes, image_size, head, channels)
+    tree = layer_tree_cache.load(name, classes, image_size, head, channels)
     if tree is None:
         classifier = registry.build(name, classes, head, image_size, channels, on_meta=True)
         registry.check_image_size(classifier)
         tree = layer_tree(classifier, classes)
-        layer_tree_cache.remember(tree, name, classes, image_size, head, channels)
+        layer_tree_cache.store(tree, name, classes, image_size, head, channels)
     return tree
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.cache import memo
-from engine.cache.eviction import TREES
+from engine.cache.folder import TREES
 from engine.config.layer_tree import LayerTree
 from engine.config.schema import HeadConfig
 from engine.system.devices import installed_version
@@ -11,14 +11,14 @@ from engine.system.devices import installed_version
 _VERSION = 1  # raise it when the content of a tree changes
 
 
-def look(name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> LayerTree | None:
+def load(name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> LayerTree | None:
     """The layer tree of a network, if these library versions described it before."""
-    return memo.look(TREES, _identity(name, classes, image_size, head, channels), LayerTree)
+    return memo.load(TREES, _identity(name, classes, image_size, head, channels), LayerTree)
 
 
-def remember(tree: LayerTree, name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> None:
-    """Keep a tree for next time."""
-    memo.remember(TREES, _identity(name, classes, image_size, head, channels), tree)
+def store(tree: LayerTree, name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> None:
+    """Store a tree."""
+    memo.store(TREES, _identity(name, classes, image_size, head, channels), tree)
 
 
 def _identity(name: str, classes: int, image_size: int, head: HeadConfig, channels: int) -> str:

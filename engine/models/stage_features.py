@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from engine.models.frozen_prefix import Rows
+from engine.models.frozen_prefix import Features
 from engine.models.layer_tree import stages
 from engine.models.registry import Classifier
 from engine.models.split import Split
@@ -106,7 +106,7 @@ class Suffix:
             self._graph = _giving(split.suffix_eval, _nodes(split.suffix_eval.graph, classifier))
             self._channels_last = _channels_last_in(classifier)
 
-    def __call__(self, inputs: Rows) -> Outputs:
+    def __call__(self, inputs: Features) -> Outputs:
         """Inputs (N, …) → the output of each stage (N, …). The network must be in evaluation mode."""
         if self._graph is not None:
             return _channels_first(self._graph(*inputs), self._channels_last)

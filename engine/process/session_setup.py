@@ -52,7 +52,7 @@ def set_up_session(
     if is_retry:
         run.past.retry_from(first_step)
     source = open_dataset(run, config)
-    config = config if checkpoint else phases.begun(config)
+    config = config if checkpoint else phases.initial_config(config)
     classifier = build_model(run, config, open_task(source.spec))
     pretrained, report = load_model_weights(run, config, classifier, checkpoint)
     data = load_images(run, config, source, classifier)
@@ -125,7 +125,7 @@ def load_model_weights(
     module = classifier.module
     if run.ranks.first and checkpoint:
         pretrained = _reload_pretrained(run, config, classifier)
-        checkpoints.load_weights(checkpoint, module)
+        checkpoints.load_weights(checkpoint, module, averaged=False)
         report = WeightsReport(source=str(checkpoint))
     elif run.ranks.first:
         report = load_weights(classifier, config.model.weights, run.report)

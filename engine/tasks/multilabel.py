@@ -1,4 +1,4 @@
-"""Any number of labels per image: a sigmoid and binary cross-entropy per label."""
+"""Any number of labels per image: a sigmoid per label."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.compute.loss import with_auxiliary
 from engine.compute.task import (
     Answer,
     ExportedOutput,
     Labelled,
     LabelledOutputs,
-    Outputs,
     PredictionWriter,
 )
-from engine.config.schema import TrainConfig
 from engine.config.tasks import TaskSpec
 from engine.evaluation.metrics import compute_metrics
 from engine.evaluation.ranking import Ranking, roc_auc_and_average_precision
 from engine.runs.events import ClassMetrics, Evaluated, finite
 from engine.tasks.collected import CollectedValidation, joined, write_predictions
 from engine.tasks.label_sets import SEPARATOR
+from engine.training.validation import roc_auc
 
 _THRESHOLD = 0.5  # until one is chosen on validation images
 _TOP = 5
@@ -65,17 +63,14 @@ class MultiLabel:
         """0 or 1 per image and label, float32 (N, labels)."""
         return torch.tensor([sample.target for sample in samples], dtype=torch.float32)
 
-    def criterion(self, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> BinaryCrossEntropy:
-        """Binary cross-entropy. Balanced class weights multiply a label's positives by negatives / positives."""
-        weights = None
-        if train.class_weights == "balanced":
-            positives = targets.sum(0)
-            weights = (len(targets) - positives) / positives.clamp(min=1)
-        return BinaryCrossEntropy(weights, train.label_smoothing, aux_weight)
+    def validation(self, _device: torch.device, score: str) -> CollectedValidation:
+        """Mean average precision, and F1 with the thresholds so far; the mean ROC-AUC if it is the score."""
 
-    def validation(self, _device: torch.device) -> CollectedValidation:
-        """Mean average precision, and F1 with the thresholds so far."""
-        return CollectedValidation(lambda outputs, targets: _validation_metrics(outputs, targets, self.thresholds))
+        def compute(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float | None]:
+            areas = {"roc_auc": roc_auc(outputs, targets > 0.5)} if score == "roc_auc" else {}
+            return _validation_metrics(outputs, targets, self.thresholds) | areas
+
+        return CollectedValidation(compute)
 
     def evaluate(
         self,
@@ -158,35 +153,6 @@ for path, row in zip(sys.argv[1:], outputs):
     labels = [name for name, value, least in zip(about["classes"], row, about["thresholds"]) if value >= least]
     print(path, ";".join(labels), *(f"{value:.6f}" for value in row), sep="\\t")
 """
-
-
-class BinaryCrossEntropy:
-    """Mean binary cross-entropy over images and labels; ``positive_weights`` (labels,) multiply positives."""
-
-    def __init__(self, positive_weights: torch.Tensor | None, label_smoothing: float, aux_weight: float) -> None:
-        self._positive_weights = positive_weights
-        self._label_smoothing = label_smoothing
-        self._aux_weight = aux_weight
-
-    def __call__(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
-        """The mean loss of a batch, an fp32 scalar; ``targets``: float32 (N, labels)."""
-        smooth = targets * (1 - self._label_smoothing) + self._label_smoothing / 2
-        return with_auxiliary(
-            outputs,
-            self._aux_weight,
-            lambda logits: functional.binary_cross_entropy_with_logits(
-                logits.float(), smooth, pos_weight=self._positive_weights
-            ),
-        )
-
-    def weight(self, targets: torch.Tensor) -> torch.Tensor:
-        """The number of images, a scalar."""
-        return torch.tensor(float(len(targets)), device=targets.device)
-
-    def correct(self, outputs: Outputs, targets: torch.Tensor) -> torch.Tensor:
-        """The sum over the images of their share of correct labels at a threshold of 0.5, a scalar."""
-        logits = outputs[0] if isinstance(outputs, tuple) else outputs
-        return ((logits.detach() > 0) == (targets > 0.5)).float().mean(1).sum()
 
 
 class LabelDecisions:

@@ -10,13 +10,13 @@ import torch
 
 from engine.cache.file_digests import as_keys
 from engine.cache.space import Space
-from engine.models.frozen_prefix import Rows
+from engine.models.frozen_prefix import Features
 
 
 class FeatureStore:
     """Features at one boundary, by the names of the views that they are computed from."""
 
-    def __init__(self, example: Rows, space: Space, budget: int, expected: int) -> None:
+    def __init__(self, example: Features, space: Space, budget: int, expected: int) -> None:
         """``example``: the features of one image. ``budget``: bytes of memory on its device. ``expected``: images."""
         self._space = space
         self._layouts = [_Layout(tensor) for tensor in example]
@@ -39,7 +39,7 @@ class FeatureStore:
             self._known.update(name for name, present in zip(unknown, found, strict=True) if present)
         return [at for at, name in enumerate(names) if name not in self._known]
 
-    def put(self, names: Sequence[bytes], features: Rows) -> None:
+    def put(self, names: Sequence[bytes], features: Features) -> None:
         """Store the features of the views ``names``, as far as there is room."""
         flat = [layout.flat(tensor) for layout, tensor in zip(self._layouts, features, strict=True)]
         self._store_in_memory(names, flat)
@@ -59,7 +59,7 @@ class FeatureStore:
         """Pick up features that other runs have published meanwhile."""
         self._space.refresh()
 
-    def get(self, names: Sequence[bytes]) -> Rows:
+    def get(self, names: Sequence[bytes]) -> Features:
         """The features of the views ``names``. Raises KeyError if some are not stored any more."""
         absent = [name for name in dict.fromkeys(names) if name not in self._slots]
         if absent:
@@ -104,7 +104,7 @@ class FeatureStore:
             for layout, part in zip(self._layouts, parts, strict=True)
         ]
 
-    def _shaped(self, flat: list[torch.Tensor]) -> Rows:
+    def _shaped(self, flat: list[torch.Tensor]) -> Features:
         return tuple(layout.shaped(tensor) for layout, tensor in zip(self._layouts, flat, strict=True))
 
 
@@ -116,7 +116,7 @@ def on_device(numbers: list[int], device: torch.device) -> torch.Tensor:
     return on_host.to(device)
 
 
-def feature_bytes(example: Rows) -> int:
+def feature_bytes(example: Features) -> int:
     """The size of the features of one image."""
     return sum(_Layout(tensor).bytes for tensor in example)
 

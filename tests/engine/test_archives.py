@@ -151,10 +151,10 @@ def test_a_member_is_known_by_its_digest_until_the_archive_changes(tmp_path: Pat
     assert len(set(keys)) == 6
     files.save()
     known = FileDigests(tmp_path / "cache")
-    assert [known.look(source.file(at)) for at in range(6)] == keys
+    assert [known.get(source.file(at)) for at in range(6)] == keys
     again = opened(as_zip(tmp_path / "images", tmp_path / "again"))
     assert again.file is not None
-    assert known.look(again.file(0)) is None
+    assert known.get(again.file(0)) is None
 
 
 def with_members(folder: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:

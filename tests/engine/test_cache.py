@@ -20,10 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cache import eviction
-from engine.cache.eviction import cache_root
 from engine.cache.feature_files import ENTRY, Keys, parse_blocks
 from engine.cache.file_digests import FileDigests
+from engine.cache.folder import CACHE, cache_root
 from engine.cache.index_format import BLOCK, BLOCK_MAGIC
 from engine.files.stored_file import DiskFile
 from tests.engine.cache_spaces import (
@@ -79,9 +78,9 @@ def test_folders_are_private(tmp_path: Path):
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(eviction.CACHE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "elsewhere"))
     assert cache_root() == tmp_path / "elsewhere"
-    monkeypatch.delenv(eviction.CACHE)
+    monkeypatch.delenv(CACHE)
     assert cache_root().name == "tltui"
 
 
@@ -110,7 +109,7 @@ def test_two_processes_append_to_one_space_at_once(tmp_path: Path):
         check(space, keys)
 
 
-def test_a_later_run_goes_on_in_the_files_of_an_earlier_one(tmp_path: Path):
+def test_a_later_run_continues_in_the_files_of_an_earlier_one(tmp_path: Path):
     for number in range(5):
         ends_well(start(append_in_turns, tmp_path, keys_of(*range(number * 10, number * 10 + 10)), 10))
     assert len(list((tmp_path / "features" / IDENTITY).glob("*.idx"))) == 1
@@ -360,7 +359,7 @@ def test_without_a_usable_folder_rows_stay_in_memory_and_it_is_said_once(broken:
         space.refresh()
         check(space, keys)
         assert problems == ["cache_unusable"]
-        assert FileDigests(tmp_path / "cache").look(DiskFile(tmp_path)) is None
+        assert FileDigests(tmp_path / "cache").get(DiskFile(tmp_path)) is None
         space.close()
 
     ends_well(start(work))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.messages import near_name
 from engine.config.schema import settings
+from engine.config.synonyms import SYNONYMS
 from engine.config.toml_io import from_tables, load
 from engine.errors import InputError
 
@@ -44,7 +46,7 @@ def test_a_path_with_backslashes_says_how_to_write_it(value: str, tmp_path: Path
         ("something = 1", '"something" stands in no section'),
     ],
 )
-def test_a_value_at_the_top_is_told_its_section(line: str, says: str, tmp_path: Path):
+def test_an_error_for_a_value_at_the_top_names_its_section(line: str, says: str, tmp_path: Path):
     assert refusal(tmp_path / "run.toml", f"{line}\n{DIGITS}").endswith(says)
 
 
@@ -75,6 +77,13 @@ def test_a_section_of_another_name_is_named(typed: str, meant: str, tmp_path: Pa
         ("data", "data.path"),
         ("data.pth", "data.path"),
         ("optimizer.wieght_decay", "optimizer.weight_decay"),
+        ("epcohs", "train.epochs"),
+        ("num_workers", "data.workers"),
+        ("pretrained", "model.weights"),
+        ("fp16", "train.precision"),
+        ("in_chans", "data.channels"),
+        ("val_split", "data.val_fraction"),
+        ("max_grad_norm", "optimizer.clip_norm"),
     ],
 )
 def test_another_word_for_a_setting_is_understood(typed: str, meant: str):
@@ -83,10 +92,20 @@ def test_another_word_for_a_setting_is_understood(typed: str, meant: str):
         from_tables({"data": {"source": "digits"}}, {typed: "1"})
 
 
-@pytest.mark.parametrize("typed", ["train.colour", "model.lora", "foo.bar", "x"])
+@pytest.mark.parametrize("typed", ["train.colour", "model.lora", "foo.bar", "x", "mode", "lrr", "temperature"])
 def test_an_unrelated_word_gets_no_hint(typed: str):
     with pytest.raises(InputError, match=r"is not a setting$"):
         from_tables({"data": {"source": "digits"}}, {typed: "1"})
+
+
+def test_every_synonym_leads_to_one_setting():
+    """An entry of a setting that is gone, or a word that means two settings, would give a wrong hint."""
+    words = [word for synonyms in SYNONYMS.values() for word in synonyms]
+    assert set(SYNONYMS) <= set(dict(settings()))
+    assert len(words) == len(set(words))
+    assert {key: near_name(word, list(dict(settings()))) for key, (word, *_) in SYNONYMS.items()} == {
+        key: key for key in SYNONYMS
+    }
 
 
 @pytest.mark.parametrize("value", ["2024", "true", "2024-01-01", "1e3", "[photos]"])

@@ -134,7 +134,7 @@ def test_overfitting_is_found_once_validation_got_worse_three_times(config: Call
     assert cases(told(figures[:5]), config()) == []
 
 
-def test_labels_that_are_no_better_than_chance_are_found_and_their_share_told(config: Callable[..., RunConfig]):
+def test_labels_at_chance_level_are_found_with_their_share(config: Callable[..., RunConfig]):
     noisy = {"val_accuracy": 0.7, "train_accuracy": 0.75, "label_rank": 0.5, "train_loss": 0.9, "val_loss": 1.2}
     (found,) = diagnose(told([noisy] * 4), config())
     assert found.case == "noisy labels"

@@ -7,7 +7,7 @@ import pytest
 from engine.system.cpu import usable_cores
 
 
-def test_a_run_uses_no_more_cores_than_it_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_run_uses_no_more_cores_than_are_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     all_of_them = usable_cores()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -34,7 +34,7 @@ from tests.conftest import Engine
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_streamed_figures_equal_those_of_all_predictions_at_once(classes: int):
+def test_streamed_metrics_equal_those_of_all_predictions_at_once(classes: int):
     random = np.random.default_rng(0)
     labels = random.integers(0, classes, 500)
     labels[labels == classes - 1] = 0  # a class that never occurs
@@ -136,7 +136,7 @@ def test_the_interval_is_sound_at_the_edges():
     assert accuracy_interval(80, 100) == pytest.approx((0.7111, 0.8666), abs=1e-3)  # Wilson's own formula by hand
 
 
-def test_a_run_ends_with_figures_that_its_predictions_bear_out(engine: Engine, config: Callable[..., RunConfig]):
+def test_a_run_ends_with_metrics_that_follow_from_its_predictions(engine: Engine, config: Callable[..., RunConfig]):
     folder, state, status = engine.run(config())
     assert status == 0
     assert set(state.evaluations) == {"val", "test"}

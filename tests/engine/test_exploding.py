@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from engine.cache.eviction import CACHE, FITS
+from engine.cache.folder import CACHE, FITS
 from engine.compute.batch_fit import is_out_of_memory
-from engine.compute.loss import CrossEntropy
+from engine.compute.loss import ClassCriterion, cross_entropy_sum
 from engine.config.schema import RunConfig
 from engine.errors import TrainingFailed
 from engine.runs.event_log import EventTail
@@ -117,7 +117,7 @@ def test_a_batch_in_parts_has_the_gradients_of_one_pass(
     run = session(config(**WHOLE, train=loss))
     batch = first_batch(run)
     weights = torch.tensor([0.2, 1.0, 3.0]) if loss else None
-    criterion = CrossEntropy(weights, float(str(loss.get("label_smoothing", 0.0))), 0.0)
+    criterion = ClassCriterion(cross_entropy_sum, weights, float(str(loss.get("label_smoothing", 0.0))), 0.0)
     whole_loss, whole_correct = forward_backward(run, batch, criterion, [slice(0, 8)])
     whole = gradients(run)
     run.optimizer.zero_grad(set_to_none=True)

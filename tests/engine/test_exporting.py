@@ -211,7 +211,7 @@ def test_what_a_killed_process_left_goes_and_what_it_put_aside_comes_back(tmp_pa
     assert (tmp_path / "export" / "half").exists()
     with atomic_folder(tmp_path / "export") as folder:
         (folder / "new").touch()
-    assert len(list(tmp_path.glob(".export.*"))) == 1, "that of the one at work stays"
+    assert len(list(tmp_path.glob(".export.*"))) == 1, "that of the running export stays"
     at_work.communicate("\n")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/half"]
 

@@ -29,14 +29,14 @@ def test_files_that_have_not_changed_are_known(tmp_path: Path, monkeypatch: pyte
     file.write_bytes(b"first")
     later(monkeypatch)
     files = FileDigests(tmp_path)
-    assert files.look(DiskFile(file)) is None
+    assert files.get(DiskFile(file)) is None
     assert files.read(DiskFile(file), 100) == (digest(b"first"), b"first")
     files.save()
-    assert FileDigests(tmp_path).look(DiskFile(file)) == digest(b"first")
+    assert FileDigests(tmp_path).get(DiskFile(file)) == digest(b"first")
     shutil.copy2(file, tmp_path / "copy")
-    assert FileDigests(tmp_path).look(DiskFile(tmp_path / "copy")) is None
+    assert FileDigests(tmp_path).get(DiskFile(tmp_path / "copy")) is None
     file.write_bytes(b"other")
-    assert FileDigests(tmp_path).look(DiskFile(file)) is None
+    assert FileDigests(tmp_path).get(DiskFile(file)) is None
 
 
 def test_a_file_that_just_changed_is_not_taken_as_known(tmp_path: Path):
@@ -51,10 +51,10 @@ def test_a_file_that_just_changed_is_not_taken_as_known(tmp_path: Path):
         files.save()
         file.write_bytes(b"other")
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert FileDigests(tmp_path).look(DiskFile(file)) is None
+        assert FileDigests(tmp_path).get(DiskFile(file)) is None
 
 
-def test_two_processes_remember_files_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_two_processes_store_digests_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     paths = [tmp_path / str(number) for number in range(20)]
     for path in paths:
         path.write_bytes(path.name.encode())
@@ -69,7 +69,7 @@ def test_two_processes_remember_files_together(tmp_path: Path, monkeypatch: pyte
     for process in [start(remember, paths[:12]), start(remember, paths[8:])]:
         ends_well(process)
     files = FileDigests(tmp_path / "cache")
-    assert [files.look(DiskFile(path)) for path in paths] == [digest(path.name.encode()) for path in paths]
+    assert [files.get(DiskFile(path)) for path in paths] == [digest(path.name.encode()) for path in paths]
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
@@ -84,7 +84,7 @@ def test_a_damaged_memory_of_files_is_forgotten(damage: str, tmp_path: Path, mon
     whole = memory.read_bytes()
     memory.write_bytes({"cut": whole[:-5], "garbage": random.Random(0).randbytes(len(whole)), "empty": b""}[damage])
     files = FileDigests(tmp_path)
-    assert files.look(DiskFile(file)) is None
+    assert files.get(DiskFile(file)) is None
     files.read(DiskFile(file), 100)
     files.save()
-    assert FileDigests(tmp_path).look(DiskFile(file)) == digest(b"content")
+    assert FileDigests(tmp_path).get(DiskFile(file)) == digest(b"content")

@@ -1,4 +1,4 @@
-"""Layers at work are seen as they are, and looking at them changes nothing."""
+"""Statistics of layers are correct in a running session, and measuring them changes nothing."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def asked(config: RunConfig, read: int | None = None) -> tuple[list[RatesLine], 
 
 
 @pytest.mark.slow
-def test_the_process_tells_each_step_and_what_it_found_and_ends_when_it_is_told_to(config: Callable[..., RunConfig]):
+def test_the_process_emits_each_step_and_its_result_and_ends_on_request(config: Callable[..., RunConfig]):
     lines, status = asked(config())
     assert status == 0
     assert isinstance(lines[-1].found, RangeTestResult)

@@ -88,7 +88,7 @@ def test_maps_and_tokens_are_pooled_to_a_number_for_each_channel():
     assert torch.equal(pooled(ramp[:, 0, 0]), ramp[:, 0, 0])
 
 
-def test_answers_that_are_sure_and_differ_are_told_from_those_that_are_all_the_same():
+def test_confident_and_varied_predictions_differ_from_uniform_ones():
     sure, same = SourcePredictionsAccumulator(), SourcePredictionsAccumulator()
     assert sure.result() is None
     for batch in np.split(np.eye(10), 2):

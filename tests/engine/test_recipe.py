@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.freeze_rules import decide
-from engine.config.phases import begun, in_force, part_of
+from engine.config.phases import in_force, initial_config, part_of
 from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, load, to_toml, with_setting
@@ -58,7 +58,7 @@ def test_fewer_epochs_cut_the_phases_and_more_let_the_last_go_on():
 
 
 def test_a_phase_leaves_what_it_does_not_say_as_the_run_has_it_outside():
-    config = begun(with_phases(THREE))
+    config = initial_config(with_phases(THREE))
     assert (config.freeze.rules, config.optimizer.lr) == (HEAD, 0.02)
     second = in_force(with_setting(config, "optimizer.lr", 0.5), 2)
     assert (second.optimizer.lr, second.optimizer.layer_decay) == (0.001, 0.5)
@@ -87,7 +87,10 @@ def test_phases_come_back_from_the_file_they_are_written_to(tmp_path: Path):
         ('[{epochs = 0, rules = ["train *"]}]', "epochs = 0 can't be used: it takes whole number, 1 ≤ x"),
         ('[{epochs = 1, rules = ["thaw *"]}]', 'phase 1 of recipe.phases: rule "thaw *" can\'t be read'),
         ('[{epochs = 1, rules = ["train *"], lr = -1}]', "lr = -1 can't be used: it takes number, 0 < x ≤ 100"),
-        ('[{epochs = 1, rules = ["train *"], lrr = 1}]', '"lrr" is no setting of a phase; did you mean "lr"?'),
+        (
+            '[{epochs = 1, rules = ["train *"], learning_rate = 1}]',
+            '"learning_rate" is no setting of a phase; did you mean "lr"?',
+        ),
         ('[{epochs = 60000, rules = []}, {epochs = 60000, rules = []}]', "train.epochs = 120000 can't be used"),
     ],
 )  # fmt: skip

@@ -101,7 +101,7 @@ def test_links_that_name_nothing_are_no_checkpoint(name: str, tmp_path: Path):
     assert newest_intact(tmp_path, pytest.fail) is None
 
 
-def test_a_best_checkpoint_that_only_last_could_name_is_the_best_when_the_run_goes_on(tmp_path: Path):
+def test_a_best_checkpoint_that_only_last_could_name_is_the_best_of_the_resumed_run(tmp_path: Path):
     from engine.training.checkpoints import BEST, newest_intact, set_link
 
     folder, _ = uninterrupted(tmp_path)

@@ -166,7 +166,7 @@ def test_signals_at_any_instant_find_no_worker_that_dies_of_them(config: Callabl
         check_stopped(folder, signal.SIGTERM)
 
 
-def test_a_run_under_nohup_goes_on_when_the_terminal_closes(config: Callable[..., RunConfig], tmp_path: Path):
+def test_a_run_under_nohup_continues_when_the_terminal_closes(config: Callable[..., RunConfig], tmp_path: Path):
     folder = create(tmp_path / "runs", wanted(tmp_path, config, workers=2))
     life = Life(folder, [], under_nohup)
     wait_until(WHILE["training"], folder, lambda: life.over)

@@ -71,14 +71,14 @@ def test_a_fold_can_be_interrupted_anywhere(events: list[p.AnyEvent], data: st.D
 
 
 @given(LOGS)
-def test_a_past_has_told_all_steps_that_are_in_it(events: list[p.AnyEvent]):
+def test_a_replayed_log_contains_all_steps_that_are_in_it(events: list[p.AnyEvent]):
     for at, event in enumerate(events, 1):
         if isinstance(event, p.Step):
             assert ReplayedLog.of(events[:at]).contains(event)
 
 
 @given(log=LOGS, data=st.data())
-def test_any_truncation_gives_the_events_before_it_and_the_log_goes_on(
+def test_any_truncation_gives_the_events_before_it_and_the_log_continues(
     tmp_path_factory: Any,  # noqa: ANN401
     log: list[p.AnyEvent],
     data: st.DataObject,

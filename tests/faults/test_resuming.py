@@ -16,7 +16,7 @@ import torch
 
 from engine.compute.task import Criterion
 from engine.config.toml_io import with_setting
-from engine.models.frozen_prefix import Rows
+from engine.models.frozen_prefix import Features
 from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Pause, SaveCheckpoint, Set
 from engine.runs.event_log import EventTail
@@ -131,7 +131,7 @@ def slow_to_compute(folder: RunFolder) -> None:
 
     compute = Prefix.__call__
 
-    def slow(prefix: Prefix, *inputs: torch.Tensor) -> Rows:
+    def slow(prefix: Prefix, *inputs: torch.Tensor) -> Features:
         (folder.path / "computes").touch()
         time.sleep(0.5)
         prefix.chunk = 1

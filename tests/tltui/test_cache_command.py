@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cache.eviction import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
 from engine.cache.file_digests import as_keys, digest
+from engine.cache.folder import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
 from engine.cache.space import Space
 from engine.config.schema import HeadConfig, TrainConfig
 from engine.costs import profile_cache
@@ -29,7 +29,7 @@ def root(tltui: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tltui.environment[CACHE] = str(root)
     monkeypatch.setenv(CACHE, str(root))
     for classes in (10, 20):
-        layer_tree_cache.remember(TREE, "resnet18", classes, 224, HeadConfig(), 3)
+        layer_tree_cache.store(TREE, "resnet18", classes, 224, HeadConfig(), 3)
     profile_cache.store(profile_cache.loop(TrainConfig()), COSTS)
     (root / "digests").mkdir()
     (root / "digests" / "files").write_bytes(bytes(56))
@@ -59,12 +59,12 @@ def test_clearing_removes_what_is_known_and_not_what_is_in_use(tltui: CommandLin
     freed = json.loads(tltui("cache", "clear", "--json").stdout)["freed"]
     assert before - staying - 4096 <= freed < before
     assert held.present(as_keys([digest(b"one")])).all()
-    assert layer_tree_cache.look("resnet18", 10, 224, HeadConfig(), 3) is None
+    assert layer_tree_cache.load("resnet18", 10, 224, HeadConfig(), 3) is None
     assert profile_cache.load(profile_cache.loop(TrainConfig()), LoopCosts) is None
     assert not (root / ARITHMETIC).exists()
     held.close()
     tltui("cache", "clear")
     assert json.loads(tltui("cache", "--json").stdout) == []
     assert "nothing is cached" in tltui("cache").stdout
-    layer_tree_cache.remember(TREE, "resnet18", 10, 224, HeadConfig(), 3)
-    assert layer_tree_cache.look("resnet18", 10, 224, HeadConfig(), 3) == TREE
+    layer_tree_cache.store(TREE, "resnet18", 10, 224, HeadConfig(), 3)
+    assert layer_tree_cache.load("resnet18", 10, 224, HeadConfig(), 3) == TREE

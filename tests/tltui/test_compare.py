@@ -99,7 +99,7 @@ def test_few_and_many_runs_fit_a_narrow_and_a_wide_terminal(
     comparison = ComparisonReader(write_runs(tmp_path, count)).read()
     rows = ["".join(text for text, _ in row) for row in page(comparison, Layout(width, 14, glyphs, marker))]
     assert max(map(cell_len, rows)) <= width
-    table = rows[rows.index("Runs, best validation accuracy first") + 1 :]
+    table = rows[rows.index("Runs, best validation score first") + 1 :]
     assert [line.split()[1] for line in table[1 : count + 1]] == [
         comparison.runs[number - 1].run[:4] for number in comparison.order
     ]
@@ -117,7 +117,7 @@ def test_the_most_telling_setting_comes_first(tmp_path: Path):
     assert seed < 0.3
 
 
-def test_nothing_is_told_of_few_runs(tmp_path: Path):
+def test_few_runs_get_no_explained_variance(tmp_path: Path):
     assert all(one.explains is None for one in ComparisonReader(write_runs(tmp_path, 3)).read().differing)
 
 
@@ -132,7 +132,7 @@ def test_a_second_look_reads_only_what_is_new(tmp_path: Path):
     assert [one.run for one in again.mcnemar.untested] == [1]
 
 
-def test_lists_are_told_by_what_is_not_in_all_of_them(tmp_path: Path):
+def test_lists_are_shown_by_what_is_not_in_all_of_them(tmp_path: Path):
     folders = write_runs(tmp_path, 2)
     for folder, rules in zip(folders, (["freeze *", "train head"], ["freeze *", "train a", "train head"]), strict=True):
         folder.config.write_text(

@@ -61,7 +61,7 @@ def test_a_grid_is_tried_in_full_each_trial_a_run_and_once_only(tltui: CommandLi
     assert all(word in shown.stdout for word in ("best: trial", "optimizer.lr=", "3 completed"))
 
 
-def test_a_sweep_goes_on_after_ctrl_c_after_a_kill_and_where_an_engine_was_lost(
+def test_a_sweep_resumes_after_ctrl_c_after_a_kill_and_where_a_worker_was_lost(
     tltui: CommandLine, sweep_file: Callable[..., str]
 ):
     sweep_file('"optimizer.lr" = [0.01]', {"train": {"epochs": LONG}})
@@ -162,6 +162,7 @@ def test_a_hopeless_trial_is_stopped_and_marked(tltui: CommandLine, sweep_file: 
         ('"optimizer.lr" = { low = 0.1, high = 0.01 }', "is not below high"),
         ('"optimizer.lr" = { low = 0.01, high = 0.1 }', "is a range, and sampler"),
         ('"optimizer.lr" = []', "write a list of values"),
+        ('"train.score" = ["loss", "accuracy"]', "by which trials are ranked; set it in the base instead"),
         ('"optimizer.name, optimizer.lr" = [["sgd"]]', "a list of 2 values"),
     ],
 )

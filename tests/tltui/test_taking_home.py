@@ -92,7 +92,7 @@ def predictions_agree(run: RunFolder, export: Path, python: Path) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_run_is_exported_and_the_largest_difference_told(form: str, run: RunFolder, tmp_path: Path):
+def test_a_run_is_exported_and_the_largest_difference_printed(form: str, run: RunFolder, tmp_path: Path):
     done = tltui(run, "export", "last", "--format", form, "-o", tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""

@@ -260,7 +260,7 @@ def test_stopping_asks_and_the_safe_answer_comes_first(tmp_path: Path):
     drive(lambda: app_on(tmp_path, engine, draft=digits()), test)
 
 
-def test_a_run_that_was_stopped_goes_on_from_its_row_or_its_curves(tmp_path: Path, config: Callable[..., RunConfig]):
+def test_a_stopped_run_is_resumed_from_its_row_or_its_curves(tmp_path: Path, config: Callable[..., RunConfig]):
     """Two stops and two goings on of a real engine."""
     folder, _ = start(tmp_path / "runs", config(train={"epochs": 2000}))
     asked_to_stop(folder)

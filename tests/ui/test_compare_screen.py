@@ -49,7 +49,7 @@ def test_marked_runs_are_compared_and_stay_marked(tmp_path: Path, size: tuple[in
         assert all(word in text for word in ("0000", "0001", "validation accuracy", "lr", "95 % interval"))
         assert "0002" not in text
         assert table(app)[0].split()[:2] == ["2", "0001"]  # the better one
-        assert "McNemar: best validation accuracy" in text
+        assert "McNemar: best validation score" in text
         await pilot.press("down")
         await until(pilot, lambda: "McNemar: worse than 2" in text_of(app))
         await pilot.press("escape")
@@ -86,7 +86,7 @@ def test_without_marks_all_runs_on_the_same_data_are_compared_however_many(tmp_p
     drive(tmp_path, test, size)
 
 
-def test_a_run_that_trains_goes_on_in_the_comparison(tmp_path: Path):
+def test_a_running_run_is_updated_in_the_comparison(tmp_path: Path):
     engine = ScriptedEngine()
     runs = tmp_path / "runs"
     write_runs(runs, 2)

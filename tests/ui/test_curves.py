@@ -428,7 +428,7 @@ def test_a_phase_that_has_not_begun_has_no_band_yet():
     assert names.rstrip() == f"{' ' * 6}─ 1 train head"  # a fifth of the run is no longer than its name
 
 
-def test_many_short_phases_are_told_apart_by_their_numbers():
+def test_many_short_phases_are_distinguished_by_their_numbers():
     state = in_phases(200, epochs=(1, 1, 1), begun=2)
     fold(state, p.CommandApplied(command=commands.Set(id="x", key="train.epochs", value=40), step=199))
     names = shown(state)[1]

@@ -52,7 +52,7 @@ def test_nothing_and_all_are_said_of_nothing_and_all_only():
 
 
 @pytest.mark.parametrize("one", [UNICODE, ASCII], ids=["unicode", "ascii"])
-def test_states_are_told_apart_by_glyphs_of_one_width(one: Glyphs):
+def test_states_are_distinguished_by_glyphs_of_one_width(one: Glyphs):
     trains = (one.trainable, one.frozen, one.mixed, one.pending)
     runs = (one.running, one.paused, one.done, one.stopped, one.failed, one.lost)
     for states in (trains, runs):

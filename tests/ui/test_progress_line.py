@@ -82,13 +82,13 @@ def test_before_the_first_epoch_ends_steps_and_the_plan_tell_the_time():
     assert shown(state, now=state.time)[1] == "epoch 1/10  5%  6:20 left  400 img/s"
 
 
-def test_silence_is_told():
+def test_silence_is_shown():
     state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
     assert "no events for 0:40" in shown(state, now=state.time + 45)[1]
     assert "first step" in shown(fold_all(through_a_log(beginning(3, 40))), now=1003)[1]
 
 
-def test_a_pause_is_told_by_a_word():
+def test_a_pause_is_shown_by_a_word():
     state = fold_all(through_a_log([*beginning(10, 40), *training(range(1, 101), 40)]))
     fold(state, p.CommandApplied(command=commands.Pause(id="p"), step=100))
     assert shown(state, now=state.time)[1] == "‖ paused in epoch 3/10  25%"
@@ -102,7 +102,7 @@ def test_a_pause_is_told_by_a_word():
         ("failed", "disk \x1b[31mfull", "✗ failed  disk \\x1b[31mfull  after 1:15  best val accuracy 89.4% in epoch 2"),
     ],
 )
-def test_the_end_is_told(status: str, reason: str, words: str):
+def test_the_end_is_shown(status: str, reason: str, words: str):
     state = fold_all(beginning(3, 40))
     end = {
         "type": "run_finished",

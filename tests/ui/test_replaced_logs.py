@@ -31,7 +31,7 @@ def copies(tmp_path: Path) -> tuple[ScriptedEngine, RunFolder]:
     return engine, copy.folder
 
 
-def test_an_open_run_goes_on_with_each_copy_and_begins_anew_with_another_log(
+def test_an_open_run_continues_with_each_copy_and_restarts_with_another_log(
     copies: tuple[ScriptedEngine, RunFolder], tmp_path: Path
 ):
     engine, folder = copies

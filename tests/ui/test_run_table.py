@@ -9,7 +9,7 @@ from engine.files.atomic import write_atomically
 from tltui.runs.run_list import RunList
 
 
-def test_a_run_that_lives_is_shown_as_it_goes_on(tmp_path: Path):
+def test_a_running_run_is_updated_in_the_list(tmp_path: Path):
     engine = ScriptedEngine()
     table = RunList(tmp_path)
     assert table.refresh() == []

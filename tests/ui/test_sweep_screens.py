@@ -107,7 +107,7 @@ def test_a_sweep_begun_in_the_app_is_watched_to_its_end_and_its_best_settings_ar
 
 
 @pytest.mark.slow
-def test_a_sweep_is_stopped_found_again_by_another_app_and_goes_on(
+def test_a_sweep_is_stopped_found_again_by_another_app_and_resumed(
     tmp_path: Path, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

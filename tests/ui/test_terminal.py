@@ -43,7 +43,7 @@ def test_the_app_leaves_the_terminal_as_it_was_when_it_is_left(terminal: Termina
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_an_app_that_is_told_to_end_leaves_the_terminal_as_it_was(terminal: Terminal, number: signal.Signals):
+def test_an_app_that_is_terminated_leaves_the_terminal_as_it_was(terminal: Terminal, number: signal.Signals):
     terminal.process.send_signal(number)
     assert terminal.end_of_program() == 128 + number
     assert is_as_it_was(terminal)

@@ -78,29 +78,29 @@ def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
 
 
 def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> Iterator[Row]:
-    yield [("Runs, best validation accuracy first", "title")]
+    yield [("Runs, best validation score first", "title")]
     yield from _table(comparison, columns, comparison.order, layout)
     for run in comparison.runs:
         if run.reason and run.status.is_resumable:
             yield [(f"{run.number} {run.status}: {safe(run.reason)}", "note")]
     if missing := [run.number for run in comparison.runs if not run.evaluated]:
         yield from _words(f"Not evaluated yet: {_numbers(missing)}.", layout)
-    for sentence in tests_in_words(comparison):
+    for sentence in significance_sentences(comparison):
         yield from _words(sentence, layout)
     telling = [
         f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_MAX_EXPLAINED] if (one.explains or 0) >= 0.01
     ]
     if telling:
-        yield from _words(f"Variance in val accuracy explained by each setting alone: {', '.join(telling)}.", layout)
+        yield from _words(f"Variance in the val score explained by each setting alone: {', '.join(telling)}.", layout)
 
 
-def tests_in_words(comparison: Comparison) -> Iterator[str]:
+def significance_sentences(comparison: Comparison) -> Iterator[str]:
     """The meaning of the p values, and the runs that have none."""
     found = comparison.mcnemar
     if found.best is not None and found.tests:
         tests = f", Holm-corrected for {len(found.tests)} tests" if len(found.tests) > 1 else ""
         yield (
-            f"p: McNemar's exact test against run {found.best} (best validation accuracy among runs with "
+            f"p: McNemar's exact test against run {found.best} (best validation score among runs with "
             f"predictions) on the same {found.count:,} images{tests}. Better or worse: significant at p < {LEVEL}."
         )
     elif found.best is not None:

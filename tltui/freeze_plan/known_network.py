@@ -9,7 +9,7 @@ from engine.models import layer_tree_cache
 
 def layer_tree(model: str, classes: int, image_size: int, head: HeadConfig, channels: int = 3) -> LayerTree:
     """The layer tree of a network; imports torch only where the tree is not cached. Raises InputError."""
-    tree = layer_tree_cache.look(model, classes, image_size, head, channels)
+    tree = layer_tree_cache.load(model, classes, image_size, head, channels)
     if tree is None:
         from engine.system.devices import check_libraries
 

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 from collections.abc import Iterator
 
-from engine.config.phases import in_words
+from engine.config.phases import phase_text
 from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
@@ -236,7 +236,7 @@ def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator
 
 def _value(config: RunConfig, key: str) -> str:
     if key == "recipe.phases":
-        return "; then ".join(in_words(phase) for phase in config.recipe.phases)
+        return "; then ".join(phase_text(phase) for phase in config.recipe.phases)
     section, name = key.split(".")
     return str(getattr(getattr(config, section), name))
 

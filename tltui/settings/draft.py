@@ -10,6 +10,7 @@ from typing import Any, get_origin
 from pydantic.fields import FieldInfo
 
 from engine.config.data_sources import DATA_SOURCES, resolve_source
+from engine.config.losses import LOSSES
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS
 from engine.config.schedules import SCHEDULES
@@ -33,6 +34,10 @@ def _is_source_setting(name: str) -> Callable[[Any], bool]:
     return lambda source: source in DATA_SOURCES and name in DATA_SOURCES[source].settings
 
 
+def _is_schedule_setting(name: str) -> Callable[[Any], bool]:
+    return lambda schedule: schedule in SCHEDULES and name in SCHEDULES[schedule].settings
+
+
 # The settings that have an effect only sometimes; all others always do.
 CONDITIONS: dict[str, Condition] = {
     **{
@@ -46,6 +51,14 @@ CONDITIONS: dict[str, Condition] = {
     "optimizer.momentum": Condition(
         "optimizer.name", lambda name: name in OPTIMIZERS and "momentum" in OPTIMIZERS[name].settings
     ),
+    "train.focal_gamma": Condition(
+        "train.loss", lambda name: name in LOSSES and "focal_gamma" in LOSSES[name].settings
+    ),
+    **{
+        f"schedule.{name}": Condition("schedule.name", _is_schedule_setting(name))
+        for entry in SCHEDULES.values()
+        for name in entry.settings
+    },
     "schedule.warmup_epochs": Condition(
         "schedule.name", lambda name: name in SCHEDULES and not SCHEDULES[name].has_own_warmup, or_changed=True
     ),

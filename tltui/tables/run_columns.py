@@ -28,7 +28,7 @@ class RunRow:
     name: str
     data: str
     model: str
-    trains: float | None
+    trainable: float | None
     best: str
     epoch: int
     epochs: int
@@ -56,8 +56,8 @@ COLUMNS: dict[str, Column] = {
     "state": Column(12, lambda row, now, glyphs: status_mark(row.status, glyphs)),
     "id": Column(5, lambda row, now, glyphs: Content(safe(row.name))),
     "data": Column(12, lambda row, now, glyphs: Content(safe(row.data))),
-    "model": Column(20, lambda row, now, glyphs: Content(safe(row.model))),
-    "trains": Column(7, lambda row, now, glyphs: Content("" if row.trains is None else share(row.trains))),
+    "model": Column(17, lambda row, now, glyphs: Content(safe(row.model))),
+    "trainable": Column(10, lambda row, now, glyphs: Content("" if row.trainable is None else share(row.trainable))),
     "best": Column(6, lambda row, now, glyphs: Content(row.best)),
     "epoch": Column(8, lambda row, now, glyphs: Content(f"{row.epoch}/{row.epochs}")),
     "age": Column(6, lambda row, now, glyphs: Content(age(now - row.since))),
@@ -74,7 +74,7 @@ def run_row(summary: RunSummary, *, marked: bool = False) -> RunRow:
         if summary.problem
         else f"{summary.fold_text} {summary.data}".lstrip(),  # narrow terminals cut its end
         model=summary.model,
-        trains=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
+        trainable=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
         best=summary.best_text,
         epoch=summary.epoch,
         epochs=summary.epochs,
@@ -94,7 +94,7 @@ def queued_row(place: int, waiting: QueuedRun) -> RunRow:
         name="",
         data=data_label(config),
         model=config.model.name,
-        trains=None,
+        trainable=None,
         best="",
         epoch=0,
         epochs=config.train.epochs,
