@@ -39,7 +39,7 @@ class TaskEntry:
     the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
-    ``soft_targets``: its losses take float32 (N, outputs), so that images can be mixed.
+    ``unused_settings``: those that mean nothing for the task, and that have to keep their defaults.
     """
 
     help: str
@@ -51,7 +51,16 @@ class TaskEntry:
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
     scores: tuple[str, ...] = ()
-    soft_targets: bool = False
+    unused_settings: tuple[str, ...] = ()
+
+    def counted(self, count: int) -> str:
+        """So many of what the network predicts: "3 classes"."""
+        return f"{count} {self.noun if count == 1 else self.plural}"
+
+    @property
+    def plural(self) -> str:
+        """The noun in the plural."""
+        return self.noun + ("es" if self.noun.endswith("s") else "s")
 
 
 TASKS = {
@@ -64,7 +73,6 @@ TASKS = {
         losses={"cross_entropy": "engine.compute.loss:cross_entropy", "focal": "engine.compute.loss:focal"},
         least_classes=2,
         scores=("balanced_accuracy", "macro_f1", "roc_auc"),
-        soft_targets=True,
     ),
     "multilabel": TaskEntry(
         "any number of labels per image",
@@ -78,7 +86,23 @@ TASKS = {
         },
         reader="engine.tasks.label_sets:read_label_sets",
         scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
-        soft_targets=True,
+    ),
+    "regression": TaskEntry(
+        "one or more numbers per image",
+        "engine.tasks.regression:Regression",
+        score="r2",
+        curve="mae",
+        noun="number",
+        losses={name: f"engine.compute.number_loss:{name}" for name in ("mse", "l1", "huber")},
+        reader="engine.tasks.number_columns:read_numbers",
+        scores=("mae", "rmse", "spearman"),
+        unused_settings=(
+            "train.label_smoothing",
+            "train.class_weights",
+            "train.sampler",
+            "train.mixup",
+            "train.cutmix",
+        ),
     ),
 }
 AUTO = "auto"
@@ -93,6 +117,10 @@ SCORES: dict[str, Literal["max", "min"]] = {
     "label_accuracy": "max",
     "roc_auc": "max",
     "average_precision": "max",
+    "r2": "max",
+    "mae": "min",
+    "rmse": "min",
+    "spearman": "max",
     LOSS: "min",
 }
 """Validation metrics that can make an epoch the best; "min": a lower one is better."""
@@ -107,13 +135,6 @@ def score_of(task: str, wanted: str) -> str:
             f'train.score = "{wanted}" is no score of data.task = "{task}"; set it to {", ".join(known[:-1])} or {LOSS}'
         )
     return entry.score if wanted == AUTO else wanted
-
-
-def check_mixing(task: str, setting: str) -> None:
-    """Raise ValueError where a ``setting`` mixes images ("": none does), and the task takes no soft targets."""
-    if setting and not TASKS[task].soft_targets:
-        able = " or ".join(f'"{name}"' for name, entry in TASKS.items() if entry.soft_targets)
-        raise ValueError(f'{setting} mixes targets, which data.task = "{task}" does not take, only {able}; set it to 0')
 
 
 def loss_target(task: str, loss: str) -> str:
