@@ -72,10 +72,10 @@ class Fits:
         self._sizes = {kind: size for kind in _BATCHES if (size := known.get(self._key(kind)))}
         self._warned.clear()
 
-    def parts(self, kind: str, count: int) -> list[slice]:
-        """Split ``count`` images into as few parts as fit, of nearly equal size."""
+    def parts(self, kind: str, count: int, least: int = 1) -> list[slice]:
+        """Split ``count`` images into as few parts as fit, of nearly equal size and of ``least`` images or more."""
         size = min(self._sizes.get(kind, count), count) or 1
-        number = math.ceil(count / size)
+        number = max(min(math.ceil(count / size), count // least), 1)
         if number > 1 and kind not in self._warned:
             self._warned.add(kind)
             self._warn(

@@ -148,7 +148,9 @@ class ModelConfig(Section):
     """The pretrained network."""
 
     name: str = Field(
-        default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
+        default="efficientnet_lite0",
+        min_length=1,
+        description="a torchvision classifier | timm/NAME | hf-hub:OWNER/NAME | local-dir:FOLDER",
     )
     weights: str = Field(
         default="default",

@@ -11,6 +11,7 @@ import tomlkit
 from pydantic import ValidationError
 
 from engine.config.messages import allowed, did_you_mean, explain
+from engine.config.model_names import FOLDER
 from engine.config.schema import SPLIT_METHODS, RunConfig, is_list_of_tables, is_live, settings
 from engine.errors import InputError
 from engine.files.safe_open import open_regular
@@ -117,6 +118,10 @@ def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
         if value in _NO_PATHS.get(f"{section}.{key}", ()) or (section == "model" and value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())
+    model = tables.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(name, str) and name.startswith(FOLDER):
+        model["name"] = FOLDER + str(folder / Path(name.removeprefix(FOLDER)).expanduser())
 
 
 def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:

@@ -84,17 +84,28 @@ class _OnColours(nn.Module):
 
 
 def batch_count(images: int, batch_size: int) -> int:
-    """Steps per epoch."""
+    """Batches of an evaluation."""
     return math.ceil(images / batch_size)
+
+
+def training_batch_count(images: int, batch_size: int) -> int:
+    """Steps per epoch.
+
+    With batches of two and an odd number of images, one batch has three: a single image has no batch statistics.
+    """
+    count = batch_count(images, batch_size)
+    leaves_one = batch_size > 1 and 1 < images < 2 * count
+    return count - 1 if leaves_one else count
 
 
 def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Training batches in an order that depends only on seed and epoch.
 
-    Batch sizes differ by at most one, so that no last batch is too small for batch statistics.
+    Batch sizes differ by at most one, so that no last batch is too small for batch statistics. None is a single image,
+    unless ``batch_size`` is 1.
     """
     order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
-    return [part.tolist() for part in np.array_split(order, batch_count(len(indices), batch_size))]
+    return [part.tolist() for part in np.array_split(order, training_batch_count(len(indices), batch_size))]
 
 
 def rank_share(batch: Sequence[int], rank: int, count: int) -> list[int]:

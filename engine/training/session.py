@@ -15,7 +15,7 @@ from engine.compute.precision import Precision
 from engine.config import phases
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
-from engine.data.loaders import batch_count
+from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
@@ -181,7 +181,7 @@ class Session:
     @property
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch."""
-        return batch_count(len(self.data.splits["train"]), self.config.train.batch_size)
+        return training_batch_count(len(self.data.splits["train"]), self.config.train.batch_size)
 
     @property
     def best(self) -> Epoch | None:

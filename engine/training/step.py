@@ -118,15 +118,18 @@ def _accumulate_gradients(
         except Exception as error:
             if _must_be_one_part(session) and is_out_of_memory(error):
                 raise TrainingFailed(_TOO_LARGE) from error
-            largest = max(part.stop - part.start for part in parts)
-            session.fits.shrink("train", largest, error, least=min_images(session.freezing))
+            largest, least = max(part.stop - part.start for part in parts), min_images(session.freezing)
+            is_smallest = len(parts) == max(len(batch.labels) // least, 1)
+            session.fits.shrink("train", largest, error, least=largest if is_smallest else least)
         before.restore()
         release(session.device)
 
 
 def _parts(session: Session, count: int) -> list[slice]:
     """The parts in which ``count`` images go through the network."""
-    return [slice(0, count)] if _must_be_one_part(session) else session.fits.parts("train", count)
+    if _must_be_one_part(session):
+        return [slice(0, count)]
+    return session.fits.parts("train", count, min_images(session.freezing))
 
 
 def _must_be_one_part(session: Session) -> bool:
