@@ -155,7 +155,7 @@ class ModelConfig(Section):
     weights: str = Field(
         default="default",
         min_length=1,
-        description="default | none | a file | file#state_dict | the folder of a run or export | run:ID[@best|@last]",
+        description="default | none | FILE | FILE#STATE_DICT | folder of a run or export | run:ID[@best|@last|@EPOCH]",
     )
 
 

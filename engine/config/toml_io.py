@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,13 @@ from engine.errors import InputError
 from engine.files.safe_open import open_regular
 
 _LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+_RELATIVE = re.compile(r"(?P<operation>[-+*/]) *(?P<number>\d+(\.\d*)?(e[-+]?\d+)?)", re.IGNORECASE)
+_OPERATIONS: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": lambda current, number: current / number if number else math.inf,
+}
 _NO_PATHS = {"data.split": SPLIT_METHODS, "model.weights": ("default", "none")}  # values of settings that take paths
 
 
@@ -87,6 +97,21 @@ def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
     if not is_live(key):
         raise InputError(f"{key} can't change once a run has begun; start a new run with it")
     return changed
+
+
+def changed_value(config: RunConfig, key: str, text: str) -> object:
+    """The value that ``text`` gives a setting of a run whose settings are ``config`` now.
+
+    For a live number, "+5" and "-5" add to it, "*0.1" and "/10" scale it. Other text is parsed as TOML. Raises
+    InputError for an unknown setting.
+    """
+    section, name = _split_key(key)
+    current = getattr(getattr(config, section), name)
+    relative = _RELATIVE.fullmatch(text)
+    if relative is None or not is_live(key) or not isinstance(current, int | float):
+        return parse_value(text)
+    result = _OPERATIONS[relative["operation"]](current, float(relative["number"]))
+    return int(result) if isinstance(current, int) and result.is_integer() else float(f"{result:.12g}")
 
 
 def to_toml(config: RunConfig, *, comments: bool = True) -> str:
