@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from engine.cache.eviction import CACHE
+from engine.cache.folder import CACHE
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
@@ -143,10 +143,17 @@ Sessions = Callable[[RunConfig], Session]
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Sessions]:
-    """A training session in this process; signal handlers are put back afterwards."""
+def signal_handlers() -> Iterator[None]:
+    """Signal handlers are put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
+
+@pytest.fixture
+def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
+    """A training session in this process."""
     made: list[Session] = []
 
     def make(config: RunConfig) -> Session:
@@ -160,5 +167,3 @@ def session(tmp_path: Path) -> Iterator[Sessions]:
     yield make
     for one in made:
         one.loader.close()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)

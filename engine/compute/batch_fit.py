@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import torch
 
-from engine.cache.eviction import FITS, cache_root, private_folder
+from engine.cache.folder import FITS, cache_root, private_folder
 from engine.errors import TrainingFailed, first_line
 from engine.files.atomic import write_atomically
 from engine.system.devices import device_name
@@ -93,13 +93,14 @@ class Fits:
     def shrink(self, kind: str, tried: int, error: Exception, least: int = 1) -> int:
         """The size to try after ``tried`` images did not fit; saved, with a warning.
 
-        Raises ``error`` if it is not an out-of-memory error, and TrainingFailed if ``least`` images do not fit.
+        Raises ``error`` if it is not an out-of-memory error, and TrainingFailed where two parts of
+        ``least`` images would be more.
         """
         if not is_out_of_memory(error):
             raise error
         reason, device = first_line(error), self._place.device
-        if tried <= least:
-            at_a_time = "one image at a time does" if least == 1 else f"{least} images at a time do"
+        if tried < 2 * least:
+            at_a_time = "one image at a time does" if tried == 1 else f"{tried} images at a time do"
             raise TrainingFailed(
                 f"{at_a_time} not fit into the memory of {device} ({reason}); freeze more layers, lower "
                 "data.image_size, or choose a smaller model.name"

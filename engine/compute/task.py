@@ -132,8 +132,8 @@ class Task(Protocol):
         """The targets of all images as the loss takes them: int64 (N,) or float32 (N, K)."""
         ...
 
-    def validation(self, device: torch.device) -> Validation:
-        """Empty validation metrics."""
+    def validation(self, device: torch.device, score: str) -> Validation:
+        """Empty validation metrics. ``score``: makes an epoch the best; costly metrics can be left out otherwise."""
         ...
 
     def evaluate(

@@ -1,9 +1,14 @@
-"""The tasks that data.task takes: adding one is adding a module and an entry here. Imports no torch."""
+"""The tasks that data.task takes: adding one is adding a module and an entry here. Imports no torch.
+
+``SCORES`` has the validation metrics that train.score takes: adding one is adding an entry here, and its name to the
+tasks that compute it after each epoch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -27,9 +32,10 @@ class TaskSpec(msgspec.Struct, frozen=True):
 class TaskEntry:
     """``help``: what the network predicts. ``target``: its class, an ``engine.compute.task.Task``.
 
-    ``score``: the validation metric that makes an epoch the best, the highest one. ``curve``: the metric that is
-    computed for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts,
-    in the singular. ``losses``: the function of each of its losses by name in ``LOSSES``, the default first; it takes
+    ``score``: the validation metric that makes an epoch the best unless train.score names another; ``scores``: the
+    others that it may name, besides the loss. All of them are in ``SCORES``. ``curve``: the metric that is computed
+    for training images, too. ``least_classes``: fewer can't be learned. ``noun``: what the network predicts, in the
+    singular. ``losses``: the function of each of its losses by name in ``LOSSES``, the default first; it takes
     the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
@@ -43,6 +49,7 @@ class TaskEntry:
     losses: Mapping[str, str]
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
+    scores: tuple[str, ...] = ()
 
 
 TASKS = {
@@ -54,6 +61,7 @@ TASKS = {
         noun="class",
         losses={"cross_entropy": "engine.compute.loss:cross_entropy", "focal": "engine.compute.loss:focal"},
         least_classes=2,
+        scores=("balanced_accuracy", "macro_f1", "roc_auc"),
     ),
     "multilabel": TaskEntry(
         "any number of labels per image",
@@ -66,10 +74,35 @@ TASKS = {
             "focal": "engine.compute.binary_loss:focal",
         },
         reader="engine.tasks.label_sets:read_label_sets",
+        scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
     ),
 }
 AUTO = "auto"
-"""The value of data.task with which the dataset decides, and of train.loss with which the task does."""
+"""The value of data.task with which the dataset decides, and of train.score and train.loss with which the task does."""
+
+LOSS = "loss"
+SCORES: dict[str, Literal["max", "min"]] = {
+    "accuracy": "max",
+    "balanced_accuracy": "max",
+    "macro_f1": "max",
+    "micro_f1": "max",
+    "label_accuracy": "max",
+    "roc_auc": "max",
+    "average_precision": "max",
+    LOSS: "min",
+}
+"""Validation metrics that can make an epoch the best; "min": a lower one is better."""
+
+
+def score_of(task: str, wanted: str) -> str:
+    """The score of a run: the one that train.score names, or the task's own. Raises ValueError where it has none."""
+    entry = TASKS[task]
+    known = (entry.score, *entry.scores, LOSS)
+    if wanted != AUTO and wanted not in known:
+        raise ValueError(
+            f'train.score = "{wanted}" is no score of data.task = "{task}"; set it to {", ".join(known[:-1])} or {LOSS}'
+        )
+    return entry.score if wanted == AUTO else wanted
 
 
 def loss_target(task: str, loss: str) -> str:

@@ -89,7 +89,7 @@ def batch_count(images: int, batch_size: int) -> int:
 
 
 def training_batch_count(images: int, batch_size: int) -> int:
-    """Steps per epoch.
+    """Batches of nearly equal size to train on, none of them a single image unless ``batch_size`` is 1.
 
     With batches of two and an odd number of images, one batch has three: a single image has no batch statistics.
     """
@@ -98,14 +98,11 @@ def training_batch_count(images: int, batch_size: int) -> int:
     return count - 1 if leaves_one else count
 
 
-def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Training batches in an order that depends only on seed and epoch.
-
-    Batch sizes differ by at most one, so that no last batch is too small for batch statistics. None is a single image,
-    unless ``batch_size`` is 1.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
-    return [part.tolist() for part in np.array_split(order, training_batch_count(len(indices), batch_size))]
+def micro_batches(images: int, batch_size: int) -> list[slice]:
+    """The parts of ``batch_size`` images that go through the network together, of nearly equal size."""
+    number = training_batch_count(images, batch_size)
+    ends = [images * part // number for part in range(number + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def rank_share(batch: Sequence[int], rank: int, count: int) -> list[int]:

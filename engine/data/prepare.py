@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from engine.cache.eviction import cache_root
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
+from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig
-from engine.config.tasks import loss_target
+from engine.config.tasks import loss_target, score_of
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
@@ -67,6 +67,10 @@ class Data:
         """Whether images show classes, so that they can be counted."""
         return any(self.task.present(sample) for sample in self.samples)
 
+    def learnable(self, sample: Sample) -> set[int]:
+        """The positions of the classes that an image teaches: those it shows, and those with some probability."""
+        return {*self.task.present(sample), *(at for at, value in enumerate(sample.target) if value > 0)}
+
     def class_counts(self, name: str) -> list[int]:
         """The number of images per class in a split; empty where the task has no classes."""
         count = Counter(label for i in self.splits[name] for label in self.task.present(self.samples[i]))
@@ -94,7 +98,7 @@ def load_data(
     ("class_missing"), and of findings about the contents of the images.
     """
     start = time.monotonic()
-    _check_loss(source, config)
+    _check_task(source, config)
     recorded = recorded_splits(folder.splits)
     source, findings = select_images(source, config.data, config.train.seed, recorded)
     for finding in (*source.findings, *findings):
@@ -105,7 +109,7 @@ def load_data(
     task = task or data.task.fitted([data.samples[i] for i in data.splits["train"]])
     data = replace(data, task=task)
     if data.has_classes:
-        check_classes(data.splits, data.samples, source.classes, task.present)
+        check_classes(data.splits, data.samples, source.classes, data.learnable)
     _warn_of_leakage(data, fingerprints, warn)
     _warn_of_missing_classes(data, warn)
     classes = data.classes if source.task == SINGLE else []
@@ -124,6 +128,7 @@ def load_data(
         task_reason=next((one.message for one in source.findings if one.code == "task_guessed"), ""),
         target_mean=task.spec.mean,
         target_std=task.spec.std,
+        soft_labels=source.task == SINGLE and any(sample.target for sample in data.samples),
     )
 
 
@@ -158,12 +163,19 @@ def decode_images(
     return data, decoded, spaces.fingerprints
 
 
-def _check_loss(source: Source, config: RunConfig) -> None:
-    """Raises InputError where train.loss is of another task than the one that the labels suggest."""
+def _check_task(source: Source, config: RunConfig) -> None:
+    """Raises InputError where loss, score or sampler do not fit the task, which the labels may have suggested."""
     try:
         loss_target(source.task, config.train.loss)
+        score_of(source.task, config.train.score)
     except ValueError as error:
         raise InputError(str(error)) from None
+    task = open_task(source.spec)
+    if config.train.sampler == "balanced" and not any(task.present(sample) for sample in source.samples):
+        raise InputError(
+            f'train.sampler = "balanced" draws classes equally often, and data.task = "{source.task}" has none; set '
+            'train.sampler = "uniform"'
+        )
 
 
 def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:

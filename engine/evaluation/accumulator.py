@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.compute.loss import most_probable
 from engine.evaluation.calibration import Calibration
 from engine.evaluation.ranking import Scores, roc_auc_and_average_precision
 from engine.runs.events import ClassMetrics
@@ -38,11 +39,12 @@ class MetricAccumulator:
         self.scores = Scores(len(classes))
         self.calibration = Calibration()
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add one batch: logits (N, classes), labels (N,)."""
+    def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Add one batch: logits (N, classes), targets int64 (N,) or float32 (N, classes)."""
+        labels = most_probable(targets)
         true = labels.cpu().numpy()
         np.add.at(self.confusion, (true, logits.argmax(1).cpu().numpy()), 1)
-        self.loss_sum += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        self.loss_sum += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
         top5 = logits.topk(min(TOP_K, logits.shape[1]), dim=1).indices
         self.top5_correct += int((top5 == labels[:, None]).any(1).sum())
         if self.is_finite:

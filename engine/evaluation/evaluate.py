@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import torch
 
+from engine.compute.loss import most_probable
 from engine.compute.task import LabelledOutputs, PredictionWriter
 from engine.data.prepare import Data
 from engine.evaluation.accumulator import MetricAccumulator, accuracy_interval
@@ -34,11 +35,11 @@ def evaluate(
     start = time.monotonic()
     accumulator = MetricAccumulator(classes)
     names = iter(paths)
-    for logits, labels in batches:
+    for logits, targets in batches:
         if predictions:
-            true, predicted = _names(classes, labels), _names(classes, logits.argmax(1))
-            predictions.write(list(itertools.islice(names, len(labels))), true, predicted, logits.softmax(1))
-        accumulator.add(logits, labels)
+            true, predicted = _names(classes, most_probable(targets)), _names(classes, logits.argmax(1))
+            predictions.write(list(itertools.islice(names, len(targets))), true, predicted, logits.softmax(1))
+        accumulator.add(logits, targets)
     seconds = time.monotonic() - start
     values = compute_metrics(accumulator)
     fields: dict[str, Any] = {name: value for name, value in values.items() if name in Evaluated.__struct_fields__}

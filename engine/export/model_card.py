@@ -123,7 +123,7 @@ def _training(trained: TrainedRun) -> str:
     return (
         f"Pretrained weights: {weights}. {len(state.epochs)} epochs"
         + (f", the best was {best.epoch}" if best else "")
-        + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch size {config.train.batch_size}, "
+        + f". {config.optimizer.name}, lr {config.optimizer.lr:g}, batch size {config.train.step_size}, "
         f"augmentation {config.data.augment}, seed {config.train.seed}.\n\n{_freeze_plan(config)}{trainable}"
     )
 

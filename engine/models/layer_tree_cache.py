@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from engine.cache import memo
-from engine.cache.eviction import TREES
+from engine.cache.folder import TREES
 from engine.config.layer_tree import LayerTree
 from engine.config.model_names import FOLDER
 from engine.config.schema import HeadConfig

@@ -127,7 +127,7 @@ def load_model_weights(
     module = classifier.module
     if run.ranks.first and checkpoint:
         pretrained = _reload_pretrained(run, config, classifier)
-        checkpoints.load_weights(checkpoint, module)
+        checkpoints.load_weights(checkpoint, module, averaged=False)
         report = WeightsReport(source=str(checkpoint))
     elif run.ranks.first:
         report = load_weights(classifier, config.model.weights, run.report)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.warning_codes import WarningCode
 else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
+from engine.config.tasks import LOSS, SCORES
 from engine.runs.commands import AnyCommand
 from engine.runs.dataset_summary import DatasetSummary
 
@@ -35,6 +36,11 @@ def finite(value: float) -> tuple[float | None, NonFinite | None]:
 def restore(value: float | None, nonfinite: NonFinite | None) -> float:
     """Join the two parts that ``finite`` returns."""
     return float(nonfinite or "nan") if value is None else value
+
+
+def objective(score: str, value: float) -> float:
+    """A score, negated where a lower one is better, so that the highest is the best. Its own inverse."""
+    return -value if SCORES.get(score) == "min" else value
 
 
 class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):
@@ -90,7 +96,7 @@ class DataReady(Event, tag="data_ready"):
     white; null where the dataset has none, and in logs of version 0.1.0, which scaled each image by its type.
     ``task`` is what the network learns to predict: data.task, or the guess from the labels. ``task_reason`` says how
     the labels were read, "" for one class per image. ``target_mean`` and ``target_std``: of each number to predict,
-    over the training images.
+    over the training images. ``soft_labels``: whether images have a probability per class.
     """
 
     classes: list[str]
@@ -104,6 +110,7 @@ class DataReady(Event, tag="data_ready"):
     task_reason: str = ""
     target_mean: list[float] = []
     target_std: list[float] = []
+    soft_labels: bool = False
 
 
 class ParameterCounts(msgspec.Struct):
@@ -277,13 +284,28 @@ class Epoch(Event, tag="epoch"):
         """The validation metric that makes an epoch the best; None where it is undefined."""
         return self.val_metric(self.score)
 
+    @property
+    def objective(self) -> float | None:
+        """``val_score``, negated where a lower one is better, so that the highest is the best."""
+        return self.val_objective(self.score)
+
+    def val_objective(self, name: str) -> float | None:
+        """A metric of the validation images, negated where a lower one is better."""
+        value = self.val_metric(name)
+        return None if value is None else objective(name, value)
+
     def train_metric(self, name: str) -> float | None:
         """A metric of the training images; None where the epoch does not have it."""
         return self.train_accuracy if name == "accuracy" else self.train_metrics.get(name)
 
     def val_metric(self, name: str) -> float | None:
         """A metric of the validation images; None where the epoch does not have it."""
-        return self.val_accuracy if name == "accuracy" else self.val_metrics.get(name)
+        fields = {
+            LOSS: self.val_loss,
+            "accuracy": self.val_accuracy,
+            "balanced_accuracy": self.val_balanced_accuracy,
+        }
+        return fields[name] if name in fields else self.val_metrics.get(name)
 
 
 class Forgetting(Event, tag="forgetting"):

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from engine.config.schema import PHASE_SETTINGS, RunConfig
-from engine.config.tasks import TASKS, TaskSpec
+from engine.config.tasks import LOSS, TASKS, TaskSpec
 from engine.config.toml_io import with_setting
 from engine.errors import InputError
 from engine.runs import commands as run_commands
@@ -81,13 +81,27 @@ def task_spec(data: p.DataReady, evaluations: Mapping[str, p.Evaluated] | None =
 
 
 def best_epoch(epochs: Iterable[p.Epoch]) -> p.Epoch | None:
-    """The epoch with the highest validation score, then the lowest validation loss."""
-    return max(epochs, key=_rank, default=None)
+    """The epoch with the best validation score, then the lowest validation loss."""
+    known = list(epochs)
+    score = common_score(known)
+
+    def rank(epoch: p.Epoch) -> tuple[float, float]:
+        value = epoch.val_objective(score)
+        return -math.inf if value is None else value, -p.restore(epoch.val_loss, None)
+
+    return max(known, key=rank, default=None)
 
 
-def _rank(epoch: p.Epoch) -> tuple[float, float]:
-    score = epoch.val_score
-    return -math.inf if score is None else score, -p.restore(epoch.val_loss, None)
+def common_score(epochs: Iterable[p.Epoch]) -> str:
+    """The validation metric by which epochs, also of different runs, are ranked.
+
+    It is their score; of different scores, accuracy where all epochs have it, else the loss.
+    """
+    known = list(epochs)
+    scores = {epoch.score for epoch in known}
+    if len(scores) == 1:
+        return scores.pop()
+    return LOSS if any(epoch.val_accuracy is None for epoch in known) else "accuracy"
 
 
 def fold(state: RunState, event: p.AnyEvent) -> RunState:

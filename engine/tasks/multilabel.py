@@ -26,6 +26,7 @@ from engine.evaluation.ranking import Ranking, roc_auc_and_average_precision
 from engine.runs.events import ClassMetrics, Evaluated, finite
 from engine.tasks.collected import CollectedValidation, joined, write_predictions
 from engine.tasks.label_sets import SEPARATOR
+from engine.training.validation import roc_auc
 
 _THRESHOLD = 0.5  # until one is chosen on validation images
 _TOP = 5
@@ -62,9 +63,14 @@ class MultiLabel:
         """0 or 1 per image and label, float32 (N, labels)."""
         return torch.tensor([sample.target for sample in samples], dtype=torch.float32)
 
-    def validation(self, _device: torch.device) -> CollectedValidation:
-        """Mean average precision, and F1 with the thresholds so far."""
-        return CollectedValidation(lambda outputs, targets: _validation_metrics(outputs, targets, self.thresholds))
+    def validation(self, _device: torch.device, score: str) -> CollectedValidation:
+        """Mean average precision, and F1 with the thresholds so far; the mean ROC-AUC if it is the score."""
+
+        def compute(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float | None]:
+            areas = {"roc_auc": roc_auc(outputs, targets > 0.5)} if score == "roc_auc" else {}
+            return _validation_metrics(outputs, targets, self.thresholds) | areas
+
+        return CollectedValidation(compute)
 
     def evaluate(
         self,

@@ -1,4 +1,4 @@
-"""One class per image: softmax."""
+"""One class per image, or a probability per class: softmax."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ for path, row in zip(sys.argv[1:], probabilities):
 
 
 class SingleLabel:
-    """The network has an output per class, its logit. Targets are positions in the classes, int64 (N,)."""
+    """The network has an output per class, its logit.
+
+    Targets are positions in the classes, int64 (N,), or soft labels: a probability per class, float32 (N, classes).
+    """
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
@@ -40,7 +43,7 @@ class SingleLabel:
         return self.spec.classes
 
     def present(self, sample: Labelled) -> list[int]:
-        """The image's class."""
+        """The image's class; with soft labels the most probable one."""
         return [sample.label]
 
     def fitted(self, _samples: Sequence[Labelled]) -> SingleLabel:
@@ -48,12 +51,14 @@ class SingleLabel:
         return self
 
     def encode(self, samples: Sequence[Labelled]) -> torch.Tensor:
-        """The class of each image, int64 (N,)."""
+        """The class of each image, int64 (N,); soft labels float32 (N, classes)."""
+        if any(sample.target for sample in samples):
+            return torch.tensor([sample.target for sample in samples], dtype=torch.float32)
         return torch.tensor([sample.label for sample in samples])
 
-    def validation(self, device: torch.device) -> ValidationMetrics:
-        """Accuracy, balanced accuracy, and the label's rank in misclassified images."""
-        return ValidationMetrics(len(self.spec.classes), device)
+    def validation(self, device: torch.device, score: str) -> ValidationMetrics:
+        """Accuracies, macro F1 and the label's rank in misclassified images; the mean ROC-AUC if it is the score."""
+        return ValidationMetrics(len(self.spec.classes), device, with_roc_auc=score == "roc_auc")
 
     def evaluate(
         self,

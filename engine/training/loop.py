@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engine.compute.task import Criterion, ValidationResult, open_criterion
 from engine.config.phases import part_of
 from engine.config.tasks import TASKS
-from engine.data.loaders import shuffled_batches
+from engine.data.samplers import epoch_batches
 from engine.errors import TrainingFailed
 from engine.runs.events import Epoch, Step, finite
 from engine.runs.stopped import Stopped
@@ -43,9 +43,10 @@ def fit(session: Session) -> str:
             train_epoch(session, criterion, started)
             if session.totals.sound:
                 session.rollbacks = 0
-            validation = validate(session, criterion)
-            if session.context.ranks.first:
-                forgetting.emit()
+            with session.average.in_use():
+                validation = validate(session, criterion)
+                if session.context.ranks.first:
+                    forgetting.emit()
             session.epoch += 1
             emit_epoch(session, session.totals, validation, time.monotonic() - started)
             session.totals = EpochTotals()
@@ -80,10 +81,10 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
     ``started``: when the epoch began, in seconds of time.monotonic.
     """
     config, totals = session.config.train, session.totals
-    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
+    batches = epoch_batches(session.data, config, session.epoch + 1)
     session.freezing.train_mode()
     while totals.done < len(batches):
-        for result in train_batches(session, batches[totals.done :], criterion):
+        for result in train_batches(session, batches, criterion):
             totals.done += 1
             totals.seconds = time.monotonic() - started
             if result.finite:
@@ -100,14 +101,14 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
 
 
 def train_batches(session: Session, batches: list[list[int]], criterion: Criterion) -> Iterator[StepResult]:
-    """Take a step on each of ``batches``, until they are done or a freeze plan changes the split of the network.
+    """Take a step on each of the epoch's ``batches`` that are left, until a freeze plan changes the network's split.
 
     The results of all launched steps are read and emitted before a command is applied or Stopped raised.
     """
     split = session.split
     steps = StepQueue(session)
     try:
-        for batch in session.loader.training_batches(batches, session.epoch + 1):
+        for batch in session.loader.training_batches(batches, session.epoch + 1, session.totals.done):
             emit_checkpoints(session)
             if has_pending_work(session):
                 yield from steps.read()
@@ -130,7 +131,8 @@ def set_learning_rates(session: Session) -> None:
     config, steps_per_epoch = session.config, session.steps_per_epoch
     part = part_of(config, session.epoch)
     step = session.step - part.first * steps_per_epoch
-    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs)
+    scores = [epoch.objective for epoch in session.epochs[part.first :]]
+    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs, scores)
     optimizers.set_learning_rates(session.optimizer, config.optimizer, factor, session.depths)
 
 
@@ -188,7 +190,7 @@ def _advice(session: Session) -> str:
 
 def validate(session: Session, criterion: Criterion) -> ValidationResult:
     """Compute loss and metrics on the validation images. The first process computes them for all."""
-    validation = session.data.task.validation(session.device)
+    validation = session.data.task.validation(session.device, session.score)
     for outputs, targets in session.predict_logits("val", "validate"):
         validation.add(criterion(outputs, targets), criterion.weight(targets), outputs, targets)
     return session.context.ranks.from_first(validation.result)
@@ -241,7 +243,7 @@ def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationResu
         val_balanced_accuracy=metrics.pop("balanced_accuracy", None),
         val_label_rank=metrics.pop("label_rank", None),
         batch_norms=len(session.freezing.moving),
-        score=task.score,
+        score=session.score,
         train_metrics={} if task.curve == "accuracy" else {task.curve: trained},
         val_metrics=metrics,
     )

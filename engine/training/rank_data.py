@@ -35,7 +35,8 @@ def check_same_data(config: RunConfig, data: Data, ranks: Ranks) -> None:
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the images on {socket.gethostname()} are not those of the first process")
     train, size = len(data.splits["train"]), config.train.batch_size
-    smallest = train // training_batch_count(train, size)
+    per_step = train // training_batch_count(train, config.train.step_size)
+    smallest = per_step // training_batch_count(per_step, size)
     if smallest < ranks.count:
         raise InputError(
             f"train.batch_size = {size} makes batches of {smallest} of the {train} training images, fewer than the "

@@ -13,6 +13,7 @@ from torch import nn
 
 from engine.compute.batch_fit import is_out_of_memory, release
 from engine.compute.task import Criterion
+from engine.data.loaders import micro_batches
 from engine.errors import TrainingFailed
 from engine.runs.events import Layers
 from engine.training import optimizers
@@ -73,6 +74,7 @@ class StepResult:
 def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_layer_stats: bool = True) -> LaunchedStep:
     """Forward, backward, clip, step. Weights do not change if the loss or a gradient is non-finite.
 
+    With train.accumulate, ``batch`` holds the images of all batches of the step, which go through the network in turn.
     A batch too large for memory is processed in parts. ``with_layer_stats``: collect them if they are due.
     Raises TrainingFailed if no part fits.
     """
@@ -96,6 +98,7 @@ def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_la
     elif results.isfinite().all():
         optimizer.step()
     scaler.update()
+    session.average.update(session.step)
     if stats:
         results = torch.cat([results, stats.after_update(len(parts))])
     results, ready = _copy_to_host(results)
@@ -110,7 +113,7 @@ def _accumulate_gradients(
     """Forward and backward, in smaller parts after each out-of-memory error. Returns loss, correct and the parts."""
     while True:
         session.optimizer.zero_grad(set_to_none=True)
-        parts = _parts(session, len(batch.labels))
+        parts = _parts(session, batch)
         try:
             with stats.record_activations() if stats else nullcontext():
                 loss, correct = forward_backward(session, batch, criterion, parts)
@@ -118,18 +121,25 @@ def _accumulate_gradients(
         except Exception as error:
             if _must_be_one_part(session) and is_out_of_memory(error):
                 raise TrainingFailed(_TOO_LARGE) from error
-            largest, least = max(part.stop - part.start for part in parts), min_images(session.freezing)
-            is_smallest = len(parts) == max(len(batch.labels) // least, 1)
-            session.fits.shrink("train", largest, error, least=largest if is_smallest else least)
+            largest = max(part.stop - part.start for part in parts)
+            session.fits.shrink("train", largest, error, least=min_images(session.freezing))
         before.restore()
         release(session.device)
 
 
-def _parts(session: Session, count: int) -> list[slice]:
-    """The parts in which ``count`` images go through the network."""
+def _parts(session: Session, batch: Batch) -> list[slice]:
+    """The parts in which a step's images go through the network: micro-batches, or what of them fits into memory."""
+    if batch.global_batch:
+        micro = [local for local, _ in batch.global_batch.micro_batches]
+    else:
+        micro = micro_batches(len(batch.labels), session.config.train.batch_size)
     if _must_be_one_part(session):
-        return [slice(0, count)]
-    return session.fits.parts("train", count, min_images(session.freezing))
+        return micro
+    return [
+        slice(whole.start + part.start, whole.start + part.stop)
+        for whole in micro
+        for part in session.fits.parts("train", whole.stop - whole.start, min_images(session.freezing))
+    ]
 
 
 def _must_be_one_part(session: Session) -> bool:

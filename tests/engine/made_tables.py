@@ -23,7 +23,7 @@ def make_tables(root: Path) -> Path:
         "multilabel": ["path,label"],
         "regression": ["path,brightness,level"],
         "ordinal": ["path,label"],
-        "single": ["path,dark,bright"],
+        "single": ["path,pale,red"],
     }
     for at in range(COUNT):
         flags = random.random(3) < 0.5
@@ -36,7 +36,8 @@ def make_tables(root: Path) -> Path:
         tables["multilabel"].append(f"{name},{';'.join(np.array(COLOURS)[flags])}")
         tables["regression"].append(f"{name},{pixels.mean():.3f},{level:.4f}")
         tables["ordinal"].append(f"{name},{int(3 * level)}")
-        tables["single"].append(f"{name},{1 - level:.4f},{level:.4f}")
+        red = 0.2 * level + 0.8 * flags[0]
+        tables["single"].append(f"{name},{1 - red:.4f},{red:.4f}")
     for task, lines in tables.items():
         (root / f"{task}.csv").write_text("\n".join(lines) + "\n")
     return root

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from engine.config.schema import RunConfig
-from engine.data.loaders import shuffled_batches, training_batch_count
+from engine.data.loaders import micro_batches, training_batch_count
+from engine.data.samplers import epoch_batches
 from engine.errors import InputError
 from engine.runs.command_log import send
 from engine.runs.commands import Set
@@ -19,12 +20,12 @@ from tests.conftest import Sessions
 Configs = Callable[..., RunConfig]
 
 
-@pytest.mark.parametrize(("images", "size", "sizes"), [(9, 2, [3, 2, 2, 2]), (9, 4, [3, 3, 3]), (3, 1, [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("images", "size", "sizes"), [(9, 2, [2, 2, 2, 3]), (9, 4, [3, 3, 3]), (3, 1, [1, 1, 1]), (1, 8, [1]), (2, 4, [2])]
+)
 def test_only_batches_of_one_hold_a_single_image(images: int, size: int, sizes: list[int]):
-    batches = shuffled_batches(range(images), size, seed=0, epoch=1)
-    assert [len(batch) for batch in batches] == sizes
+    assert [part.stop - part.start for part in micro_batches(images, size)] == sizes
     assert training_batch_count(images, size) == len(sizes)
-    assert sorted(image for batch in batches for image in batch) == list(range(images))
 
 
 def deep_features(config: Configs, **sections: dict) -> RunConfig:
@@ -58,6 +59,8 @@ def test_an_odd_image_trains_in_a_batch_of_three(config: Configs, session: Sessi
     run = session(deep_features(config, train={"batch_size": 2}, data={"limit_per_class": 5}))
     assert len(run.data.splits["train"]) % 2
     assert fit(run) == "all 1 epochs done"
+    batches = epoch_batches(run.data, run.config.train, epoch=1)
+    assert sorted(map(len, batches))[:-1] == [2] * (len(batches) - 1)
     steps = [event for event in EventTail(run.context.folder).poll() if isinstance(event, Step)]
     assert len(steps) == run.steps_per_epoch == len(run.data.splits["train"]) // 2
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from sklearn import metrics as sklearn_metrics
+from torch.nn import functional
 
 from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns
@@ -26,6 +29,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
+from engine.tasks.class_column import read_classes
 from engine.tasks.label_sets import read_label_sets
 from engine.tasks.multilabel import MultiLabel, average_precision, best_thresholds
 from engine.training.loop import fit
@@ -103,11 +107,51 @@ def test_a_column_of_flags_with_another_value_is_refused_with_its_line(tmp_path:
         open_source(config)
 
 
-def test_several_columns_are_no_class_per_image(tables: Path):
-    config = table_config(tables, "single", data={"label_column": ["dark", "bright"]}).data
-    for task in ("auto", "single"):
-        with pytest.raises(InputError, match="comes from one column, and there are 2: dark, bright"):
-            open_source(config.model_copy(update={"task": task}))
+@pytest.mark.parametrize("column", [["pale", "red"], ["red"]])
+def test_a_run_learns_the_probabilities_of_its_classes(column: list[str], session: Sessions, tables: Path):
+    data = {"label_column": column, "task": "single"}
+    train = {"class_weights": "balanced", "label_smoothing": 0.05, "loss": "focal", "epochs": 5}
+    folder, state = trained(session, tables, "single", data=data, train=train)
+    classes = column if len(column) > 1 else ["0", "1"]
+    assert state.data is not None
+    assert (state.data.classes, state.data.soft_labels) == (classes, True)
+    (note,) = (warning.message for warning in state.warnings if warning.code == "labels_read")
+    assert note.startswith("labels are soft: the column")
+    share = {row["path"]: float(row["red"]) for row in rows_of(tables / "single.csv")}
+    predicted = rows_of(folder.predictions)
+    assert all(row["true"] == classes[share[row["path"]] > 0.5] for row in predicted)
+    evaluated = state.evaluations["test"]
+    assert sum(map(sum, evaluated.confusion)) == evaluated.count
+    probability = torch.tensor([float(row[classes[1]]) for row in predicted])
+    true = torch.tensor([share[row["path"]] for row in predicted])
+    entropy = functional.binary_cross_entropy(probability, true).item()
+    assert evaluated.log_loss == pytest.approx(entropy, rel=1e-3)
+    assert spearmanr(probability, true).statistic > 0.5
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([["0.5", "0.5"], ["0.9", "0.3"]], "line 3: the probabilities of the 2 classes sum to 1.2; make them sum to 1"),
+        ([["0.5", "0.5"], ["1.5", "-0.5"]], 'line 3: the column dog holds "-0.5"'),
+        ([["cat", "dog"], ["dog", "cat"]], 'line 2: the column cat holds "cat"; several columns for one class'),
+    ],
+)
+def test_columns_that_are_no_probabilities_are_refused_with_their_line(
+    rows: list[list[str]], reason: str, tmp_path: Path, tables: Path
+):
+    table = tmp_path / "soft.csv"
+    lines = [f"{tables}/{at:02}.png,{','.join(row)}" for at, row in enumerate(rows)]
+    table.write_text("\n".join(["path,cat,dog", *lines]))
+    config = DataConfig(path=str(table), label_column=["cat", "dog"], task="single")
+    with pytest.raises(InputError, match=re.escape(reason)):
+        open_source(config)
+
+
+def test_a_column_of_0_and_1_per_class_names_one_class_per_image():
+    targets = read_classes(LabelColumns(["cat", "dog"], [["1", "0"], ["0.0", "1.0"]]), DataConfig())
+    assert (targets.classes, [target.label for target in targets.targets]) == (["cat", "dog"], [0, 1])
+    assert not any(target.numbers for target in targets.targets)
 
 
 def test_a_probe_of_several_labels_is_refused(tables: Path):

@@ -99,7 +99,7 @@ def test_few_and_many_runs_fit_a_narrow_and_a_wide_terminal(
     comparison = ComparisonReader(write_runs(tmp_path, count)).read()
     rows = ["".join(text for text, _ in row) for row in page(comparison, Layout(width, 14, glyphs, marker))]
     assert max(map(cell_len, rows)) <= width
-    table = rows[rows.index("Runs, best validation accuracy first") + 1 :]
+    table = rows[rows.index("Runs, best validation score first") + 1 :]
     assert [line.split()[1] for line in table[1 : count + 1]] == [
         comparison.runs[number - 1].run[:4] for number in comparison.order
     ]

@@ -162,6 +162,7 @@ def test_a_hopeless_trial_is_stopped_and_marked(tltui: CommandLine, sweep_file: 
         ('"optimizer.lr" = { low = 0.1, high = 0.01 }', "is not below high"),
         ('"optimizer.lr" = { low = 0.01, high = 0.1 }', "is a range, and sampler"),
         ('"optimizer.lr" = []', "write a list of values"),
+        ('"train.score" = ["loss", "accuracy"]', "by which trials are ranked; set it in the base instead"),
         ('"optimizer.name, optimizer.lr" = [["sgd"]]', "a list of 2 values"),
     ],
 )

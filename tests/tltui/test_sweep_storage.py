@@ -23,13 +23,19 @@ from optuna.trial import TrialState
 from engine.config.schema import RunConfig
 from engine.errors import InputError
 from engine.experiments.sweep.definition import Sweep, define, read_file
-from engine.experiments.sweep.results import settings_of
+from engine.experiments.sweep.results import results, settings_of, summarize
 from engine.experiments.sweep.storage import connect, replace_attribute
 from engine.experiments.sweep.study import Study, find_study, open_study
-from engine.runs.folder import RunFolder
+from engine.experiments.sweep.trial import ActiveTrial
+from engine.runs.event_log import EventLog
+from engine.runs.events import Epoch
+from engine.runs.folder import RunFolder, create
 from tests.tltui.test_command_line import CommandLine
 from tests.tltui.test_sweep import LONG, PATIENCE, told, until
 from tltui.runs import registry
+from tltui.tables.sweep import result_rows
+from tltui.tables.trial_columns import ranked
+from tltui.text.glyphs import UNICODE
 
 SERVER = os.environ.get("TLTUI_TEST_STORAGE", "")
 STORAGES = [
@@ -124,6 +130,47 @@ def test_hyperband_ends_bad_trials_early_also_those_of_a_worker_that_joined(
             study.tell(trial, TrialState.COMPLETE, accuracy)
     assert ended_by == {"first", "joined"}
     assert first.has_result()
+
+
+def test_a_sweep_by_loss_prefers_the_lowest(
+    url: str, tmp_path: Path, sweep_file: Callable[..., str], config: Callable[..., RunConfig]
+):
+    path = tmp_path / sweep_file(RANGE, sampler="random", trials=3)
+    base = config(train={"score": "loss"})
+    study = open_study(define(path, read_file(path), base), url)
+    for losses in ([0.9, 0.6], [0.4, 0.8], [0.7, 0.5]):
+        trial = study.ask()
+        assert trial is not None
+        active = ActiveTrial(trial, create(tmp_path / "runs", base), {})
+        log = EventLog(active.folder)
+        for number, loss in enumerate(losses, 1):
+            log.write(epoch(number, loss, accuracy=loss))
+        log.close(10)
+        active.catch_up([])
+        if trial.number < 2:
+            active.result("completed", 0, "")
+            study.tell(trial, TrialState.COMPLETE, active.best and active.best.objective)
+    found = results(study)
+    assert [one.val_accuracy for one in found.trials] == [0.6, 0.4, 0.5]
+    assert [one.trial for one in ranked(found.trials)] == [2, 1, 0], "the running trial stands first"
+    assert (found.best and found.best.trial, summarize(study).best) == (1, 0.4)
+    assert {bar.best for bar in found.margins[0].bars} <= {0.4, 0.6}
+    assert "best: trial 1, val loss 0.400" in result_rows(found, 80, UNICODE)[0][0][0]
+
+
+def epoch(number: int, loss: float, accuracy: float) -> Epoch:
+    return Epoch(
+        epoch=number,
+        step=number,
+        train_loss=loss,
+        train_accuracy=accuracy,
+        val_loss=loss,
+        val_accuracy=accuracy,
+        seconds=0.1,
+        frozen_digest="",
+        frozen_unchanged=True,
+        score="loss",
+    )
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])

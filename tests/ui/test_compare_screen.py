@@ -49,7 +49,7 @@ def test_marked_runs_are_compared_and_stay_marked(tmp_path: Path, size: tuple[in
         assert all(word in text for word in ("0000", "0001", "validation accuracy", "lr", "95 % interval"))
         assert "0002" not in text
         assert table(app)[0].split()[:2] == ["2", "0001"]  # the better one
-        assert "McNemar: best validation accuracy" in text
+        assert "McNemar: best validation score" in text
         await pilot.press("down")
         await until(pilot, lambda: "McNemar: worse than 2" in text_of(app))
         await pilot.press("escape")

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from engine.evaluation.metrics import formatted_score
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.events import (
     SweepEvent,
@@ -28,7 +29,7 @@ from engine.experiments.sweep.events import (
 from tltui.cli.console import console, speaks_unicode
 from tltui.cli.json_output import as_json as as_json_line
 from tltui.tables.sweep import page, result_rows, trials_table
-from tltui.tables.trial_columns import percent, ranked, settings_line
+from tltui.tables.trial_columns import ranked, settings_line
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 from tltui.text.numbers import duration
 
@@ -84,7 +85,7 @@ class PlainLines:
 
 def trial_line(result: TrialResult) -> str:
     """A finished trial as a line. Numbers may have gaps, so no total is shown."""
-    accuracy = "" if result.val_accuracy is None else f"  val {result.val_accuracy:.1%}"
+    accuracy = "" if result.val_accuracy is None else f"  val {formatted_score(result.score, result.val_accuracy)}"
     reason = f"  {safe(result.reason)}" if result.reason else ""
     outcome = f"{result.status}{accuracy}  {result.seconds:.1f} s"
     return f"trial {result.trial}  {outcome}  {settings_line(result.settings)}{reason}"
@@ -108,7 +109,8 @@ class LiveTable:
                 self._trials[event.trial] = TrialResult(event.trial, event.run, "running", event.settings)
             case TrialEpoch():
                 trial = self._trials[event.trial]
-                trial.epoch, trial.epochs, trial.val_accuracy = event.epoch, event.epochs, event.best_val_accuracy
+                trial.epoch, trial.epochs, trial.score = event.epoch, event.epochs, event.score
+                trial.val_accuracy = event.best_val_accuracy
             case TrialFinished(result=result):
                 self._trials[result.trial] = result
 
@@ -164,7 +166,9 @@ def sweeps_table(sweeps: list[SweepListed]) -> Table:
         table.add_column(heading, justify="left" if heading == "sweep" else "right", no_wrap=True)
     for one in sweeps:
         wanted = str(one.wanted or "")
-        table.add_row(Text(safe(one.sweep)), str(one.running or ""), str(one.ended), wanted, percent(one.best))
+        table.add_row(
+            Text(safe(one.sweep)), str(one.running or ""), str(one.ended), wanted, formatted_score(one.score, one.best)
+        )
     return table
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from engine.evaluation.metrics import METRICS, Metric, formatted_score
+from engine.evaluation.metrics import METRICS, Metric, formatted_score, metric_label
 from engine.files.escapes import all_printable
 from engine.runs.run_status import RunStatus
 from tltui.compare.structs import ComparedRun, Comparison, Difference, Metrics, Setting, Test
@@ -39,7 +39,7 @@ def metric_columns(comparison: Comparison) -> list[Column]:
         Column("run", _ids(comparison), left=True),
         _of_runs(comparison, "status", lambda run: "" if all_done else run.status, left=True),
         _of_runs(comparison, "epoch", lambda run: f"{run.epoch}/{run.epochs}"),
-        _of_runs(comparison, "val", lambda run: formatted_score(run.score, run.best_val_score)),
+        _of_runs(comparison, _val_heading(comparison), lambda run: formatted_score(run.score, run.best_val_score)),
         _of_metrics(comparison, _split(comparison), lambda of: formatted_score(of.score, of.metrics.get(of.score))),
         _of_metrics(comparison, "95 % interval", lambda of: _interval(of.accuracy_interval)),
         _verdicts(comparison),
@@ -197,6 +197,12 @@ def _is_number(setting: Setting) -> bool:
 
 def _trainable_share(run: ComparedRun) -> str:
     return write.share(run.trainable / run.total) if run.trainable is not None and run.total else ""
+
+
+def _val_heading(comparison: Comparison) -> str:
+    """The heading of the best epochs' scores; it names what all runs are ranked by, unless that is accuracy."""
+    scores = {run.score for run in comparison.runs if run.best_epoch}
+    return f"val {metric_label(*scores)}" if len(scores) == 1 and scores != {"accuracy"} else "val"
 
 
 def _scores(comparison: Comparison) -> set[str]:

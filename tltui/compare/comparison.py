@@ -47,7 +47,7 @@ def compare(runs: Sequence[RunSource], tests: Tests) -> Comparison:
 def mcnemar_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
     """McNemar's test of each run against the best one that has predictions. Each table is read once.
 
-    The best is selected by validation accuracy: selection on the test images would bias the tests in its favour.
+    The best is selected by validation score: selection on the test images would bias the tests in its favour.
     """
     untested: dict[int, str] = {}
     for best in _by_validation(runs):
@@ -84,7 +84,7 @@ def _untested(reasons: dict[int, str]) -> list[Untested]:
 
 
 def _by_validation(runs: Sequence[RunSource]) -> list[int]:
-    """The numbers of the runs that have an epoch, best validation accuracy first."""
+    """The numbers of the runs that have an epoch, best validation score first."""
     epochs = {number: run.state.best for number, run in enumerate(runs, start=1)}
     order = []
     while best := best_epoch(epoch for epoch in epochs.values() if epoch is not None):

@@ -1,4 +1,4 @@
-"""The share of the variance in validation accuracy that a setting explains."""
+"""The share of the variance in the validation score that a setting explains."""
 
 from __future__ import annotations
 

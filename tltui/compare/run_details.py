@@ -27,7 +27,7 @@ def run_details(comparison: Comparison, number: int, widest: int, glyphs: Glyphs
 def _tested(comparison: Comparison, run: ComparedRun) -> str:
     found = comparison.mcnemar
     if run.number == found.best:
-        return "McNemar: best validation accuracy among runs with predictions; reference of the tests"
+        return "McNemar: best validation score among runs with predictions; reference of the tests"
     for test in found.tests:
         if test.run == run.number:
             return _verdict(test, found.best or 0, found.count, several=len(found.tests) > 1)

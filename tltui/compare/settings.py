@@ -9,14 +9,15 @@ from engine.config.toml_io import with_live_setting
 from engine.errors import InputError
 from engine.runs import commands
 from engine.runs import events as p
-from engine.runs.state import RunState
+from engine.runs.state import RunState, common_score
 from tltui.compare.explained_variance import explained_variance
 from tltui.compare.structs import Change, Difference, Setting
 
 
 def differences(runs: Sequence[tuple[RunConfig, RunState]]) -> list[Difference]:
     """The settings whose value or history differs, those that explain most variance first."""
-    outcomes = [state.best.val_accuracy if state.best else None for _, state in runs]
+    score = common_score(state.best for _, state in runs if state.best)
+    outcomes = [state.best.val_metric(score) if state.best else None for _, state in runs]
     changes = [_changes(config, state) for config, state in runs]
     tables = [config.model_dump() for config, _ in runs]
     found = []

@@ -26,7 +26,7 @@ class Setting(msgspec.Struct):
 class Difference(msgspec.Struct):
     """A setting that differs; ``settings`` in the order of the runs.
 
-    ``explains``: the share of the variance of validation accuracy that it explains, null for few runs.
+    ``explains``: the share of the variance of the validation score that it explains, null for few runs.
     """
 
     key: str
@@ -120,7 +120,7 @@ class Untested(msgspec.Struct):
 
 
 class Tests(msgspec.Struct):
-    """All tests, on the same ``count`` images, against run ``best``: the highest validation accuracy among runs with
+    """All tests, on the same ``count`` images, against run ``best``: the best validation score among runs with
     predictions, null where none has any."""
 
     best: int | None
@@ -130,7 +130,7 @@ class Tests(msgspec.Struct):
 
 
 class Comparison(msgspec.Struct):
-    """``best``: the run with the highest validation accuracy, null before any has one. ``order``: all runs, the best
+    """``best``: the run with the best validation score, null before any has one. ``order``: all runs, the best
     first, those without an epoch last. ``differing``: the setting that explains most first, else as in run.toml."""
 
     runs: list[ComparedRun]

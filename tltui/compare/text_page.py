@@ -78,7 +78,7 @@ def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
 
 
 def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> Iterator[Row]:
-    yield [("Runs, best validation accuracy first", "title")]
+    yield [("Runs, best validation score first", "title")]
     yield from _table(comparison, columns, comparison.order, layout)
     for run in comparison.runs:
         if run.reason and run.status.is_resumable:
@@ -91,7 +91,7 @@ def _runs(comparison: Comparison, columns: Sequence[Column], layout: Layout) -> 
         f"{one.key} {one.explains:.0%}" for one in comparison.differing[:_MAX_EXPLAINED] if (one.explains or 0) >= 0.01
     ]
     if telling:
-        yield from _words(f"Variance in val accuracy explained by each setting alone: {', '.join(telling)}.", layout)
+        yield from _words(f"Variance in the val score explained by each setting alone: {', '.join(telling)}.", layout)
 
 
 def significance_sentences(comparison: Comparison) -> Iterator[str]:
@@ -100,7 +100,7 @@ def significance_sentences(comparison: Comparison) -> Iterator[str]:
     if found.best is not None and found.tests:
         tests = f", Holm-corrected for {len(found.tests)} tests" if len(found.tests) > 1 else ""
         yield (
-            f"p: McNemar's exact test against run {found.best} (best validation accuracy among runs with "
+            f"p: McNemar's exact test against run {found.best} (best validation score among runs with "
             f"predictions) on the same {found.count:,} images{tests}. Better or worse: significant at p < {LEVEL}."
         )
     elif found.best is not None:

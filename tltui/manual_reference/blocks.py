@@ -11,7 +11,7 @@ from tltui.manual_reference.commands import commands
 from tltui.manual_reference.keys import keys
 from tltui.manual_reference.layer_columns import layer_columns
 from tltui.manual_reference.protocol import engine_commands, events
-from tltui.manual_reference.results import export_formats, metrics
+from tltui.manual_reference.results import export_formats, metrics, scores
 from tltui.manual_reference.settings import settings, sweep_settings
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -25,6 +25,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "warning-codes": warning_codes,
     "exit-codes": exit_codes,
     "metrics": metrics,
+    "scores": scores,
     "export-formats": export_formats,
 }
 

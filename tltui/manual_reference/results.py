@@ -1,7 +1,8 @@
-"""The metrics and the export formats."""
+"""The metrics, those that make an epoch the best, and the export formats."""
 
 from __future__ import annotations
 
+from engine.config.tasks import LOSS, TASKS
 from engine.evaluation.metrics import METRICS
 from engine.export.formats import FORMATS
 from tltui.manual_reference.words import prose, table
@@ -14,6 +15,15 @@ def metrics() -> str:
         for name, one in METRICS.items()
     ]
     return table(("Metric", "Name", "Better", "Meaning"), *rows)
+
+
+def scores() -> str:
+    """The scores of every task: its own, and the others that train.score takes."""
+    rows = [
+        (f"`{name}`", f"`{task.score}`", ", ".join(f"`{score}`" for score in (*task.scores, LOSS)))
+        for name, task in TASKS.items()
+    ]
+    return table(("`data.task`", "`auto`", "or"), *rows)
 
 
 def export_formats() -> str:

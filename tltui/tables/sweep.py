@@ -10,10 +10,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.experiments.sweep.events import Bar, Marginal, SweepResults, TrialResult
+from engine.evaluation.metrics import formatted_score, metric_label
+from engine.experiments.sweep.events import Bar, SweepResults, TrialResult
 from tltui.plotting.text_rows import Row
 from tltui.tables.styles import PAGE_STYLES
-from tltui.tables.trial_columns import WIDE, columns, percent, ranked, settings_line
+from tltui.tables.trial_columns import WIDE, columns, ranked, settings_line
 from tltui.text.glyphs import Glyphs, safe
 
 _STATE = {"completed": "green", "running": "cyan", "pruned": "yellow", "failed": "red", "stopped": "yellow"}
@@ -41,12 +42,13 @@ def result_rows(results: SweepResults, width: int, glyphs: Glyphs) -> list[Row]:
     best = results.best
     if best is None:
         return [[("no trial has completed yet", "note")]]
+    value = formatted_score(best.score, best.val_accuracy)
     return [
-        [(f"best: trial {best.trial}, val accuracy {percent(best.val_accuracy)}", "best")],
+        [(f"best: trial {best.trial}, val {metric_label(best.score)} {value}", "best")],
         [(settings_line(best.settings), "note")],
         [(f"run {safe(Path(best.run).name)}", "axis")],
         [],
-        *_margins(results.margins, width, glyphs),
+        *_margins(results, width, glyphs),
     ]
 
 
@@ -71,21 +73,22 @@ def trial_counts(results: SweepResults) -> str:
     return f"{len(results.trials)}{of} trials" + (f": {words}" if words else "")
 
 
-def _margins(margins: list[Marginal], width: int, glyphs: Glyphs) -> Iterator[Row]:
-    bars = [bar for margin in margins for bar in margin.bars]
+def _margins(results: SweepResults, width: int, glyphs: Glyphs) -> Iterator[Row]:
+    bars = [bar for margin in results.margins for bar in margin.bars]
     low, high = min(bar.mean for bar in bars), max(bar.mean for bar in bars)
-    for margin in margins:
+    for margin in results.margins:
         importance = "" if margin.importance is None else f"  importance {margin.importance:.0%}"
         yield [(safe(margin.setting), "title"), (importance, "note")]
         for bar in margin.bars:
-            yield _bar(bar, low, high, glyphs, width)
+            yield _bar(bar, results.score, low, high, glyphs, width)
 
 
-def _bar(bar: Bar, low: float, high: float, glyphs: Glyphs, width: int) -> Row:
+def _bar(bar: Bar, score: str, low: float, high: float, glyphs: Glyphs, width: int) -> Row:
     """The mean as a bar from the lowest to the highest of all means, which differ little."""
     wide = width >= WIDE
     room = _LABEL if wide else _NARROW_LABEL
     full, empty = glyphs.bar((bar.mean - low) / (high - low) if high > low else 1.0, _BAR if wide else _NARROW_BAR)
     label = safe(bar.label, room)
-    figures = f"  mean {percent(bar.mean)}  best {percent(bar.best)}  {bar.trials} trial{'s' * (bar.trials != 1)}"
+    mean, best = formatted_score(score, bar.mean), formatted_score(score, bar.best)
+    figures = f"  mean {mean}  best {best}  {bar.trials} trial{'s' * (bar.trials != 1)}"
     return [(f"  {label:<{room}} ", "note"), (full, "curve"), (empty, "axis"), (figures, "note")]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.evaluation.metrics import formatted_score
 from engine.experiments.sweep.events import Status, SweepListed, TrialResult
 from engine.experiments.sweep.search_space import text
+from engine.runs.events import objective
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes, number
 
@@ -34,7 +37,9 @@ def columns(names: Sequence[str], width: int) -> dict[str, Column]:
     found = {
         "trial": Column("trial", lambda one: str(one.trial), right=True),
         "state": Column("state", lambda one: one.status, narrowest=len("completed")),
-        "val": Column("val", lambda one: percent(one.val_accuracy), right=True, narrowest=len("88.8%")),
+        "val": Column(
+            "val", lambda one: formatted_score(one.score, one.val_accuracy), right=True, narrowest=len("88.8%")
+        ),
     }
     for key in keys:
         found[key] = _of_setting(key, _short(key, keys), _VALUE if wide else _NARROW_VALUE)
@@ -49,9 +54,14 @@ def columns(names: Sequence[str], width: int) -> dict[str, Column]:
 
 
 def ranked(trials: Iterable[TrialResult]) -> list[TrialResult]:
-    """Running trials, then completed ones by validation accuracy, then the others."""
+    """Running trials, then completed ones by validation score, then the others."""
     places: dict[Status, int] = {"running": 0, "completed": 1}
-    return sorted(trials, key=lambda one: (places.get(one.status, 2), -(one.val_accuracy or 0), one.trial))
+
+    def place(one: TrialResult) -> tuple[int, float, int]:
+        worst = math.inf if one.val_accuracy is None else -objective(one.score, one.val_accuracy)
+        return places.get(one.status, 2), worst, one.trial
+
+    return sorted(trials, key=place)
 
 
 def settings_line(settings: Mapping[str, Any]) -> str:
@@ -64,13 +74,8 @@ def sweep_line(sweep: SweepListed) -> str:
     of = f" of {sweep.wanted}" if sweep.wanted else ""
     parts = [f"{sweep.ended}{of} trials ended"]
     parts += [f"{sweep.running} running"] if sweep.running else []
-    parts += [f"best val {percent(sweep.best)}"] if sweep.best is not None else []
+    parts += [f"best val {formatted_score(sweep.score, sweep.best)}"] if sweep.best is not None else []
     return f"{safe(sweep.sweep, 40)}  {', '.join(parts)}"
-
-
-def percent(share: float | None) -> str:
-    """An accuracy, "" where there is none."""
-    return "" if share is None else f"{share:.1%}"
 
 
 def _of_setting(key: str, heading: str, room: int) -> Column:

@@ -81,7 +81,7 @@ class TrialFinished(SweepEvent, tag="trial_finished"):
 
 
 class Bar(msgspec.Struct):
-    """Validation accuracy of the completed trials with one choice, or in one part of a range."""
+    """Validation scores of the completed trials with one choice, or in one part of a range."""
 
     label: str
     trials: int
@@ -98,13 +98,17 @@ class Marginal(msgspec.Struct):
 
 
 class SweepResults(SweepEvent, tag="sweep_results"):
-    """All trials of a sweep so far, of all workers. ``wanted``: as in SweepStarted."""
+    """All trials of a sweep so far, of all workers. ``wanted``: as in SweepStarted.
+
+    ``score``: the validation metric that trials are ranked by.
+    """
 
     sweep: str
     wanted: int
     trials: list[TrialResult]
     best: TrialResult | None
     margins: list[Marginal]
+    score: str = "accuracy"
 
     @property
     def running(self) -> int:
@@ -125,7 +129,7 @@ class SweepResults(SweepEvent, tag="sweep_results"):
 class SweepListed(msgspec.Struct):
     """A row of the list of sweeps: running and finished trials, of ``wanted`` (0: no limit).
 
-    ``best``: validation accuracy of the best completed trial.
+    ``best``: the validation metric ``score`` of the best completed trial.
     """
 
     sweep: str
@@ -133,3 +137,4 @@ class SweepListed(msgspec.Struct):
     ended: int
     wanted: int
     best: float | None
+    score: str = "accuracy"

@@ -14,8 +14,10 @@ from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.events import Bar, Marginal, Status, SweepListed, SweepResults, TrialResult
 from engine.experiments.sweep.search_space import Choices, Dimension, Range
 from engine.experiments.sweep.study import Study, has_live_worker
+from engine.runs.events import objective
 
 RESULT = "result"  # the attribute of a trial with its TrialResult
+SCORE = "score"  # the attribute with the name of the metric that it is ranked by; Optuna maximizes its ``objective``
 _PARTS = 5  # of a range, in the effect of a setting
 STATUS: dict[TrialState, Status] = {
     TrialState.COMPLETE: "completed",
@@ -42,7 +44,7 @@ def summarize(study: Study) -> SweepListed:
     """Summarize a sweep for the list of sweeps."""
     found = results(study)
     best = found.best and found.best.val_accuracy
-    return SweepListed(found.sweep, found.running, found.ended, found.wanted, best)
+    return SweepListed(found.sweep, found.running, found.ended, found.wanted, best, found.score)
 
 
 def results(study: Study) -> SweepResults:
@@ -58,17 +60,18 @@ def results(study: Study) -> SweepResults:
         trials=known,
         best=best_of(known),
         margins=sorted(margins, key=lambda margin: -(margin.importance or 0)),
+        score=known[0].score if known else "accuracy",
     )
 
 
 def best_of(trials: Iterable[TrialResult]) -> TrialResult | None:
-    """The completed trial with the highest validation score; lower loss breaks ties."""
+    """The completed trial with the best validation score; lower loss breaks ties."""
     completed = [trial for trial in trials if trial.status == "completed" and trial.val_accuracy is not None]
     return max(completed, key=_score, default=None)
 
 
 def _score(trial: TrialResult) -> tuple[float, float]:
-    return -math.inf if trial.val_accuracy is None else trial.val_accuracy, -(
+    return -math.inf if trial.val_accuracy is None else objective(trial.score, trial.val_accuracy), -(
         math.inf if trial.val_loss is None else trial.val_loss
     )
 
@@ -76,6 +79,7 @@ def _score(trial: TrialResult) -> tuple[float, float]:
 def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
     seen = trial.user_attrs.get(RESULT, {})
     epochs = trial.intermediate_values
+    score = _score_name(trial)
     settings = settings_of(sweep, trial.params)
     return TrialResult(
         trial=trial.number,
@@ -84,14 +88,18 @@ def _result(sweep: Sweep, trial: FrozenTrial) -> TrialResult:
         settings=settings,
         epoch=max(epochs, default=0),
         epochs=epochs_of(sweep, settings),
-        val_accuracy=seen.get("val_accuracy", max(epochs.values(), default=None)),
+        val_accuracy=seen.get("val_accuracy", objective(score, max(epochs.values())) if epochs else None),
         val_loss=seen.get("val_loss"),
         seconds=seen.get("seconds", 0.0),
         images_per_second=seen.get("images_per_second"),
         memory=seen.get("memory", 0),
         reason=seen.get("reason", ""),
-        score=seen.get("score", "accuracy"),
+        score=score,
     )
+
+
+def _score_name(trial: FrozenTrial) -> str:
+    return trial.user_attrs.get(RESULT, {}).get("score") or trial.user_attrs.get(SCORE, "accuracy")
 
 
 def _margin(dimension: Dimension, trials: list[FrozenTrial], importance: float | None) -> Marginal:
@@ -101,7 +109,12 @@ def _margin(dimension: Dimension, trials: list[FrozenTrial], importance: float |
         at = trial.params[dimension.name]
         label = at if isinstance(dimension, Choices) else labels[_part(dimension, at)]
         values[label].append(trial.values[0])
-    bars = [Bar(label, len(found), mean(found), max(found)) for label, found in values.items() if found]
+    score = _score_name(trials[0]) if trials else ""
+    bars = [
+        Bar(label, len(found), objective(score, mean(found)), objective(score, max(found)))
+        for label, found in values.items()
+        if found
+    ]
     return Marginal(dimension.name, importance, bars)
 
 

@@ -83,6 +83,8 @@ def read_space(tables: Mapping[str, Any], folder: Path) -> list[Dimension]:
     for key in keys:
         if key not in known:
             raise InputError(f'[space] "{key}" is not a setting{did_you_mean(key, known)}')
+        if key == "train.score":
+            raise InputError(f'[space] varies "{key}", by which trials are ranked; set it in the base instead')
         if keys.count(key) > 1:
             raise InputError(f'[space] names "{key}" twice; let one entry vary it')
     return dimensions

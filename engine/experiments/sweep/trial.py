@@ -12,7 +12,7 @@ from optuna import Trial
 
 from engine.errors import InputError
 from engine.experiments.sweep.events import Status, TrialResult
-from engine.experiments.sweep.results import RESULT
+from engine.experiments.sweep.results import RESULT, SCORE
 from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.command_log import new_command_id, send
@@ -78,8 +78,10 @@ class ActiveTrial:
         return self.trial.should_prune()
 
     def _store(self, epoch: p.Epoch) -> None:
-        if epoch.val_score is not None:
-            self.trial.report(epoch.val_score, epoch.epoch)
+        if self.trial.user_attrs.get(SCORE) != epoch.score:
+            self.trial.set_user_attr(SCORE, epoch.score)
+        if epoch.objective is not None:
+            self.trial.report(epoch.objective, epoch.epoch)
 
     def stop(self, *, pruned: bool) -> None:
         """Ask the run to stop with a checkpoint."""

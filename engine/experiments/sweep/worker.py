@@ -224,7 +224,8 @@ class Worker:
         if state == TrialState.COMPLETE and (active.best is None or active.best.val_score is None):
             state, reason = TrialState.FAIL, "its validation score is undefined"
         result = active.result(STATUS[state], report.memory, reason)
-        self._study.tell(active.trial, state, result.val_accuracy if state == TrialState.COMPLETE else None)
+        value = active.best.objective if active.best and state == TrialState.COMPLETE else None
+        self._study.tell(active.trial, state, value)
         self._emit(TrialFinished(result))
 
 
