@@ -39,6 +39,7 @@ def events(session: Session, kind: type) -> list:
     return [event for event in EventTail(session.context.folder).poll() if isinstance(event, kind)]
 
 
+@pytest.mark.real_start  # each with string hashes of its own
 def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine, config: Callable[..., RunConfig]):
     def start(seed: int) -> tuple[RunFolder, subprocess.Popen[bytes]]:
         wanted = config(
