@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +143,14 @@ def one_thread() -> Iterator[None]:
 Sessions = Callable[[RunConfig], Session]
 
 
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Sessions]:
-    """A training session in this process; signal handlers are put back afterwards."""
+@contextmanager
+def open_sessions(runs: Path) -> Iterator[Sessions]:
+    """Training sessions in this process; afterwards they are closed and signal handlers are put back."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-
     made: list[Session] = []
 
     def make(config: RunConfig) -> Session:
-        folder = create(tmp_path / "runs", config)
+        folder = create(runs, config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
         context = RunContext(folder, EventLog(folder), Control(folder))
@@ -162,3 +162,9 @@ def session(tmp_path: Path) -> Iterator[Sessions]:
         one.loader.close()
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Sessions]:
+    with open_sessions(tmp_path / "runs") as make:
+        yield make

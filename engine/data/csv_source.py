@@ -16,7 +16,7 @@ from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
 from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
-from engine.data.table_columns import USUAL_NAMES, Columns, find_columns, find_path_column
+from engine.data.table_columns import USUAL_NAMES, Columns, MissingColumn, find_columns, find_path_column
 from engine.data.targets import read_targets
 from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError, decoded, read_table
@@ -47,6 +47,8 @@ def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
     heading, rows = _read(table, config, tree)
     try:
         columns = find_columns(heading, rows, config, findings)
+    except MissingColumn as error:
+        raise MissingColumn(f"{table}: {error}", error.setting) from None
     except InputError as error:
         raise InputError(f"{table}: {error}") from None
     root = Path(config.root) if config.root else table.parent
