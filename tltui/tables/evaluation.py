@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from engine.config.freeze_rules import Decision, State, subtree_states
 from engine.config.layer_tree import LayerTree
-from engine.evaluation.metrics import formatted_metrics, headline
+from engine.evaluation.metrics import formatted_metrics, headline, named_interval
 from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.fold_groups import with_folds_grouped
 from tltui.runs.registry import UNREADABLE, RunSummary
@@ -63,7 +63,7 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     """Metrics of one split, the table of classes, and the confusion matrix where it fits."""
     line = Text.assemble(
         (f"{safe(evaluated.split, 20)} {headline(evaluated)}", "bold"),
-        f"{_interval(evaluated)}  {evaluated.count:,} images",
+        *(f"  {text}" for text in (named_interval(evaluated), f"{evaluated.count:,} images") if text),
     )
     others = "  ".join(f"{label} {value}" for label, value in formatted_metrics(evaluated).items())
     parts: list[RenderableType] = [line, Text(others)]
@@ -77,13 +77,6 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     if matrix := evaluated.confusion or evaluated.cooccurrence:
         parts += [_matrix_table(evaluated.classes, matrix)] if len(evaluated.classes) <= _MOST_CLASSES else []
     return Group(*parts)
-
-
-def _interval(evaluated: Evaluated) -> str:
-    if evaluated.accuracy_interval is None:
-        return ""
-    low, high = evaluated.accuracy_interval
-    return f"  95 % interval {low:.1%} – {high:.1%}"
 
 
 def _class_table(evaluated: Evaluated) -> RenderableType:
