@@ -17,7 +17,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from engine.cache.eviction import CACHE
+from engine.cache.folder import CACHE
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables
@@ -31,6 +31,7 @@ from engine.system.interpreter import environment, python_module
 from engine.training.control import Control
 from engine.training.run_context import RunContext
 from engine.training.session import Session
+from tests.forked_starts.client import Client
 from tltui.runs.registry import folders
 
 # How long an example takes is the machine's affair.
@@ -69,6 +70,37 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> Iterator[None]:
+    """One thread for each process: those of tests that run at the same time would wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real-starts", action="store_true", help="start each process of a test from nothing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_starts(threads: None, pytestconfig: pytest.Config) -> Iterator[Client]:
+    """Forks the processes that tests start; see tests/forked_starts."""
+    client = Client(os.environ, enabled=not pytestconfig.getoption("real_starts"))
+    client.install()
+    yield client
+    client.uninstall()
+
+
+@pytest.fixture(autouse=True)
+def real_start(request: pytest.FixtureRequest, forked_starts: Client) -> Iterator[None]:
+    """Has the processes of a test that is marked ``real_start`` start from nothing."""
+    enabled = forked_starts.enabled
+    forked_starts.enabled = enabled and not request.node.get_closest_marker("real_start")
+    yield
+    forked_starts.enabled = enabled
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +176,24 @@ Sessions = Callable[[RunConfig], Session]
 
 
 @contextmanager
-def open_sessions(runs: Path) -> Iterator[Sessions]:
-    """Training sessions in this process; afterwards they are closed and signal handlers are put back."""
+def restored_signals() -> Iterator[None]:
+    """Signal handlers are put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def signal_handlers() -> Iterator[None]:
+    """Signal handlers are put back afterwards."""
+    with restored_signals():
+        yield
+
+
+@contextmanager
+def open_sessions(runs: Path) -> Iterator[Sessions]:
+    """Training sessions in this process, which are closed afterwards."""
     made: list[Session] = []
 
     def make(config: RunConfig) -> Session:
@@ -160,11 +207,10 @@ def open_sessions(runs: Path) -> Iterator[Sessions]:
     yield make
     for one in made:
         one.loader.close()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Sessions]:
+def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
+    """A training session in this process."""
     with open_sessions(tmp_path / "runs") as make:
         yield make

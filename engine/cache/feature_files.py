@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.cache.eviction import ABOUT, LOCK, try_lock
+from engine.cache.description import ABOUT
 from engine.cache.index_format import BLOCK, BLOCK_MAGIC, HEADER, MAGIC
+from engine.cache.space_lock import LOCK, try_lock
 from engine.files.atomic import sync_folder
 
 Keys = npt.NDArray[np.void]  # (n,) of 16 bytes each, dtype V16

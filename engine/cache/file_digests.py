@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cache.eviction import private_folder
 from engine.cache.feature_files import KEY, Keys
+from engine.cache.folder import private_folder
 from engine.files.atomic import write_atomically
 from engine.files.stored_file import STAMP_BYTES, StoredFile
 

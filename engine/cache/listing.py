@@ -10,7 +10,10 @@ from pathlib import Path
 import msgspec
 
 from engine.cache import eviction
+from engine.cache.description import About, about_of
+from engine.cache.folder import RESULTS, files_of, space_folders, used
 from engine.cache.index_format import count_rows
+from engine.cache.space_lock import LOCK, last_used, try_lock
 
 
 class SpaceInfo(msgspec.Struct):
@@ -22,7 +25,7 @@ class SpaceInfo(msgspec.Struct):
     kind: str
     identity: str
     path: str
-    about: eviction.About
+    about: About
     bytes: int
     rows: int
     last_used: float
@@ -31,16 +34,16 @@ class SpaceInfo(msgspec.Struct):
 
 def spaces(root: Path) -> list[SpaceInfo]:
     """The spaces of the cache, most recently used first."""
-    found = [_info(space) for space in eviction.space_folders(root)]
+    found = [_info(space) for space in space_folders(root)]
     return sorted((info for info in found if info), key=lambda info: -info.last_used)
 
 
 def known(root: Path) -> list[SpaceInfo]:
     """Earlier results by kind; their rows are files."""
     found = []
-    for name, holds in eviction.KNOWN.items():
+    for name, holds in RESULTS.items():
         with suppress(OSError):
-            if files := eviction.files_of(root / name):
+            if files := files_of(root / name):
                 found.append(
                     SpaceInfo(
                         kind=name.removesuffix(".json"),
@@ -58,15 +61,15 @@ def known(root: Path) -> list[SpaceInfo]:
 
 def clear(root: Path) -> int:
     """Remove everything that no running process has open. Returns the freed bytes."""
-    before = eviction.used(root)
-    for space in eviction.space_folders(root):
+    before = used(root)
+    for space in space_folders(root):
         eviction.remove(space)
-    for name in eviction.KNOWN:
+    for name in RESULTS:
         shutil.rmtree(root / name, ignore_errors=True)
         with suppress(OSError):
             (root / name).unlink()
     eviction.remove_leftovers(root)
-    return before - eviction.used(root)
+    return before - used(root)
 
 
 def _info(space: Path) -> SpaceInfo | None:
@@ -77,10 +80,10 @@ def _info(space: Path) -> SpaceInfo | None:
             kind=space.parent.name,
             identity=space.name,
             path=str(space),
-            about=eviction.about_of(space),
+            about=about_of(space),
             bytes=size,
             rows=count_rows(space),
-            last_used=eviction.last_used(space),
+            last_used=last_used(space),
             in_use=_in_use(space),
         )
     except OSError:  # removed meanwhile
@@ -89,10 +92,10 @@ def _info(space: Path) -> SpaceInfo | None:
 
 def _in_use(space: Path) -> bool:
     try:
-        lock = os.open(space / eviction.LOCK, os.O_RDONLY)
+        lock = os.open(space / LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return not eviction.try_lock(lock)
+        return not try_lock(lock)
     finally:
         os.close(lock)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from engine.cache.eviction import cache_root, private_folder
+from engine.cache.folder import cache_root, private_folder
 from engine.files.atomic import write_atomically
 
 Kind = TypeVar("Kind")

@@ -15,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.cache import eviction
+from engine.cache.description import describe
 from engine.cache.feature_files import ENTRY, Keys, Row, RowFiles, tidy
+from engine.cache.folder import CACHE, limit
+from engine.cache.space_lock import hold, touch, try_lock
 from engine.warning_codes import Warn, WarningCode
 
 _PUBLISH_BYTES = 64 * 2**20
@@ -67,9 +70,9 @@ class Space:
         self._held: int | None = None
         self._on_disk = True
         try:
-            self._held = eviction.hold(root, kind, identity, tidy)
-            eviction.describe(self._folder, about)
-            with eviction.room(root, 0):
+            self._held = hold(root, kind, identity, tidy)
+            describe(self._folder, about)
+            with eviction.evict_until_fits(root, 0):
                 pass
         except OSError as error:
             self._stop_writing(error)
@@ -158,7 +161,7 @@ class Space:
         lock = None
         try:
             lock = os.open(self._folder / name, os.O_RDONLY | os.O_CREAT, 0o600)
-            mine = eviction.try_lock(lock)
+            mine = try_lock(lock)
         except OSError:
             mine = True  # the folder can't be used, so each process computes its own
         try:
@@ -179,7 +182,7 @@ class Space:
             for file in self._files:
                 file.close()
             self._files.clear()
-            eviction.touch(self._folder)
+            touch(self._folder)
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
@@ -223,14 +226,14 @@ class Space:
     def _write(self, rows: list[tuple[bytes, Row]]) -> None:
         size = sum(row.nbytes for _, row in rows)
         writer = self._files[self._choose_writer()]
-        with eviction.room(self._root, size + len(rows) * ENTRY.itemsize + 4096) as fits:
+        with eviction.evict_until_fits(self._root, size + len(rows) * ENTRY.itemsize + 4096) as fits:
             if not fits:
                 self._on_disk = False
                 self._warn(
                     "cache_full",
-                    f"{self._root}: the cache is full ({eviction.limit(self._root) / 2**30:.1f} GiB, half of the free "
+                    f"{self._root}: the cache is full ({limit(self._root) / 2**30:.1f} GiB, half of the free "
                     "disk) and all of it is in use; new rows stay in memory; free disk space there, or set "
-                    f"${eviction.CACHE} to a larger disk",
+                    f"${CACHE} to a larger disk",
                 )
                 return
             writer.reserve(size)
@@ -258,7 +261,7 @@ class Space:
         self._warn(
             "cache_unusable",
             f"{self._folder}: can't be used as a cache ({error.strerror or error}); new rows stay in memory "
-            f"and are lost at the end; free disk space there, or set ${eviction.CACHE} to a writable folder",
+            f"and are lost at the end; free disk space there, or set ${CACHE} to a writable folder",
         )
 
     def _warn(self, code: WarningCode, sentence: str) -> None:

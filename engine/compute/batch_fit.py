@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import torch
 
-from engine.cache.eviction import FITS, cache_root, private_folder
+from engine.cache.folder import FITS, cache_root, private_folder
 from engine.errors import TrainingFailed, first_line
 from engine.files.atomic import write_atomically
 from engine.system.devices import device_name

@@ -17,7 +17,7 @@ import msgspec
 import torch
 from torch import nn
 
-from engine.cache.eviction import ARITHMETIC, cache_root, private_folder
+from engine.cache.folder import ARITHMETIC, cache_root, private_folder
 from engine.compute.precision import Precision
 from engine.errors import InputError
 from engine.files.atomic import write_atomically

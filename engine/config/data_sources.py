@@ -19,6 +19,7 @@ class DataSourceEntry:
 
     ``identified_by``: the key of [data] without which there is no dataset, "" where the source is one dataset.
     ``settings``: the keys that the source reads. ``example`` completes "set data.KEY to …" in an error.
+    ``lister``: of a source that reads a path, a function of [data] that returns its images, which need no labels.
     ``reads``: whether the source is the one for a path, by its name; None where no path tells.
     """
 
@@ -28,6 +29,7 @@ class DataSourceEntry:
     settings: tuple[str, ...] = ()
     example: str = ""
     reads: Callable[[Path], bool] | None = None
+    lister: str = ""
 
 
 _TABLE_SETTINGS = ("path_column", "label_column", "split_column", "group_column")
@@ -47,7 +49,8 @@ DATA_SOURCES = {
         "path",
         ("path", "class_depth", "root", *_TABLE_SETTINGS),
         "the folder with the images",
-        Path.is_dir,
+        data_paths.is_plain_folder,
+        "engine.data.folder_source:folder_images",
     ),
     "csv": DataSourceEntry(
         "a table",
@@ -56,6 +59,7 @@ DATA_SOURCES = {
         ("path", "root", *_TABLE_SETTINGS),
         "the csv file",
         data_paths.is_table,
+        "engine.data.csv_source:csv_images",
     ),
     "archive": DataSourceEntry(
         "a .zip or .tar",
@@ -64,6 +68,34 @@ DATA_SOURCES = {
         ("path", "class_depth", *_TABLE_SETTINGS),
         "the archive",
         data_paths.is_archive,
+        "engine.data.folder_source:archive_images",
+    ),
+    "webdataset": DataSourceEntry(
+        "WebDataset shards",
+        "engine.data.webdataset_source:webdataset_source",
+        "path",
+        ("path", "label_column", "split_column", "group_column"),
+        "the shards, such as shards-{000..010}.tar",
+        data_paths.is_shards,
+        "engine.data.webdataset_source:open_webdataset",
+    ),
+    "parquet": DataSourceEntry(
+        "Parquet files",
+        "engine.data.parquet_source:parquet_source",
+        "path",
+        ("path", "root", *_TABLE_SETTINGS),
+        "a .parquet file, or a folder of them",
+        data_paths.is_parquet,
+        "engine.data.parquet_source:open_parquet",
+    ),
+    "huggingface": DataSourceEntry(
+        "a saved Hugging Face dataset",
+        "engine.data.huggingface_source:huggingface_source",
+        "path",
+        ("path", "root", *_TABLE_SETTINGS),
+        "the folder that save_to_disk wrote",
+        data_paths.is_saved_dataset,
+        "engine.data.huggingface_source:open_huggingface",
     ),
     "torchvision": DataSourceEntry(
         "a torchvision dataset",

@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -64,7 +65,8 @@ class DataConfig(Section):
     path: str = Field(
         default="",
         description="a folder or archive with one subfolder per class, or with train/ val/ test/ and those inside; "
-        "a table with columns path,label[,split]; torchvision: the data root",
+        "a table with columns path,label[,split]; Parquet files; shards-{000..010}.tar; a saved Hugging Face dataset; "
+        "torchvision: the data root",
     )
     name: str = Field(default="", description='torchvision only: the dataset\'s class name, e.g. "Flowers102"')
     task: Annotated[str, Choices(TASKS, (AUTO,))] = Field(
@@ -72,17 +74,20 @@ class DataConfig(Section):
         description="what the network predicts: auto (chosen from the labels), "
         + describe_choices((name, entry.help) for name, entry in TASKS.items()),
     )
-    root: str = Field(default="", description="csv: folder that the paths are relative to; empty: the table's")
-    path_column: str = Field(default="", description="csv: column of the image paths; empty: found by usual names")
+    root: str = Field(default="", description="table: folder that the paths are relative to; empty: the table's")
+    path_column: str = Field(
+        default="", description="table: column of the images or their paths; empty: found by usual names"
+    )
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[],
-        description="csv: column of the classes, or several, one per label or per class; empty: found by usual names",
+        description="table: column of the classes or numbers, or several, one per label, class or number; empty: "
+        "found by usual names",
     )
     split_column: str = Field(
-        default="", description="csv: column with train, val or test; empty: found by usual names"
+        default="", description="table: column with train, val or test; empty: found by usual names"
     )
     group_column: str = Field(
-        default="", description="csv: column such as a patient's id whose images stay in one split; empty: none"
+        default="", description="table: column such as a patient's id whose images stay in one split; empty: none"
     )
     class_depth: int = Field(
         default=0, ge=0, le=2, description="folder: 1: the top folder names the class; 2: the one below; 0: found"
@@ -218,6 +223,14 @@ class ScheduleConfig(Section):
         default="cosine", description=describe_choices((name, entry.help) for name, entry in SCHEDULES.items())
     )
     warmup_epochs: float = Field(default=0.0, ge=0, description="epochs of linear learning-rate warm-up from near 0")
+    cycles: int = Field(default=3, ge=1, le=100, description="cosine_restarts: number of cycles within the run")
+    cycle_mult: float = Field(
+        default=2.0, ge=1, le=10, description="cosine_restarts: how many times as long each cycle is as the one before"
+    )
+    plateau_patience: int = Field(
+        default=3, ge=0, description="plateau: epochs without a better train.score before the learning rate falls"
+    )
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: learning rate × this at each fall")
 
 
 class Phase(Section):
@@ -265,7 +278,10 @@ class TrainConfig(Section):
         description="passes over the training images; default with a recipe: the sum of its phases",
         json_schema_extra=LIVE,
     )
-    batch_size: int = Field(default=32, ge=1, le=65536, description="images per step")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="images that go through the network together")
+    accumulate: int = Field(
+        default=1, ge=1, le=4096, description="batches per optimizer step: its gradient is the mean over all of them"
+    )
     seed: int = Field(
         default=42, ge=0, lt=2**63, description="seed of splits, order, augmentation, dropout and the new head"
     )
@@ -293,8 +309,18 @@ class TrainConfig(Section):
         default=AUTO,
         description="validation metric that makes an epoch the best (ties: loss); auto: the task's own",
     )
+    sampler: Literal["uniform", "balanced"] = Field(
+        default="uniform",
+        description="images of an epoch: uniform (each once) or balanced (each class equally often, with replacement)",
+    )
     early_stop_patience: int = Field(
         default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
     )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
@@ -303,6 +329,11 @@ class TrainConfig(Section):
     processes: int = Field(
         default=1, ge=1, le=1024, description="processes on this machine that share each batch; above 1 by torchrun"
     )
+
+    @property
+    def step_size(self) -> int:
+        """Images per optimizer step."""
+        return self.batch_size * self.accumulate
 
 
 class LogConfig(Section):
@@ -339,12 +370,6 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _task_has_the_score(self) -> RunConfig:
-        if self.data.task != AUTO:  # else the task is known once the dataset is open
-            score_of(self.data.task, self.train.score)
-        return self
-
-    @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:
         data = self.data
         source = DATA_SOURCES[data.source]
@@ -359,10 +384,31 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _loss_fits_the_task(self) -> RunConfig:
-        if self.data.task != AUTO:
-            loss_target(self.data.task, self.train.loss)
+    def _classes_are_balanced_once(self) -> RunConfig:
+        if self.train.sampler == self.train.class_weights == "balanced":
+            raise ValueError(
+                'train.sampler = "balanced" and train.class_weights = "balanced" both make up for rare classes, and '
+                'together overdo it; set train.class_weights = "none"'
+            )
         return self
+
+    @model_validator(mode="after")
+    def _settings_fit_the_task(self) -> RunConfig:
+        if self.data.task != AUTO:  # else the task is known once the dataset is open
+            check_task_settings(self, self.data.task)
+        return self
+
+
+def check_task_settings(config: RunConfig, task: str) -> None:
+    """Raises ValueError for a loss or score of another task, and for a setting that means nothing for this one."""
+    loss_target(task, config.train.loss)
+    score_of(task, config.train.score)
+    fields = dict(settings())
+    for key in TASKS[task].unused_settings:
+        section, _, name = key.partition(".")
+        default = fields[key].default
+        if getattr(getattr(config, section), name) != default:
+            raise ValueError(f'{key} means nothing for data.task = "{task}"; set {key} = {json.dumps(default)}')
 
 
 def settings() -> Iterator[tuple[str, FieldInfo]]:

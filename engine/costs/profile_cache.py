@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from engine.cache import memo
-from engine.cache.eviction import PROFILES
+from engine.cache.folder import PROFILES
 from engine.config.schema import HeadConfig, TrainConfig
 from engine.system.cpu import processor_name
 from engine.system.devices import versions

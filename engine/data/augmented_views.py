@@ -10,6 +10,7 @@ CENTRE = 0  # the unaugmented view: the centre crop
 _FLIPPED = 1
 _FIXED_VIEWS = {"none": 1, "flip": 2}  # augmentations with a fixed set of views; the others are random
 _RANDOM_VIEWS = 8
+_EPOCHS = 1_000_000  # more than a run has
 
 
 class View(NamedTuple):
@@ -37,17 +38,18 @@ class Views:
         """Views for data.augment and data.views; "none" always has 1, "flip" 2, and ``count`` 0 means 8."""
         return cls(augment, _FIXED_VIEWS.get(augment) or count or _RANDOM_VIEWS, seed)
 
-    def in_epoch(self, epoch: int, image: int, key: bytes, *, cached: bool) -> View:
-        """The view of the image with content key ``key`` in ``epoch`` (from 1).
+    def in_epoch(self, epoch: int, image: int, key: bytes, *, cached: bool, repeat: int = 0) -> View:
+        """The view of the image with content key ``key`` in ``epoch`` (from 1), the ``repeat``-th one (from 0).
 
-        Without ``cached`` features there is nothing to reuse, so each epoch gets its own draw.
+        Without ``cached`` features there is nothing to reuse, so each epoch and each repeat gets its own draw.
         """
+        own = epoch + repeat * _EPOCHS
         match self.augment:
             case "none":
                 return View(image, CENTRE)
             case "flip":
-                return View(image, _FLIPPED if self._hash(key, epoch) & 1 else CENTRE)
-        return View(image, self._draw_in(epoch, self._hash(key)) if cached else epoch)
+                return View(image, _FLIPPED if self._hash(key, own) & 1 else CENTRE)
+        return View(image, self._draw_in(epoch + repeat, self._hash(key)) if cached else own)
 
     def _draw_in(self, epoch: int, turn: int) -> int:
         while epoch > self.count and (epoch // self.count + turn) % self.count:

@@ -16,12 +16,19 @@ from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
 from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
-from engine.data.table_columns import USUAL_NAMES, Columns, MissingColumn, find_columns, find_path_column
+from engine.data.table_columns import (
+    USUAL_NAMES,
+    Columns,
+    MissingColumn,
+    chosen_columns,
+    find_columns,
+    find_path_column,
+)
 from engine.data.targets import read_targets
 from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError, decoded, read_table
 from engine.files.escapes import printable
-from engine.files.stored_file import LARGEST_FILE
+from engine.files.stored_file import LARGEST_FILE, ImageFile
 
 _LISTED = 5
 
@@ -92,15 +99,16 @@ def find_table(root: Path, config: DataConfig, tree: FileTree) -> Path | None:
     return tables[0] if tables else None
 
 
-def table_images(table: Path, tree: FileTree) -> Iterator[Path]:
+def csv_images(config: DataConfig, tree: FileTree = DISK) -> Iterator[ImageFile]:
     """The images that a table names, which needs no labels. Raises InputError."""
-    config = DataConfig(path=str(table))
+    table = Path(config.path)
     heading, rows = _read(table, config, tree)
     at = find_path_column(heading, config)
     if at is None:
         raise InputError(f"{table}: has no column of image paths; call it path")
     paths = ImagePaths(table.parent, tree)
-    return (paths.find(cell) for row in rows if (cell := row.cell(at).strip()))
+    found = (paths.find(cell) for row in rows if (cell := row.cell(at).strip()))
+    return (ImageFile(path, tree.file(path)) for path in found)
 
 
 def _has_columns(table: Path, config: DataConfig, tree: FileTree) -> bool:
@@ -113,8 +121,7 @@ def _has_columns(table: Path, config: DataConfig, tree: FileTree) -> bool:
 
 
 def _read(table: Path, config: DataConfig, tree: FileTree) -> tuple[list[str], list[Row]]:
-    chosen = (config.path_column, *config.label_column, config.split_column, config.group_column)
-    likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen if name)}
+    likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen_columns(config))}
     try:
         content = tree.file(table).read(LARGEST_FILE).content
         found = read_table(decoded(io.BytesIO(content)), (), likely)

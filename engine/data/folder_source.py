@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from engine.config.data_paths import archive_of
+from engine.config.data_paths import archive_of, has_table_name
 from engine.config.schema import DataConfig
 from engine.data.archives import open_archive
-from engine.data.csv_source import csv_source, find_table
+from engine.data.csv_source import csv_images, csv_source, find_table
 from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding, counted
 from engine.data.folder_layout import FolderLayout, find_layout
 from engine.data.image_files import image_files
+from engine.data.records import records_source
 from engine.data.source import Sample, Source, from_stored_files
+from engine.data.webdataset_source import CLASS, LABEL_MEMBERS, archived_samples
 from engine.errors import InputError
 from engine.files.escapes import name_of
+from engine.files.stored_file import ImageFile
 
 
 def folder_source(config: DataConfig) -> Source:
@@ -25,7 +29,10 @@ def folder_source(config: DataConfig) -> Source:
     if not root.exists():
         raise InputError(f"{root}: there is no such folder; set data.path to the folder that holds the classes")
     if not root.is_dir():
-        raise InputError(f"{root}: is no folder, archive or table; set data.path to a folder, a .zip, a .tar or a .csv")
+        raise InputError(
+            f"{root}: is no folder, archive or table, nor Parquet; set data.path to a folder, a .zip, a .tar, a .csv "
+            "or a .parquet"
+        )
     return tree_source(config, root, DISK)
 
 
@@ -36,8 +43,36 @@ def archive_source(config: DataConfig) -> Source:
     if not archive:
         raise InputError(f"{path}: there is no such archive; set data.path to a .zip or .tar")
     tree = open_archive(archive)
-    found = tree_source(config, path, tree) if tree.is_folder(path) else csv_source(config, tree)
+    found = _archived(config, path, tree)
     return replace(found, findings=[*tree.findings, *found.findings])
+
+
+def _archived(config: DataConfig, path: Path, tree: FileTree) -> Source:
+    """A table, else samples with a class beside each, else class folders, else samples with other labels."""
+    if not tree.is_folder(path):
+        return csv_source(config, tree)
+    if records := archived_samples(tree, path, config, (CLASS,)):
+        return records_source(records, config)
+    try:
+        return tree_source(config, path, tree)
+    except InputError:
+        if records := archived_samples(tree, path, config, LABEL_MEMBERS):
+            return records_source(records, config)
+        raise
+
+
+def folder_images(config: DataConfig, tree: FileTree = DISK) -> Iterator[ImageFile]:
+    """The images at any depth of a folder."""
+    return (ImageFile(path, tree.file(path)) for path in image_files(Path(config.path), None, tree))
+
+
+def archive_images(config: DataConfig) -> Iterator[ImageFile]:
+    """The images in an archive, in a folder or a table there, or the single image. Raises InputError."""
+    path = Path(config.path)
+    tree = open_archive(archive_of(path) or path)
+    if tree.is_folder(path):
+        return folder_images(config, tree)
+    return csv_images(config, tree) if has_table_name(path) else iter([ImageFile(path, tree.file(path))])
 
 
 def tree_source(config: DataConfig, root: Path, tree: FileTree) -> Source:

@@ -84,17 +84,15 @@ class _OnColours(nn.Module):
 
 
 def batch_count(images: int, batch_size: int) -> int:
-    """Steps per epoch."""
+    """The number of batches for so many images."""
     return math.ceil(images / batch_size)
 
 
-def shuffled_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Training batches in an order that depends only on seed and epoch.
-
-    Batch sizes differ by at most one, so that no last batch is too small for batch statistics.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
-    return [part.tolist() for part in np.array_split(order, batch_count(len(indices), batch_size))]
+def micro_batches(images: int, batch_size: int) -> list[slice]:
+    """The parts of at most ``batch_size`` images that go through the network together, of nearly equal size."""
+    number = batch_count(images, batch_size)
+    ends = [images * part // number for part in range(number + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def rank_share(batch: Sequence[int], rank: int, count: int) -> list[int]:

@@ -85,7 +85,7 @@ def describe_leaks(leaks: Sequence[Leak], splits: dict[str, list[int]], samples:
             f"{count:,} of {len(splits[leak.split]):,} {leak.split} images are also in train "
             f"({' and '.join(kinds)}; e.g. {other} is {trained})"
         )
-    return f"{'; '.join(parts)}: the metrics will be too good; remove the copies, or keep them in one split"
+    return f"{'; '.join(parts)}: the metrics are optimistic; remove the copies, or keep them in one split"
 
 
 def _find_copies(leak: Leak, trained: list[int], members: list[int], keys: Keys) -> None:

@@ -10,13 +10,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from engine.cache.eviction import cache_root
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
+from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
-from engine.config.schema import RunConfig
-from engine.config.tasks import loss_target
+from engine.config.schema import RunConfig, check_task_settings
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
@@ -98,7 +97,7 @@ def load_data(
     ("class_missing"), and of findings about the contents of the images.
     """
     start = time.monotonic()
-    _check_loss(source, config)
+    _check_task(source, config)
     recorded = recorded_splits(folder.splits)
     source, findings = select_images(source, config.data, config.train.seed, recorded)
     for finding in (*source.findings, *findings):
@@ -163,10 +162,10 @@ def decode_images(
     return data, decoded, spaces.fingerprints
 
 
-def _check_loss(source: Source, config: RunConfig) -> None:
-    """Raises InputError where train.loss is of another task than the one that the labels suggest."""
+def _check_task(source: Source, config: RunConfig) -> None:
+    """Raises InputError for settings that do not fit the task, which the labels may have suggested."""
     try:
-        loss_target(source.task, config.train.loss)
+        check_task_settings(config, source.task)
     except ValueError as error:
         raise InputError(str(error)) from None
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from engine.cache.eviction import cache_root
 from engine.cache.file_digests import FileDigests, as_keys
+from engine.cache.folder import cache_root
 from engine.config.data_sources import dataset_label
 from engine.config.schema import DataConfig
 from engine.data.decode import map_in_threads, open_sample

@@ -71,7 +71,7 @@ def _groups_in_several_splits(samples: Sequence[Sample]) -> Iterator[Finding]:
         yield Finding(
             "groups_in_several_splits",
             f"{len(divided):,} of {len(splits):,} groups (data.group_column) are in several splits, e.g. {shown}: the "
-            'metrics will be too good; data.split = "random" keeps each group in one split',
+            'metrics are optimistic; data.split = "random" keeps each group in one split',
         )
 
 

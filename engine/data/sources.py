@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from engine.config import data_paths
 from engine.config.choices import load_target
 from engine.config.data_sources import BY_PATH, DATA_SOURCES, source_of
 from engine.config.schema import DataConfig
 from engine.data.source import Source
 from engine.data.targets import check_source, with_task
 from engine.errors import InputError
+from engine.files.stored_file import DiskFile, ImageFile
 
 
 def open_source(config: DataConfig) -> Source:
@@ -31,10 +34,18 @@ def open_learnable(config: DataConfig) -> Source:
     return source
 
 
+def list_images(path: Path) -> Iterable[ImageFile]:
+    """The images at ``path``, which need no labels: those of a dataset, or the file itself. Raises InputError."""
+    source = source_of(path)
+    if not source:
+        return [ImageFile(path, DiskFile(path))]
+    return load_target(DATA_SOURCES[source].lister)(DataConfig(source=source, path=str(path)))
+
+
 def auto_source(config: DataConfig) -> Source:
     """The dataset of the source that reads data.path. Raises InputError."""
     path = Path(config.path)
-    if config.path and not path.exists() and not source_of(path):
+    if config.path and not data_paths.exists(path):
         raise InputError(f"{path}: there is no such folder or file; set data.path to {DATA_SOURCES[BY_PATH].example}")
     return open_source(config.model_copy(update={"source": config.resolved_source}))
 

@@ -14,11 +14,12 @@ from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError
 from engine.files.escapes import printable
 
-_PATHS = tuple("path filepath file_path filename file_name file image image_path image_name img image_id id".split())
-_LABELS = tuple("label class class_name target category".split())
+PATHS = tuple("path filepath file_path filename file_name file image image_path image_name img image_id id".split())
+LABELS = tuple("label class class_name target category".split())
+"""Usual names of the column of labels, the most usual first."""
 _SPLITS = ("split", "fold")
 _GROUPS = frozenset("patient subject participant person group animal lesion slide specimen session video scene".split())
-USUAL_NAMES = frozenset({*_PATHS, *_LABELS, *_SPLITS})
+USUAL_NAMES = frozenset({*PATHS, *LABELS, *_SPLITS})
 
 
 class MissingColumn(InputError):
@@ -32,7 +33,7 @@ class MissingColumn(InputError):
 class Columns(NamedTuple):
     """The positions of a table's columns; None where the table has no such column."""
 
-    path: int
+    path: int | None
     labels: tuple[int, ...]
     split: int | None
     group: int | None
@@ -41,13 +42,39 @@ class Columns(NamedTuple):
 def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]) -> Columns:
     """The columns that ``config`` names, else those with usual names. Raises InputError."""
     path = find_path_column(heading, config)
-    labels = _label_columns(heading, rows, config, path)
-    if path is None or not labels:
-        has = ", ".join(heading) if any(heading) else "none"
+    columns = _find_columns(heading, rows, config, findings, path, LABELS)
+    if path is None or not columns.labels:
         raise InputError(
-            f"needs the columns path and label, has {has}; name them in its first line, or set data.path_column and "
-            "data.label_column"
+            f"needs the columns path and label, has {_named(heading)}; name them in its first line, or set "
+            "data.path_column and data.label_column"
         )
+    return columns
+
+
+def find_value_columns(
+    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding], labels: Sequence[str]
+) -> Columns:
+    """The columns of a table whose rows hold the images, not their paths. Raises InputError.
+
+    ``labels``: names of label columns, the most usual first.
+    """
+    columns = _find_columns(heading, rows, config, findings, None, [_normalized(name) for name in labels])
+    if not columns.labels:
+        raise InputError(
+            f"has no column that is called like labels, but {_named(heading)}; set data.label_column to one of them"
+        )
+    return columns
+
+
+def _find_columns(
+    heading: Sequence[str],
+    rows: Sequence[Row],
+    config: DataConfig,
+    findings: list[Finding],
+    path: int | None,
+    usual: Sequence[str],
+) -> Columns:
+    labels = _label_columns(heading, rows, config, path, usual)
     split = _split_column(heading, rows, config, findings)
     group = _column(heading, config.group_column, "data.group_column", ())
     if group is None:
@@ -55,28 +82,40 @@ def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig
     return Columns(path, labels, split, group)
 
 
+def chosen_columns(config: DataConfig) -> list[str]:
+    """The columns that the settings name."""
+    return [
+        name for name in (config.path_column, *config.label_column, config.split_column, config.group_column) if name
+    ]
+
+
+def is_likely(name: str, config: DataConfig) -> bool:
+    """Whether a column is chosen, or called like labels, splits or groups."""
+    normalized = _normalized(name)
+    return name in chosen_columns(config) or normalized in (*LABELS, *_SPLITS) or _is_like_group(normalized)
+
+
 def _label_columns(
-    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, path: int | None
+    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, path: int | None, usual: Sequence[str]
 ) -> tuple[int, ...]:
-    """The columns of ``data.label_column``, else the usual one, else those with a number per label; empty: none."""
+    """The columns of ``data.label_column``, else a usual one, else those with a number per label; empty: none."""
     chosen = [_column(heading, name, "data.label_column", ()) for name in config.label_column]
-    usual = chosen or [_column(heading, "", "", _LABELS)]
-    found = tuple(at for at in usual if at is not None)
+    likely = chosen or [_column(heading, "", "", usual)]
+    found = tuple(at for at in likely if at is not None)
     return found or _number_columns(heading, rows, path)
 
 
 def find_split_columns(heading: Sequence[str]) -> tuple[int, int]:
     """The columns of path and split in a table of splits. Raises TableError."""
-    path, split = _column(heading, "", "", _PATHS), _column(heading, "", "", _SPLITS)
+    path, split = _column(heading, "", "", PATHS), _column(heading, "", "", _SPLITS)
     if path is None or split is None:
-        has = ", ".join(heading) if any(heading) else "none"
-        raise TableError(f"needs the columns path and split, has {has}; name them in its first line")
+        raise TableError(f"needs the columns path and split, has {_named(heading)}; name them in its first line")
     return path, split
 
 
 def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:
     """The column of image paths; None where there is none. Raises InputError where ``config`` names a missing one."""
-    return _column(heading, config.path_column, "data.path_column", _PATHS)
+    return _column(heading, config.path_column, "data.path_column", PATHS)
 
 
 def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[str]) -> int | None:
@@ -103,10 +142,10 @@ def _split_column(
     return None
 
 
-def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int]) -> list[Finding]:
+def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int | None]) -> list[Finding]:
     """A finding for a column that looks like groups: called like one, with values that repeat."""
     for at, name in enumerate(heading):
-        if at in used or not _GROUPS.intersection(re.split(r"_+", _normalized(name))):
+        if at in used or not _is_like_group(_normalized(name)):
             continue
         values = {row.cell(at).strip() for row in rows}
         if 1 < len(values) < len(rows):
@@ -128,6 +167,14 @@ def _number_columns(heading: Sequence[str], rows: Sequence[Row], path: int | Non
     shares = tuple(at for at in usable if all(is_share(row.cell(at)) for row in rows))
     sums = all(is_distribution([float(row.cell(at)) for at in shares]) for row in rows) if shares else False
     return shares if len(shares) > 1 and sums else ()
+
+
+def _is_like_group(normalized: str) -> bool:
+    return not _GROUPS.isdisjoint(re.split(r"_+", normalized))
+
+
+def _named(heading: Sequence[str]) -> str:
+    return printable(", ".join(heading)) if any(heading) else "none"
 
 
 def _normalized(name: str) -> str:

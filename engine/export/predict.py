@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import torch
 
 from engine.compute.task import Answer
-from engine.config.data_paths import archive_of, has_table_name
-from engine.data.archives import open_archive
-from engine.data.csv_source import table_images
 from engine.data.decode import decode, map_in_threads, read_file
-from engine.data.file_tree import DISK
 from engine.data.image import open_image, why_unreadable
-from engine.data.image_files import image_files
 from engine.data.loaders import centre_view
+from engine.data.sources import list_images
 from engine.errors import InputError
 from engine.export.predictor import Predictor
 from engine.files.escapes import name_of, printable
-from engine.files.stored_file import StoredFile
+from engine.files.stored_file import ImageFile
 from engine.runs.progress import Report
 
 _BATCH = 32
@@ -49,29 +44,12 @@ class Unreadable(msgspec.Struct):
     error: str
 
 
-class ImageFile(NamedTuple):
-    """An image to predict: its ``path``, which may lead into an archive, and the file."""
-
-    path: Path
-    file: StoredFile
-
-
 def find_images(paths: Iterable[Path]) -> list[ImageFile]:
-    """The files in ``paths``, and the images at any depth of its folders and archives or in its tables.
+    """The files in ``paths``, and the images of its datasets, such as folders, archives and tables.
 
     Raises InputError.
     """
-    return [image for path in paths for image in _images_at(path)]
-
-
-def _images_at(path: Path) -> Iterator[ImageFile]:
-    archive = archive_of(path)
-    tree = open_archive(archive) if archive else DISK
-    if tree.is_folder(path):
-        found = image_files(path, None, tree)
-    else:
-        found = table_images(path, tree) if has_table_name(path) else iter([path])
-    yield from (ImageFile(one, tree.file(one)) for one in found)
+    return [image for path in paths for image in list_images(path)]
 
 
 def predict(network: Predictor, images: Sequence[ImageFile], report: Report) -> Iterator[Prediction | Unreadable]:

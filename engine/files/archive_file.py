@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from engine.files.safe_open import open_regular
 from engine.files.stored_file import STAMP_BYTES, FileContent, Stamp, refuse_larger, stamp_of
+
+_OTHER_FILES = 512  # that a process has open beside archives
 
 
 class ArchiveFile:
@@ -19,6 +23,9 @@ class ArchiveFile:
         """Open the archive. Raises OSError."""
         self.path = path
         self._file = open_regular(path)
+
+    def __repr__(self) -> str:
+        return f"ArchiveFile({str(self.path)!r})"  # the same in every process
 
     @property
     def stream(self) -> BinaryIO:
@@ -37,6 +44,42 @@ class ArchiveFile:
             offset += len(part)
             count -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def allow_open_files(count: int) -> None:
+    """Raises the limit of open files so that ``count`` more can be open, as far as the system lets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OTHER_FILES
+    if soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+class ArchiveReader(io.RawIOBase):
+    """A stream over an archive with a position of its own."""
+
+    def __init__(self, archive: ArchiveFile) -> None:
+        self._archive = archive
+        self._size = os.fstat(archive.stream.fileno()).st_size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._archive.read_at(self._at, max(self._size - self._at, 0) if size < 0 else size)
+        self._at += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 def stamp_of_member(archive: Stamp, member: bytes) -> Stamp:

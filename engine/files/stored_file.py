@@ -46,6 +46,13 @@ class StoredFile(Protocol):
         ...
 
 
+class ImageFile(NamedTuple):
+    """An image without a label: its ``path``, which may lead into an archive or a table, and the file."""
+
+    path: Path
+    file: StoredFile
+
+
 @dataclass(frozen=True, slots=True)
 class DiskFile:
     """A file on disk."""

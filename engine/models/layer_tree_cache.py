@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.cache import memo
-from engine.cache.eviction import TREES
+from engine.cache.folder import TREES
 from engine.config.layer_tree import LayerTree
 from engine.config.schema import HeadConfig
 from engine.system.devices import installed_version

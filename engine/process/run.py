@@ -47,7 +47,7 @@ def execute_run(
     rank_control = RankControl(control, ranks) if ranks.count > 1 else control
     run = RunContext(folder, log, rank_control, _reporter(log, rank_control), past, ranks)
     cpu.set_up_processor()
-    past, checkpoint, config = ranks.from_first(lambda: (past, *_load_config(run)))
+    past, checkpoint, config = ranks.from_first(lambda: (past, *_choose_checkpoint(run)))
     run = replace(run, past=past)
     if config.log.tensorboard and ranks.first:
         log.listeners.append(tensorboard.writer(folder, run.warn))
@@ -95,7 +95,7 @@ def _train_and_evaluate(session: Session) -> RunFinished:
     return _finished(session, "completed", reason, 0, proof)
 
 
-def _load_config(run: RunContext) -> tuple[Path | None, RunConfig]:
+def _choose_checkpoint(run: RunContext) -> tuple[Path | None, RunConfig]:
     """The checkpoint to resume from, if any, and its config, else the run's."""
     checkpoint = checkpoints.newest_intact(run.folder.checkpoints, run.warn)
     return checkpoint, checkpoints.load_config(checkpoint) if checkpoint else run.folder.load_config()

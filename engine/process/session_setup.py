@@ -13,7 +13,6 @@ from engine.compute.precision import Precision
 from engine.compute.task import Task, open_task
 from engine.config import phases
 from engine.config.schema import RunConfig
-from engine.config.tasks import score_of
 from engine.data.prepare import Data, load_data
 from engine.data.source import Source
 from engine.data.sources import open_learnable
@@ -72,17 +71,10 @@ def set_up_session(
 
 
 def open_dataset(run: RunContext, config: RunConfig) -> Source:
-    """List the dataset's classes and images.
-
-    Raises InputError where its task lacks the score, or where a resumed run's classes have changed.
-    """
+    """List the dataset's classes and images. Raises InputError where a resumed run's classes have changed."""
     if not run.ranks.first:
         share_splits(run.folder, run.ranks)
     source = open_learnable(config.data)
-    try:
-        score_of(source.task, config.train.score)
-    except ValueError as error:
-        raise InputError(str(error)) from None
     if run.past.data and (run.past.data.classes, run.past.data.task) != (source.classes, source.task):
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the classes are no longer those of run {run.folder.id}")
@@ -133,7 +125,7 @@ def load_model_weights(
     module = classifier.module
     if run.ranks.first and checkpoint:
         pretrained = _reload_pretrained(run, config, classifier)
-        checkpoints.load_weights(checkpoint, module)
+        checkpoints.load_weights(checkpoint, module, averaged=False)
         report = WeightsReport(source=str(checkpoint))
     elif run.ranks.first:
         report = load_weights(classifier, config.model.weights, run.report)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. The event log tells all but three: the queue, a draft, and a worker that died."""
+    """The status of a run. All but draft, queued and lost follow from the event log."""
 
     DRAFT = "draft"
     QUEUED = "queued"

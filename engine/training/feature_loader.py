@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from engine.cache.eviction import cache_root, limit
+from engine.cache.folder import cache_root, limit
 from engine.cache.space import Space
 from engine.compute.batch_fit import Fits
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.data.augmented_views import CENTRE, View, Views
 from engine.data.image_cache import memory_budget
-from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, rank_share
+from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_loader, micro_batches, rank_share
 from engine.data.prepare import Data
 from engine.models.frozen_prefix import Features, Prefix, identity
 from engine.models.registry import Classifier
@@ -33,10 +34,14 @@ _MARGIN = 1.25  # memory of a process relative to its share of the features, bec
 @dataclass(frozen=True)
 class GlobalBatch:
     """The batch of all processes: its encoded ``labels`` (M,) or (M, K), and the ``positions`` int64 (N,) of the local
-    images."""
+    images.
+
+    ``micro_batches``: those of the local images, each with that of all processes which it belongs to.
+    """
 
     labels: torch.Tensor
     positions: torch.Tensor
+    micro_batches: Sequence[tuple[slice, slice]]
 
 
 @dataclass(frozen=True)
@@ -157,24 +162,44 @@ class FeatureLoader:
         """The size of the cached features at the boundary."""
         return self._source.store.stored_bytes if self._source and self._source.store else 0
 
-    def training_batches(self, batches: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+    def training_batches(self, batches: Sequence[Sequence[int]], epoch: int, start: int = 0) -> Iterator[Batch]:
         """Batches of training images, given as image indices, in their augmented views of ``epoch`` (from 1).
 
-        Each of several processes receives its local batches.
+        ``batches`` are those of the whole epoch, and the first ``start`` are left out. Each of several processes
+        receives its share of every micro-batch.
         """
+        views = self._augmented(batches, epoch)[start:]
         if self._ranks.count == 1:
-            yield from self._batches(self._augmented(batches, epoch))
+            yield from self._batches(views)
             return
-        positions = [rank_share(batch, self._ranks.rank, self._ranks.count) for batch in batches]
-        local = [[batch[at] for at in own] for batch, own in zip(batches, positions, strict=True)]
+        batches = batches[start:]
+        shares = [self._share(batch) for batch in batches]
+        local = [[batch[at] for at in own] for batch, (own, _) in zip(views, shares, strict=True)]
         device = self._labels.device
-        for batch, own, part in zip(batches, positions, self._batches(self._augmented(local, epoch)), strict=True):
+        for batch, (own, parts), loaded in zip(batches, shares, self._batches(local), strict=True):
             labels = self._labels[on_device(list(batch), device)]
-            yield replace(part, global_batch=GlobalBatch(labels, on_device(own, device)))
+            yield replace(loaded, global_batch=GlobalBatch(labels, on_device(own, device), parts))
+
+    def _share(self, batch: Sequence[int]) -> tuple[list[int], list[tuple[slice, slice]]]:
+        """The positions of this process's images in a global batch, and its micro-batches: local and global ones."""
+        positions: list[int] = []
+        parts = []
+        for whole in micro_batches(len(batch), self._config.train.batch_size):
+            own = rank_share(batch[whole], self._ranks.rank, self._ranks.count)
+            parts.append((slice(len(positions), len(positions) + len(own)), whole))
+            positions += [whole.start + at for at in own]
+        return positions, parts
 
     def _augmented(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
+        """The view of each image; an image that an epoch repeats comes in other views."""
         cached = self._source is not None and self._source.store is not None
-        return [[self._views.in_epoch(epoch, i, self._keys[i], cached=cached) for i in batch] for batch in batches]
+        seen: Counter[int] = Counter()
+
+        def view(image: int) -> View:
+            seen[image] += 1
+            return self._views.in_epoch(epoch, image, self._keys[image], cached=cached, repeat=seen[image] - 1)
+
+        return [[view(image) for image in batch] for batch in batches]
 
     def eval_batches(self, members: Sequence[int], batch_size: int, part: slice = ALL) -> Iterator[Batch]:
         """Images by index, in order, without augmentation; only the batches in ``part``."""
@@ -231,7 +256,7 @@ class FeatureLoader:
         """Cached features of a batch, computed over the bridge where the cache has only the earlier boundary's."""
         names = self._names(batch)
         try:
-            bridged = [names[at] for at in store.missing(names)]
+            bridged = list(dict.fromkeys(names[at] for at in store.missing(names)))
             if bridged:
                 assert self._bridge
                 store.put(bridged, self._bridge.prefix(*self._bridge.store.get(bridged)))

@@ -64,8 +64,11 @@ def forward_backward(
 def _global_batch(session: Session, batch: Batch, part: slice) -> AbstractContextManager[object]:
     if batch.global_batch is None:
         return nullcontext()
-    positions, size = batch.global_batch.positions[part], len(batch.global_batch.labels)
-    return GlobalBatchMode(session.context.ranks, positions, size)
+    of_all = next(
+        of_all for local, of_all in batch.global_batch.micro_batches if local.start <= part.start < local.stop
+    )
+    positions = batch.global_batch.positions[part] - of_all.start
+    return GlobalBatchMode(session.context.ranks, positions, of_all.stop - of_all.start)
 
 
 def min_images(freezing: Freezing) -> int:

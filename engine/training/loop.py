@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engine.compute.task import Criterion, ValidationResult, open_criterion
 from engine.config.phases import part_of
 from engine.config.tasks import TASKS
-from engine.data.loaders import shuffled_batches
+from engine.data.samplers import epoch_batches
 from engine.errors import TrainingFailed
 from engine.runs.events import Epoch, Step, finite
 from engine.runs.stopped import Stopped
@@ -41,9 +41,10 @@ def fit(session: Session) -> str:
             train_epoch(session, criterion, started)
             if session.totals.sound:
                 session.rollbacks = 0
-            validation = validate(session, criterion)
-            if session.context.ranks.first:
-                forgetting.emit()
+            with session.average.in_use():
+                validation = validate(session, criterion)
+                if session.context.ranks.first:
+                    forgetting.emit()
             session.epoch += 1
             emit_epoch(session, session.totals, validation, time.monotonic() - started)
             session.totals = EpochTotals()
@@ -78,10 +79,10 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
     ``started``: when the epoch began, in seconds of time.monotonic.
     """
     config, totals = session.config.train, session.totals
-    batches = shuffled_batches(session.data.splits["train"], config.batch_size, config.seed, session.epoch + 1)
+    batches = epoch_batches(session.data, config, session.epoch + 1)
     session.freezing.train_mode()
     while totals.done < len(batches):
-        for result in train_batches(session, batches[totals.done :], criterion):
+        for result in train_batches(session, batches, criterion):
             totals.done += 1
             totals.seconds = time.monotonic() - started
             if result.finite:
@@ -98,14 +99,14 @@ def train_epoch(session: Session, criterion: Criterion, started: float) -> None:
 
 
 def train_batches(session: Session, batches: list[list[int]], criterion: Criterion) -> Iterator[StepResult]:
-    """Take a step on each of ``batches``, until they are done or a freeze plan changes the split of the network.
+    """Take a step on each of the epoch's ``batches`` that are left, until a freeze plan changes the network's split.
 
     The results of all launched steps are read and emitted before a command is applied or Stopped raised.
     """
     split = session.split
     steps = StepQueue(session)
     try:
-        for batch in session.loader.training_batches(batches, session.epoch + 1):
+        for batch in session.loader.training_batches(batches, session.epoch + 1, session.totals.done):
             emit_checkpoints(session)
             if has_pending_work(session):
                 yield from steps.read()
@@ -128,7 +129,8 @@ def set_learning_rates(session: Session) -> None:
     config, steps_per_epoch = session.config, session.steps_per_epoch
     part = part_of(config, session.epoch)
     step = session.step - part.first * steps_per_epoch
-    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs)
+    scores = [epoch.objective for epoch in session.epochs[part.first :]]
+    factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs, scores)
     optimizers.set_learning_rates(session.optimizer, config.optimizer, factor, session.depths)
 
 

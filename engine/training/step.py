@@ -13,6 +13,7 @@ from torch import nn
 
 from engine.compute.batch_fit import is_out_of_memory, release
 from engine.compute.task import Criterion
+from engine.data.loaders import micro_batches
 from engine.errors import TrainingFailed
 from engine.runs.events import Layers
 from engine.training import optimizers
@@ -73,6 +74,7 @@ class StepResult:
 def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_layer_stats: bool = True) -> LaunchedStep:
     """Forward, backward, clip, step. Weights do not change if the loss or a gradient is non-finite.
 
+    With train.accumulate, ``batch`` holds the images of all batches of the step, which go through the network in turn.
     A batch too large for memory is processed in parts. ``with_layer_stats``: collect them if they are due.
     Raises TrainingFailed if no part fits.
     """
@@ -96,6 +98,7 @@ def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_la
     elif results.isfinite().all():
         optimizer.step()
     scaler.update()
+    session.average.update(session.step)
     if stats:
         results = torch.cat([results, stats.after_update(len(parts))])
     results, ready = _copy_to_host(results)
@@ -110,7 +113,7 @@ def _accumulate_gradients(
     """Forward and backward, in smaller parts after each out-of-memory error. Returns loss, correct and the parts."""
     while True:
         session.optimizer.zero_grad(set_to_none=True)
-        parts = _parts(session, len(batch.labels))
+        parts = _parts(session, batch)
         try:
             with stats.record_activations() if stats else nullcontext():
                 loss, correct = forward_backward(session, batch, criterion, parts)
@@ -124,9 +127,19 @@ def _accumulate_gradients(
         release(session.device)
 
 
-def _parts(session: Session, count: int) -> list[slice]:
-    """The parts in which ``count`` images go through the network."""
-    return [slice(0, count)] if _must_be_one_part(session) else session.fits.parts("train", count)
+def _parts(session: Session, batch: Batch) -> list[slice]:
+    """The parts in which a step's images go through the network: micro-batches, or what of them fits into memory."""
+    if batch.global_batch:
+        micro = [local for local, _ in batch.global_batch.micro_batches]
+    else:
+        micro = micro_batches(len(batch.labels), session.config.train.batch_size)
+    if _must_be_one_part(session):
+        return micro
+    return [
+        slice(whole.start + part.start, whole.start + part.stop)
+        for whole in micro
+        for part in session.fits.parts("train", whole.stop - whole.start)
+    ]
 
 
 def _must_be_one_part(session: Session) -> bool:

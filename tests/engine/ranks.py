@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from engine.cache.eviction import CACHE, cache_root
+from engine.cache.folder import CACHE, cache_root
 from engine.runs.folder import RunFolder
 from tests.faults.lives import Script, follow
 

@@ -20,10 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cache import eviction
-from engine.cache.eviction import cache_root
 from engine.cache.feature_files import ENTRY, Keys, parse_blocks
 from engine.cache.file_digests import FileDigests
+from engine.cache.folder import CACHE, cache_root
 from engine.cache.index_format import BLOCK, BLOCK_MAGIC
 from engine.files.stored_file import DiskFile
 from tests.engine.cache_spaces import (
@@ -79,9 +78,9 @@ def test_folders_are_private(tmp_path: Path):
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(eviction.CACHE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "elsewhere"))
     assert cache_root() == tmp_path / "elsewhere"
-    monkeypatch.delenv(eviction.CACHE)
+    monkeypatch.delenv(CACHE)
     assert cache_root().name == "tltui"
 
 

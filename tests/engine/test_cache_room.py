@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine.cache.eviction import limit, used
+from engine.cache.folder import limit, used
 from engine.cache.listing import clear, spaces
 from engine.cache.space import Space
 from tests.engine.cache_spaces import (

@@ -326,8 +326,8 @@ def test_a_table_is_written_from_the_classes_in_file_names(tmp_path: Path):
     assert not (tmp_path / "other.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["images.parquet", "notes"])
+@pytest.mark.parametrize("name", ["images.feather", "notes"])
 def test_a_file_of_another_kind_is_refused_with_the_kinds_that_are_read(name: str, tmp_path: Path):
-    (tmp_path / name).write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="is no folder, archive or table"):
+    (tmp_path / name).write_bytes(b"FEA1")
+    with pytest.raises(InputError, match="is no folder, archive or table, nor Parquet"):
         open_source(DataConfig(path=str(tmp_path / name)))

@@ -17,13 +17,13 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from engine.cache.eviction import CACHE
 from engine.cache.file_digests import FileDigests, as_keys, digest
+from engine.cache.folder import CACHE
 from engine.config.schema import DataConfig, RunConfig
 from engine.data.augmented_views import Views
 from engine.data.image import Pixels, centre_crop, prepare, to_rgb
 from engine.data.image_cache import ImageCache, ImageSpaces, fill_cache, open_spaces
-from engine.data.loaders import ImageDataset, image_loader, shuffled_batches
+from engine.data.loaders import ImageDataset, image_loader
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.runs.event_log import EventTail
@@ -295,13 +295,6 @@ def test_flipped_images_are_the_mirror_images_of_the_others(store: ImageCache):
     mirrored = [at for at in range(48) if not torch.equal(shown[at], centres[at])]
     assert 10 < len(mirrored) < 38
     assert torch.equal(shown[mirrored], centres[mirrored].flip(-1))
-
-
-def test_every_image_is_seen_once_an_epoch_in_batches_of_nearly_one_size():
-    batches = shuffled_batches(range(33), 32, 0, epoch=1)
-    assert sorted(map(len, batches)) == [16, 17]
-    assert sorted(index for batch in batches for index in batch) == list(range(33))
-    assert batches != shuffled_batches(range(33), 32, 0, epoch=2)
 
 
 def test_an_image_whose_cached_row_was_damaged_is_decoded_again(tmp_path: Path, config: Callable[..., RunConfig]):

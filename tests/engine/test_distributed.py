@@ -32,14 +32,14 @@ from tests.faults.lives import Life, Script
 from tests.faults.short_run import Outcome, log_problems, short_config
 
 DEEP = ["freeze *", "train layer3", "train layer4", "train head"]
-# Batches of 7 and 8 images, so that the two parts of some weigh more than the other; 51 steps.
+# Steps of 7 and 8 images, so that the two parts of some weigh more than the other; 51 of them.
 CASES: dict[str, dict[str, Any]] = {
-    "the head, from the cache": {"head": {"dropout": 0.4, "hidden": [16]}},
+    "the head, from the cache": {"head": {"dropout": 0.4, "hidden": [16]}, "train": {"sampler": "balanced"}},
     "batch statistics that move, by commands": {
         "data": {"augment": "standard", "views": 2, "workers": 0},
         "freeze": {"rules": DEEP},
         "optimizer": {"lr": 1e-3},
-        "train": {"class_weights": "balanced", "label_smoothing": 0.1},
+        "train": {"class_weights": "balanced", "label_smoothing": 0.1, "batch_size": 4, "accumulate": 2},
     },
     "batch statistics that stay, in phases": {
         "freeze": {"norm_stats": "frozen"},
@@ -72,7 +72,7 @@ def uneven_images(root: Path) -> str:
 def test_two_processes_take_the_steps_of_one(case: str, config: Callable[..., RunConfig], tmp_path: Path):
     sections = msgspec.json.decode(msgspec.json.encode(CASES[case]))
     sections.setdefault("data", {})["path"] = uneven_images(tmp_path / "images")
-    sections.setdefault("train", {}).update(epochs=17, batch_size=8)
+    sections["train"] = {"batch_size": 8, **sections.get("train", {}), "epochs": 17}
     wanted = config(**sections)
     commands = COMMANDS if "commands" in case else []
     alone, together = create(tmp_path / "alone", wanted), create(tmp_path / "together", wanted)

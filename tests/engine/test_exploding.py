@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.cache.eviction import CACHE, FITS
+from engine.cache.folder import CACHE, FITS
 from engine.compute.batch_fit import is_out_of_memory
 from engine.compute.loss import ClassCriterion, cross_entropy_sum
 from engine.config.schema import RunConfig

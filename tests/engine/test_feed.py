@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.cache import eviction as cache_folder
+from engine.cache import folder as cache_folder
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
 from engine.models.split import without_prefix

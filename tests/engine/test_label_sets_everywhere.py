@@ -26,7 +26,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.state import fold_all
 from engine.training.loop import fit
-from tests.conftest import Sessions, open_sessions
+from tests.conftest import Sessions, open_sessions, restored_signals
 from tests.engine.made_tables import COLOURS, make_tables, table_config
 
 
@@ -38,7 +38,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
     """A finished run."""
-    with open_sessions(tmp_path_factory.mktemp("runs")) as session:
+    with restored_signals(), open_sessions(tmp_path_factory.mktemp("runs")) as session:
         made = session(
             table_config(tables, "multilabel", data={"label_column": ["label"]}, train={"loss": "focal", "epochs": 1})
         )

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -56,6 +57,28 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine
     assert first != other
 
 
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_accumulated_batches_take_the_steps_of_one_large_batch(
+    weights: str, session: Sessions, config: Callable[..., RunConfig]
+):
+    def losses(**train: object) -> list[tuple[float, float]]:
+        run = session(
+            config(
+                freeze={"rules": [], "norm_stats": "frozen"},
+                head={"dropout": 0.0},
+                optimizer={"clip_norm": 0.1, "name": "sgd"},
+                train={"class_weights": weights, "epochs": 2, **train},
+            )
+        )
+        fit(run)
+        return [(step.loss, step.grad_norm) for step in events(run, Step)]
+
+    large = losses(batch_size=10)  # 24 images: steps of 8
+    parted = losses(batch_size=3, accumulate=3)  # batches of 2 and 3
+    assert len(large) == len(parted) == 6
+    assert parted == [pytest.approx(step, rel=1e-4) for step in large]
+
+
 def groups_of(config: OptimizerConfig, name: str = "timm/test_resnet") -> list[dict]:
     classifier = registry.build(name, 3, HeadConfig())
     trainable = dict(classifier.module.named_parameters())
@@ -103,7 +126,35 @@ def test_schedules_have_their_shapes():
     assert onecycle[-1] < 0.01
 
 
-@pytest.mark.parametrize("name", ["constant", "cosine", "step", "onecycle"])
+def test_warm_restarts_are_those_of_torch():
+    made = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    sgdr = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(made, T_0=10, T_mult=2)
+    expected = []
+    for _ in range(70):  # cycles of 10, 20 and 40 steps
+        expected.append(made.param_groups[0]["lr"])
+        made.step()
+        sgdr.step()
+    config = ScheduleConfig(name="cosine_restarts", cycles=3, cycle_mult=2.0)
+    found = [lr_schedules.factor(config, step, 10, 7) for step in range(70)]
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
+def test_a_plateau_is_that_of_torch(mode: Literal["max", "min"], sign: int):
+    generator = torch.Generator().manual_seed(0)
+    values = (torch.rand(60, generator=generator) + 0.5).tolist()
+    made = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(made, mode, factor=0.5, patience=2)
+    config = ScheduleConfig(name="plateau", plateau_patience=2, plateau_factor=0.5)
+    for epoch in range(1, 61):
+        plateau.step(values[epoch - 1])
+        scores = [sign * value for value in values[:epoch]]
+        found = lr_schedules.factor(config, epoch * 10, 10, 60, scores)
+        assert found == pytest.approx(max(made.param_groups[0]["lr"], 0.0), abs=1e-7)
+    assert lr_schedules.factor(config, 0, 10, 60, []) == 1.0
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "cosine_restarts", "step", "onecycle", "plateau"])
 def test_warmup_rises_to_the_start_of_the_schedule(name: str):
     rates = curve(name, warmup=2.0)
     assert rates[:20] == sorted(rates[:20])

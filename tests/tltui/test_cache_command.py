@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cache.eviction import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
 from engine.cache.file_digests import as_keys, digest
+from engine.cache.folder import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
 from engine.cache.space import Space
 from engine.config.schema import HeadConfig, TrainConfig
 from engine.costs import profile_cache

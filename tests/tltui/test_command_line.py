@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cache.eviction import CACHE
 from engine.cache.file_digests import as_keys, digest
+from engine.cache.folder import CACHE
 from engine.cache.space import Space
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml

@@ -42,6 +42,7 @@ def test_two_actions_can_swap_their_keys(tmp_path: Path):
         ('"workbench.run" = "p"', 'belongs to "workbench.pause"'),
         ('"workbench.run" = "q"', 'belongs to "app.quit"'),
         ('"layers.toggle" = "r"', 'belongs to "workbench.run"'),
+        ('[workbench]\npause = "P"', 'write lines like "workbench.pause" = "r"'),
         ("not toml", "can't be read"),
     ],
 )

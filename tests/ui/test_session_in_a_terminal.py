@@ -12,7 +12,7 @@ import psutil
 import pytest
 from pseudo_terminal import Terminal
 
-from engine.cache.eviction import CACHE
+from engine.cache.folder import CACHE
 from engine.runs.commands import Set
 from engine.runs.event_log import EventTail
 from engine.runs.events import CommandApplied

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.cache.eviction import cache_root, used
+from engine.cache.folder import cache_root, used
 from engine.cache.listing import SpaceInfo, clear, known, spaces
 from tltui.cli import json_output
 from tltui.text.glyphs import safe

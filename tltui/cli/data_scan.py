@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.config.data_paths import archive_of
+from engine.config import data_paths
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.toml_io import from_tables
 from engine.errors import InputError
@@ -35,7 +35,7 @@ def print_scan(path: str, changes: dict[str, str], *, as_json: bool) -> None:
     data = {"source": "auto", "path": os.path.expanduser(path)}
     config = from_tables({"data": data}, changes).data
     by_path = DATA_SOURCES[config.resolved_source].identified_by == "path"
-    if by_path and not Path(config.path).exists() and not archive_of(Path(config.path)):
+    if by_path and not data_paths.exists(Path(config.path)):
         raise InputError(f"{path}: there is no such folder or file; name a folder, an archive or a table of images")
     with working() as report:
         found = scan(config, report)

@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
-from engine.cache.eviction import cache_root, used
+from engine.cache.folder import cache_root, used
 from engine.errors import InputError
 from engine.system.cpu import usable_cores
 from engine.system.devices import check_libraries, choose_device, device_name, versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.config.data_sources import source_of
+from engine.config import data_paths
 from engine.config.recipes import ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, to_toml, with_setting
@@ -24,7 +24,7 @@ def new_config(data: str | None, model: str | None, recipe: str | None, folder: 
     tables: dict[str, Any] = {"data": {"path": "photos/"}}
     if data is not None:
         path = Path(data).expanduser()
-        if not path.exists() and not source_of(path):
+        if not data_paths.exists(path):
             raise InputError(f"{data}: there is no such folder or file; --data takes the one with your images")
         tables["data"] = {"path": _from(path, folder)}
     if model is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.config.data_paths import archive_of
+from engine.config import data_paths
 from engine.errors import InputError
 from engine.runs.progress import Report
 from engine.system.devices import check_libraries
@@ -75,7 +75,7 @@ def _paths(given: Sequence[str]) -> Iterator[Path]:
             else:
                 lines = [line.removesuffix(b"\r") for line in listed.split(b"\n")]
             yield from (Path(os.fsdecode(line)) for line in lines if line)
-        elif not (os.path.exists(name) or archive_of(Path(name))):
+        elif not data_paths.exists(Path(name)):
             raise InputError(f"{name}: there is no such file or folder; check the path")
         else:
             yield Path(name)
@@ -86,6 +86,8 @@ def _line(answer: Prediction | Unreadable) -> str:
 
     if not isinstance(answer, Prediction):
         return safe(f"{answer.path}  can't be read: {answer.error}")
+    if answer.values and not answer.top:
+        return safe(f"{answer.path}  {'  '.join(f'{name} {value:.6g}' for name, value in answer.values.items())}")
     if answer.probability is None:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in list(answer.values.items())[:_VALUES])
         return safe(f"{answer.path}  {answer.label or 'none'}  ({shown})")

@@ -107,6 +107,9 @@ def effective_keys(known: Mapping[str, ActionKeys], keymap: Mapping[str, str]) -
 
 
 def _problem(id: str, value: Any, known: Mapping[str, ActionKeys]) -> str:  # noqa: ANN401
+    if isinstance(value, dict):
+        line = f"{id}.{next(iter(value), 'run')}"
+        return f'"{id}" is a table; write lines like "{line}" = "r", with both names in one pair of quotes'
     if id not in known:
         return f'"{id}" is no action; the help screen (?) lists them'
     if not isinstance(value, str) or not value:

@@ -52,7 +52,7 @@ class Home(Screen[None]):
         Binding("y", "copy", "new run from these settings", id="home.copy"),
         Binding("b", "back", "back to the draft", id="home.back"),
         Binding("r", "resume", "resume this run", id="home.resume"),
-        Binding("p", "pause", "pause / continue this run", id="home.pause"),
+        Binding("p", "pause", "pause / resume this run", id="home.pause"),
         Binding("s", "stop", "stop this run with a checkpoint", id="home.stop"),
         Binding("space", "mark", "mark / unmark this run for comparison", id="home.mark"),
         Binding("c", "compare", "compare marked runs, or all with this dataset", id="home.compare"),

@@ -50,7 +50,7 @@ class Workbench(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r,f9", "run", "run / resume", id="workbench.run"),
-        Binding("p", "pause", "pause / continue", id="workbench.pause"),
+        Binding("p", "pause", "pause / resume", id="workbench.pause"),
         Binding("s", "stop", "stop with a checkpoint", id="workbench.stop"),
         Binding("k", "checkpoint", "write a checkpoint", id="workbench.checkpoint"),
         Binding("d", "leave", "back to runs; training continues", id="workbench.leave"),

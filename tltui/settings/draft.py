@@ -34,6 +34,10 @@ def _is_source_setting(name: str) -> Callable[[Any], bool]:
     return lambda source: source in DATA_SOURCES and name in DATA_SOURCES[source].settings
 
 
+def _is_schedule_setting(name: str) -> Callable[[Any], bool]:
+    return lambda schedule: schedule in SCHEDULES and name in SCHEDULES[schedule].settings
+
+
 # The settings that have an effect only sometimes; all others always do.
 CONDITIONS: dict[str, Condition] = {
     **{
@@ -50,6 +54,11 @@ CONDITIONS: dict[str, Condition] = {
     "train.focal_gamma": Condition(
         "train.loss", lambda name: name in LOSSES and "focal_gamma" in LOSSES[name].settings
     ),
+    **{
+        f"schedule.{name}": Condition("schedule.name", _is_schedule_setting(name))
+        for entry in SCHEDULES.values()
+        for name in entry.settings
+    },
     "schedule.warmup_epochs": Condition(
         "schedule.name", lambda name: name in SCHEDULES and not SCHEDULES[name].has_own_warmup, or_changed=True
     ),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.compute.task import Criterion
-from engine.data.loaders import shuffled_batches
+from engine.data.samplers import epoch_batches
 from engine.experiments.lr_range_test.curve import Smoothed
 from engine.training import optimizers
 from engine.training.feature_loader import Batch
@@ -51,6 +51,5 @@ def _batches(session: Session, order: int) -> Iterator[Batch]:
     epoch = 0
     while True:
         epoch += 1
-        members = session.data.splits["train"]
-        batches = shuffled_batches(members, train.batch_size, train.seed + order, epoch)
+        batches = epoch_batches(session.data, train, epoch, train.seed + order)
         yield from session.loader.training_batches(batches, epoch)
