@@ -188,7 +188,7 @@ def _plan(mark: PlanChange) -> str:
 
 
 def _misclassified(folder: RunFolder, state: RunState) -> Iterator[Part]:
-    found = misclassified_images(folder.predictions, state.data.classes if state.data else [])
+    found = misclassified_images(folder.predictions, state.data.classes, state.data.task) if state.data else []
     if found:
         yield Heading("Misclassified images, most confident first")
         yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_IMAGES])))
