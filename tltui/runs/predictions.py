@@ -77,8 +77,8 @@ def _label_predictions(table: Path, classes: Sequence[str]) -> Iterator[Predicte
         values = list(map(_number, rest))
         if values and len(values) == len(classes):
             probability, at = max((value, -at) for at, value in enumerate(values))
-            sets = (SEPARATOR.join(_labels(cell, classes)) for cell in (true, predicted))
-            yield PredictedImage(path, *sets, probability, classes[-at])
+            present, found = (SEPARATOR.join(_labels(cell, classes)) for cell in (true, predicted))
+            yield PredictedImage(path, present, found, probability, classes[-at])
 
 
 def _labels(cell: str, classes: Sequence[str]) -> list[str]:
