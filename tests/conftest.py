@@ -30,6 +30,7 @@ from engine.system.interpreter import environment, python_module
 from engine.training.control import Control
 from engine.training.run_context import RunContext
 from engine.training.session import Session
+from tests.forked_starts.client import Client
 from tltui.runs.registry import folders
 
 # How long an example takes is the machine's affair.
@@ -68,6 +69,37 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> Iterator[None]:
+    """One thread for each process: those of tests that run at the same time would wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real-starts", action="store_true", help="start each process of a test from nothing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_starts(threads: None, pytestconfig: pytest.Config) -> Iterator[Client]:
+    """Forks the processes that tests start; see tests/forked_starts."""
+    client = Client(os.environ, enabled=not pytestconfig.getoption("real_starts"))
+    client.install()
+    yield client
+    client.uninstall()
+
+
+@pytest.fixture(autouse=True)
+def real_start(request: pytest.FixtureRequest, forked_starts: Client) -> Iterator[None]:
+    """Has the processes of a test that is marked ``real_start`` start from nothing."""
+    enabled = forked_starts.enabled
+    forked_starts.enabled = enabled and not request.node.get_closest_marker("real_start")
+    yield
+    forked_starts.enabled = enabled
 
 
 @pytest.fixture(scope="session")

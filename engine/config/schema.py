@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -79,7 +80,8 @@ class DataConfig(Section):
     )
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[],
-        description="table: column of the classes, or several, one per label or per class; empty: found by usual names",
+        description="table: column of the classes or numbers, or several, one per label, class or number; empty: "
+        "found by usual names",
     )
     split_column: str = Field(
         default="", description="table: column with train, val or test; empty: found by usual names"
@@ -157,12 +159,14 @@ class ModelConfig(Section):
     """The pretrained network."""
 
     name: str = Field(
-        default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
+        default="efficientnet_lite0",
+        min_length=1,
+        description="a torchvision classifier | timm/NAME | hf-hub:OWNER/NAME | local-dir:FOLDER",
     )
     weights: str = Field(
         default="default",
         min_length=1,
-        description="default | none | a file | file#state_dict | the folder of a run or export | run:ID[@best|@last]",
+        description="default | none | FILE | FILE#STATE_DICT | folder of a run or export | run:ID[@best|@last|@EPOCH]",
     )
 
 
@@ -314,6 +318,12 @@ class TrainConfig(Section):
     early_stop_patience: int = Field(
         default=0, ge=0, description="stop after this many epochs without a better train.score; 0: off"
     )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
+    )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
         description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or roll back a checkpoint",
@@ -362,12 +372,6 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _task_has_the_score(self) -> RunConfig:
-        if self.data.task != AUTO:  # else the task is known once the dataset is open
-            score_of(self.data.task, self.train.score)
-        return self
-
-    @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:
         data = self.data
         source = DATA_SOURCES[data.source]
@@ -391,10 +395,22 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _loss_fits_the_task(self) -> RunConfig:
-        if self.data.task != AUTO:
-            loss_target(self.data.task, self.train.loss)
+    def _settings_fit_the_task(self) -> RunConfig:
+        if self.data.task != AUTO:  # else the task is known once the dataset is open
+            check_task_settings(self, self.data.task)
         return self
+
+
+def check_task_settings(config: RunConfig, task: str) -> None:
+    """Raises ValueError for a loss or score of another task, and for a setting that means nothing for this one."""
+    loss_target(task, config.train.loss)
+    score_of(task, config.train.score)
+    fields = dict(settings())
+    for key in TASKS[task].unused_settings:
+        section, _, name = key.partition(".")
+        default = fields[key].default
+        if getattr(getattr(config, section), name) != default:
+            raise ValueError(f'{key} means nothing for data.task = "{task}"; set {key} = {json.dumps(default)}')
 
 
 def settings() -> Iterator[tuple[str, FieldInfo]]:

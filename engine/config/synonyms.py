@@ -96,6 +96,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "train.label_smoothing": ("smoothing", "smooth"),
     "train.class_weights": ("class_weight", "pos_weight", "weighted_loss"),
     "train.sampler": ("weighted_sampler", "weighted_random_sampler", "oversample", "balanced_sampling"),
+    "train.ema": ("model_ema", "ema_decay", "model_ema_decay", "swa"),
     "train.early_stop_patience": ("patience", "early_stopping", "early_stop", "early_stopping_patience"),
     "train.on_nan": ("nan", "detect_nan", "terminate_on_nan"),
     "train.processes": (

@@ -17,7 +17,7 @@ import msgspec
 from engine.config.freeze_rules import Decision, decide, module_facts, training_modes
 from engine.config.layer_tree import LayerTree
 from engine.config.optimizers import OPTIMIZERS
-from engine.config.schema import OptimizerConfig, RunConfig
+from engine.config.schema import RunConfig
 from engine.data.augmented_views import Views
 from engine.models.boundary import Node, choose_boundary
 
@@ -26,7 +26,7 @@ from engine.models.boundary import Node, choose_boundary
 _PREFIX_MEMORY_FACTOR = 7
 # Bytes per trainable parameter besides its value: gradient, initial value, and copy for the checkpoint being written.
 _TRAINABLE_BYTES = 12
-_MOMENT_BYTES = 8  # per optimizer moment of a parameter: the moment, and its copy for the checkpoint
+_MOMENT_BYTES = 8  # per optimizer moment or average of a parameter: itself, and its copy for the checkpoint
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
     )
     cached = row * (train * Views.of(config.data.augment, config.data.views, 0).count + val)
     memory = profile.loop.memory if profile.device == "cpu" else 0
-    memory += 4 * sum(sizes.values()) + _trainable_bytes(config.optimizer) * sum(trained)
+    memory += 4 * sum(sizes.values()) + _trainable_bytes(config) * sum(trained)
     memory += frozen_bytes * bool(plan.prefix)  # the frozen prefix is a copy with batch norms folded
     memory += _activations(profile, plan, batch) + cached
     return Estimate(
@@ -164,8 +164,9 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
     )
 
 
-def _trainable_bytes(config: OptimizerConfig) -> int:
-    return _TRAINABLE_BYTES + _MOMENT_BYTES * OPTIMIZERS[config.name].state_tensors(config.momentum)
+def _trainable_bytes(config: RunConfig) -> int:
+    copies = OPTIMIZERS[config.optimizer.name].state_tensors(config.optimizer.momentum) + bool(config.train.ema)
+    return _TRAINABLE_BYTES + _MOMENT_BYTES * copies
 
 
 def _seconds(operations: Sequence[Operation], plan: Plan) -> tuple[float, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.config.phases import phase_text
 from engine.config.schema import RunConfig
+from engine.config.tasks import TASKS
 from engine.evaluation.load_run import TrainedRun
 from engine.evaluation.metrics import METRICS
 from engine.export.format_writer import FormatWriter
@@ -34,10 +35,10 @@ def model_card(trained: TrainedRun, metadata: ExportMetadata, writer: FormatWrit
         "## Metrics",
         _metrics(trained),
         f"Loaded again and compared with the checkpoint on {at_start(comparison.images)}: "
-        f"{trained.task.export.compared} differ by at most {comparison.probability:.1e}.",
+        f"{trained.task.export.compared} differs by at most {comparison.probability:.1e}.",
         "## Dataset",
         _dataset(trained),
-        "## Classes",
+        f"## {TASKS[metadata.task].plural.capitalize()}",
         _classes(metadata.classes),
         "## Preprocessing",
         _preprocessing(metadata),

@@ -46,6 +46,7 @@ def save_checkpoint(session: Session, *, best: bool) -> None:
     snapshot = checkpoints.Snapshot(
         trainer,
         weights={name: weights[name] if name in frozen.digests else weights[name].clone() for name in weights},
+        average={name: value.clone() for name, value in session.average.values.items()},
         optimizer=optimizers.cloned(session.parked_state | optimizers.named_state(session.optimizer)),
     )
     session.writer.save(snapshot, best=best)
@@ -61,7 +62,7 @@ def restore_checkpoint(session: Session, checkpoint: Path) -> None:
     session.freezing.restore(trainer.frozen)
     if trainer.scaler:
         session.scaler.load_state_dict(trainer.scaler)
-    _restore_optimizer(session, checkpoint)
+    _restore_optimizer_and_average(session, checkpoint)
     restore_rng_state(trainer.random, session.device)
 
 
@@ -74,14 +75,16 @@ def roll_back(session: Session) -> bool:
         return False
     session.rollbacks += 1
     if run.ranks.first:
-        checkpoints.load_weights(last, session.classifier.module, leave=session.freezing.frozen())
+        checkpoints.load_weights(last, session.classifier.module, leave=session.freezing.frozen(), averaged=False)
     run.ranks.broadcast(state_tensors(session.classifier.module))
-    _restore_optimizer(session, last)
+    _restore_optimizer_and_average(session, last)
     return True
 
 
-def _restore_optimizer(session: Session, checkpoint: Path) -> None:
-    session.rebuild_optimizer(session.context.ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint)))
+def _restore_optimizer_and_average(session: Session, checkpoint: Path) -> None:
+    ranks = session.context.ranks
+    session.rebuild_optimizer(ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint)))
+    session.average.restore(ranks.from_first(lambda: checkpoints.load_average(checkpoint)))
 
 
 def finish_checkpoints(session: Session) -> None:

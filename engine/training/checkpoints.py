@@ -32,6 +32,7 @@ from engine.training.optimizers import NamedState
 from engine.warning_codes import Warn
 
 MODEL = "model.safetensors"
+_TRAINED = "trained.safetensors"  # only with averaged weights: those that training continues with
 _OPTIMIZER = "optimizer.safetensors"
 _TRAINER = "trainer.json"
 _FILES = (MODEL, _OPTIMIZER, _TRAINER)
@@ -92,11 +93,13 @@ class TrainerState(msgspec.Struct):
 class Snapshot:
     """A run at one moment. Training does not change it any more.
 
-    ``weights`` is the network's state dict. ``optimizer`` includes the state of parameters that are frozen now.
+    ``weights`` is the network's state dict, ``average`` holds the averages of some of them. ``optimizer`` includes the
+    state of parameters that are frozen now.
     """
 
     trainer: TrainerState
     weights: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
     optimizer: NamedState
 
 
@@ -256,7 +259,7 @@ def find_damage(checkpoint: Path) -> str:
     """What is wrong with a checkpoint's files; "" if their checksums match."""
     try:
         listed = [line.split("  ", 1) for line in (checkpoint / _SUMS).read_text().splitlines()]
-        if sorted(name for _, name in listed) != sorted(_FILES):
+        if {name for _, name in listed} - {_TRAINED} != {*_FILES}:
             return f"{_SUMS} is damaged"
         damaged = [name for digest, name in listed if _digest(checkpoint / name) != digest]
     except (OSError, ValueError) as error:
@@ -264,10 +267,23 @@ def find_damage(checkpoint: Path) -> str:
     return f"{damaged[0]} is damaged" if damaged else ""
 
 
-def load_weights(checkpoint: Path, module: nn.Module, *, leave: Container[str] = ()) -> None:
-    """Load a checkpoint's weights and buffers into ``module``, except those named in ``leave``."""
-    weights = {name: tensor for name, tensor in load_file(checkpoint / MODEL).items() if name not in leave}
-    module.load_state_dict(weights, strict=not leave)
+def load_weights(checkpoint: Path, module: nn.Module, *, leave: Container[str] = (), averaged: bool = True) -> None:
+    """Load a checkpoint's weights and buffers into ``module``, except those named in ``leave``.
+
+    ``averaged``: the averages, where the run has them, not the weights that training continues with.
+    """
+    found = load_file(checkpoint / MODEL)
+    if not averaged and (checkpoint / _TRAINED).exists():
+        found |= load_file(checkpoint / _TRAINED)
+    module.load_state_dict({name: found[name] for name in found if name not in leave}, strict=not leave)
+
+
+def load_average(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The averages in a checkpoint, by name; empty where the run has none."""
+    if not (checkpoint / _TRAINED).exists():
+        return {}
+    weights = load_file(checkpoint / MODEL)
+    return {name: weights[name] for name in load_file(checkpoint / _TRAINED)}
 
 
 def load_trainer(checkpoint: Path) -> TrainerState:
@@ -299,7 +315,12 @@ def _free_name(checkpoints: Path, step: int) -> str:
 
 
 def _write(path: Path, snapshot: Snapshot) -> None:
-    save_file({key: to_plain_tensor(tensor) for key, tensor in snapshot.weights.items()}, path / MODEL)
+    files = [*_FILES, _TRAINED] if snapshot.average else _FILES
+    used = snapshot.weights | snapshot.average
+    save_file({key: to_plain_tensor(tensor) for key, tensor in used.items()}, path / MODEL)
+    if snapshot.average:
+        trained = {key: to_plain_tensor(snapshot.weights[key]) for key in snapshot.average}
+        save_file(trained, path / _TRAINED)
     tensors, numbers = {}, {}
     for name, values in snapshot.optimizer.items():
         tensors |= {
@@ -309,8 +330,8 @@ def _write(path: Path, snapshot: Snapshot) -> None:
     save_file(tensors, path / _OPTIMIZER)
     trainer = msgspec.structs.replace(snapshot.trainer, numbers=numbers)
     (path / _TRAINER).write_bytes(msgspec.json.encode(trainer))
-    (path / _SUMS).write_text("".join(f"{_digest(path / name)}  {name}\n" for name in _FILES))
-    for name in (*_FILES, _SUMS):
+    (path / _SUMS).write_text("".join(f"{_digest(path / name)}  {name}\n" for name in files))
+    for name in (*files, _SUMS):
         with (path / name).open("rb") as written:
             os.fsync(written.fileno())
     sync_folder(path)

@@ -35,15 +35,18 @@ def fit(session: Session) -> str:
         criterion = build_criterion(session)
         forgetting = Forgetting(session)
         cached = session.loader.cached_bytes
+        if session.context.past.completed:
+            apply_commands(session)  # one of them sets more epochs
         while (reason := stop_reason(session)) is None:
             session.enter_phase()
             started = time.monotonic() - session.totals.seconds
             train_epoch(session, criterion, started)
             if session.totals.sound:
                 session.rollbacks = 0
-            validation = validate(session, criterion)
-            if session.context.ranks.first:
-                forgetting.emit()
+            with session.average.in_use():
+                validation = validate(session, criterion)
+                if session.context.ranks.first:
+                    forgetting.emit()
             session.epoch += 1
             emit_epoch(session, session.totals, validation, time.monotonic() - started)
             session.totals = EpochTotals()

@@ -16,7 +16,7 @@ from engine.config import phases
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
 from engine.config.tasks import score_of
-from engine.data.loaders import batch_count
+from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
@@ -25,6 +25,7 @@ from engine.runs.events import Boundary, CommandApplied, Epoch, Phase
 from engine.runs.state import best_epoch
 from engine.training import optimizers
 from engine.training.checkpoints import CheckpointWriter, EpochTotals
+from engine.training.ema import WeightAverage
 from engine.training.feature_loader import FeatureLoader
 from engine.training.initial_weights import InitialWeights
 from engine.training.optimizers import Depth, NamedState
@@ -59,6 +60,7 @@ class Session:
     depths: dict[str, Depth] = field(init=False)
     optimizer: Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
+    average: WeightAverage = field(init=False)
     parked_state: NamedState = field(default_factory=dict)
     phase: int = 0
     step: int = 0
@@ -90,6 +92,7 @@ class Session:
             self.fits,
             self.context.ranks,
         )
+        self.average = WeightAverage(self.config.train.ema)
         self.pending_changes.extend(self.context.past.changes_after(0, 0))
         self.apply_freeze_plan(self.config.freeze.rules)
 
@@ -104,6 +107,7 @@ class Session:
         if hasattr(self, "optimizer"):
             self.parked_state |= optimizers.named_state(self.optimizer)
         self.initial_weights.record(self.freezing)
+        self.average.track(self.freezing)
         self.rebuild_optimizer(self.parked_state)
         self.split_network()
         if not any(self.depths[name].group == HEAD for name in self.freezing.trainable):
@@ -182,7 +186,7 @@ class Session:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return batch_count(len(self.data.splits["train"]), self.config.train.step_size)
+        return training_batch_count(len(self.data.splits["train"]), self.config.train.step_size)
 
     @property
     def score(self) -> str:

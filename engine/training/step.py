@@ -98,6 +98,7 @@ def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_la
     elif results.isfinite().all():
         optimizer.step()
     scaler.update()
+    session.average.update(session.step)
     if stats:
         results = torch.cat([results, stats.after_update(len(parts))])
     results, ready = _copy_to_host(results)
@@ -137,7 +138,7 @@ def _parts(session: Session, batch: Batch) -> list[slice]:
     return [
         slice(whole.start + part.start, whole.start + part.stop)
         for whole in micro
-        for part in session.fits.parts("train", whole.stop - whole.start)
+        for part in session.fits.parts("train", whole.stop - whole.start, min_images(session.freezing))
     ]
 
 

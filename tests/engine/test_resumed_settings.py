@@ -25,6 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     # No later epoch is better: the rate falls in each.
     "plateau": {"schedule": {"name": "plateau", "plateau_patience": 0}, "train": {"score": "accuracy"}},
     "sampler": {"data": {"augment": "standard", "views": 2, "workers": 0}, "train": {"sampler": "balanced"}},
+    "ema": {"freeze": DEEP, "train": {"ema": 0.8}},
 }
 MIDDLE = 5  # of the second of three epochs, with three steps each
 

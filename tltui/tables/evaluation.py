@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from engine.config.freeze_rules import Decision, State, subtree_states
 from engine.config.layer_tree import LayerTree
-from engine.evaluation.metrics import formatted_metrics, headline
+from engine.evaluation.metrics import METRICS, NUMBER_METRICS, formatted_metrics, headline, number_texts
 from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.text.glyphs import UNICODE, safe
@@ -58,6 +58,8 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
             parts.append(Text(f"{name} reaches {baseline.accuracy:.1%} on the same images: {difference:+.1f} points"))
     if evaluated.per_class:
         parts.append(_class_table(evaluated))
+    if len(evaluated.numbers) > 1:
+        parts.append(_number_table(evaluated))
     if matrix := evaluated.confusion or evaluated.cooccurrence:
         parts += [_matrix_table(evaluated.classes, matrix)] if len(evaluated.classes) <= _MOST_CLASSES else []
     return Group(*parts)
@@ -85,6 +87,15 @@ def _class_table(evaluated: Evaluated) -> RenderableType:
         return table
     where = f"evaluation/{safe(evaluated.split, 20)}.json in the run's folder, and --json, have all"
     return Group(table, Text(f"… {left_out:,} more classes; {where}", style="dim"))
+
+
+def _number_table(evaluated: Evaluated) -> Table:
+    headings = [METRICS[name].heading for name in NUMBER_METRICS]
+    table = _table("number", *headings, "mean", "deviation")
+    for row in evaluated.numbers:
+        values = number_texts(row).values()
+        table.add_row(Text(safe(row.label, 32)), *values, f"{row.mean:.4g}", f"{row.std:.4g}")
+    return table
 
 
 def _matrix_table(classes: list[str], matrix: list[list[int]]) -> Table:
