@@ -12,6 +12,7 @@ from engine.config.freeze_rules import RuleMatcher
 from engine.errors import InputError
 from engine.files.text_lists import listed
 from engine.models import registry
+from engine.models.layer_tree import module_types
 from engine.models.state_dict_choice import choose_state_dict, nothing_fits
 from engine.models.weight_files import StateDict, read_state_dicts
 from engine.models.weight_shapes import adapt_input_channels, resample_positions
@@ -52,7 +53,7 @@ def check_frozen_layers(classifier: registry.Classifier, report: WeightsReport, 
         return
     module = classifier.module
     modules, parameters = dict(module.named_modules()), dict(module.named_parameters())
-    decisions = RuleMatcher(modules, parameters, classifier.head).decide(rules)
+    decisions = RuleMatcher(module_types(module), parameters, classifier.head).decide(rules)
     random = _layers(
         name for name in report.missing if not decisions[name if name in parameters else _layer(name)].trainable
     )
