@@ -162,12 +162,14 @@ class ModelConfig(Section):
     """The pretrained network."""
 
     name: str = Field(
-        default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
+        default="efficientnet_lite0",
+        min_length=1,
+        description="a torchvision classifier | timm/NAME | hf-hub:OWNER/NAME | local-dir:FOLDER",
     )
     weights: str = Field(
         default="default",
         min_length=1,
-        description="default | none | a file | file#state_dict | the folder of a run or export | run:ID[@best|@last]",
+        description="default | none | FILE | FILE#STATE_DICT | folder of a run or export | run:ID[@best|@last|@EPOCH]",
     )
 
 

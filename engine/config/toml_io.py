@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,19 @@ import tomlkit
 from pydantic import ValidationError
 
 from engine.config.messages import allowed, did_you_mean, explain
+from engine.config.model_names import FOLDER
 from engine.config.schema import SPLIT_METHODS, RunConfig, is_list_of_tables, is_live, settings
 from engine.errors import InputError
 from engine.files.safe_open import open_regular
 
 _LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+_RELATIVE = re.compile(r"(?P<operation>[-+*/]) *(?P<number>\d+(\.\d*)?(e[-+]?\d+)?)", re.IGNORECASE)
+_OPERATIONS: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": lambda current, number: current / number if number else math.inf,
+}
 _NO_PATHS = {"data.split": SPLIT_METHODS, "model.weights": ("default", "none")}  # values of settings that take paths
 
 
@@ -88,6 +99,21 @@ def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
     return changed
 
 
+def changed_value(config: RunConfig, key: str, text: str) -> object:
+    """The value that ``text`` gives a setting of a run whose settings are ``config`` now.
+
+    For a live number, "+5" and "-5" add to it, "*0.1" and "/10" scale it. Other text is parsed as TOML. Raises
+    InputError for an unknown setting.
+    """
+    section, name = _split_key(key)
+    current = getattr(getattr(config, section), name)
+    relative = _RELATIVE.fullmatch(text)
+    if relative is None or not is_live(key) or not isinstance(current, int | float):
+        return parse_value(text)
+    result = _OPERATIONS[relative["operation"]](current, float(relative["number"]))
+    return int(result) if isinstance(current, int) and result.is_integer() else float(f"{result:.12g}")
+
+
 def to_toml(config: RunConfig, *, comments: bool = True) -> str:
     """The complete config as TOML, each setting with its help, its range and its default as a comment."""
     document = tomlkit.document()
@@ -117,6 +143,10 @@ def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
         if value in _NO_PATHS.get(f"{section}.{key}", ()) or (section == "model" and value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())
+    model = tables.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(name, str) and name.startswith(FOLDER):
+        model["name"] = FOLDER + str(folder / Path(name.removeprefix(FOLDER)).expanduser())
 
 
 def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:

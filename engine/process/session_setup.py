@@ -12,6 +12,7 @@ import torch
 from engine.compute.precision import Precision
 from engine.compute.task import Task, open_task
 from engine.config import phases
+from engine.config.batch_norms import check_single_images
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data, load_data
 from engine.data.source import Source
@@ -82,10 +83,11 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
 
 
 def build_model(run: RunContext, config: RunConfig, task: Task) -> Classifier:
-    """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
+    """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan or batch."""
     name, size = config.model.name, config.data.image_size
     tree = describe(name, len(task.outputs), size, config.head, config.data.channels)
     phases.check_plans(config, tree)
+    check_single_images(config, tree)
     write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
     classifier = registry.build(name, len(task.outputs), config.head, size, config.data.channels)
     classifier.classes = task.outputs

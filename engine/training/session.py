@@ -16,7 +16,7 @@ from engine.config import phases
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
 from engine.config.tasks import score_of
-from engine.data.loaders import batch_count
+from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
@@ -186,7 +186,7 @@ class Session:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return batch_count(len(self.data.splits["train"]), self.config.train.step_size)
+        return training_batch_count(len(self.data.splits["train"]), self.config.train.step_size)
 
     @property
     def score(self) -> str:

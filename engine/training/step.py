@@ -138,7 +138,7 @@ def _parts(session: Session, batch: Batch) -> list[slice]:
     return [
         slice(whole.start + part.start, whole.start + part.stop)
         for whole in micro
-        for part in session.fits.parts("train", whole.stop - whole.start)
+        for part in session.fits.parts("train", whole.stop - whole.start, min_images(session.freezing))
     ]
 
 
