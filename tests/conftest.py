@@ -80,26 +80,33 @@ def threads() -> Iterator[None]:
         yield
 
 
+FORKED_STARTS = pytest.StashKey[Client]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real-starts", action="store_true", help="start each process of a test from nothing")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def forked_starts(threads: None, pytestconfig: pytest.Config) -> Iterator[Client]:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FORKED_STARTS] = Client(os.environ)
+    config.stash[FORKED_STARTS].install()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[FORKED_STARTS].uninstall()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Comes before the fixtures, so that the mark ``real_start`` holds for those too that are set up for the test."""
+    is_real = item.config.getoption("real_starts") or item.get_closest_marker("real_start")
+    item.config.stash[FORKED_STARTS].enabled = not is_real
+
+
+@pytest.fixture(scope="session")
+def forked_starts(pytestconfig: pytest.Config) -> Client:
     """Forks the processes that tests start; see tests/forked_starts."""
-    client = Client(os.environ, enabled=not pytestconfig.getoption("real_starts"))
-    client.install()
-    yield client
-    client.uninstall()
-
-
-@pytest.fixture(autouse=True)
-def real_start(request: pytest.FixtureRequest, forked_starts: Client) -> Iterator[None]:
-    """Has the processes of a test that is marked ``real_start`` start from nothing."""
-    enabled = forked_starts.enabled
-    forked_starts.enabled = enabled and not request.node.get_closest_marker("real_start")
-    yield
-    forked_starts.enabled = enabled
+    return pytestconfig.stash[FORKED_STARTS]
 
 
 @pytest.fixture(scope="session")

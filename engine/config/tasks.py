@@ -108,7 +108,13 @@ TASKS = {
         losses={name: f"engine.compute.number_loss:{name}" for name in ("mse", "l1", "huber")},
         reader="engine.tasks.number_columns:read_numbers",
         scores=("mae", "rmse", "spearman"),
-        unused_settings=("train.label_smoothing", "train.class_weights", "train.sampler"),
+        unused_settings=(
+            "train.label_smoothing",
+            "train.class_weights",
+            "train.sampler",
+            "train.mixup",
+            "train.cutmix",
+        ),
     ),
 }
 AUTO = "auto"

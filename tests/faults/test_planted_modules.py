@@ -25,6 +25,7 @@ from tltui.engine_client.images import ImageClient
 from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.runs.engine_pool import EnginePool
 
+pytestmark = pytest.mark.real_start
 PACKAGES = ("engine", "tltui")
 MODULES = ("torch", "msgspec", "numpy", "click", "sitecustomize", "usercustomize", "random", "runpy")
 SWEEP = 'base = "run.toml"\nsampler = "grid"\ntrials = 1\n[space]\n"optimizer.lr" = [0.01]\n'
