@@ -214,6 +214,11 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
+def is_share(name: str) -> bool:
+    """Whether a metric is a proportion that people read in percent."""
+    return name in METRICS and METRICS[name].unit == "percent"
+
+
 NUMBER_METRICS = ("r2", "mae", "rmse", "spearman")
 """The metrics of each predicted number, the fields of ``NumberMetrics``."""
 
