@@ -190,7 +190,7 @@ class FreezeConfig(Section):
     rules: list[str] = Field(
         default=["freeze *", "train head"],
         description='"freeze PATTERN" or "train PATTERN", last match wins; paths as the tree shows them, '
-        'a path covers all below it; "head" is the new classifier',
+        'a path covers all below it; "head" is the new classifier, "norms" all normalization layers',
         json_schema_extra=LIVE,
     )
     norm_stats: Literal["follow", "frozen"] = Field(

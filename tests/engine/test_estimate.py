@@ -59,6 +59,7 @@ def test_the_estimate_cuts_a_network_where_the_engine_does(name: str, late: str,
         ["freeze *", f"train {late}", "train head"],
         ["freeze *", f"train {middle}", "train head"],
         ["train *", f"freeze {middle}"],
+        ["freeze *", "train *.bias"],
     ):
         freezing = Freezing(classifier.module, classifier.head, "follow")
         freezing.apply(rules)

@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     "ema": {"freeze": DEEP, "train": {"ema": 0.8}},
     "mixup and cutmix": {"train": {"mixup": 0.4, "cutmix": 1.0}},
     "l2_sp": {"freeze": DEEP, "train": {"l2_sp": 0.5}},
+    "biases": {"freeze": {"rules": ["freeze *", "train *.bias", "train head"]}},
 }
 MIDDLE = 5  # of the second of three epochs, with three steps each
 
