@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,8 @@ def one_thread() -> Iterator[None]:
 Sessions = Callable[[RunConfig], Session]
 
 
-@pytest.fixture
-def signal_handlers() -> Iterator[None]:
+@contextmanager
+def restored_signals() -> Iterator[None]:
     """Signal handlers are put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
@@ -191,12 +192,19 @@ def signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
-    """A training session in this process."""
+def signal_handlers() -> Iterator[None]:
+    """Signal handlers are put back afterwards."""
+    with restored_signals():
+        yield
+
+
+@contextmanager
+def open_sessions(runs: Path) -> Iterator[Sessions]:
+    """Training sessions in this process, which are closed afterwards."""
     made: list[Session] = []
 
     def make(config: RunConfig) -> Session:
-        folder = create(tmp_path / "runs", config)
+        folder = create(runs, config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
         context = RunContext(folder, EventLog(folder), Control(folder))
@@ -206,3 +214,10 @@ def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
     yield make
     for one in made:
         one.loader.close()
+
+
+@pytest.fixture
+def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
+    """A training session in this process."""
+    with open_sessions(tmp_path / "runs") as make:
+        yield make

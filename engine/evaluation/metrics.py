@@ -223,6 +223,18 @@ def score_text(evaluated: Evaluated) -> str:
     return formatted_score(evaluated.score, value) or "undefined"
 
 
+def interval_text(evaluated: Evaluated) -> str:
+    """The 95 % interval of the accuracy as text, "91.2% to 96.0%"; "" where there is none."""
+    interval = evaluated.accuracy_interval
+    return f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else ""
+
+
+def named_interval(evaluated: Evaluated) -> str:
+    """``interval_text`` in a sentence: "95 % interval 91.2% to 96.0%"."""
+    text = interval_text(evaluated)
+    return text and f"95 % interval {text}"
+
+
 def formatted_score(name: str, value: float | None) -> str:
     """A metric's value by its name, as text; "" for none. Names of other versions get three decimals."""
     if value is None:
