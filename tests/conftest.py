@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from engine.system.interpreter import environment, python_module
 from engine.training.control import Control
 from engine.training.run_context import RunContext
 from engine.training.session import Session
+from tests.forked_starts.client import Client
 from tltui.runs.registry import folders
 
 # How long an example takes is the machine's affair.
@@ -68,6 +70,44 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> Iterator[None]:
+    """One thread for each process: those of tests that run at the same time would wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        yield
+
+
+FORKED_STARTS = pytest.StashKey[Client]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real-starts", action="store_true", help="start each process of a test from nothing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FORKED_STARTS] = Client(os.environ)
+    config.stash[FORKED_STARTS].install()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[FORKED_STARTS].uninstall()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Comes before the fixtures, so that the mark ``real_start`` holds for those too that are set up for the test."""
+    is_real = item.config.getoption("real_starts") or item.get_closest_marker("real_start")
+    item.config.stash[FORKED_STARTS].enabled = not is_real
+
+
+@pytest.fixture(scope="session")
+def forked_starts(pytestconfig: pytest.Config) -> Client:
+    """Forks the processes that tests start; see tests/forked_starts."""
+    return pytestconfig.stash[FORKED_STARTS]
 
 
 @pytest.fixture(scope="session")
@@ -142,8 +182,8 @@ def one_thread() -> Iterator[None]:
 Sessions = Callable[[RunConfig], Session]
 
 
-@pytest.fixture
-def signal_handlers() -> Iterator[None]:
+@contextmanager
+def restored_signals() -> Iterator[None]:
     """Signal handlers are put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
@@ -152,12 +192,19 @@ def signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
-    """A training session in this process."""
+def signal_handlers() -> Iterator[None]:
+    """Signal handlers are put back afterwards."""
+    with restored_signals():
+        yield
+
+
+@contextmanager
+def open_sessions(runs: Path) -> Iterator[Sessions]:
+    """Training sessions in this process, which are closed afterwards."""
     made: list[Session] = []
 
     def make(config: RunConfig) -> Session:
-        folder = create(tmp_path / "runs", config)
+        folder = create(runs, config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
         context = RunContext(folder, EventLog(folder), Control(folder))
@@ -167,3 +214,10 @@ def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
     yield make
     for one in made:
         one.loader.close()
+
+
+@pytest.fixture
+def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
+    """A training session in this process."""
+    with open_sessions(tmp_path / "runs") as make:
+        yield make

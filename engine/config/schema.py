@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -79,7 +80,8 @@ class DataConfig(Section):
     )
     label_column: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[],
-        description="table: column of the classes, or several, one per label or per class; empty: found by usual names",
+        description="table: column of the classes or numbers, or several, one per label, class or number; empty: "
+        "found by usual names",
     )
     split_column: str = Field(
         default="", description="table: column with train, val or test; empty: found by usual names"
@@ -185,7 +187,7 @@ class FreezeConfig(Section):
     rules: list[str] = Field(
         default=["freeze *", "train head"],
         description='"freeze PATTERN" or "train PATTERN", last match wins; paths as the tree shows them, '
-        'a path covers all below it; "head" is the new classifier',
+        'a path covers all below it; "head" is the new classifier, "norms" all normalization layers',
         json_schema_extra=LIVE,
     )
     norm_stats: Literal["follow", "frozen"] = Field(
@@ -302,6 +304,18 @@ class TrainConfig(Section):
         description="focal: the higher, the less an image counts that is predicted well; 0: cross_entropy",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="alpha of mixup: weighted means of two images, without cached features of training images; 0: off",
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="alpha of cutmix: a part of another image, without cached features of training images; 0: off",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
@@ -322,6 +336,12 @@ class TrainConfig(Section):
         lt=1,
         description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
     )
+    l2_sp: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="pull of backbone weights to those of the start, in place of weight decay there; 0: off",
+    )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
         description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or roll back a checkpoint",
@@ -334,6 +354,11 @@ class TrainConfig(Section):
     def step_size(self) -> int:
         """Images per optimizer step."""
         return self.batch_size * self.accumulate
+
+    @property
+    def mixes(self) -> str:
+        """The setting that mixes training images, "" for none."""
+        return "train.mixup" if self.mixup else "train.cutmix" if self.cutmix else ""
 
 
 class LogConfig(Section):
@@ -370,12 +395,6 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _task_has_the_score(self) -> RunConfig:
-        if self.data.task != AUTO:  # else the task is known once the dataset is open
-            score_of(self.data.task, self.train.score)
-        return self
-
-    @model_validator(mode="after")
     def _data_fits_its_source(self) -> RunConfig:
         data = self.data
         source = DATA_SOURCES[data.source]
@@ -390,6 +409,14 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _weights_can_be_pulled_back(self) -> RunConfig:
+        if self.train.l2_sp and self.model.weights == "none":
+            raise ValueError(
+                'train.l2_sp pulls weights to the pretrained ones, and model.weights = "none" has none; set it to 0'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _classes_are_balanced_once(self) -> RunConfig:
         if self.train.sampler == self.train.class_weights == "balanced":
             raise ValueError(
@@ -399,10 +426,22 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _loss_fits_the_task(self) -> RunConfig:
-        if self.data.task != AUTO:
-            loss_target(self.data.task, self.train.loss)
+    def _settings_fit_the_task(self) -> RunConfig:
+        if self.data.task != AUTO:  # else the task is known once the dataset is open
+            check_task_settings(self, self.data.task)
         return self
+
+
+def check_task_settings(config: RunConfig, task: str) -> None:
+    """Raises ValueError for a loss or score of another task, and for a setting that means nothing for this one."""
+    loss_target(task, config.train.loss)
+    score_of(task, config.train.score)
+    fields = dict(settings())
+    for key in TASKS[task].unused_settings:
+        section, _, name = key.partition(".")
+        default = fields[key].default
+        if getattr(getattr(config, section), name) != default:
+            raise ValueError(f'{key} means nothing for data.task = "{task}"; set {key} = {json.dumps(default)}')
 
 
 def settings() -> Iterator[tuple[str, FieldInfo]]:

@@ -94,9 +94,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "train.device": ("accelerator", "gpu", "cuda"),
     "train.precision": ("amp", "dtype", "mixed_precision", "fp16", "bf16", "half", "use_amp"),
     "train.label_smoothing": ("smoothing", "smooth"),
+    "train.mixup": ("mixup_alpha", "mix_up"),
+    "train.cutmix": ("cutmix_alpha", "cut_mix"),
     "train.class_weights": ("class_weight", "pos_weight", "weighted_loss"),
     "train.sampler": ("weighted_sampler", "weighted_random_sampler", "oversample", "balanced_sampling"),
     "train.ema": ("model_ema", "ema_decay", "model_ema_decay", "swa"),
+    "train.l2_sp": ("l2sp", "sp_alpha"),
     "train.early_stop_patience": ("patience", "early_stopping", "early_stop", "early_stopping_patience"),
     "train.on_nan": ("nan", "detect_nan", "terminate_on_nan"),
     "train.processes": (

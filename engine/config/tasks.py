@@ -39,6 +39,8 @@ class TaskEntry:
     the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
+    ``correct``: what McNemar's test takes for correct where an image has no single class.
+    ``unused_settings``: those that mean nothing for the task, and that have to keep their defaults.
     """
 
     help: str
@@ -50,6 +52,17 @@ class TaskEntry:
     least_classes: int = 1
     reader: str = "engine.tasks.class_column:read_classes"
     scores: tuple[str, ...] = ()
+    unused_settings: tuple[str, ...] = ()
+    correct: str = ""
+
+    def counted(self, count: int) -> str:
+        """So many of what the network predicts: "3 classes"."""
+        return f"{count} {self.noun if count == 1 else self.plural}"
+
+    @property
+    def plural(self) -> str:
+        """The noun in the plural."""
+        return self.noun + ("es" if self.noun.endswith("s") else "s")
 
 
 TASKS = {
@@ -75,6 +88,24 @@ TASKS = {
         },
         reader="engine.tasks.label_sets:read_label_sets",
         scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
+        correct="all labels of an image",
+    ),
+    "regression": TaskEntry(
+        "one or more numbers per image",
+        "engine.tasks.regression:Regression",
+        score="r2",
+        curve="mae",
+        noun="number",
+        losses={name: f"engine.compute.number_loss:{name}" for name in ("mse", "l1", "huber")},
+        reader="engine.tasks.number_columns:read_numbers",
+        scores=("mae", "rmse", "spearman"),
+        unused_settings=(
+            "train.label_smoothing",
+            "train.class_weights",
+            "train.sampler",
+            "train.mixup",
+            "train.cutmix",
+        ),
     ),
 }
 AUTO = "auto"
@@ -89,6 +120,10 @@ SCORES: dict[str, Literal["max", "min"]] = {
     "label_accuracy": "max",
     "roc_auc": "max",
     "average_precision": "max",
+    "r2": "max",
+    "mae": "min",
+    "rmse": "min",
+    "spearman": "max",
     LOSS: "min",
 }
 """Validation metrics that can make an epoch the best; "min": a lower one is better."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import re
@@ -20,6 +21,7 @@ from engine.errors import InputError
 from engine.files.safe_open import open_regular
 
 _LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _RELATIVE = re.compile(r"(?P<operation>[-+*/]) *(?P<number>\d+(\.\d*)?(e[-+]?\d+)?)", re.IGNORECASE)
 _OPERATIONS: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
@@ -134,12 +136,20 @@ def to_toml(config: RunConfig, *, comments: bool = True) -> str:
 
 
 def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    """Resolve relative paths in nested tables of settings against ``folder``."""
+    """Resolve relative paths in nested tables of settings against ``folder``.
+
+    Raises InputError for a missing path with control characters.
+    """
     for section, key in (("data", "path"), ("data", "root"), ("data", "split"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(table, dict) or not isinstance(value, str) or not value:
             continue
+        if _CONTROL.search(value) and not (folder / value).exists():
+            raise InputError(
+                f"{section}.{key} = {json.dumps(value, ensure_ascii=False)}: holds a control character, as "
+                "a backslash in \"…\" begins an escape; write a path with backslashes in '…', or with / in their place"
+            )
         if value in _NO_PATHS.get(f"{section}.{key}", ()) or (section == "model" and value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())

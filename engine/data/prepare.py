@@ -15,8 +15,7 @@ from engine.cache.file_digests import FileDigests
 from engine.cache.folder import cache_root
 from engine.cache.space import Space
 from engine.compute.task import Task, open_task
-from engine.config.schema import RunConfig
-from engine.config.tasks import loss_target, score_of
+from engine.config.schema import RunConfig, check_task_settings
 from engine.data import near_duplicates
 from engine.data.image import Pixels
 from engine.data.image_cache import DecodedSource, ImageCache, fill_cache, memory_budget, open_spaces, redecode
@@ -164,18 +163,11 @@ def decode_images(
 
 
 def _check_task(source: Source, config: RunConfig) -> None:
-    """Raises InputError where loss, score or sampler do not fit the task, which the labels may have suggested."""
+    """Raises InputError for settings that do not fit the task, which the labels may have suggested."""
     try:
-        loss_target(source.task, config.train.loss)
-        score_of(source.task, config.train.score)
+        check_task_settings(config, source.task)
     except ValueError as error:
         raise InputError(str(error)) from None
-    task = open_task(source.spec)
-    if config.train.sampler == "balanced" and not any(task.present(sample) for sample in source.samples):
-        raise InputError(
-            f'train.sampler = "balanced" draws classes equally often, and data.task = "{source.task}" has none; set '
-            'train.sampler = "uniform"'
-        )
 
 
 def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.files.escapes import printable
-from engine.runs.events import Evaluated
+from engine.runs.events import Evaluated, NumberMetrics
 
 if TYPE_CHECKING:
     from engine.evaluation.accumulator import MetricAccumulator
@@ -66,8 +66,8 @@ def _log_loss(of: MetricAccumulator) -> float | None:
     return of.loss_sum / of.count if math.isfinite(of.loss_sum) else None
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean over the classes that have the metric."""
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean over the classes or numbers that have the metric."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
@@ -136,14 +136,14 @@ _ALL = (
     Metric(
         "roc_auc",
         "ROC-AUC",
-        lambda of: _mean(one.roc_auc for one in of.per_class),
+        lambda of: mean_of_known(one.roc_auc for one in of.per_class),
         "Area under the ROC curve of each class against the others, mean over classes.",
         tasks=("single", "multilabel"),
     ),
     Metric(
         "average_precision",
         "average precision",
-        lambda of: _mean(one.average_precision for one in of.per_class),
+        lambda of: mean_of_known(one.average_precision for one in of.per_class),
         "Area under the precision-recall curve of each class against the others, mean over classes.",
         short="AP",
         tasks=("single", "multilabel"),
@@ -165,8 +165,51 @@ _ALL = (
         higher_is_better=False,
         unit="percent",
     ),
+    Metric(
+        "r2",
+        "R²",
+        lambda of: of.r2,
+        "Proportion of the variance of the true numbers that the predicted ones explain: 1 is perfect, 0 as good as "
+        "their mean, and below 0 worse; mean over numbers, as the following metrics.",
+        tasks=("regression",),
+    ),
+    Metric(
+        "mae",
+        "MAE",
+        lambda of: of.mae,
+        "Mean absolute error, in the data's units.",
+        higher_is_better=False,
+        unit="number",
+        tasks=("regression",),
+    ),
+    Metric(
+        "rmse",
+        "RMSE",
+        lambda of: of.rmse,
+        "Root mean squared error, in the data's units.",
+        higher_is_better=False,
+        unit="number",
+        tasks=("regression",),
+    ),
+    Metric(
+        "spearman",
+        "Spearman correlation",
+        lambda of: of.spearman,
+        "Rank correlation of predicted and true numbers, from -1 to 1.",
+        short="Spearman",
+        tasks=("regression",),
+    ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+NUMBER_METRICS = ("r2", "mae", "rmse", "spearman")
+"""The metrics of each predicted number, the fields of ``NumberMetrics``."""
+
+
+def number_texts(of: NumberMetrics) -> dict[str, str]:
+    """The metrics of a predicted number, by name, as text."""
+    return {name: formatted_score(name, getattr(of, name)) for name in NUMBER_METRICS}
 
 
 def headline(evaluated: Evaluated) -> str:
@@ -178,6 +221,18 @@ def score_text(evaluated: Evaluated) -> str:
     """The value of the metric that the task is judged by."""
     value = METRICS[evaluated.score].value(evaluated) if evaluated.score in METRICS else None
     return formatted_score(evaluated.score, value) or "undefined"
+
+
+def interval_text(evaluated: Evaluated) -> str:
+    """The 95 % interval of the accuracy as text, "91.2% to 96.0%"; "" where there is none."""
+    interval = evaluated.accuracy_interval
+    return f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else ""
+
+
+def named_interval(evaluated: Evaluated) -> str:
+    """``interval_text`` in a sentence: "95 % interval 91.2% to 96.0%"."""
+    text = interval_text(evaluated)
+    return text and f"95 % interval {text}"
 
 
 def formatted_score(name: str, value: float | None) -> str:

@@ -21,12 +21,13 @@ class Comparison:
     """Largest differences between two networks' predictions on ``images``.
 
     ``probability``: absolute; of predicted numbers, in standard deviations. ``logits``: of the outputs, relative to
-    the largest one.
+    the largest one. ``compared``: what ``probability`` is a difference of, "a probability".
     """
 
     probability: float
     logits: float
     images: str
+    compared: str = "a probability"
 
 
 def verify(
@@ -49,7 +50,7 @@ def verify(
     logits = (want.sub(got).abs().max() / want.abs().max().clamp(min=1.0)).item()
     if not difference <= _TOLERANCE:  # also catches NaN
         raise InputError(
-            f"the export's predictions differ from the checkpoint's by up to {difference:.2g} in a probability on "
-            f"{samples.description}, so it was not kept; use another --format"
+            f"the export's predictions differ from the checkpoint's by up to {difference:.2g} in "
+            f"{task.export.compared} on {samples.description}, so it was not kept; use another --format"
         )
-    return Comparison(difference, logits, samples.description)
+    return Comparison(difference, logits, samples.description, task.export.compared)

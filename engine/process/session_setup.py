@@ -59,6 +59,11 @@ def set_up_session(
     data = load_images(run, config, source, classifier)
     share_model(run, classifier, precision.device)
     initial_weights = InitialWeights.of_resumed(pretrained, classifier.module) if checkpoint else InitialWeights()
+    if config.train.l2_sp and run.ranks.first and not initial_weights.known:
+        raise InputError(
+            f"model.weights = {config.model.weights} no longer gives the weights that train.l2_sp pulls to; restore "
+            "that file, or start a new run"
+        )
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     session = Session(run, config, classifier, freezing, data, precision, frozen_precision, initial_weights)
     emit_model(session, report)

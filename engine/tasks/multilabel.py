@@ -130,7 +130,7 @@ class MultiLabel:
             description="a probability per label; export.json has the thresholds",
             layer=nn.Sigmoid(),
             comparable=lambda outputs: outputs,
-            compared="probabilities",
+            compared="a probability",
             finish="outputs = 1 / (1 + np.exp(-outputs))\n",
             show=_SHOW,
         )

@@ -93,7 +93,7 @@ class SingleLabel:
             description="logits",
             layer=nn.Identity(),
             comparable=lambda outputs: outputs.softmax(1),
-            compared="probabilities",
+            compared="a probability",
             finish="",
             show=_SHOW,
         )

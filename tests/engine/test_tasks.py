@@ -12,12 +12,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from sklearn import metrics as sklearn_metrics
+from torch import nn
 from torch.nn import functional
 
-from engine.config.schema import DataConfig
+from engine.compute.task import open_criterion
+from engine.config.schema import DataConfig, TrainConfig
 from engine.config.targets import LabelColumns
 from engine.config.tasks import TaskSpec
 from engine.data.label_guess import guess_task
+from engine.data.source import Sample
 from engine.data.sources import open_source
 from engine.errors import InputError
 from engine.evaluation.load_run import load_trained_run
@@ -32,6 +35,7 @@ from engine.runs.state import RunState, fold_all
 from engine.tasks.class_column import read_classes
 from engine.tasks.label_sets import read_label_sets
 from engine.tasks.multilabel import MultiLabel, average_precision, best_thresholds
+from engine.tasks.regression import Regression
 from engine.training.loop import fit
 from tests.conftest import Sessions
 from tests.engine.made_tables import COLOURS, make_tables, table_config
@@ -210,3 +214,67 @@ def test_a_run_learns_several_labels_and_keeps_its_thresholds(session: Sessions,
     assert isinstance(answer, Prediction)
     assert answer.values.keys() == set(COLOURS)
     assert answer.probability is None
+
+
+def test_metrics_of_numbers_are_those_of_scikit_learn_and_scipy():
+    random = torch.Generator().manual_seed(0)
+    samples = [Sample("", 0, "", target=(float(a), float(b))) for a, b in 50 + 9 * torch.randn(80, 2, generator=random)]
+    task = Regression(TaskSpec("regression", ["a", "b"])).fitted(samples)
+    targets = task.encode(samples)
+    assert targets.mean(0).tolist() == pytest.approx([0, 0], abs=1e-5)
+    assert targets.std(0, correction=0).tolist() == pytest.approx([1, 1], abs=1e-5)
+    outputs = (targets + torch.randn(80, 2, generator=random)).round(decimals=1)  # with ties
+    found = task.evaluate("val", [(outputs[:50], targets[:50]), (outputs[50:], targets[50:])], map(str, range(80)))
+    mean, std = np.array(task.spec.mean), np.array(task.spec.std)
+    true, predicted = targets.double().numpy() * std + mean, outputs.double().numpy() * std + mean
+    assert found.metrics["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(true, predicted))
+    assert found.metrics["r2"] == pytest.approx(sklearn_metrics.r2_score(true, predicted))
+    assert [of.rmse for of in found.numbers] == pytest.approx(
+        sklearn_metrics.root_mean_squared_error(true, predicted, multioutput="raw_values")
+    )
+    assert found.numbers[1].spearman == pytest.approx(spearmanr(true[:, 1], predicted[:, 1])[0])
+    assert found.numbers[0].points[0] == (true[0, 0], predicted[0, 0])
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
+def test_the_loss_of_numbers_is_that_of_pytorch(loss: str):
+    outputs, targets = torch.tensor([[0.0], [3.0]]), torch.tensor([[0.5], [0.0]])
+    of_torch = {"mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": nn.HuberLoss()}[loss]
+    criterion = open_criterion(TaskSpec("regression", ["a"], [0.0], [2.0]), TrainConfig(loss=loss), targets, 0.0)
+    assert criterion(outputs, targets) == of_torch(outputs, targets)
+    assert criterion.correct(outputs, targets) == 2 * 3.5
+
+
+def test_a_run_learns_numbers_in_their_units(session: Sessions, tables: Path):
+    folder, state = trained(session, tables, "regression", train={"loss": "huber", "epochs": 2})
+    assert state.data is not None
+    assert (state.data.task, state.data.classes) == ("regression", ["brightness", "level"])
+    assert [epoch.score for epoch in state.epochs] == ["r2"] * 2
+    assert state.epochs[-1].train_metric("mae")
+    rows, test = rows_of(folder.predictions), state.evaluations["test"]
+    true, predicted = (
+        [[float(one) for one in row[column].split(";")] for row in rows] for column in ("true", "predicted")
+    )
+    assert test.metrics["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(true, predicted), rel=1e-4)
+    written = {row["path"]: float(row["brightness"]) for row in rows_of(tables / "regression.csv")}
+    assert [one[0] for one in true] == pytest.approx([written[row["path"]] for row in rows], rel=1e-4)
+    assert [float(row["level"]) for row in rows] == pytest.approx([one[1] for one in predicted], abs=1e-5)
+    (answer,) = predict(open_run(folder), find_images([tables / rows[0]["path"]]), quiet)
+    assert isinstance(answer, Prediction)
+    assert list(answer.values.values()) == pytest.approx(predicted[0], rel=1e-3)
+
+
+def test_a_cell_that_is_no_number_is_refused_with_its_line(tmp_path: Path, tables: Path):
+    table = tmp_path / "numbers.csv"
+    table.write_text(f"path,label\n{tables}/00.png,1.5\n{tables}/01.png,many\n{tables}/02.png,2\n")
+    config = DataConfig(source="csv", path=str(table), task="regression")
+    with pytest.raises(InputError, match='line 3: the column label holds "many", which is no number'):
+        open_source(config)
+
+
+def test_settings_of_another_task_are_refused(session: Sessions, tables: Path):
+    refused = r'train\.class_weights means nothing for data\.task = "regression"; set train\.class_weights = "none"'
+    with pytest.raises(InputError, match=refused):
+        session(table_config(tables, "regression", train={"class_weights": "balanced"}))
+    with pytest.raises(InputError, match=refused):
+        table_config(tables, "regression", data={"task": "regression"}, train={"class_weights": "balanced"})

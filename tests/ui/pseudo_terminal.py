@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pyte
 
+from tests.forked_starts.client import take_terminal
+
 
 class Terminal:
     """A terminal of ``columns`` by ``rows``; what the program writes is only taken in by the methods that wait."""
@@ -39,7 +41,7 @@ class Terminal:
             cwd=folder,
             env={**inherited, "TERM": "xterm-256color", **environment},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no thread runs here)
+            preexec_fn=take_terminal,  # noqa: PLW1509 (no thread runs here)
         )
         os.close(slave)
 

@@ -152,6 +152,10 @@ def test_presets_up_to_here_and_undo_are_keys_too():
         assert app.plans[-1] == ["freeze *", "train layer4", "train head"]
         await pilot.press("U")
         assert app.plans[-1] == ["freeze *", "train layer3", "train layer4", "train head"]
+        await pilot.press("m")
+        assert app.plans[-1] == ["freeze *", "train norms", "train head"]
+        await pilot.press("B")
+        assert app.plans[-1] == ["freeze *", "train *.bias", "train head"]
         assert not app.refusals
 
     drive(test, size=(60, 14))

@@ -32,6 +32,6 @@ def export_run(folder: RunFolder, format_name: str, output: Path | None, *, as_j
     click.echo(
         safe(
             f"loaded again and compared with {exported.checkpoint} on {compared.images}: largest difference "
-            f"{compared.probability:.1e} in a probability, {compared.logits:.1e} of the largest logit"
+            f"{compared.probability:.1e} in {compared.compared}, {compared.logits:.1e} of the largest output"
         )
     )

@@ -86,6 +86,8 @@ def _line(answer: Prediction | Unreadable) -> str:
 
     if not isinstance(answer, Prediction):
         return safe(f"{answer.path}  can't be read: {answer.error}")
+    if answer.values and not answer.top:
+        return safe(f"{answer.path}  {'  '.join(f'{name} {value:.6g}' for name, value in answer.values.items())}")
     if answer.probability is None:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in list(answer.values.items())[:_VALUES])
         return safe(f"{answer.path}  {answer.label or 'none'}  ({shown})")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from engine.config.tasks import TASKS
 from tltui.compare.columns import (
     LEVEL,
     Column,
@@ -99,8 +100,10 @@ def significance_sentences(comparison: Comparison) -> Iterator[str]:
     found = comparison.mcnemar
     if found.best is not None and found.tests:
         tests = f", Holm-corrected for {len(found.tests)} tests" if len(found.tests) > 1 else ""
+        task = TASKS.get(comparison.runs[found.best - 1].task)
+        counted = f" of exact matches ({task.correct} correct)" if task and task.correct else ""
         yield (
-            f"p: McNemar's exact test against run {found.best} (best validation score among runs with "
+            f"p: McNemar's exact test{counted} against run {found.best} (best validation score among runs with "
             f"predictions) on the same {found.count:,} images{tests}. Better or worse: significant at p < {LEVEL}."
         )
     elif found.best is not None:

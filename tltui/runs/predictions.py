@@ -13,17 +13,23 @@ from typing import NamedTuple
 from engine.files.csv_cells import PREDICTION_COLUMNS, text_cell
 from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.safe_open import open_regular
+from engine.tasks.label_sets import SEPARATOR
 
 MAX_IMAGES = 1000
+_SEVERAL = "multilabel"
 
 
 class PredictedImage(NamedTuple):
-    """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown)."""
+    """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown).
+
+    With several labels per image ``true`` and ``predicted`` hold all labels, and ``label`` is the most probable one.
+    """
 
     path: str
     true: str
     predicted: str
     probability: float
+    label: str = ""
 
 
 def confused_images(table: Path, true: str, predicted: str) -> list[PredictedImage]:
@@ -32,14 +38,19 @@ def confused_images(table: Path, true: str, predicted: str) -> list[PredictedIma
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
-def misclassified_images(table: Path, classes: list[str]) -> list[PredictedImage]:
+def misclassified_images(table: Path, classes: list[str], task: str = "single") -> list[PredictedImage]:
     """Misclassified images, most confident first; none without a table."""
-    found = (one for one in _predictions(table, classes) if one.true != one.predicted)
+    read = _label_predictions if task == _SEVERAL else _predictions
+    found = (one for one in read(table, classes) if one.true != one.predicted)
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
-def images_of_class(splits: Path, label: str) -> list[PredictedImage]:
+def images_of_class(splits: Path, label: str, task: str = "single") -> list[PredictedImage]:
     """The first images of a class in any split; ``splits``: the run's splits.csv."""
+    if task == _SEVERAL:
+        rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
+        found = (PredictedImage(path, cell, "", 0.0, label) for path, cell in rows if label in _labels(cell, [label]))
+        return list(islice(found, MAX_IMAGES))
     for written in dict.fromkeys([text_cell(label), label]):  # as version 0.1.0 wrote some
         rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
         if found := [
@@ -58,6 +69,23 @@ def _predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage
             # The predicted class has the highest one, whatever its column is called.
             probability = max(map(_number, rest), default=0.0)
             yield PredictedImage(path, names[true], names[predicted], probability)
+
+
+def _label_predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage]:
+    """The rows of a predictions.csv with several labels per image."""
+    for _, (path, true, predicted), rest in _rows(table, PREDICTION_COLUMNS):
+        values = list(map(_number, rest))
+        if values and len(values) == len(classes):
+            probability, at = max((value, -at) for at, value in enumerate(values))
+            present, found = (SEPARATOR.join(_labels(cell, classes)) for cell in (true, predicted))
+            yield PredictedImage(path, present, found, probability, classes[-at])
+
+
+def _labels(cell: str, classes: Sequence[str]) -> list[str]:
+    """Those of ``classes`` that a cell lists; the first may be marked as text for spreadsheets."""
+    listed = cell.split(SEPARATOR)
+    marked = listed[0].removeprefix("'")
+    return [name for name in classes if name in listed or (name == marked and text_cell(name) == listed[0])]
 
 
 def _cell(name: str, heading: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from engine.evaluation.metrics import formatted_metrics, metric_label, score_text
+from engine.evaluation.metrics import formatted_metrics, metric_label, named_interval, score_text
 from engine.runs.events import ClassMetrics, Evaluated
 from engine.runs.state import RunState
 from tltui.text.glyphs import Glyphs, safe
@@ -194,18 +194,11 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
         Content.assemble(
             f"{safe(evaluated.split)} {metric_label(evaluated.score)} ",
             (score_text(evaluated), "bold $text-success"),
-            _interval(evaluated),
+            *(f"  {text}" for text in [named_interval(evaluated)] if text),
         ),
         Content(dot.join([f"{evaluated.count:,} images", *metrics[:_METRICS_BESIDE_COUNT]]) + compared),
         Content(dot.join(metrics[_METRICS_BESIDE_COUNT:])),
     ]
-
-
-def _interval(evaluated: Evaluated) -> str:
-    if evaluated.accuracy_interval is None:
-        return ""
-    low, high = evaluated.accuracy_interval
-    return f"  95% interval {low:.1%} to {high:.1%}"
 
 
 def _share(value: float | None) -> str:

@@ -40,9 +40,8 @@ class RunImages:
 
     def show_misclassified(self, classes: list[str]) -> None:
         """Show the misclassified images, most confident first."""
-        self._show(
-            "Misclassified, most confident first", misclassified_images(self._following.folder.predictions, classes)
-        )
+        found = misclassified_images(self._following.folder.predictions, classes, self._task)
+        self._show("Misclassified, most confident first", found)
 
     def browse(self) -> None:
         """Ask for a class and show its images."""
@@ -52,7 +51,7 @@ class RunImages:
         def show(chosen: str | None) -> None:
             if chosen is not None:
                 label = classes[int(chosen)]
-                self._show(safe(label, 40), images_of_class(self._following.folder.splits, label))
+                self._show(safe(label, 40), images_of_class(self._following.folder.splits, label, self._task))
 
         options = [(str(at), label) for at, label in enumerate(classes)]
         self._screen.app.push_screen(Choose("Images of which class?", options), show)
@@ -60,6 +59,11 @@ class RunImages:
     async def close(self) -> None:
         """End the image server."""
         await self._looking.close()
+
+    @property
+    def _task(self) -> str:
+        data = self._following.state.data
+        return data.task if data else "single"
 
     def _show(self, title: str, images: list[PredictedImage]) -> None:
         if not images:

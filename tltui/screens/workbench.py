@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -77,11 +78,12 @@ class Workbench(Screen[None]):
         tables: Mapping[str, Mapping[str, Any]],
         following: RunFollower | None,
         queries: EngineQueries,
+        runs_dir: Path,
         glyphs: Glyphs,
         marker: str,
         images: Kind | None,
     ) -> None:
-        """``marker``: as in ``Curves``; ``images``: as in ``ImageView``."""
+        """``runs_dir``: of earlier runs; ``marker``: as in ``Curves``; ``images``: as in ``ImageView``."""
         super().__init__()
         self.following = following
         self._image_kind: Kind | None = images
@@ -98,7 +100,7 @@ class Workbench(Screen[None]):
         self._title = TitleLine()
         self._finding = FindingLine()
         self._costs = PlanCosts(self, queries, self._layers, self._setup, self._counter)
-        self._draft = DraftActions(self, self._setup, self._costs, self._panes.show_form, glyphs, marker)
+        self._draft = DraftActions(self, self._setup, self._costs, self._panes.show_form, runs_dir, glyphs, marker)
         self._display: RunDisplay | None = None
         self._run: RunActions | None = None
         self._images: RunImages | None = None

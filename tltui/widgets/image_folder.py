@@ -39,7 +39,7 @@ class ImageFolder:
 
     @property
     def total(self) -> int:
-        return sum(self.counts.values())
+        return sum(self.split_counts.values())
 
 
 class _CancellableDisk(Disk):
@@ -98,13 +98,16 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
     return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
 
 
-def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
+def expected_splits(split_counts: Mapping[str, int], classes: int, data: DataConfig) -> dict[str, int]:
     """Estimate the sizes of the train and val splits, to an image or so.
 
-    A limit per class, and splits in a file, are left out of account.
+    ``classes``: their number. For a limit per class they count as equal in size. Splits in a file are left out of
+    account.
     """
     if data.split == "random":
         split_counts = {"": sum(split_counts.values())}
+    if data.limit_per_class:
+        split_counts = {name: min(count, data.limit_per_class * classes) for name, count in split_counts.items()}
     unsplit = split_counts.get("", 0)
     test = split_counts.get("test", round(unsplit * data.test_fraction))
     if data.split == KFOLD:
@@ -120,7 +123,10 @@ def _count_samples(path: Path, source: str) -> ImageFolder:
 
     found = open_source(DataConfig(path=str(path), source=source))
     counts = Counter(dict.fromkeys(found.classes, 0))
-    counts.update(found.classes[one.label] for one in found.samples)
+    if found.task == "multilabel":
+        counts.update(name for one in found.samples for name, has in zip(found.classes, one.target, strict=True) if has)
+    else:
+        counts.update(found.classes[one.label] for one in found.samples)
     split_counts = Counter(one.split for one in found.samples)
     findings = tuple(finding.message for finding in found.findings)
     return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)

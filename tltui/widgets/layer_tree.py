@@ -39,6 +39,8 @@ class LayerTree(Vertical):
         Binding("1", "last_stages(1)", "train last stage", show=False, id="layers.last_stage"),
         Binding("2", "last_stages(2)", "train last two stages", show=False, id="layers.last_two_stages"),
         Binding("3", "last_stages(3)", "train last three stages", show=False, id="layers.last_three_stages"),
+        Binding("m", "norms", "train norms and head", show=False, id="layers.norms"),
+        Binding("B", "biases", "train biases and head", show=False, id="layers.biases"),
         Binding("v", "next_column", "next column: parameters, or statistics", id="layers.figure"),
         Binding("u", "undo", "undo", id="layers.undo"),
         Binding("U", "redo", "redo", show=False, id="layers.redo"),
@@ -163,6 +165,14 @@ class LayerTree(Vertical):
     def action_last_stages(self, count: int) -> None:
         """Train the last stages and the head."""
         self._edit(lambda editor: editor.last_stages(count), "Exactly these stages are trainable already")
+
+    def action_norms(self) -> None:
+        """Train the normalization layers and the head."""
+        self._edit(PlanEditor.norms, "Exactly the norms and the head are trainable already")
+
+    def action_biases(self) -> None:
+        """Train the biases and the head."""
+        self._edit(PlanEditor.biases, "Exactly the biases and the head are trainable already")
 
     def action_next_column(self) -> None:
         """Show the next column, after the last one the first again."""

@@ -60,13 +60,14 @@ def fold_result(folder: RunFolder, fold: int, state: RunState, failure: str = ""
         status="failed" if failure else status,
         epoch=len(state.epochs),
         epochs=state.epochs_planned,
-        best_val_accuracy=state.best.val_accuracy if state.best else None,
+        best_val_accuracy=state.best.val_score if state.best else None,
         metrics={
             split: {name: value for name, metric in METRICS.items() if (value := metric.value(evaluated)) is not None}
             for split, evaluated in state.evaluations.items()
         },
         seconds=finished.seconds if finished else 0.0,
         reason=failure or (finished.reason if finished and status == "failed" else ""),
+        score=state.best.score if state.best else "accuracy",
     )
 
 
