@@ -54,7 +54,7 @@ WORDS: dict[str, str] = {
     "sweep.leave": "back",
     "compare.open": "open",
     "compare.leave": "runs",
-    "compare.other": "accuracy / loss",
+    "compare.other": "score / loss",
     "compare.right": "more columns",
     "manual.follow": "follow",
     "manual.next_link": "next link",
