@@ -167,7 +167,7 @@ def signed_rank(values: Sequence[float]) -> float:
 
 def _numbers(cell: str) -> list[float]:
     """Raises ValueError where a cell holds something else."""
-    values = [float(part) for part in cell.split(";")]
+    values = [float(part) for part in cell.removeprefix("'").split(";")]
     if not all(map(math.isfinite, values)):
         raise ValueError("not finite")
     return values
