@@ -239,7 +239,7 @@ class TreeApp(App[None]):
 
 @pytest.fixture
 def depth_column() -> Iterator[None]:
-    column = LayerColumn("depth", "levels above the layer", lambda cell: f"level {cell.row.depth}", measured=False)
+    column = LayerColumn("depth", "levels above the layer", lambda cell: f"level {cell.row.depth}", needs="nothing")
     COLUMNS.append(column)
     yield
     COLUMNS.remove(column)
