@@ -66,7 +66,7 @@ def read_config(name: str) -> HubConfig:
         raise _missing(name, _CONFIG, error) from error
     except (KeyError, TypeError, AttributeError):
         settings, base, arguments = {}, "", {}
-    if not timm_source.is_known(base):
+    if not (isinstance(base, str) and timm_source.is_known(base)):
         raise InputError(
             f'model.name = "{name}": its {_CONFIG} names no network of this timm; choose a repository that timm wrote'
         )

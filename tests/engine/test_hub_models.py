@@ -88,6 +88,7 @@ def test_what_is_not_in_the_cache_is_one_sentence_with_what_to_copy_where(hub: P
     [
         '{"architecture": "no_network_of_timm"}',
         '{"architectures": ["ViT"]}',
+        '{"architecture": 5, "pretrained_cfg": {}}',
         "[]",
         "{",
         '{"architecture": "test_resnet", "pretrained_cfg": {"mean": 1, "input_size": []}}',
