@@ -102,7 +102,7 @@ TASKS = {
         losses={"corn": "engine.compute.corn:corn"},
         least_classes=2,
         reader="engine.tasks.rank_column:read_ranks",
-        unused_settings=("train.label_smoothing",),
+        unused_settings=("train.label_smoothing", "train.mixup", "train.cutmix"),
         scores=("mae", "accuracy", "balanced_accuracy"),
     ),
     "regression": TaskEntry(

@@ -10,7 +10,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.content import Content
 from textual.screen import Screen
 
 from engine.errors import InputError
@@ -138,7 +137,7 @@ class Workbench(Screen[None]):
     @on(SetupPane.TreeChanged)
     def _load_tree(self, event: SetupPane.TreeChanged) -> None:
         assumed = self._setup.classes_found is None
-        self._layers.border_subtitle = Content(f"{ASSUMED_CLASSES} classes assumed" if assumed else "")
+        self._layers.show_note(f"{ASSUMED_CLASSES} classes assumed" if assumed else "")
         if self.following is None:
             self._layers.load(event.tree, self._setup.form.draft[RULES])
         self._show_title()
@@ -179,8 +178,10 @@ class Workbench(Screen[None]):
 
     @on(SetupPane.CostsChanged)
     def _update_costs(self) -> None:
-        """Show parameter counts, memory and cost forecast of the plan."""
+        """Show parameter counts, memory and cost forecast of the plan, and where a draft's weights come from."""
         self._show_title()
+        if self.following is None:
+            self._layers.show_weights(self._setup.form.draft["model.weights"])
         self._costs.update(self.following.state if self.following else None)
 
     # The run
