@@ -83,6 +83,9 @@ class DataConfig(Section):
         description="table: column of the classes or numbers, or several, one per label, class or number; empty: "
         "found by usual names",
     )
+    classes: list[str] = Field(
+        default=[], description="ordinal: all classes in order, lowest first; empty: in the order of their numbers"
+    )
     split_column: str = Field(
         default="", description="table: column with train, val or test; empty: found by usual names"
     )

@@ -79,6 +79,7 @@ _ALL = (
         lambda of: of.correct / of.count,
         "Proportion of correct predictions.",
         unit="percent",
+        tasks=("single", "ordinal"),
     ),
     Metric(
         "balanced_accuracy",
@@ -87,13 +88,14 @@ _ALL = (
         "Mean recall over the classes that occur.",
         short="balanced",
         unit="percent",
+        tasks=("single", "ordinal"),
     ),
     Metric(
         "macro_f1",
         "macro F1",
         lambda of: fmean(one.f1 for one in of.per_class),
         "Mean F1 over classes.",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "micro_f1",
@@ -107,7 +109,7 @@ _ALL = (
         "weighted F1",
         lambda of: fmean([one.f1 for one in of.per_class], [one.support for one in of.per_class]),
         "Mean F1 over classes, weighted by their images.",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "label_accuracy",
@@ -138,7 +140,7 @@ _ALL = (
         "ROC-AUC",
         lambda of: mean_of_known(one.roc_auc for one in of.per_class),
         "Area under the ROC curve of each class against the others, mean over classes.",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "average_precision",
@@ -146,7 +148,7 @@ _ALL = (
         lambda of: mean_of_known(one.average_precision for one in of.per_class),
         "Area under the precision-recall curve of each class against the others, mean over classes.",
         short="AP",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "log_loss",
@@ -154,7 +156,7 @@ _ALL = (
         _log_loss,
         "Mean cross-entropy.",
         higher_is_better=False,
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "ece",
@@ -164,6 +166,15 @@ _ALL = (
         short="ECE",
         higher_is_better=False,
         unit="percent",
+        tasks=("single", "ordinal"),
+    ),
+    Metric(
+        "quadratic_kappa",
+        "quadratic kappa",
+        lambda of: of.quadratic_kappa,
+        "Cohen's kappa with quadratic weights: agreement of predicted and true ranks, 1 is perfect, 0 chance level.",
+        short="QWK",
+        tasks=("ordinal",),
     ),
     Metric(
         "r2",
@@ -177,10 +188,10 @@ _ALL = (
         "mae",
         "MAE",
         lambda of: of.mae,
-        "Mean absolute error, in the data's units.",
+        "Mean absolute error, in the data's units; for ordered classes in ranks.",
         higher_is_better=False,
         unit="number",
-        tasks=("regression",),
+        tasks=("regression", "ordinal"),
     ),
     Metric(
         "rmse",
@@ -201,6 +212,11 @@ _ALL = (
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a proportion that people read in percent."""
+    return name in METRICS and METRICS[name].unit == "percent"
 
 
 NUMBER_METRICS = ("r2", "mae", "rmse", "spearman")

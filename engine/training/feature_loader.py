@@ -171,6 +171,9 @@ class FeatureLoader:
         receives its share of every micro-batch.
         """
         views, batches = self._augmented(batches, epoch)[start:], batches[start:]
+        if self._ranks.count == 1 and not self._mixing:
+            yield from self._batches(views)
+            return
         shares = [self._share(batch) for batch in batches]
         local = [[batch[at] for at in own] for batch, (own, _) in zip(views, shares, strict=True)]
         if self._mixing:
@@ -237,15 +240,15 @@ class FeatureLoader:
         self,
         mixing: Mixing,
         batches: list[list[View]],
-        micro_batches: list[list[slice]],
+        parts: list[list[slice]],
         epoch: int,
         start: int,
     ) -> Iterator[Batch]:
-        """Batches whose images are mixed within each micro-batch, so that no features can come from the cache.
+        """Batches whose images are mixed within each of their micro-batches, ``parts``. No features are cached.
 
         Of several processes each mixes its own images; the sum of a batch's targets stays that of the global batch.
         """
-        loaded = zip(batches, micro_batches, self._images(batches), strict=True)
+        loaded = zip(batches, parts, self._images(batches), strict=True)
         for step, (batch, micro, images) in enumerate(loaded, start):
             normalized, labels = self._normalize(images), self._labels_of(batch)
             mixed = [mixing(normalized[own], labels[own], (epoch, step, at)) for at, own in enumerate(micro)]

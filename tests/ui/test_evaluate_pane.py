@@ -90,7 +90,7 @@ def test_of_several_labels_per_image_the_labels_are_shown_without_a_confusion_ma
             for key in ("x", "o", "t"):
                 await pilot.press(key)
                 await pilot.pause()
-                assert "precision" in text_of(opened)
+                assert "recall" in text_of(opened)
                 assert "misclassified as" not in text_of(opened)
 
     asyncio.run(main())

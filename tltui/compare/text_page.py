@@ -18,7 +18,7 @@ from tltui.compare.columns import (
     setting_columns,
     setting_value,
 )
-from tltui.compare.curves import ACCURACY, LOSS, OTHER, chart, legend, styles
+from tltui.compare.curves import LOSS, OTHER, SCORE, chart, legend, styles
 from tltui.compare.structs import Comparison, Difference
 from tltui.plotting.text_rows import GAP, Row, beside, cut
 from tltui.text.glyphs import Glyphs, safe
@@ -62,9 +62,9 @@ def page(comparison: Comparison, layout: Layout) -> list[Row]:
 
 
 def charts(comparison: Comparison, width: int, height: int, marker: str, chosen: int | None = None) -> list[Row]:
-    """Accuracy and loss curves side by side, ``height`` rows with their titles."""
+    """Score and loss curves side by side, ``height`` rows with their titles."""
     half = (width - GAP) // 2
-    left, right = (chart(comparison, which, half, height, marker, chosen) for which in (ACCURACY, LOSS))
+    left, right = (chart(comparison, which, half, height, marker, chosen) for which in (SCORE, LOSS))
     blank: list[Row] = [[]] * height
     return beside([[*left, *blank][:height], [*right, *blank][:height]], half)
 
@@ -74,7 +74,7 @@ def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
     if layout.width >= WIDE:
         yield from charts(comparison, layout.width, layout.chart, layout.marker)
     else:
-        yield from chart(comparison, ACCURACY, layout.width, layout.chart, layout.marker)
+        yield from chart(comparison, SCORE, layout.width, layout.chart, layout.marker)
         yield from chart(comparison, LOSS, layout.width, layout.chart, layout.marker)
 
 
