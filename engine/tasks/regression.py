@@ -201,7 +201,7 @@ def spearman(one: Floats, other: Floats) -> float | None:
         return None
     from scipy.stats import spearmanr  # its import takes half a second
 
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _validation_metrics(found: NumberErrors) -> dict[str, float | None]:
