@@ -424,7 +424,9 @@ class Evaluated(Event, tag="evaluated"):
         sizes = {len(rows) for rows in (self.per_class, self.numbers) if rows}
         for matrix in (self.confusion, self.cooccurrence):
             sizes |= {len(matrix), *map(len, matrix)} if matrix else set()
-        if sizes != {len(self.classes)} or (self.task == "single" and not self.confusion):
+        lacks_matrix = self.task == "single" and not self.confusion
+        lacks_metrics = bool(self.cooccurrence and not self.per_class)
+        if sizes != {len(self.classes)} or lacks_matrix or lacks_metrics:
             raise ValueError("metrics do not match the classes")
 
 

@@ -14,7 +14,13 @@ from engine.evaluation.predictions import PredictionsFile
 from engine.files.csv_cells import class_columns
 from tests.conftest import make_images
 from tltui.compare.paired_tests import read_predictions
-from tltui.runs.predictions import PredictedImage, confused_images, images_of_class, misclassified_images
+from tltui.runs.predictions import (
+    PredictedImage,
+    confused_images,
+    cooccurring_images,
+    images_of_class,
+    misclassified_images,
+)
 
 CLASSES: dict[str, list[str]] = {
     "columns": ["true", "predicted", "path"],
@@ -35,6 +41,10 @@ def test_images_of_several_labels_are_found_by_each_of_them(tmp_path: Path):
     found = misclassified_images(table, names, "multilabel")
     assert [one[:3] for one in found] == [("1.png", "=1+1;b", "=1+1"), ("2.png", "=1+1", "")]
     assert [one.label for one in found] == ["=1+1", "=1+1"]
+    cell = cooccurring_images(table, names, "=1+1", "=1+1")
+    assert [(one.path, one.label, one.probability) for one in cell] == [("1.png", "=1+1", 0.8)]
+    assert [one[:1] + one[3:] for one in cooccurring_images(table, names, "b", "b")] == [("0.png", 0.9, "b")]
+    assert cooccurring_images(table, names, "=1+1", "b") == []
     splits = tmp_path / "splits.csv"
     splits.write_text("path,label,split\n0.png,b,val\n1.png,'=1+1;b,train\n2.png,'=1+1,test\n")
     assert [one.path for one in images_of_class(splits, "b", "multilabel")] == ["0.png", "1.png"]

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from engine.runs import commands
 from engine.runs import events as p
-from tltui.tables.confusion import most_confused
+from tltui.tables.confusion import matrix_of, most_confused
 from tltui.tables.evaluation import evaluation
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.confusion import Confusion, PairList
@@ -138,9 +138,9 @@ def test_shares_of_the_true_class_can_be_shown():
 
 
 def test_worst_pairs_come_first():
-    assert most_confused(neighbours(1000))[0] == (20, 7, 3)
-    assert most_confused(neighbours(9), most=2) == [(20, 7, 3), (5, 0, 1)]
-    assert most_confused(evaluated([[3, 0], [0, 3]])) == []
+    assert most_confused(matrix_of(neighbours(1000)))[0] == (20, 7, 3)
+    assert most_confused(matrix_of(neighbours(9)), most=2) == [(20, 7, 3), (5, 0, 1)]
+    assert most_confused(matrix_of(evaluated([[3, 0], [0, 3]]))) == []
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])

@@ -67,59 +67,75 @@ def test_classes_are_sorted_by_each_column_in_turn(tmp_path: Path):
     drive(tmp_path, (120, 40), test)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-def test_of_several_labels_per_image_the_labels_are_shown_without_a_confusion_matrix(
-    size: tuple[int, int], tmp_path: Path
-):
+COOCCURRENCE = [[30, 5, 0, 0, 0], [0, 39, 0, 0, 0], [8, 0, 35, 0, 31], [0, 0, 0, 38, 0], [0, 0, 6, 0, 34]]
+
+
+def several_labels(labels: int) -> p.Evaluated:
+    """The test split of a multilabel run: each label is on 40 images, which may have others, too."""
     one = evaluated()
-    several = p.Evaluated(
-        split="test", count=200, classes=one.classes, per_class=one.per_class, images_per_second=400.0,
-        macro_f1=0.91, average_precision=0.951, task="multilabel", score="average_precision",
-        cooccurrence=one.confusion,
+    more = range(len(one.classes), labels)
+    names = [*one.classes, *(f"label {at}" for at in more)]
+    metrics = [
+        *one.per_class,
+        *(p.ClassMetrics(names[at], precision=0.5, recall=0.5, f1=0.5, support=40) for at in more),
+    ]
+    matrix = [[40 if true == predicted else 0 for predicted in range(labels)] for true in range(labels)]
+    for row, counts in zip(matrix, COOCCURRENCE, strict=False):
+        row[: len(counts)] = counts
+    return p.Evaluated(
+        split="test", count=120, classes=names, per_class=metrics, images_per_second=400.0, macro_f1=0.91,
+        average_precision=0.951, task="multilabel", score="average_precision", cooccurrence=matrix,
     )  # fmt: skip
 
+
+def drive_several_labels(tmp_path: Path, size: tuple[int, int], labels: int, test: Test) -> None:
     async def main() -> None:
         opened = app(tmp_path, run="c0de-flowers-resnet18")
         log = EventLog(RunFolder(tmp_path / "runs" / "c0de-flowers-resnet18"))
-        log.write(several)
+        log.write(several_labels(labels))
         log.close(patience=0)
         async with opened.run_test(size=size) as pilot:
             await until(pilot, lambda: "completed" in text_of(opened))
             await pilot.press("f5")
-            await until(pilot, lambda: "95.1%" in text_of(opened) or "0.951" in text_of(opened))
-            for key in ("x", "o", "t"):
-                await pilot.press(key)
-                await pilot.pause()
-                assert "recall" in text_of(opened)
-                assert "misclassified as" not in text_of(opened)
+            await until(pilot, lambda: "average precision 0.951" in text_of(opened))
+            await test(pilot)
 
     asyncio.run(main())
 
 
-def test_numbers_are_shown_as_a_scatter_with_the_largest_errors_first(tmp_path: Path):
-    points = [(float(at), at + 0.5) for at in range(20)]
-    metrics = {"mae": 0.5, "rmse": 0.5, "r2": 0.9876, "spearman": 1.0}
-    numbers = [p.NumberMetrics(name, 0.5, 0.5, 0.9876, 1.0, 9.5, 5.8, points) for name in ("height", "width")]
-    of_numbers = p.Evaluated(
-        split="test", count=20, classes=["height", "width"], images_per_second=400.0, task="regression", score="r2",
-        metrics=metrics, numbers=numbers,
-    )  # fmt: skip
+@pytest.mark.parametrize(("size", "views"), [((80, 24), 2), ((120, 40), 1)])
+def test_of_several_labels_per_image_co_occurrences_are_shown_and_walked_through(
+    size: tuple[int, int], views: int, tmp_path: Path
+):
+    async def test(pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "images with rose: tulip predicted for 31 of 40 (78%)" in text_of(pilot.app))
+        await pilot.press("up", "up", "left", "left", "left")
+        await until(pilot, lambda: "images with daisy: dandelion predicted for 5 of 40" in text_of(pilot.app))
+        await pilot.press("left", "v")
+        await until(pilot, lambda: "images with daisy: daisy predicted for 30 of 40 (75%)" in text_of(pilot.app))
+        row = next(line for line in text_of(pilot.app).splitlines() if "› daisy" in line)
+        assert row.split("daisy")[1].split()[:3] == ["75%", "12%", "·"]
+        seen = []
+        for _ in range(views):
+            text = text_of(pilot.app)
+            seen.append(("images with daisy" in text, "recall" in text))
+            assert "calibration error" not in text
+            await pilot.press("x")
+            await pilot.pause()
+        assert seen == ([(True, False), (False, True)] if views == 2 else [(True, True)])
+        assert "images with daisy" in text_of(pilot.app)
 
-    async def main() -> None:
-        opened = app(tmp_path, run="c0de-flowers-resnet18")
-        log = EventLog(RunFolder(tmp_path / "runs" / "c0de-flowers-resnet18"))
-        log.write(of_numbers)
-        log.close(patience=0)
-        async with opened.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda: "completed" in text_of(opened))
-            await pilot.press("f5")
-            await until(pilot, lambda: "R² 0.988" in text_of(opened) and "height" in text_of(opened))
-            assert "●" in text_of(opened)
-            assert "precision" not in text_of(opened)
-            await pilot.press("n")
-            await until(pilot, lambda: "width  predicted" in text_of(opened))
+    drive_several_labels(tmp_path, size, len(COOCCURRENCE), test)
 
-    asyncio.run(main())
+
+def test_of_many_labels_the_most_frequent_pairs_are_listed(tmp_path: Path):
+    async def test(pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "images with rose: tulip predicted for 31 of 40 (78%)" in text_of(pilot.app))
+        lines = [line for line in text_of(pilot.app).splitlines() if " → " in line and "%" in line]
+        assert lines[0].split("rose → tulip")[1].split()[:2] == ["31", "78%"]
+        assert lines[1].split("rose → daisy")[1].split()[:2] == ["8", "20%"]
+
+    drive_several_labels(tmp_path, (80, 24), 40, test)
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])

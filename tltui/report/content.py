@@ -29,7 +29,7 @@ from tltui.engine_client.images import ImageClient
 from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
 from tltui.runs.predictions import PredictedImage, misclassified_images
-from tltui.tables.confusion import most_confused
+from tltui.tables.confusion import LabelMatrix, matrix_of, most_confused
 from tltui.tables.dataset import summary_facts
 from tltui.tables.evaluation import frozen_line
 from tltui.tables.targets import targets
@@ -96,8 +96,9 @@ def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     if len(evaluated.numbers) > 1:
         headings = [METRICS[name].heading for name in NUMBER_METRICS]
         yield Table(("number", *headings), [(of.label, *number_texts(of).values()) for of in evaluated.numbers])
-    if matrix := evaluated.confusion or evaluated.cooccurrence:
-        yield from _matrix(evaluated, matrix)
+    matrix = matrix_of(evaluated)
+    if matrix.counts:
+        yield from _matrix(evaluated.classes, matrix)
 
 
 def _classes(evaluated: Evaluated) -> Table:
@@ -117,19 +118,18 @@ def _classes(evaluated: Evaluated) -> Table:
     )
 
 
-def _matrix(evaluated: Evaluated, matrix: list[list[int]]) -> Iterator[Part]:
-    classes = evaluated.classes
+def _matrix(classes: list[str], matrix: LabelMatrix) -> Iterator[Part]:
     if len(classes) > _MOST_CLASSES:
-        yield Paragraph("The most frequent confusions:")
-        pairs = most_confused(evaluated, _MOST_PAIRS)
+        yield Paragraph(f"The most frequent {'confusions' if matrix.is_confusion else 'pairs of different labels'}:")
+        pairs = most_confused(matrix, _MOST_PAIRS)
         yield Table(("true", "predicted", "images"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
         return
     rows, shades = [], []
-    for at, row in enumerate(matrix):
+    others = -1 if matrix.is_confusion else 0  # a label that another image label goes with is no mistake
+    for at, row in enumerate(matrix.counts):
         rows.append([classes[at], *(f"{count:,}" if count else "" for count in row)])
-        shares = [count / max(1, sum(row)) for count in row]
-        shades.append([0.0, *(share if at == column else -share for column, share in enumerate(shares))])
-    noun = "classes" if evaluated.confusion else "labels"
+        shades.append([0.0, *(matrix.share(at, of) * (1 if at == of else others) for of in range(len(row)))])
+    noun = "classes" if matrix.is_confusion else "labels"
     yield Paragraph(f"Rows are true {noun}, columns predicted ones:")
     yield Table(("", *classes), rows, shades)
 

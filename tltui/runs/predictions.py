@@ -24,7 +24,8 @@ _NUMBERS = "regression"
 class PredictedImage(NamedTuple):
     """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown).
 
-    With several labels per image ``true`` and ``predicted`` hold all labels, and ``label`` is the most probable one. Of
+    With several labels per image ``true`` and ``predicted`` hold all labels, and ``label`` is the one that
+    ``probability`` belongs to: the most probable one, or that of a cell of the co-occurrence matrix. Of
     numbers, ``label`` is the one with the largest error, and ``probability`` that error in standard deviations.
     """
 
@@ -38,6 +39,16 @@ class PredictedImage(NamedTuple):
 def confused_images(table: Path, true: str, predicted: str) -> list[PredictedImage]:
     """Images of class ``true`` predicted as ``predicted``, most confident first; none without a table."""
     found = (one for one in _predictions(table, [true, predicted]) if (one.true, one.predicted) == (true, predicted))
+    return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
+
+
+def cooccurring_images(table: Path, classes: list[str], true: str, predicted: str) -> list[PredictedImage]:
+    """Images with label ``true`` for which ``predicted`` is predicted, most confident first; none without a table."""
+    found = (
+        one
+        for one in _label_predictions(table, classes, predicted)
+        if true in one.true.split(SEPARATOR) and predicted in one.predicted.split(SEPARATOR)
+    )
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
@@ -76,14 +87,14 @@ def _predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage
             yield PredictedImage(path, names[true], names[predicted], probability)
 
 
-def _label_predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage]:
-    """The rows of a predictions.csv with several labels per image."""
+def _label_predictions(table: Path, classes: Sequence[str], label: str = "") -> Iterator[PredictedImage]:
+    """The rows of a predictions.csv with several labels per image. ``label``: whose probability, else the highest."""
     for _, (path, true, predicted), rest in _rows(table, PREDICTION_COLUMNS):
         values = list(map(_number, rest))
         if values and len(values) == len(classes):
-            probability, at = max((value, -at) for at, value in enumerate(values))
+            at = classes.index(label) if label in classes else max(range(len(values)), key=values.__getitem__)
             present, found = (SEPARATOR.join(_labels(cell, classes)) for cell in (true, predicted))
-            yield PredictedImage(path, present, found, probability, classes[-at])
+            yield PredictedImage(path, present, found, values[at], classes[at])
 
 
 def _number_predictions(table: Path, names: Sequence[str]) -> list[PredictedImage]:

@@ -1,4 +1,4 @@
-"""The evaluation tab of a workbench: metrics of the best checkpoint, confusion matrix, classes, calibration."""
+"""The evaluation tab of a workbench: metrics of the best checkpoint, matrix, classes, calibration."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from textual.widgets import DataTable, Static
 from engine.evaluation.metrics import formatted_metrics, metric_label, named_interval, score_text
 from engine.runs.events import ClassMetrics, Evaluated
 from engine.runs.state import RunState
+from tltui.tables.confusion import matrix_of
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.confusion_matrix import ConfusionMatrix
@@ -116,8 +117,9 @@ class EvaluatePane(Vertical, can_focus=True):
         self._shown = evaluated
         self.add_class("-evaluated")
         self._accuracy.update(Content("\n").join(_accuracy(state, evaluated, self._glyphs)))
-        self.set_class(not evaluated.confusion, "-classes-only")
-        if evaluated.confusion:
+        has_matrix = bool(matrix_of(evaluated).counts)
+        self.set_class(not has_matrix, "-classes-only")
+        if has_matrix:
             self._confusion.show(evaluated)
         self.set_class(bool(evaluated.numbers), "-numbers")
         self._draw_number()
@@ -147,6 +149,7 @@ class EvaluatePane(Vertical, can_focus=True):
 
     def on_resize(self) -> None:
         self._draw_reliability()
+        self.refresh_bindings()  # matrix and classes take turns on a low terminal only
 
     def focus(self, scroll_visible: bool = True) -> Self:
         """Focus the matrix or the class table, whichever is shown."""
@@ -159,16 +162,24 @@ class EvaluatePane(Vertical, can_focus=True):
         return self
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Views need an evaluation with a confusion matrix, splits a second evaluation."""
+        """Turning needs a second view, splits a second evaluation."""
         if action == "next_split":
             return self._state is not None and len(self._state.evaluations) > 1
         if action == "other_view":
-            return self._shown is not None and bool(self._shown.confusion)
+            return len(self._views) > 1
         if action == "next_number":
             return self._shown is not None and len(self._shown.numbers) > 1
         if action == "order":
             return self._shown is not None and not self._shown.numbers
         return action != "misclassified" or self._shown is not None
+
+    @property
+    def _views(self) -> list[str]:
+        """The views that take turns. Only evaluations with a confusion matrix have a calibration."""
+        if self._shown is None or self.has_class("-classes-only"):
+            return []
+        classes = ["-classes"] if self.screen.has_class("-low") else []
+        return ["-matrix", *classes, *(["-reliability"] if self._shown.confusion else [])]
 
     def action_next_split(self) -> None:
         """Show the next evaluated split."""
@@ -179,9 +190,7 @@ class EvaluatePane(Vertical, can_focus=True):
 
     def action_other_view(self) -> None:
         """Show the next of matrix, classes and calibration; the first two together where there is room."""
-        views = (
-            ["-matrix", "-classes", "-reliability"] if self.screen.has_class("-low") else ["-matrix", "-reliability"]
-        )
+        views = self._views
         now = next((at for at, view in enumerate(views) if self.has_class(view)), 0)
         self.remove_class("-matrix", "-classes", "-reliability")
         self.add_class(views[(now + 1) % len(views)])

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from textual.screen import Screen
 
 from tltui.engine_client.images import ImageClient
-from tltui.runs.predictions import PredictedImage, confused_images, images_of_class, misclassified_images
+from tltui.runs.predictions import (
+    PredictedImage,
+    confused_images,
+    cooccurring_images,
+    images_of_class,
+    misclassified_images,
+)
 from tltui.runs.run_follower import RunFollower
 from tltui.screens.dialogs import Choose
 from tltui.screens.images import ImageBrowser
@@ -34,9 +40,13 @@ class RunImages:
         self._looking = ImageClient(following.folder.path)
 
     def show_cell(self, true: str, predicted: str) -> None:
-        """Show the images of class ``true`` that are predicted as ``predicted``."""
-        found = confused_images(self._following.folder.predictions, true, predicted)
-        self._show(_cell_title(true, predicted), found)
+        """Show the images of class ``true`` for which ``predicted`` is predicted."""
+        table, data = self._following.folder.predictions, self._following.state.data
+        if data is not None and data.task == "multilabel":
+            title = f"{safe(true, 24)}, with {safe(predicted, 24)} predicted"
+            self._show(title, cooccurring_images(table, data.classes, true, predicted))
+        else:
+            self._show(_cell_title(true, predicted), confused_images(table, true, predicted))
 
     def show_misclassified(self, classes: list[str]) -> None:
         """Show the misclassified images, most confident first; of numbers, the largest errors first."""

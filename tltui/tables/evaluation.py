@@ -15,6 +15,7 @@ from engine.evaluation.metrics import METRICS, NUMBER_METRICS, formatted_metrics
 from engine.runs.events import Baseline, Evaluated, FrozenProof
 from tltui.runs.fold_groups import with_folds_grouped
 from tltui.runs.registry import UNREADABLE, RunSummary
+from tltui.tables.confusion import LabelMatrix, matrix_of
 from tltui.text.glyphs import UNICODE, safe
 from tltui.text.numbers import number, share
 
@@ -60,7 +61,7 @@ def _date(seconds: float) -> str:
 
 
 def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableType:
-    """Metrics of one split, the table of classes, and the confusion matrix where it fits."""
+    """Metrics of one split, the table of classes, and the matrix of classes where it fits."""
     line = Text.assemble(
         (f"{safe(evaluated.split, 20)} {headline(evaluated)}", "bold"),
         *(f"  {text}" for text in (named_interval(evaluated), f"{evaluated.count:,} images") if text),
@@ -76,8 +77,9 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
         parts.append(_class_table(evaluated))
     if len(evaluated.numbers) > 1:
         parts.append(_number_table(evaluated))
-    if matrix := evaluated.confusion or evaluated.cooccurrence:
-        parts += [_matrix_table(evaluated.classes, matrix)] if len(evaluated.classes) <= _MOST_CLASSES else []
+    matrix = matrix_of(evaluated)
+    if matrix.counts and len(evaluated.classes) <= _MOST_CLASSES:
+        parts.append(_matrix_table(evaluated.classes, matrix))
     return Group(*parts)
 
 
@@ -107,11 +109,12 @@ def _number_table(evaluated: Evaluated) -> Table:
     return table
 
 
-def _matrix_table(classes: list[str], matrix: list[list[int]]) -> Table:
+def _matrix_table(classes: list[str], matrix: LabelMatrix) -> Table:
     table = _table("true ╲ predicted", *(safe(label, 8) for label in classes))
-    for at, (label, row) in enumerate(zip(classes, matrix, strict=True)):
+    others = "red" if matrix.is_confusion else ""
+    for at, (label, row) in enumerate(zip(classes, matrix.counts, strict=True)):
         cells = [
-            Text(str(count) if count else "·", style="bold" if column == at else "red" if count else "dim")
+            Text(str(count) if count else "·", style="bold" if column == at else others if count else "dim")
             for column, count in enumerate(row)
         ]
         table.add_row(Text(safe(label, 32)), *cells)

@@ -1,4 +1,4 @@
-"""Confusion of classes: the matrix and, with many classes, the most frequent confusions as a list."""
+"""Confusion or co-occurrence of classes: the matrix and, with many classes, the most frequent pairs as a list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.runs.events import Evaluated
-from tltui.tables.confusion import most_confused
+from tltui.tables.confusion import LabelMatrix, matrix_of, most_confused
 from tltui.text import numbers as write
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.confusion_matrix import ConfusionMatrix
@@ -32,7 +32,7 @@ LIST_WIDTH = 40
 
 
 class PairList(OptionList):
-    """The most frequent confusions; choosing one shows its images."""
+    """The most frequent pairs of different classes; choosing one shows its images."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "cursor_up", "up", id="pairs.up", show=False),
@@ -46,7 +46,7 @@ class PairList(OptionList):
 
 
 class Confusion(Container):
-    """A confusion matrix with a cursor, and the cell under it in words below."""
+    """A confusion or co-occurrence matrix with a cursor, and the cell under it in words below."""
 
     DEFAULT_CSS = """
     Confusion {
@@ -94,6 +94,7 @@ class Confusion(Container):
         super().__init__(name=name, id=id, classes=classes)
         self._glyphs = glyphs
         self._evaluated: Evaluated | None = None
+        self._matrix = LabelMatrix([], [], is_confusion=True)
         self._pairs: list[tuple[int, int, int]] = []
 
     def compose(self) -> ComposeResult:
@@ -103,11 +104,12 @@ class Confusion(Container):
         yield Static("No evaluation yet.", id="confusion-words", markup=False)
 
     def show(self, evaluated: Evaluated) -> None:
-        """Show an evaluation with the cursor on its most frequent confusion."""
+        """Show an evaluation with the cursor on its most frequent pair of different classes."""
         if evaluated is self._evaluated:
             return
         self._evaluated = evaluated
-        self._pairs = most_confused(evaluated)
+        self._matrix = matrix_of(evaluated)
+        self._pairs = most_confused(self._matrix)
         matrix, pairs = self.query_one(ConfusionMatrix), self.query_one(PairList)
         self.set_class(len(evaluated.classes) > LISTED, "-many")
         matrix.show(evaluated)
@@ -124,10 +126,11 @@ class Confusion(Container):
         if self._evaluated is None or not self._evaluated.classes:
             return "No evaluation yet."
         matrix = self.query_one(ConfusionMatrix)
-        row = self._evaluated.confusion[matrix.true]
-        count, total = row[matrix.predicted], sum(row)
-        share = f"{count:,} of {total:,} ({write.share(count / total if total else 0)})"
+        count, total = self._matrix.counts[matrix.true][matrix.predicted], self._matrix.totals[matrix.true]
+        share = f"{count:,} of {total:,} ({write.share(self._matrix.share(matrix.true, matrix.predicted))})"
         true, predicted = (safe(self._evaluated.classes[at], 40) for at in (matrix.true, matrix.predicted))
+        if not self._matrix.is_confusion:
+            return f"images with {true}: {predicted} predicted for {share}"
         if matrix.true == matrix.predicted:
             return f"{true}: {share} correct"
         return f"{true} misclassified as {predicted}: {share}"
@@ -166,9 +169,8 @@ class Confusion(Container):
 
     def _pair_text(self, count: int, true: int, predicted: int) -> Content:
         assert self._evaluated is not None
-        total = sum(self._evaluated.confusion[true])
         room = (LIST_WIDTH - 16) // 2
         names = [safe(self._evaluated.classes[at], room, self._glyphs.ellipsis) for at in (true, predicted)]
         arrow = f" {self._glyphs.arrow} "
         pair = set_cell_size(arrow.join(names), 2 * room + len(arrow))
-        return Content(f"{pair} {count:>5,} {write.share(count / total):>5}")
+        return Content(f"{pair} {count:>5,} {write.share(self._matrix.share(true, predicted)):>5}")

@@ -1,4 +1,4 @@
-"""The confusion matrix as a heat map: counts where there is room, else shades."""
+"""The confusion or co-occurrence matrix as a heat map: counts where there is room, else shades."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.runs.events import Evaluated
+from tltui.tables.confusion import LabelMatrix, matrix_of
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs, safe
 
 # With more classes than this, cells are two characters wide and show shades.
@@ -35,9 +36,10 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         "confusion--chosen-label",
         "confusion--none",
         "confusion--cursor",
-        *(f"confusion--{kind}-{level}" for kind in ("correct", "misclassified") for level in range(1, 5)),
+        *(f"confusion--{kind}-{level}" for kind in ("correct", "misclassified", "together") for level in range(1, 5)),
         "confusion--correct-shade",
         "confusion--misclassified-shade",
+        "confusion--together-shade",
     }
     DEFAULT_CSS = """
     ConfusionMatrix {
@@ -56,13 +58,20 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         & > .confusion--misclassified-2 { color: $text; background: $error 24%; }
         & > .confusion--misclassified-3 { color: $text; background: $error 36%; }
         & > .confusion--misclassified-4 { color: $text; background: $error 46%; text-style: bold; }
+        & > .confusion--together-1 { color: $text; background: $accent 10%; }
+        & > .confusion--together-2 { color: $text; background: $accent 20%; }
+        & > .confusion--together-3 { color: $text; background: $accent 30%; }
+        & > .confusion--together-4 { color: $text; background: $accent 40%; }
         & > .confusion--correct-shade { color: $text-success; }
         & > .confusion--misclassified-shade { color: $text-error; }
+        & > .confusion--together-shade { color: $text-accent; }
         &:ansi {
             & > .confusion--correct-1, & > .confusion--correct-2,
             & > .confusion--correct-3, & > .confusion--correct-4 { color: $success; background: $background; }
             & > .confusion--misclassified-1, & > .confusion--misclassified-2,
             & > .confusion--misclassified-3, & > .confusion--misclassified-4 { color: $error; background: $background; }
+            & > .confusion--together-1, & > .confusion--together-2,
+            & > .confusion--together-3, & > .confusion--together-4 { color: $accent; background: $background; }
         }
     }
     """
@@ -98,16 +107,14 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         self.as_shares = False
         self._glyphs = glyphs
         self._labels: list[str] = []
-        self._counts: list[list[int]] = []
-        self._totals: list[int] = []
+        self._matrix = LabelMatrix([], [], is_confusion=True)
         self._margin = 0
         self._cell = SHADE_WIDTH  # until the widget has a size
 
     def show(self, evaluated: Evaluated) -> None:
         """Show an evaluation; the cursor stays if its cell exists."""
         self._labels = [safe(label) for label in evaluated.classes]
-        self._counts = evaluated.confusion
-        self._totals = [sum(row) for row in evaluated.confusion]
+        self._matrix = matrix_of(evaluated)
         last = len(self._labels) - 1
         self.true, self.predicted = min(self.true, last), min(self.predicted, last)
         self._measure()
@@ -185,7 +192,7 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         if count > NUMBERED:
             self._cell = SHADE_WIDTH
         else:
-            digits = 4 if self.as_shares else len(str(max(map(max, self._counts))))
+            digits = 4 if self.as_shares else len(str(max(map(max, self._matrix.counts))))
             self._cell = max(digits + 2, 5, min(WIDEST_CELL, longest + 1, (width - self._margin) // count))
         self.virtual_size = Size(self._margin + count * self._cell, count + 1)
         self._reveal()
@@ -228,10 +235,9 @@ class ConfusionMatrix(ScrollView, can_focus=True):
         return label, [self._cell_at(row, column) for column in self._columns_in_view]
 
     def _cell_at(self, row: int, column: int) -> Segment:
-        count, total = self._counts[row][column], self._totals[row]
-        share = count / total if total else 0.0
+        count, share = self._matrix.counts[row][column], self._matrix.share(row, column)
         level = sum(share >= least for least in LEVELS) if count else 0
-        kind = "correct" if row == column else "misclassified"
+        kind = "correct" if row == column else "misclassified" if self._matrix.is_confusion else "together"
         if self._cell == SHADE_WIDTH:
             text = self._glyphs.shades[level] * 2 if level else f"{self._empty} "
             style = self._style(f"{kind}-shade" if level else "none")
