@@ -41,6 +41,7 @@ from engine.tasks.regression import Regression
 from engine.training.loop import fit
 from tests.conftest import Sessions
 from tests.engine.made_tables import COLOURS, make_tables, table_config
+from tltui.runs.predictions import misclassified_images
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +268,11 @@ def test_a_run_learns_numbers_in_their_units(session: Sessions, tables: Path):
     written = {row["path"]: float(row["brightness"]) for row in rows_of(tables / "regression.csv")}
     assert [one[0] for one in true] == pytest.approx([written[row["path"]] for row in rows], rel=1e-4)
     assert [float(row["level"]) for row in rows] == pytest.approx([one[1] for one in predicted], abs=1e-5)
+    errors = {row["path"]: abs(one[1] - two[1]) for row, one, two in zip(rows, true, predicted, strict=True)}
+    worst = [
+        one for one in misclassified_images(folder.predictions, test.classes, "regression") if one.label == "level"
+    ]
+    assert [errors[one.path] for one in worst] == sorted((errors[one.path] for one in worst), reverse=True)
     (answer,) = predict(open_run(folder), find_images([tables / rows[0]["path"]]), quiet)
     assert isinstance(answer, Prediction)
     assert list(answer.values.values()) == pytest.approx(predicted[0], rel=1e-3)
