@@ -89,6 +89,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "gradient_accumulation",
         "gradient_accumulation_steps",
     ),
+    "train.loss": ("criterion", "loss_fn", "loss_function"),
+    "train.focal_gamma": ("gamma", "gamma_focal"),
     "train.score": ("monitor", "metric_for_best_model", "eval_metric"),
     "train.seed": ("random_seed", "random_state", "manual_seed"),
     "train.device": ("accelerator", "gpu", "cuda"),

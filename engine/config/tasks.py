@@ -40,6 +40,7 @@ class TaskEntry:
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
     ``correct``: what McNemar's test takes for correct where an image has no single class.
+    ``shows``: what can be counted of an image: its class, the labels whose target is 1, or, of numbers, nothing.
     ``unused_settings``: those that mean nothing for the task, and that have to keep their defaults.
     """
 
@@ -54,6 +55,7 @@ class TaskEntry:
     scores: tuple[str, ...] = ()
     unused_settings: tuple[str, ...] = ()
     correct: str = ""
+    shows: Literal["class", "labels", "nothing"] = "class"
 
     def counted(self, count: int) -> str:
         """So many of what the network predicts: "3 classes"."""
@@ -89,6 +91,7 @@ TASKS = {
         reader="engine.tasks.label_sets:read_label_sets",
         scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
         correct="all labels of an image",
+        shows="labels",
     ),
     "ordinal": TaskEntry(
         "one of several ordered classes per image",
@@ -99,7 +102,7 @@ TASKS = {
         losses={"corn": "engine.compute.corn:corn"},
         least_classes=2,
         reader="engine.tasks.rank_column:read_ranks",
-        unused_settings=("train.label_smoothing",),
+        unused_settings=("train.label_smoothing", "train.mixup", "train.cutmix"),
         scores=("mae", "accuracy", "balanced_accuracy"),
     ),
     "regression": TaskEntry(
@@ -118,6 +121,7 @@ TASKS = {
             "train.mixup",
             "train.cutmix",
         ),
+        shows="nothing",
     ),
 }
 AUTO = "auto"

@@ -49,7 +49,7 @@ def re_evaluate(
     torch_device = devices.choose_device(device)
     precision, frozen_precision = choose_precision(config.train.precision, torch_device, report)
     if other_data:
-        config, source = _open_other(config, other_data, trained.task.spec.task)
+        config, source = _open_other(config, other_data, trained.task.spec)
         data = _other_images(trained, config, source, split_name, report, warn)
     else:
         source = open_source(config.data)
@@ -68,17 +68,19 @@ def re_evaluate(
     return trained.task.evaluate(name, batches, paths)
 
 
-def _open_other(config: RunConfig, path: Path, task: str) -> tuple[RunConfig, Source]:
-    """Another dataset than the run's, with labels for its ``task``; of the run's columns those that a table there has.
+def _open_other(config: RunConfig, path: Path, spec: TaskSpec) -> tuple[RunConfig, Source]:
+    """Another dataset than the run's, with labels for its task; of the run's columns those that a table there has.
 
-    Returns ``config`` with the settings that read it.
+    Returns ``config`` with the settings that read it. Raises InputError, also where a number of the run is missing.
     """
     elsewhere = {f"data.{name}": "" for name in ("name", "root", "group_column")}
-    config = with_settings(config, {"data.source": "auto", "data.path": str(path), "data.task": task, **elsewhere})
+    config = with_settings(config, {"data.source": "auto", "data.path": str(path), "data.task": spec.task, **elsewhere})
     while True:
         try:
             return config, open_source(config.data)
         except MissingColumn as error:
+            if spec.std and error.setting == "data.label_column":
+                raise
             config = with_setting(config, error.setting, "")
 
 
@@ -98,7 +100,7 @@ def _other_images(
     data, _, fingerprints = decode_images(selected, config, trained.classifier.preprocessing, report, warn)
     fingerprints.close()
     data.splits[split_name] = list(range(len(data.samples)))
-    return data
+    return replace(data, task=trained.task)
 
 
 def _relabelled(samples: Sequence[Sample], source: Source, spec: TaskSpec, path: str) -> list[Sample]:
@@ -109,8 +111,6 @@ def _relabelled(samples: Sequence[Sample], source: Source, spec: TaskSpec, path:
     for name in source.classes:
         if name not in place:
             raise InputError(f'{path}: "{printable(name)}" is not a {noun} of the run ({known})')
-    if spec.std and len(source.classes) < len(spec.classes):
-        raise InputError(f"{path}: has {len(source.classes)} of the numbers of the run ({known}); add the others")
     present = open_task(source.spec).present
     places = [place[name] for name in source.classes]
 

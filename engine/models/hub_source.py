@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from engine.config.model_names import FOLDER, HUB
 from engine.errors import InputError, first_line
@@ -45,7 +47,8 @@ def architecture(name: str) -> Architecture:
     stated = {key: value for key, value in config.settings.items() if value is not None}
     settings = (defaults.to_dict() if defaults else {}) | stated
     try:
-        return timm_source.from_settings(config.base, settings, pretrained, config.arguments)
+        found = timm_source.from_settings(config.base, settings, pretrained, config.arguments)
+        return replace(found, build=functools.partial(_build, name, found.build))
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f'model.name = "{name}": its {_CONFIG} can\'t be used ({error!r})') from None
 
@@ -63,12 +66,19 @@ def read_config(name: str) -> HubConfig:
         raise _missing(name, _CONFIG, error) from error
     except (KeyError, TypeError, AttributeError):
         settings, base, arguments = {}, "", {}
-    if not timm_source.is_known(base):
+    if not (isinstance(base, str) and timm_source.is_known(base)):
         raise InputError(
             f'model.name = "{name}": its {_CONFIG} names no network of this timm; choose a repository that timm wrote'
         )
     kept = {key: value for key, value in timm_source.network_arguments(arguments or {}).items() if key not in _CHOSEN}
     return HubConfig(base, kept, settings)
+
+
+def _build(name: str, build: Callable[..., nn.Module], *arguments: int) -> nn.Module:
+    try:
+        return build(*arguments)
+    except TypeError as error:  # arguments that the network does not take
+        raise InputError(f'model.name = "{name}": its {_CONFIG} can\'t be used ({first_line(error)})') from None
 
 
 def _load(name: str, config: HubConfig, image_size: int, report: Report) -> dict[str, torch.Tensor]:

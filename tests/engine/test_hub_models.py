@@ -22,7 +22,6 @@ from engine.models.weights import load_weights
 from engine.runs.progress import quiet
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-BAD_STATISTICS = '{"architecture": "test_resnet", "pretrained_cfg": {"mean": 1, "input_size": []}}'
 HUB_NAME = "hf-hub:me/tiny.mine"
 
 
@@ -85,7 +84,16 @@ def test_what_is_not_in_the_cache_is_one_sentence_with_what_to_copy_where(hub: P
 
 
 @pytest.mark.parametrize(
-    "content", ['{"architecture": "no_network_of_timm"}', '{"architectures": ["ViT"]}', "[]", "{", BAD_STATISTICS]
+    "content",
+    [
+        '{"architecture": "no_network_of_timm"}',
+        '{"architectures": ["ViT"]}',
+        '{"architecture": 5, "pretrained_cfg": {}}',
+        "[]",
+        "{",
+        '{"architecture": "test_resnet", "pretrained_cfg": {"mean": 1, "input_size": []}}',
+        '{"architecture": "test_resnet", "pretrained_cfg": {}, "model_args": {"colour": 1}}',
+    ],
 )
 def test_a_config_that_is_not_of_timm_is_refused(content: str, tmp_path: Path):
     (tmp_path / "config.json").write_text(content)

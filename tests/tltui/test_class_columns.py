@@ -13,7 +13,7 @@ from engine.data.sources import open_source
 from engine.evaluation.predictions import PredictionsFile
 from engine.files.csv_cells import class_columns
 from tests.conftest import make_images
-from tltui.compare.mcnemar import read_predictions
+from tltui.compare.paired_tests import read_predictions
 from tltui.runs.predictions import PredictedImage, confused_images, images_of_class, misclassified_images
 
 CLASSES: dict[str, list[str]] = {
@@ -67,7 +67,7 @@ def test_mistakes_of_any_classes_are_found_with_their_probabilities(case: str, t
     assert misclassified_images(path, classes) == expected
     for one in expected:
         assert confused_images(path, one.true, one.predicted) == [one]
-    right = [answer.correct for answer in read_predictions(path)]
+    right = [not answer.error for answer in read_predictions(path)]
     assert right == [False] * len(expected) + [True] * len(classes)
 
 

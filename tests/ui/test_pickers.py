@@ -213,6 +213,25 @@ def test_labels_of_an_image_with_several_are_counted_each(tmp_path: Path):
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
     found = scan(tmp_path / "labels.csv")
     assert (found.counts, found.total) == ({"a": 3, "b": 2, "c": 2}, 4)
+    assert summary(found) == "3 labels, 4 images, no splits"
+
+
+def test_numbers_to_predict_are_no_classes(tmp_path: Path):
+    images(tmp_path / "images", all=30)
+    rows = [f"images/all/{at}.png,{at / 7:.2f}" for at in range(30)]
+    (tmp_path / "numbers.csv").write_text("\n".join(["path,label", *rows]))
+    shown: list[str] = []
+
+    async def main() -> None:
+        app: App[int] = App()
+        async with app.run_test(size=(100, 30)) as pilot:
+            await app.push_screen(FolderPicker(tmp_path / "numbers.csv"))
+            await until(pilot, lambda: "1 number, 30 images" in text_of(app))
+            shown.append(text_of(app))
+
+    asyncio.run(main())
+    assert "the labels are 30 numbers" in shown[0]
+    assert "balanced" not in shown[0]
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -11,6 +11,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from engine.config.tasks import TASKS
 from tltui.compare.columns import (
     LEVEL,
+    TESTS,
     Column,
     further_columns,
     is_constant,
@@ -103,7 +104,7 @@ def significance_sentences(comparison: Comparison) -> Iterator[str]:
         task = TASKS.get(comparison.runs[found.best - 1].task)
         counted = f" of exact matches ({task.correct} correct)" if task and task.correct else ""
         yield (
-            f"p: McNemar's exact test{counted} against run {found.best} (best validation score among runs with "
+            f"p: {TESTS[found.method].name}{counted} against run {found.best} (best validation score among runs with "
             f"predictions) on the same {found.count:,} images{tests}. Better or worse: significant at p < {LEVEL}."
         )
     elif found.best is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from statistics import pstdev
 from typing import NamedTuple
 
 from engine.files.csv_cells import PREDICTION_COLUMNS, text_cell
@@ -17,12 +18,14 @@ from engine.tasks.label_sets import SEPARATOR
 
 MAX_IMAGES = 1000
 _SEVERAL = "multilabel"
+_NUMBERS = "regression"
 
 
 class PredictedImage(NamedTuple):
     """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown).
 
-    With several labels per image ``true`` and ``predicted`` hold all labels, and ``label`` is the most probable one.
+    With several labels per image ``true`` and ``predicted`` hold all labels, and ``label`` is the most probable one. Of
+    numbers, ``label`` is the one with the largest error, and ``probability`` that error in standard deviations.
     """
 
     path: str
@@ -39,7 +42,9 @@ def confused_images(table: Path, true: str, predicted: str) -> list[PredictedIma
 
 
 def misclassified_images(table: Path, classes: list[str], task: str = "single") -> list[PredictedImage]:
-    """Misclassified images, most confident first; none without a table."""
+    """Misclassified images, most confident or largest error first; none without a table."""
+    if task == _NUMBERS:
+        return heapq.nlargest(MAX_IMAGES, _number_predictions(table, classes), key=lambda one: one.probability)
     read = _label_predictions if task == _SEVERAL else _predictions
     found = (one for one in read(table, classes) if one.true != one.predicted)
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
@@ -79,6 +84,26 @@ def _label_predictions(table: Path, classes: Sequence[str]) -> Iterator[Predicte
             probability, at = max((value, -at) for at, value in enumerate(values))
             present, found = (SEPARATOR.join(_labels(cell, classes)) for cell in (true, predicted))
             yield PredictedImage(path, present, found, probability, classes[-at])
+
+
+def _number_predictions(table: Path, names: Sequence[str]) -> list[PredictedImage]:
+    """The rows of a predictions.csv with numbers."""
+    cells = [cells for _, cells, _ in _rows(table, PREDICTION_COLUMNS)]
+    rows = [(path, one, two, _numbers(one), _numbers(two)) for path, one, two in cells]
+    rows = [row for row in rows if len(row[3]) == len(row[4]) == len(names)]
+    spread = [pstdev(values) or 1.0 for values in zip(*(row[3] for row in rows), strict=True)]
+    found = []
+    for path, true, predicted, *numbers in rows:
+        errors = [abs(one - two) / scale for one, two, scale in zip(*numbers, spread, strict=True)]
+        largest = max(errors)
+        found.append(
+            PredictedImage(path, true.lstrip("'"), predicted.lstrip("'"), largest, names[errors.index(largest)])
+        )
+    return found
+
+
+def _numbers(cell: str) -> list[float]:
+    return [_number(part) for part in cell.lstrip("'").split(";")]
 
 
 def _labels(cell: str, classes: Sequence[str]) -> list[str]:

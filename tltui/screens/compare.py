@@ -1,4 +1,4 @@
-"""The comparison of runs: curves, differing settings, metrics, McNemar's test."""
+"""The comparison of runs: curves, differing settings, metrics, paired tests."""
 
 from __future__ import annotations
 

@@ -222,7 +222,8 @@ class Home(Screen[None]):
         row = self.row
         chosen = set(self._marks)
         if len(chosen) < 2 and row is not None and row.place is None:
-            chosen |= set(row.runs) if chosen else {run.run for run in self._summaries if run.data == row.data}
+            datasets = {run.run: run.data for run in self._summaries}
+            chosen |= set(row.runs) if chosen else {id for id, data in datasets.items() if data == datasets[row.run]}
         if len(chosen) < 2:
             self.notify("Too few runs marked. space: mark two or more, c: compare")
             return

@@ -39,13 +39,18 @@ class RunImages:
         self._show(_cell_title(true, predicted), found)
 
     def show_misclassified(self, classes: list[str]) -> None:
-        """Show the misclassified images, most confident first."""
+        """Show the misclassified images, most confident first; of numbers, the largest errors first."""
         found = misclassified_images(self._following.folder.predictions, classes, self._task)
-        self._show("Misclassified, most confident first", found)
+        self._show(
+            "Largest errors first" if self._task == "regression" else "Misclassified, most confident first", found
+        )
 
     def browse(self) -> None:
         """Ask for a class and show its images."""
         data = self._following.state.data
+        if data and data.task == "regression":
+            self._screen.notify("Numbers have no classes; F5, m: largest errors", timeout=3)
+            return
         classes = data.classes if data else []
 
         def show(chosen: str | None) -> None:

@@ -91,7 +91,7 @@ class Workbench(Screen[None]):
         self._layers = LayersPane(queries, glyphs)
         self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
         self._train = TrainPane(glyphs, marker)
-        self._evaluate = EvaluatePane(glyphs)
+        self._evaluate = EvaluatePane(glyphs, marker)
         tabs = {"setup": self._setup, "train": self._train, "evaluate": self._evaluate}
         self._panes = Panes(self._layers, tabs, "train" if following else "setup", glyphs)
         self._counter = ParameterCounter(glyphs)

@@ -111,9 +111,7 @@ def _run_row(summary: RunSummary, marks: Collection[str]) -> RunRow:
         id=summary.run,
         status=summary.status,
         name=summary.run.split("-")[0],
-        data=UNREADABLE
-        if summary.problem
-        else f"{summary.fold_text} {summary.data}".lstrip(),  # narrow terminals cut its end
+        data=UNREADABLE if summary.problem else summary.fold_text or summary.data,  # the row above names its dataset
         model=summary.model,
         trainable=summary.trainable / summary.total if summary.trainable is not None and summary.total else None,
         best=summary.best_text,

@@ -22,8 +22,9 @@ class ScanCancelled(Exception):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """``counts``: images per class; ``split_counts``: images per split, or {"": all} without splits.
+    """``counts``: images per class or label, 0 for numbers to predict.
 
+    ``split_counts``: images per split, or {"": all} without splits.
     ``findings``: warnings about what was assumed or is left out.
     """
 
@@ -31,6 +32,7 @@ class ImageFolder:
     counts: dict[str, int]
     split_counts: dict[str, int]
     findings: tuple[str, ...] = ()
+    task: str = "single"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -119,14 +121,10 @@ def expected_splits(split_counts: Mapping[str, int], classes: int, data: DataCon
 
 def _count_samples(path: Path, source: str) -> ImageFolder:
     """Count the images of an archive or a table, which the engine lists."""
-    from engine.data.sources import open_source  # it imports Pillow
+    from engine.data.source import class_counts  # they import Pillow
+    from engine.data.sources import open_source
 
     found = open_source(DataConfig(path=str(path), source=source))
-    counts = Counter(dict.fromkeys(found.classes, 0))
-    if found.task == "multilabel":
-        counts.update(name for one in found.samples for name, has in zip(found.classes, one.target, strict=True) if has)
-    else:
-        counts.update(found.classes[one.label] for one in found.samples)
     split_counts = Counter(one.split for one in found.samples)
     findings = tuple(finding.message for finding in found.findings)
-    return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
+    return ImageFolder(path, class_counts(found), dict(split_counts), findings, found.task)

@@ -21,6 +21,7 @@ WORDS: dict[str, str] = {
     "layers.next": "next",
     "layers.end_search": "end search",
     "home.open": "open",
+    "home.expand": "folds",
     "home.resume": "resume",
     "home.new": "new",
     "home.mark": "mark",

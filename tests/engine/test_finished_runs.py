@@ -1,4 +1,4 @@
-"""What is done with a finished run, done with one of several labels per image."""
+"""What is done with a finished run, done with runs of several labels and of numbers per image."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.progress import quiet
 from engine.runs.state import fold_all
 from engine.training.loop import fit
+from engine.training.session import Session
 from tests.conftest import Sessions, open_sessions, restored_signals
 from tests.engine.made_tables import COLOURS, make_tables, table_config
 
@@ -37,15 +38,24 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
-    """A finished run."""
+    settings = table_config(
+        tables, "multilabel", data={"label_column": ["label"]}, train={"loss": "focal", "epochs": 1}
+    )
     with restored_signals(), open_sessions(tmp_path_factory.mktemp("runs")) as session:
-        made = session(
-            table_config(tables, "multilabel", data={"label_column": ["label"]}, train={"loss": "focal", "epochs": 1})
-        )
-        fit(made)
-        evaluate_best(made)
-        made.context.log.sync()
-        yield made.context.folder
+        yield finished(session(settings))
+
+
+@pytest.fixture(scope="module")
+def run_of_numbers(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
+    with restored_signals(), open_sessions(tmp_path_factory.mktemp("runs")) as session:
+        yield finished(session(table_config(tables, "regression", train={"epochs": 1})))
+
+
+def finished(made: Session) -> RunFolder:
+    fit(made)
+    evaluate_best(made)
+    made.context.log.sync()
+    return made.context.folder
 
 
 def labels_of(tables: Path) -> dict[str, str]:
@@ -81,6 +91,22 @@ def test_it_is_evaluated_on_another_table_of_the_same_images_as_on_its_own(
     assert other.per_class == own.per_class
     assert other.cooccurrence == own.cooccurrence
     assert other.log_loss == pytest.approx(own.log_loss)
+
+
+def test_numbers_are_evaluated_on_another_table_as_on_their_own(
+    run_of_numbers: RunFolder, tables: Path, tmp_path: Path
+):
+    split_of = read_splits(run_of_numbers.splits.read_bytes())
+    with (tables / "regression.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if split_of[row["path"]] == "test"]
+    table = tmp_path / "others.csv"
+    lines = [f"{tables / row['path']},{row['level']},{row['brightness']}" for row in rows]
+    table.write_text("\n".join(["path,level,brightness", *lines]))
+    own, other = fold_all(EventTail(run_of_numbers).poll()).evaluations["test"], evaluated_on(run_of_numbers, table)
+    assert other.metrics == pytest.approx(own.metrics)
+    table.write_text("\n".join(["path,level", *(line.rpartition(",")[0] for line in lines)]))
+    with pytest.raises(InputError, match='has no column "brightness"'):
+        evaluated_on(run_of_numbers, table)
 
 
 def test_a_table_with_a_label_that_it_does_not_know_is_refused(run: RunFolder, tables: Path, tmp_path: Path):
