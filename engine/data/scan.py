@@ -27,6 +27,7 @@ from engine.data.scan_results import DatasetScan, ScanFinding
 from engine.data.selection import select_images
 from engine.data.source import Source
 from engine.data.sources import open_learnable
+from engine.data.splits import SPLITS
 from engine.data.unreadable import why_unusable
 from engine.data.value_range import measure
 from engine.files.escapes import printable
@@ -66,7 +67,7 @@ def scan(config: DataConfig, report: Report) -> DatasetScan:
         task=source.task,
         summary=summary,
         classes=class_counts,
-        splits=dict(split_counts),
+        splits={name: split_counts[name] for name in (*SPLITS, "") if split_counts[name]},
         groups=len({sample.group for sample in source.samples if sample.group}),
         unreadable=unreadable,
         passed_over=dict(source.passed_over),

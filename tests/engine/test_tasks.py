@@ -18,7 +18,7 @@ from torch.nn import functional
 from engine.compute.task import open_criterion
 from engine.config.schema import DataConfig, TrainConfig
 from engine.config.targets import LabelColumns, LabelError
-from engine.config.tasks import TaskSpec
+from engine.config.tasks import TASKS, TaskSpec
 from engine.data.label_guess import guess_task
 from engine.data.source import Sample
 from engine.data.sources import open_source
@@ -28,8 +28,12 @@ from engine.experiments.linear_probe.probe import run_linear_probe
 from engine.export.predict import Prediction, find_images, predict
 from engine.export.predictor import open_run
 from engine.process.run import evaluate_best
+from engine.process.worker import run_worker
+from engine.runs.command_log import send
+from engine.runs.commands import Stop
 from engine.runs.event_log import EventTail
-from engine.runs.folder import RunFolder
+from engine.runs.events import Event, Step
+from engine.runs.folder import RunFolder, create
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
 from engine.tasks.class_column import read_classes
@@ -366,3 +370,28 @@ def test_a_run_learns_ranks(session: Sessions, tables: Path):
     assert isinstance(answer, Prediction)
     assert answer.label == rows[0]["predicted"]
     assert answer.probability == pytest.approx(float(rows[0][answer.label]), abs=1e-4)
+
+
+@pytest.mark.usefixtures("session")  # restores the signal handlers
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_run_of_each_task_that_is_stopped_halfway_ends_with_the_same_bits(task: str, tables: Path, tmp_path: Path):
+    config = table_config(tables, task, data={"task": task}, train={"epochs": 2})
+
+    def outcome(name: str, stop_at: int) -> tuple[bytes, bytes, list[int]]:
+        folder = create(tmp_path / name, config)
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Step) and event.step == stop_at:
+                send(folder, Stop(id="stop"))
+
+        codes = [run_worker(folder, show=stop)]
+        if codes == [130]:
+            codes.append(run_worker(folder))
+        weights = folder.checkpoints / "last" / "model.safetensors"
+        return weights.read_bytes(), folder.predictions.read_bytes(), codes
+
+    *expected, codes = outcome("whole", stop_at=0)
+    assert codes == [0]
+    *resumed, codes = outcome("stopped", stop_at=3)
+    assert codes == [130, 0]
+    assert resumed == expected

@@ -223,7 +223,7 @@ def test_numbers_to_predict_are_no_classes(tmp_path: Path):
     shown: list[str] = []
 
     async def main() -> None:
-        app: App[None] = App()
+        app: App[int] = App()
         async with app.run_test(size=(100, 30)) as pilot:
             await app.push_screen(FolderPicker(tmp_path / "numbers.csv"))
             await until(pilot, lambda: "1 number, 30 images" in text_of(app))
