@@ -14,6 +14,8 @@ from textual.pilot import Pilot
 from engine.runs import events as p
 from engine.runs.event_log import EventLog
 from engine.runs.folder import RunFolder
+from tltui.cli.report import write_report
+from tltui.runs import registry
 from tltui.text.glyphs import ASCII, UNICODE
 from tltui.widgets.reliability import reliability_lines
 
@@ -128,7 +130,7 @@ def test_of_several_labels_per_image_co_occurrences_are_shown_and_walked_through
     drive_several_labels(tmp_path, size, len(COOCCURRENCE), test)
 
 
-def test_of_many_labels_the_most_frequent_pairs_are_listed(tmp_path: Path):
+def test_of_many_labels_the_most_frequent_pairs_are_listed_in_app_and_report(tmp_path: Path):
     async def test(pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "images with rose: tulip predicted for 31 of 40 (78%)" in text_of(pilot.app))
         lines = [line for line in text_of(pilot.app).splitlines() if " → " in line and "%" in line]
@@ -136,6 +138,8 @@ def test_of_many_labels_the_most_frequent_pairs_are_listed(tmp_path: Path):
         assert lines[1].split("rose → daisy")[1].split()[:2] == ["8", "20%"]
 
     drive_several_labels(tmp_path, (80, 24), 40, test)
+    write_report(registry.find(tmp_path / "runs", "c0de"), tmp_path / "report.md")
+    assert "| rose | tulip | 31 |\n| rose | daisy | 8 |" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])

@@ -125,7 +125,7 @@ def _matrix(classes: list[str], matrix: LabelMatrix) -> Iterator[Part]:
         yield Table(("true", "predicted", "images"), [(classes[t], classes[p], f"{n:,}") for n, t, p in pairs])
         return
     rows, shades = [], []
-    others = -1 if matrix.is_confusion else 0  # a label that another image label goes with is no mistake
+    others = -1 if matrix.is_confusion else 0  # no shade: an image may have both labels
     for at, row in enumerate(matrix.counts):
         rows.append([classes[at], *(f"{count:,}" if count else "" for count in row)])
         shades.append([0.0, *(matrix.share(at, of) * (1 if at == of else others) for of in range(len(row)))])
