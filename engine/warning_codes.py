@@ -90,7 +90,7 @@ MEANINGS: Mapping[WarningCode, str] = {
     "log_waits": "Events can't be written and wait in memory; training continues.",
     "mixed_bits": "Some images have more than 8 bits and others do not; the value range applies to the former.",
     "nested_classes": "Class folders hold further folders; data.class_depth chooses which name the class.",
-    "not_cut": "The model has no frozen prefix that can be cut off; frozen layers run in each epoch.",
+    "not_cut": "Frozen layers run in each epoch: none can be cut off, or images are mixed before them.",
     "not_written": "A file of the run, such as predictions.csv, could not be written; the run continues without it.",
     "out_of_memory": "A batch did not fit into memory; it goes through the model in smaller parts.",
     "own_splits_ignored": "data.split divides the images anew and leaves out the splits that the dataset comes with.",

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,26 +81,33 @@ def threads() -> Iterator[None]:
         yield
 
 
+FORKED_STARTS = pytest.StashKey[Client]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real-starts", action="store_true", help="start each process of a test from nothing")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def forked_starts(threads: None, pytestconfig: pytest.Config) -> Iterator[Client]:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FORKED_STARTS] = Client(os.environ)
+    config.stash[FORKED_STARTS].install()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[FORKED_STARTS].uninstall()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Comes before the fixtures, so that the mark ``real_start`` holds for those too that are set up for the test."""
+    is_real = item.config.getoption("real_starts") or item.get_closest_marker("real_start")
+    item.config.stash[FORKED_STARTS].enabled = not is_real
+
+
+@pytest.fixture(scope="session")
+def forked_starts(pytestconfig: pytest.Config) -> Client:
     """Forks the processes that tests start; see tests/forked_starts."""
-    client = Client(os.environ, enabled=not pytestconfig.getoption("real_starts"))
-    client.install()
-    yield client
-    client.uninstall()
-
-
-@pytest.fixture(autouse=True)
-def real_start(request: pytest.FixtureRequest, forked_starts: Client) -> Iterator[None]:
-    """Has the processes of a test that is marked ``real_start`` start from nothing."""
-    enabled = forked_starts.enabled
-    forked_starts.enabled = enabled and not request.node.get_closest_marker("real_start")
-    yield
-    forked_starts.enabled = enabled
+    return pytestconfig.stash[FORKED_STARTS]
 
 
 @pytest.fixture(scope="session")
@@ -174,8 +182,8 @@ def one_thread() -> Iterator[None]:
 Sessions = Callable[[RunConfig], Session]
 
 
-@pytest.fixture
-def signal_handlers() -> Iterator[None]:
+@contextmanager
+def restored_signals() -> Iterator[None]:
     """Signal handlers are put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
@@ -184,12 +192,19 @@ def signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
-    """A training session in this process."""
+def signal_handlers() -> Iterator[None]:
+    """Signal handlers are put back afterwards."""
+    with restored_signals():
+        yield
+
+
+@contextmanager
+def open_sessions(runs: Path) -> Iterator[Sessions]:
+    """Training sessions in this process, which are closed afterwards."""
     made: list[Session] = []
 
     def make(config: RunConfig) -> Session:
-        folder = create(tmp_path / "runs", config)
+        folder = create(runs, config)
         torch.manual_seed(config.train.seed)
         precision = Precision("fp32", torch.device("cpu"))
         context = RunContext(folder, EventLog(folder), Control(folder))
@@ -199,3 +214,10 @@ def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
     yield make
     for one in made:
         one.loader.close()
+
+
+@pytest.fixture
+def session(tmp_path: Path, signal_handlers: None) -> Iterator[Sessions]:
+    """A training session in this process."""
+    with open_sessions(tmp_path / "runs") as make:
+        yield make

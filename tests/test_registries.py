@@ -15,14 +15,14 @@ from PIL import Image
 from textual.app import App, ComposeResult
 from textual.color import Color
 
-from engine.compute.task import Labelled
+from engine.compute.task import Labelled, open_criterion, open_task
 from engine.config.data_sources import DATA_SOURCES, DataSourceEntry
 from engine.config.layer_tree import read_layer_tree
 from engine.config.messages import allowed
 from engine.config.optimizers import OPTIMIZERS, OptimizerEntry
 from engine.config.schedules import SCHEDULES, ScheduleEntry
-from engine.config.schema import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, settings
-from engine.config.tasks import TASKS, TaskEntry
+from engine.config.schema import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig, settings
+from engine.config.tasks import TASKS, TaskEntry, TaskSpec
 from engine.config.toml_io import from_tables, load, to_toml
 from engine.data.source import Sample, Source
 from engine.data.sources import open_source
@@ -178,6 +178,18 @@ def test_a_task_is_trained(monkeypatch: pytest.MonkeyPatch, session: Sessions, c
     assert ready.task == "upside_down"
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_each_task_takes_mixed_targets_or_names_mixing_among_its_unused_settings(name: str):
+    if {"train.mixup", "train.cutmix"} <= set(TASKS[name].unused_settings):
+        return
+    spec = TaskSpec(name, ["a", "b", "c"])
+    mixed = torch.tensor([[0.3, 0.7, 0.0], [0.0, 0.5, 0.5]])
+    criterion = open_criterion(spec, TrainConfig(), mixed, 0.0)
+    loss = criterion(torch.zeros(2, len(open_task(spec).outputs)), mixed)
+    assert loss.isfinite()
+    assert loss.ndim == 0
+
+
 def test_a_data_source_is_opened_and_labelled(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(DATA_SOURCES, "bucket", BUCKET)
     config = from_tables({"data": {"source": "bucket", "name": "photos"}})
@@ -239,7 +251,7 @@ class TreeApp(App[None]):
 
 @pytest.fixture
 def depth_column() -> Iterator[None]:
-    column = LayerColumn("depth", "levels above the layer", lambda cell: f"level {cell.row.depth}", measured=False)
+    column = LayerColumn("depth", "levels above the layer", lambda cell: f"level {cell.row.depth}", needs="nothing")
     COLUMNS.append(column)
     yield
     COLUMNS.remove(column)

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from textual.app import App
 
+from engine.config.tasks import TaskSpec
 from engine.config.toml_io import from_tables
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.metrics import METRICS, Metric
@@ -54,7 +55,7 @@ def python(code: str, *arguments: str, folder: Path) -> str:
 
 def test_a_metric_is_in_event_table_report_and_manual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(METRICS, "error_rate", ERROR_RATE)
-    event = evaluate(["a", "b"], "test", [(torch.eye(2), torch.tensor([0, 0]))], ["1", "2"])
+    event = evaluate(TaskSpec("single", ["a", "b"]), "test", [(torch.eye(2), torch.tensor([0, 0]))], ["1", "2"])
     assert event.metrics == {"error_rate": 0.5}
     console = Console(width=200, record=True)
     console.print(evaluation(event, []))

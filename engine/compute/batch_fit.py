@@ -72,10 +72,10 @@ class Fits:
         self._sizes = {kind: size for kind in _BATCHES if (size := known.get(self._key(kind)))}
         self._warned.clear()
 
-    def parts(self, kind: str, count: int) -> list[slice]:
-        """Split ``count`` images into as few parts as fit, of nearly equal size."""
+    def parts(self, kind: str, count: int, least: int = 1) -> list[slice]:
+        """Split ``count`` images into as few parts as fit, of nearly equal size and of ``least`` images or more."""
         size = min(self._sizes.get(kind, count), count) or 1
-        number = math.ceil(count / size)
+        number = max(min(math.ceil(count / size), count // least), 1)
         if number > 1 and kind not in self._warned:
             self._warned.add(kind)
             self._warn(
@@ -93,13 +93,14 @@ class Fits:
     def shrink(self, kind: str, tried: int, error: Exception, least: int = 1) -> int:
         """The size to try after ``tried`` images did not fit; saved, with a warning.
 
-        Raises ``error`` if it is not an out-of-memory error, and TrainingFailed if ``least`` images do not fit.
+        Raises ``error`` if it is not an out-of-memory error, and TrainingFailed where two parts of
+        ``least`` images would be more.
         """
         if not is_out_of_memory(error):
             raise error
         reason, device = first_line(error), self._place.device
-        if tried <= least:
-            at_a_time = "one image at a time does" if least == 1 else f"{least} images at a time do"
+        if tried < 2 * least:
+            at_a_time = "one image at a time does" if tried == 1 else f"{tried} images at a time do"
             raise TrainingFailed(
                 f"{at_a_time} not fit into the memory of {device} ({reason}); freeze more layers, lower "
                 "data.image_size, or choose a smaller model.name"

@@ -54,13 +54,13 @@ class ClassCriterion:
 
 def cross_entropy(spec: TaskSpec, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> ClassCriterion:
     """Cross-entropy with label smoothing and class weights; ``targets``: of the training images."""
-    return ClassCriterion(cross_entropy_sum, _class_weights(spec, train, targets), train.label_smoothing, aux_weight)
+    return ClassCriterion(cross_entropy_sum, class_weights(spec, train, targets), train.label_smoothing, aux_weight)
 
 
 def focal(spec: TaskSpec, train: TrainConfig, targets: torch.Tensor, aux_weight: float) -> ClassCriterion:
     """Focal loss with label smoothing and class weights; ``targets``: of the training images."""
     loss = partial(focal_sum, gamma=train.focal_gamma)
-    return ClassCriterion(loss, _class_weights(spec, train, targets), train.label_smoothing, aux_weight)
+    return ClassCriterion(loss, class_weights(spec, train, targets), train.label_smoothing, aux_weight)
 
 
 def cross_entropy_sum(
@@ -127,7 +127,7 @@ def balanced_weights(counts: Sequence[float]) -> torch.Tensor:
     return count.sum() / (len(counts) * count)
 
 
-def _class_weights(spec: TaskSpec, train: TrainConfig, targets: torch.Tensor) -> torch.Tensor | None:
+def class_weights(spec: TaskSpec, train: TrainConfig, targets: torch.Tensor) -> torch.Tensor | None:
     """The class weights that [train] asks for; probabilities count as parts of an image."""
     if train.class_weights == "none":
         return None

@@ -65,7 +65,7 @@ DATA_SOURCES = {
         "a .zip or .tar",
         "engine.data.folder_source:archive_source",
         "path",
-        ("path", "class_depth", *_TABLE_SETTINGS),
+        ("path", "class_depth", "root", *_TABLE_SETTINGS),
         "the archive",
         data_paths.is_archive,
         "engine.data.folder_source:archive_images",

@@ -2,8 +2,8 @@
 
 A rule is ``freeze PATTERN`` or ``train PATTERN``. A pattern is a path as the layer tree shows it, with
 ``*`` and ``?`` as in a shell (``*`` crosses dots). It covers everything below what it matches. The last rule that
-covers a name decides. A name that no rule covers is trainable. ``head`` stands for the new classifier's layers.
-Imports no torch.
+covers a name decides. A name that no rule covers is trainable. ``head`` stands for the new classifier's layers,
+``norms`` for all normalization layers. Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from typing import Literal
 from engine.config.layer_tree import Layer, LayerTree
 from engine.errors import InputError
 
-HEAD = "head"
+HEAD, NORMS = "head", "norms"
+KEYWORDS = (HEAD, NORMS)
+"""Patterns that stand for layers of a kind, whatever the network calls them."""
+_NORM_TYPE = re.compile(
+    r"(Sync|Frozen|Split)?(Batch|Layer|Group|Instance|RMS|Rms|Simple|Evo|FilterResponse|GlobalResponse)Norm(?!Mlp)\w*"
+)
 
 State = Literal["trainable", "frozen", "mixed", "none"]
 
@@ -65,27 +70,33 @@ def parse_rules(rules: Iterable[str]) -> list[Rule]:
 class RuleMatcher:
     """Matches freeze rules against the modules ("" is the model itself) and parameters of one network.
 
-    ``head`` lists the paths that the word ``head`` stands for. What a pattern covers is cached, because an editor
-    decides again on every key press.
+    What a pattern covers is cached, because an editor decides again on every key press.
     """
 
-    def __init__(self, modules: Iterable[str], parameters: Iterable[str], head: Sequence[str]) -> None:
+    def __init__(self, types: Mapping[str, str], parameters: Iterable[str], head: Sequence[str]) -> None:
+        """``types``: the type's name of each module, by path. ``head``: the paths that the word ``head`` stands for."""
         self._parameters = list(parameters)
-        self._names = list(dict.fromkeys(["", *modules, *self._parameters]))
+        self._names = list(dict.fromkeys(["", *types, *self._parameters]))
         self._head = head
+        self._keywords = {HEAD: head, NORMS: [path for path, name in types.items() if is_norm(name)]}
         self._covered: dict[str, list[str]] = {}
 
     @classmethod
     def of(cls, tree: LayerTree) -> RuleMatcher:
         """A matcher for all modules and parameters of a layer tree."""
-        return cls([layer.path for layer in tree.layers], tree.parameter_sizes, tree.head)
+        return cls({layer.path: layer.type for layer in tree.layers}, tree.parameter_sizes, tree.head)
 
     def covered(self, rule: Rule) -> list[str]:
         """The names that a rule covers. Raises InputError with the nearest names for a rule that matches none."""
         if rule.pattern not in self._covered:
-            covered = _covered(rule.pattern, self._names, self._head)
+            covered = _covered(rule.pattern, self._names, self._keywords)
+            if not covered and rule.pattern == NORMS:
+                raise InputError(
+                    f'the rule "{rule}" matches no layer: the network has no normalization layers; drop it'
+                )
             if not covered:
-                raise InputError(f'the rule "{rule}" matches no layer; {nearest(rule.pattern, [HEAD, *self._names])}')
+                near = nearest(rule.pattern, [*KEYWORDS, *self._names])
+                raise InputError(f'the rule "{rule}" matches no layer; {near}')
             self._covered[rule.pattern] = covered
         return self._covered[rule.pattern]
 
@@ -105,6 +116,11 @@ class RuleMatcher:
                 f"(the head is {', '.join(self._head)}) or another layer; {nearest('', self._names)}"
             )
         return decisions
+
+
+def is_norm(type_name: str) -> bool:
+    """Whether a module's type is a normalization layer of torch, torchvision or timm, also one with an activation."""
+    return _NORM_TYPE.fullmatch(type_name) is not None
 
 
 def decide(rules: Iterable[str], tree: LayerTree) -> dict[str, Decision]:
@@ -183,9 +199,9 @@ def nearest(pattern: str, names: Iterable[str]) -> str:
     return f"nearest layers: {', '.join(near)}"
 
 
-def _covered(pattern: str, names: Sequence[str], head: Sequence[str]) -> list[str]:
-    if pattern == HEAD:
-        hit = set(head)
+def _covered(pattern: str, names: Sequence[str], keywords: Mapping[str, Sequence[str]]) -> list[str]:
+    if pattern in keywords:
+        hit = set(keywords[pattern])
     else:
         matches = re.compile(fnmatch.translate(pattern)).fullmatch
         hit = {name for name in names if matches(name)}

@@ -16,6 +16,7 @@ class LossEntry:
 LOSSES = {
     "cross_entropy": LossEntry("(binary for multilabel)"),
     "focal": LossEntry("(images that are predicted well count less)", ("focal_gamma",)),
+    "corn": LossEntry("(of ranks)"),
     "mse": LossEntry("(squared errors of numbers)"),
     "l1": LossEntry("(absolute errors)"),
     "huber": LossEntry("(squared up to a standard deviation, absolute beyond)"),

@@ -83,6 +83,9 @@ class DataConfig(Section):
         description="table: column of the classes or numbers, or several, one per label, class or number; empty: "
         "found by usual names",
     )
+    classes: list[str] = Field(
+        default=[], description="ordinal: all classes in order, lowest first; empty: in the order of their numbers"
+    )
     split_column: str = Field(
         default="", description="table: column with train, val or test; empty: found by usual names"
     )
@@ -159,12 +162,14 @@ class ModelConfig(Section):
     """The pretrained network."""
 
     name: str = Field(
-        default="efficientnet_lite0", min_length=1, description='any torchvision classifier; "timm/NAME" for timm\'s'
+        default="efficientnet_lite0",
+        min_length=1,
+        description="a torchvision classifier | timm/NAME | hf-hub:OWNER/NAME | local-dir:FOLDER",
     )
     weights: str = Field(
         default="default",
         min_length=1,
-        description="default | none | a file | file#state_dict | the folder of a run or export | run:ID[@best|@last]",
+        description="default | none | FILE | FILE#STATE_DICT | folder of a run or export | run:ID[@best|@last|@EPOCH]",
     )
 
 
@@ -185,7 +190,7 @@ class FreezeConfig(Section):
     rules: list[str] = Field(
         default=["freeze *", "train head"],
         description='"freeze PATTERN" or "train PATTERN", last match wins; paths as the tree shows them, '
-        'a path covers all below it; "head" is the new classifier',
+        'a path covers all below it; "head" is the new classifier, "norms" all normalization layers',
         json_schema_extra=LIVE,
     )
     norm_stats: Literal["follow", "frozen"] = Field(
@@ -302,6 +307,18 @@ class TrainConfig(Section):
         description="focal: the higher, the less an image counts that is predicted well; 0: cross_entropy",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="alpha of mixup: weighted means of two images, without cached features of training images; 0: off",
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="alpha of cutmix: a part of another image, without cached features of training images; 0: off",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes, or a label's rare positives, weigh more in the loss"
     )
@@ -322,6 +339,12 @@ class TrainConfig(Section):
         lt=1,
         description="decay of an average of the weights, which is validated, exported and kept as the best; 0: off",
     )
+    l2_sp: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="pull of backbone weights to those of the start, in place of weight decay there; 0: off",
+    )
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
         description="non-finite loss or gradient: stop, skip the step (9 in a row at most), or roll back a checkpoint",
@@ -334,6 +357,11 @@ class TrainConfig(Section):
     def step_size(self) -> int:
         """Images per optimizer step."""
         return self.batch_size * self.accumulate
+
+    @property
+    def mixes(self) -> str:
+        """The setting that mixes training images, "" for none."""
+        return "train.mixup" if self.mixup else "train.cutmix" if self.cutmix else ""
 
 
 class LogConfig(Section):
@@ -381,6 +409,14 @@ class RunConfig(Section):
             raise ValueError(f"data.fold = {data.fold} is not one of data.folds = {data.folds} folds; lower it")
         if data.val_fraction + data.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction leave nothing to train on; lower them")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_can_be_pulled_back(self) -> RunConfig:
+        if self.train.l2_sp and self.model.weights == "none":
+            raise ValueError(
+                'train.l2_sp pulls weights to the pretrained ones, and model.weights = "none" has none; set it to 0'
+            )
         return self
 
     @model_validator(mode="after")

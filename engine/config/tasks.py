@@ -39,6 +39,8 @@ class TaskEntry:
     the task's spec, [train], the training images' targets on the device and the weight of auxiliary heads, and returns
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
+    ``correct``: what McNemar's test takes for correct where an image has no single class.
+    ``shows``: what can be counted of an image: its class, the labels whose target is 1, or, of numbers, nothing.
     ``unused_settings``: those that mean nothing for the task, and that have to keep their defaults.
     """
 
@@ -52,6 +54,8 @@ class TaskEntry:
     reader: str = "engine.tasks.class_column:read_classes"
     scores: tuple[str, ...] = ()
     unused_settings: tuple[str, ...] = ()
+    correct: str = ""
+    shows: Literal["class", "labels", "nothing"] = "class"
 
     def counted(self, count: int) -> str:
         """So many of what the network predicts: "3 classes"."""
@@ -86,6 +90,20 @@ TASKS = {
         },
         reader="engine.tasks.label_sets:read_label_sets",
         scores=("macro_f1", "micro_f1", "label_accuracy", "roc_auc"),
+        correct="all labels of an image",
+        shows="labels",
+    ),
+    "ordinal": TaskEntry(
+        "one of several ordered classes per image",
+        "engine.tasks.ordinal:Ordinal",
+        score="quadratic_kappa",
+        curve="accuracy",
+        noun="rank",
+        losses={"corn": "engine.compute.corn:corn"},
+        least_classes=2,
+        reader="engine.tasks.rank_column:read_ranks",
+        unused_settings=("train.label_smoothing", "train.mixup", "train.cutmix"),
+        scores=("mae", "accuracy", "balanced_accuracy"),
     ),
     "regression": TaskEntry(
         "one or more numbers per image",
@@ -96,7 +114,14 @@ TASKS = {
         losses={name: f"engine.compute.number_loss:{name}" for name in ("mse", "l1", "huber")},
         reader="engine.tasks.number_columns:read_numbers",
         scores=("mae", "rmse", "spearman"),
-        unused_settings=("train.label_smoothing", "train.class_weights", "train.sampler"),
+        unused_settings=(
+            "train.label_smoothing",
+            "train.class_weights",
+            "train.sampler",
+            "train.mixup",
+            "train.cutmix",
+        ),
+        shows="nothing",
     ),
 }
 AUTO = "auto"
@@ -111,6 +136,7 @@ SCORES: dict[str, Literal["max", "min"]] = {
     "label_accuracy": "max",
     "roc_auc": "max",
     "average_precision": "max",
+    "quadratic_kappa": "max",
     "r2": "max",
     "mae": "min",
     "rmse": "min",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import operator
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,20 @@ import tomlkit
 from pydantic import ValidationError
 
 from engine.config.messages import allowed, did_you_mean, explain
+from engine.config.model_names import FOLDER
 from engine.config.schema import SPLIT_METHODS, RunConfig, is_list_of_tables, is_live, settings
 from engine.errors import InputError
 from engine.files.safe_open import open_regular
 
 _LARGEST_FILE = 2**20  # bytes of a run.toml that are read
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_RELATIVE = re.compile(r"(?P<operation>[-+*/]) *(?P<number>\d+(\.\d*)?(e[-+]?\d+)?)", re.IGNORECASE)
+_OPERATIONS: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": lambda current, number: current / number if number else math.inf,
+}
 _NO_PATHS = {"data.split": SPLIT_METHODS, "model.weights": ("default", "none")}  # values of settings that take paths
 
 
@@ -88,6 +101,21 @@ def with_live_setting(config: RunConfig, key: str, value: object) -> RunConfig:
     return changed
 
 
+def changed_value(config: RunConfig, key: str, text: str) -> object:
+    """The value that ``text`` gives a setting of a run whose settings are ``config`` now.
+
+    For a live number, "+5" and "-5" add to it, "*0.1" and "/10" scale it. Other text is parsed as TOML. Raises
+    InputError for an unknown setting.
+    """
+    section, name = _split_key(key)
+    current = getattr(getattr(config, section), name)
+    relative = _RELATIVE.fullmatch(text)
+    if relative is None or not is_live(key) or not isinstance(current, int | float):
+        return parse_value(text)
+    result = _OPERATIONS[relative["operation"]](current, float(relative["number"]))
+    return int(result) if isinstance(current, int) and result.is_integer() else float(f"{result:.12g}")
+
+
 def to_toml(config: RunConfig, *, comments: bool = True) -> str:
     """The complete config as TOML, each setting with its help, its range and its default as a comment."""
     document = tomlkit.document()
@@ -108,15 +136,27 @@ def to_toml(config: RunConfig, *, comments: bool = True) -> str:
 
 
 def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    """Resolve relative paths in nested tables of settings against ``folder``."""
+    """Resolve relative paths in nested tables of settings against ``folder``.
+
+    Raises InputError for a missing path with control characters.
+    """
     for section, key in (("data", "path"), ("data", "root"), ("data", "split"), ("model", "weights")):
         table = tables.get(section)
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(table, dict) or not isinstance(value, str) or not value:
             continue
+        if _CONTROL.search(value) and not (folder / value).exists():
+            raise InputError(
+                f"{section}.{key} = {json.dumps(value, ensure_ascii=False)}: holds a control character, as "
+                "a backslash in \"…\" begins an escape; write a path with backslashes in '…', or with / in their place"
+            )
         if value in _NO_PATHS.get(f"{section}.{key}", ()) or (section == "model" and value.startswith("run:")):
             continue
         table[key] = str(folder / Path(value).expanduser())
+    model = tables.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(name, str) and name.startswith(FOLDER):
+        model["name"] = FOLDER + str(folder / Path(name.removeprefix(FOLDER)).expanduser())
 
 
 def _overridden(tables: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:

@@ -120,12 +120,14 @@ class Estimate:
     - ``epoch_seconds``: from the end of one epoch to the end of the next, once all features are cached.
     - ``memory_bytes``: the engine's peak memory; the device's, where it has its own.
     - ``cached_bytes``: size of the cached features.
+    - ``mixing_seconds``: of ``epoch_seconds``, those for frozen layers on mixed images, which can't be cached.
     """
 
     first_epoch_seconds: float
     epoch_seconds: float
     memory_bytes: int
     cached_bytes: int
+    mixing_seconds: float = 0.0
 
 
 def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mapping[str, int]) -> Estimate:
@@ -151,16 +153,22 @@ def estimate(profile: Profile, tree: LayerTree, config: RunConfig, images: Mappi
         + profile.loop.epoch
         + frozen_bytes * profile.digest_byte
     )
-    cached = row * (train * Views.of(config.data.augment, config.data.views, 0).count + val)
+    mixes = bool(plan.prefix and config.train.mixes)
+    mixing = train * (profile.image + once - ready) if mixes else 0.0
+    views = 0 if mixes else Views.of(config.data.augment, config.data.views, 0).count
+    cached = row * (train * views + val)
     memory = profile.loop.memory if profile.device == "cpu" else 0
     memory += 4 * sum(sizes.values()) + _trainable_bytes(config) * sum(trained)
     memory += frozen_bytes * bool(plan.prefix)  # the frozen prefix is a copy with batch norms folded
     memory += _activations(profile, plan, batch) + cached
     return Estimate(
-        first_epoch_seconds=epoch + ((train + val) * (profile.image + once) if plan.prefix else 0.0),
-        epoch_seconds=epoch,
+        first_epoch_seconds=epoch
+        + mixing
+        + ((train * (not mixes) + val) * (profile.image + once) if plan.prefix else 0.0),
+        epoch_seconds=epoch + mixing,
         memory_bytes=memory,
         cached_bytes=cached,
+        mixing_seconds=mixing,
     )
 
 

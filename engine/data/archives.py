@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from engine.config.data_paths import archive_of
 from engine.data.archive_tree import ArchiveTree
+from engine.data.file_tree import DISK, FileTree
 from engine.data.tar_archive import open_tar
 from engine.data.zip_archive import open_zip
 from engine.errors import InputError
@@ -19,6 +21,12 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
 }
 _OTHERS = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar"}
+
+
+def tree_at(path: Path) -> FileTree:
+    """The archive that ``path`` leads into, else the file system. Raises InputError."""
+    archive = archive_of(path)
+    return open_archive(archive) if archive else DISK
 
 
 def open_archive(path: Path) -> ArchiveTree:

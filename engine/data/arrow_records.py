@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.config.schema import DataConfig
+from engine.data.archives import tree_at
 from engine.data.arrow_columns import ArrowColumns, part
 from engine.data.image_paths import ImagePaths
 from engine.data.records import Records
 from engine.data.shards import Shard
 from engine.errors import InputError, first_line
 from engine.files.escapes import printable
-from engine.files.stored_file import DiskFile, StoredFile
+from engine.files.stored_file import StoredFile
 
 
 class ImageTable(Protocol):
@@ -79,16 +80,17 @@ def _add(records: Records, images: _Images, shard: Shard, table: ImageTable, con
         images.add(start, table.image)
 
 
-def _located(paths: Sequence[str], root: Path) -> list[DiskFile]:
+def _located(paths: Sequence[str], root: Path) -> list[StoredFile]:
     """The files that paths name. Raises InputError where none is there."""
-    found = ImagePaths(root)
-    files = [DiskFile(found.find(path)) for path in paths]
-    if files and not found.found:
+    tree = tree_at(root)
+    images = ImagePaths(root, tree)
+    found = [images.find(path) for path in paths]
+    if found and not images.found:
         raise InputError(
-            f"holds paths, and none of its images was found; {paths[0]} was looked for as {files[0].path}, with and "
+            f"holds paths, and none of its images was found; {paths[0]} was looked for as {found[0]}, with and "
             "without a suffix; set data.root to the folder that the paths are relative to"
         )
-    return files
+    return [tree.file(path) for path in found]
 
 
 class _Images:

@@ -10,13 +10,21 @@ from typing import NamedTuple
 from engine.config.data_paths import has_table_name
 from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns, LabelError, Targets
+from engine.data.archives import tree_at
 from engine.data.file_tree import DISK, FileTree
 from engine.data.finding import Finding
 from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
 from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
-from engine.data.table_columns import USUAL_NAMES, Columns, chosen_columns, find_columns, find_path_column
+from engine.data.table_columns import (
+    USUAL_NAMES,
+    Columns,
+    MissingColumn,
+    chosen_columns,
+    find_columns,
+    find_path_column,
+)
 from engine.data.targets import read_targets
 from engine.errors import InputError
 from engine.files.csv_tables import Row, TableError, decoded, read_table
@@ -40,18 +48,21 @@ class _Record(NamedTuple):
 def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
     """A table with a path and labels per image, optionally with splits and groups. Raises InputError.
 
-    Paths are relative to data.root, else to the table's folder, and may lack the suffix.
+    Paths are relative to data.root, else to the table's folder, and may lack the suffix. data.root may lead into an
+    archive.
     """
     table = Path(config.path)
     findings: list[Finding] = []
     heading, rows = _read(table, config, tree)
     try:
         columns = find_columns(heading, rows, config, findings)
+    except MissingColumn as error:
+        raise MissingColumn(f"{table}: {error}", error.setting) from None
     except InputError as error:
         raise InputError(f"{table}: {error}") from None
-    root = Path(config.root) if config.root else table.parent
+    root, images = (Path(config.root), tree_at(Path(config.root))) if config.root else (table.parent, tree)
     several = config.task == "multilabel"
-    records = _records(table, rows, columns, root, tree, may_be_empty=several)
+    records = _records(table, rows, columns, root, images, may_be_empty=several)
     if any(one.split for one in records) and not all(one.split for one in records):
         name = heading[columns.split or 0]
         raise InputError(f"{table}: the column {name} is filled in some rows only; fill it in all or in none")
@@ -62,7 +73,7 @@ def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
         for one, target in zip(records, targets.targets, strict=True)
     ]
     names = [printable(name) for name in targets.classes]
-    return from_stored_files(names, samples, lambda at: tree.file(records[at].file), [*findings, *finding], task)
+    return from_stored_files(names, samples, lambda at: images.file(records[at].file), [*findings, *finding], task)
 
 
 def _targets(

@@ -19,6 +19,7 @@ from engine.data.image_files import holds_images, own_images, subfolders
 from engine.data.split_names import is_plain, split_named
 from engine.errors import InputError
 from engine.files.escapes import name_of
+from engine.files.text_lists import listed
 
 _LISTED = 5  # names in a message
 _SAMPLED_NAMES = 2000  # file names that are searched for a class
@@ -256,5 +257,4 @@ def _folders(names: Collection[str]) -> str:
 
 
 def _listed(names: Collection[str]) -> str:
-    shown = [name_of(name) for name in islice(names, _LISTED)]
-    return ", ".join(shown) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return listed([name_of(name) for name in names], _LISTED)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 _NUMBERS = 20  # from so many distinct numbers on, labels are measurements rather than classes
+_RANKS = 10  # more whole numbers in a row are rather names, such as ids
 _TOLERANCE = 0.01  # of the sum of an image's class probabilities
 
 
 class Guess(NamedTuple):
-    """A task, and the reason for it, "" for one class per image."""
+    """A task, and the reason for it, "" where labels are plain names of classes."""
 
     task: str
     reason: str = ""
@@ -30,9 +31,17 @@ def guess_task(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Guess:
     values = [value for value in numbers if value is not None]
     whole = all(value.is_integer() for value in values)
     if whole and len(values) <= max(_NUMBERS, len(rows) // 2):
-        return Guess("single")
+        return Guess("single", _ranks(values))
     example = min(labels, key=float)
     return Guess("regression", f"the labels are {len(values):,} numbers such as {example}")
+
+
+def _ranks(values: Sequence[float]) -> str:
+    """What a user should know about whole numbers as classes: they may be ranks. "" for two, and with gaps."""
+    low, high = min(values), max(values)
+    if not 3 <= len(values) == high - low + 1 <= _RANKS:
+        return ""
+    return f"the labels are the numbers {low:g} to {high:g}, which may be ranks"
 
 
 def _of_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Guess:

@@ -84,13 +84,23 @@ class _OnColours(nn.Module):
 
 
 def batch_count(images: int, batch_size: int) -> int:
-    """The number of batches for so many images."""
+    """Batches of an evaluation."""
     return math.ceil(images / batch_size)
 
 
+def training_batch_count(images: int, batch_size: int) -> int:
+    """Batches of nearly equal size to train on, none of them a single image unless ``batch_size`` is 1.
+
+    With batches of two and an odd number of images, one batch has three: a single image has no batch statistics.
+    """
+    count = batch_count(images, batch_size)
+    leaves_one = batch_size > 1 and 1 < images < 2 * count
+    return count - 1 if leaves_one else count
+
+
 def micro_batches(images: int, batch_size: int) -> list[slice]:
-    """The parts of at most ``batch_size`` images that go through the network together, of nearly equal size."""
-    number = batch_count(images, batch_size)
+    """The parts of ``batch_size`` images that go through the network together, of nearly equal size."""
+    number = training_batch_count(images, batch_size)
     ends = [images * part // number for part in range(number + 1)]
     return [slice(start, end) for start, end in pairwise(ends)]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
-from engine.data.loaders import batch_count
+from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 
 Order = npt.NDArray[np.int64]
@@ -25,7 +25,7 @@ def epoch_batches(data: Data, train: TrainConfig, epoch: int, seed: int | None =
         order = balanced_order(((i, data.task.present(data.samples[i])) for i in members), len(members), random)
     else:
         order = random.permutation(np.asarray(members))
-    return [part.tolist() for part in np.array_split(order, batch_count(len(members), train.step_size))]
+    return [part.tolist() for part in np.array_split(order, training_batch_count(len(members), train.step_size))]
 
 
 def balanced_order(images: Iterable[tuple[int, Sequence[int]]], count: int, random: np.random.Generator) -> Order:

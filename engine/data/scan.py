@@ -27,9 +27,11 @@ from engine.data.scan_results import DatasetScan, ScanFinding
 from engine.data.selection import select_images
 from engine.data.source import Source
 from engine.data.sources import open_learnable
+from engine.data.splits import SPLITS
 from engine.data.unreadable import why_unusable
 from engine.data.value_range import measure
 from engine.files.escapes import printable
+from engine.files.text_lists import listed
 from engine.runs.events import SkippedFile
 from engine.runs.progress import Report
 
@@ -65,7 +67,7 @@ def scan(config: DataConfig, report: Report) -> DatasetScan:
         task=source.task,
         summary=summary,
         classes=class_counts,
-        splits=dict(split_counts),
+        splits={name: split_counts[name] for name in (*SPLITS, "") if split_counts[name]},
         groups=len({sample.group for sample in source.samples if sample.group}),
         unreadable=unreadable,
         passed_over=dict(source.passed_over),
@@ -140,10 +142,9 @@ def _class_counts(contents: Contents) -> dict[str, int]:
 
 def _of_unreadable(files: list[SkippedFile]) -> Iterator[Finding]:
     if files:
-        shown = ", ".join(f"{file.path} ({file.reason})" for file in files[:_LISTED])
-        more = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
+        shown = listed([f"{file.path} ({file.reason})" for file in files], _LISTED)
         yield Finding(
-            "unreadable", f"{counted(len(files), 'file', 'files')} can't be read: {shown}{more}; replace or remove them"
+            "unreadable", f"{counted(len(files), 'file', 'files')} can't be read: {shown}; replace or remove them"
         )
 
 
@@ -162,11 +163,10 @@ def _of_classes(counts: dict[str, int], fewest: int) -> Iterator[Finding]:
     large, small = next(iter(counts)), next(reversed(counts))
     few = [name for name, count in counts.items() if count < fewest]
     if few:
-        shown = ", ".join(few[:_LISTED]) + (f" and {len(few) - _LISTED:,} more" if len(few) > _LISTED else "")
         found = counted(len(few), "class has", "classes have")
         yield Finding(
             "class_too_small",
-            f"{found} fewer than {fewest} images ({shown}), too few for validation; add images, raise "
+            f"{found} fewer than {fewest} images ({listed(few, _LISTED)}), too few for validation; add images, raise "
             "data.val_fraction, or remove the classes",
         )
     if counts[large] >= IMBALANCED * counts[small]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from engine.config.tasks import TaskSpec
+from engine.config.tasks import TASKS, TaskSpec
 from engine.data.finding import Finding
 from engine.files.stored_file import LARGEST_FILE, DiskFile, StoredFile
 
@@ -69,6 +69,19 @@ class Source:
     def spec(self) -> TaskSpec:
         """The task and its classes."""
         return TaskSpec(self.task, self.classes)
+
+
+def class_counts(source: Source) -> dict[str, int]:
+    """The number of images of each class or label, in their order; 0 for the numbers of a task without classes."""
+    shows = TASKS[source.task].shows
+    counts = dict.fromkeys(source.classes, 0)
+    for sample in source.samples:
+        if shows == "class":
+            counts[source.classes[sample.label]] += 1
+        elif shows == "labels":
+            for name, has in zip(source.classes, sample.target, strict=True):
+                counts[name] += bool(has)
+    return counts
 
 
 def unique_names(classes: Sequence[str]) -> list[str]:

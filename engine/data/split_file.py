@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 
 from engine.config.schema import DataConfig
@@ -17,6 +16,7 @@ from engine.files.csv_cells import text_cell
 from engine.files.csv_tables import Row, TableError, decoded, read_table
 from engine.files.escapes import printable
 from engine.files.safe_open import open_regular
+from engine.files.text_lists import listed
 
 _LISTED = 3  # images in a message
 
@@ -100,5 +100,4 @@ def _normalized(path: str) -> str:
 
 
 def _listed(names: Collection[str], *, quote: bool = False) -> str:
-    shown = [f'"{name}"' if quote else printable(name) for name in islice(sorted(names), _LISTED)]
-    return ", ".join(shown) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
+    return listed([f'"{name}"' if quote else printable(name) for name in sorted(names)], _LISTED)

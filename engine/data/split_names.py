@@ -25,10 +25,14 @@ _NAME = re.compile(
 def split_named(name: str) -> str:
     """The split that ``name`` means, in any case and with the usual affixes: "Training_Set" → "train".
 
-    Returns "" for other names.
+    Returns "" for other names, also for those of several splits such as "training_testing".
     """
     found = _NAME.fullmatch(_normalized(name))
-    return _WORDS[found["word"]] if found else ""
+    if not found:
+        return ""
+    split = _WORDS[found["word"]]
+    others = {_WORDS.get(word, split) for word in (found["prefix"] or "").split("_")}
+    return split if others == {split} else ""
 
 
 def is_plain(name: str) -> bool:

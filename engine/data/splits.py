@@ -13,6 +13,7 @@ from engine.data.source import Sample, Strata, label_of
 from engine.errors import InputError
 from engine.files.csv_cells import path_cell, text_cell
 from engine.files.csv_tables import TableError, decoded, read_table
+from engine.files.text_lists import listed
 from engine.runs.folder import write_or_warn
 from engine.warning_codes import Warn
 
@@ -86,8 +87,8 @@ def check_classes(
     present = {label for i in splits.get("train", []) for label in present_in(samples[i])}
     empty = [name for label, name in enumerate(classes) if label not in present]
     if empty:
-        names = ", ".join(f'"{name}"' for name in empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-        raise InputError(f"no training image is left for {names}; add readable images or remove the class")
+        names = [f'"{name}"' for name in empty]
+        raise InputError(f"no training image is left for {listed(names, 5)}; add readable images or remove the class")
 
 
 def missing_classes(

@@ -22,6 +22,14 @@ _GROUPS = frozenset("patient subject participant person group animal lesion slid
 USUAL_NAMES = frozenset({*PATHS, *LABELS, *_SPLITS})
 
 
+class MissingColumn(InputError):
+    """A column that ``setting`` names is not in the table."""
+
+    def __init__(self, sentence: str, setting: str) -> None:
+        super().__init__(sentence)
+        self.setting = setting
+
+
 class Columns(NamedTuple):
     """The positions of a table's columns; None where the table has no such column."""
 
@@ -113,7 +121,7 @@ def find_path_column(heading: Sequence[str], config: DataConfig) -> int | None:
 def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[str]) -> int | None:
     if chosen:
         if chosen.strip() not in heading:
-            raise InputError(f'has no column "{chosen}", but {", ".join(heading)}; change {setting}')
+            raise MissingColumn(f'has no column "{chosen}", but {", ".join(heading)}; change {setting}', setting)
         return heading.index(chosen.strip())
     names = [_normalized(name) for name in heading]
     return next((names.index(name) for name in usual if name in names), None)

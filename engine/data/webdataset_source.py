@@ -31,6 +31,7 @@ CLASS = ".cls"
 _JSON, _TEXT = ".json", ".txt"
 LABEL_MEMBERS = (CLASS, _JSON, _TEXT)
 """The suffixes of members that hold labels, and the names of their columns without the dot."""
+_CLASS_COLUMN, _JSON_COLUMN, _TEXT_COLUMN = (suffix[1:] for suffix in LABEL_MEMBERS)
 _LARGEST = 2**24  # bytes of labels
 
 
@@ -106,7 +107,7 @@ class _Samples:
             path,
             heading,
             lambda at: self.found[at].image,
-            labels=(CLASS[1:], *LABELS, _TEXT[1:]),
+            labels=(_CLASS_COLUMN, *LABELS, _JSON_COLUMN, _TEXT_COLUMN),
             lists=frozenset(lists),
         )
         for one, row in zip(self.found, values, strict=True):
@@ -128,14 +129,14 @@ class _Samples:
                     lists.add(column)
                 elif not isinstance(value, str | int | float):
                     continue
-                if column in (CLASS[1:], _TEXT[1:]) or isinstance(value, int | float) or is_likely(column, self.config):
+                if f".{column}" in LABEL_MEMBERS or isinstance(value, int | float) or is_likely(column, self.config):
                     values[column] = self._text(column, value)
         return values
 
     def _text(self, column: str, value: object) -> str:
         names = self.names.get(column) or self.names.get("", ())
-        number = int(value) if column == CLASS[1:] and isinstance(value, str) and value.isdecimal() else value
-        return cell_text(number, names if column in (CLASS[1:], *LABELS, *self.config.label_column) else ())
+        number = int(value) if column == _CLASS_COLUMN and isinstance(value, str) and value.isdecimal() else value
+        return cell_text(number, names if column in (_CLASS_COLUMN, *LABELS, *self.config.label_column) else ())
 
 
 def _grouped(files: list[str]) -> Iterator[dict[str, str]]:

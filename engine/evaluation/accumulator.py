@@ -18,6 +18,7 @@ import torch
 
 from engine.compute.loss import most_probable
 from engine.evaluation.calibration import Calibration
+from engine.evaluation.rank_metrics import mean_rank_error, quadratic_kappa
 from engine.evaluation.ranking import Scores, roc_auc_and_average_precision
 from engine.runs.events import ClassMetrics
 
@@ -39,18 +40,18 @@ class MetricAccumulator:
         self.scores = Scores(len(classes))
         self.calibration = Calibration()
 
-    def add(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Add one batch: logits (N, classes), targets int64 (N,) or float32 (N, classes)."""
+    def add(self, logits: torch.Tensor, targets: torch.Tensor, predicted: torch.Tensor) -> None:
+        """Add one batch: logits (N, classes), targets int64 (N,) or float32 (N, classes), predicted classes (N,)."""
         labels = most_probable(targets)
         true = labels.cpu().numpy()
-        np.add.at(self.confusion, (true, logits.argmax(1).cpu().numpy()), 1)
+        np.add.at(self.confusion, (true, predicted.cpu().numpy()), 1)
         self.loss_sum += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
         top5 = logits.topk(min(TOP_K, logits.shape[1]), dim=1).indices
         self.top5_correct += int((top5 == labels[:, None]).any(1).sum())
         if self.is_finite:
             probabilities = logits.softmax(1).cpu().numpy()
             self.scores.add(probabilities, true)
-            self.calibration.add(probabilities, true)
+            self.calibration.add(probabilities, true, predicted.cpu().numpy())
 
     @property
     def is_finite(self) -> bool:
@@ -61,6 +62,16 @@ class MetricAccumulator:
     def count(self) -> int:
         """The number of images."""
         return int(self.confusion.sum())
+
+    @property
+    def mae(self) -> float:
+        """The mean distance of predicted and true class, in ranks."""
+        return mean_rank_error(self.confusion)
+
+    @property
+    def quadratic_kappa(self) -> float | None:
+        """The agreement of predicted and true ranks."""
+        return quadratic_kappa(self.confusion)
 
     @property
     def correct(self) -> int:

@@ -19,14 +19,14 @@ class Calibration:
         self._confidence = np.zeros(_BINS)
         self._correct = np.zeros(_BINS)
 
-    def add(self, probabilities: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """Add one batch: probabilities (N, classes), labels (N,)."""
-        confidence = probabilities.max(1).astype(np.float64)
+    def add(self, probabilities: Floats, labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> None:
+        """Add one batch: probabilities (N, classes), true and predicted classes (N,)."""
+        confidence = np.take_along_axis(probabilities, predicted[:, None], 1)[:, 0].astype(np.float64)
         # Bins exclude their lower bound and include their upper bound, as in the paper.
         place = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
         np.add.at(self._count, place, 1)
         np.add.at(self._confidence, place, confidence)
-        np.add.at(self._correct, place, probabilities.argmax(1) == labels)
+        np.add.at(self._correct, place, predicted == labels)
 
     @property
     def error(self) -> float:

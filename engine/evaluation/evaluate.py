@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 
 from engine.compute.loss import most_probable
 from engine.compute.task import LabelledOutputs, PredictionWriter
+from engine.config.tasks import TASKS, TaskSpec
 from engine.data.prepare import Data
 from engine.evaluation.accumulator import MetricAccumulator, accuracy_interval
 from engine.evaluation.metrics import compute_metrics
@@ -22,32 +23,38 @@ from engine.warning_codes import Warn
 
 
 def evaluate(
-    classes: Sequence[str],
+    spec: TaskSpec,
     split: str,
     batches: Iterable[LabelledOutputs],
     paths: Iterable[str],
     predictions: PredictionWriter | None = None,
+    predict: Callable[[torch.Tensor], torch.Tensor] = lambda logits: logits.argmax(1),
 ) -> Evaluated:
     """Compute the metrics of a split from its logits, and write each prediction to ``predictions``.
 
-    ``paths``: of the images, in the order of ``batches``.
+    ``paths``: of the images, in the order of ``batches``. ``predict``: logits (N, classes) → classes (N,).
     """
     start = time.monotonic()
+    classes = spec.classes
     accumulator = MetricAccumulator(classes)
     names = iter(paths)
     for logits, targets in batches:
+        predicted = predict(logits)
         if predictions:
-            true, predicted = _names(classes, most_probable(targets)), _names(classes, logits.argmax(1))
-            predictions.write(list(itertools.islice(names, len(targets))), true, predicted, logits.softmax(1))
-        accumulator.add(logits, targets)
+            texts = _names(classes, most_probable(targets)), _names(classes, predicted)
+            predictions.write(list(itertools.islice(names, len(targets))), *texts, logits.softmax(1))
+        accumulator.add(logits, targets, predicted)
     seconds = time.monotonic() - start
-    values = compute_metrics(accumulator)
+    values = compute_metrics(accumulator, spec.task)
     fields: dict[str, Any] = {name: value for name, value in values.items() if name in Evaluated.__struct_fields__}
+    score = TASKS[spec.task].score
     return Evaluated(
+        task=spec.task,
+        score=score,
         split=split,
         count=accumulator.count,
         nonfinite=finite(accumulator.loss_sum)[1],
-        accuracy_interval=accuracy_interval(accumulator.correct, accumulator.count),
+        accuracy_interval=accuracy_interval(accumulator.correct, accumulator.count) if score == "accuracy" else None,
         metrics={name: value for name, value in values.items() if name not in fields},
         reliability=accumulator.calibration.bins,
         classes=list(classes),

@@ -25,8 +25,9 @@ class Metric:
 
     ``name``: the field of ``Evaluated``, or the key in its ``metrics``. ``label`` stands in sentences, ``short`` in
     column headings. ``compute`` returns None where the metric is undefined. ``unit``: "percent" for proportions that
-    people read in percent, "number" for numbers with a unit of their own, else "decimal". ``meaning``: one sentence
-    for the manual. ``tasks``: the tasks that have the metric; ``compute`` takes what each of them accumulates.
+    people read in percent, "number" for numbers with a unit of their own, else "decimal". ``bounds``: the lowest
+    and the highest value that the metric can have. ``meaning``: one sentence for the manual. ``tasks``: the tasks that
+    have the metric; ``compute`` takes what each of them accumulates.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     short: str = ""
     higher_is_better: bool = True
     unit: Literal["percent", "decimal", "number"] = "decimal"
+    bounds: tuple[float, float] = (0.0, 1.0)
     tasks: tuple[str, ...] = ("single",)
 
     def value(self, evaluated: Evaluated) -> float | None:
@@ -79,6 +81,7 @@ _ALL = (
         lambda of: of.correct / of.count,
         "Proportion of correct predictions.",
         unit="percent",
+        tasks=("single", "ordinal"),
     ),
     Metric(
         "balanced_accuracy",
@@ -87,13 +90,14 @@ _ALL = (
         "Mean recall over the classes that occur.",
         short="balanced",
         unit="percent",
+        tasks=("single", "ordinal"),
     ),
     Metric(
         "macro_f1",
         "macro F1",
         lambda of: fmean(one.f1 for one in of.per_class),
         "Mean F1 over classes.",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "micro_f1",
@@ -107,7 +111,7 @@ _ALL = (
         "weighted F1",
         lambda of: fmean([one.f1 for one in of.per_class], [one.support for one in of.per_class]),
         "Mean F1 over classes, weighted by their images.",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "label_accuracy",
@@ -138,7 +142,7 @@ _ALL = (
         "ROC-AUC",
         lambda of: mean_of_known(one.roc_auc for one in of.per_class),
         "Area under the ROC curve of each class against the others, mean over classes.",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "average_precision",
@@ -146,7 +150,7 @@ _ALL = (
         lambda of: mean_of_known(one.average_precision for one in of.per_class),
         "Area under the precision-recall curve of each class against the others, mean over classes.",
         short="AP",
-        tasks=("single", "multilabel"),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "log_loss",
@@ -154,7 +158,8 @@ _ALL = (
         _log_loss,
         "Mean cross-entropy.",
         higher_is_better=False,
-        tasks=("single", "multilabel"),
+        bounds=(0.0, math.inf),
+        tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
         "ece",
@@ -164,6 +169,16 @@ _ALL = (
         short="ECE",
         higher_is_better=False,
         unit="percent",
+        tasks=("single", "ordinal"),
+    ),
+    Metric(
+        "quadratic_kappa",
+        "quadratic kappa",
+        lambda of: of.quadratic_kappa,
+        "Cohen's kappa with quadratic weights: agreement of predicted and true ranks, 1 is perfect, 0 chance level.",
+        short="QWK",
+        bounds=(-1.0, 1.0),
+        tasks=("ordinal",),
     ),
     Metric(
         "r2",
@@ -171,16 +186,18 @@ _ALL = (
         lambda of: of.r2,
         "Proportion of the variance of the true numbers that the predicted ones explain: 1 is perfect, 0 as good as "
         "their mean, and below 0 worse; mean over numbers, as the following metrics.",
+        bounds=(-math.inf, 1.0),
         tasks=("regression",),
     ),
     Metric(
         "mae",
         "MAE",
         lambda of: of.mae,
-        "Mean absolute error, in the data's units.",
+        "Mean absolute error, in the data's units; for ordered classes in ranks.",
         higher_is_better=False,
         unit="number",
-        tasks=("regression",),
+        bounds=(0.0, math.inf),
+        tasks=("regression", "ordinal"),
     ),
     Metric(
         "rmse",
@@ -189,6 +206,7 @@ _ALL = (
         "Root mean squared error, in the data's units.",
         higher_is_better=False,
         unit="number",
+        bounds=(0.0, math.inf),
         tasks=("regression",),
     ),
     Metric(
@@ -197,10 +215,16 @@ _ALL = (
         lambda of: of.spearman,
         "Rank correlation of predicted and true numbers, from -1 to 1.",
         short="Spearman",
+        bounds=(-1.0, 1.0),
         tasks=("regression",),
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a proportion that people read in percent."""
+    return name in METRICS and METRICS[name].unit == "percent"
 
 
 NUMBER_METRICS = ("r2", "mae", "rmse", "spearman")
@@ -221,6 +245,18 @@ def score_text(evaluated: Evaluated) -> str:
     """The value of the metric that the task is judged by."""
     value = METRICS[evaluated.score].value(evaluated) if evaluated.score in METRICS else None
     return formatted_score(evaluated.score, value) or "undefined"
+
+
+def interval_text(evaluated: Evaluated) -> str:
+    """The 95 % interval of the accuracy as text, "91.2% to 96.0%"; "" where there is none."""
+    interval = evaluated.accuracy_interval
+    return f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else ""
+
+
+def named_interval(evaluated: Evaluated) -> str:
+    """``interval_text`` in a sentence: "95 % interval 91.2% to 96.0%"."""
+    text = interval_text(evaluated)
+    return text and f"95 % interval {text}"
 
 
 def formatted_score(name: str, value: float | None) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from engine.compute.batch_fit import Fits, Place
 from engine.compute.precision import Precision
 from engine.compute.precision_benchmark import choose_precision
-from engine.compute.task import LabelledOutputs
+from engine.compute.task import LabelledOutputs, open_task
 from engine.config.schema import RunConfig
+from engine.config.tasks import TASKS, TaskSpec
 from engine.config.toml_io import with_setting, with_settings
 from engine.data.prepare import Data, decode_images, load_data
-from engine.data.source import Sample, select
+from engine.data.source import Sample, Source, select
 from engine.data.sources import open_source
 from engine.data.split_names import words_for
+from engine.data.table_columns import MissingColumn
 from engine.errors import InputError
 from engine.evaluation.load_run import TrainedRun
 from engine.files.escapes import printable
@@ -47,8 +49,8 @@ def re_evaluate(
     torch_device = devices.choose_device(device)
     precision, frozen_precision = choose_precision(config.train.precision, torch_device, report)
     if other_data:
-        config = with_settings(config, _other_data(other_data))
-        data = _other_images(trained, config, split_name, report, warn)
+        config, source = _open_other(config, other_data, trained.task.spec)
+        data = _other_images(trained, config, source, split_name, report, warn)
     else:
         source = open_source(config.data)
         if (source.classes, source.task) != (trained.classes, trained.task.spec.task):
@@ -66,34 +68,60 @@ def re_evaluate(
     return trained.task.evaluate(name, batches, paths)
 
 
-def _other_data(path: Path) -> dict[str, object]:
-    """The settings that read another dataset than the run's, with nothing of the run's table."""
-    names = ("name", "root", "path_column", "label_column", "split_column", "group_column")
-    return {"data.source": "auto", "data.path": str(path), **{f"data.{name}": "" for name in names}}
+def _open_other(config: RunConfig, path: Path, spec: TaskSpec) -> tuple[RunConfig, Source]:
+    """Another dataset than the run's, with labels for its task; of the run's columns those that a table there has.
+
+    Returns ``config`` with the settings that read it. Raises InputError, also where a number of the run is missing.
+    """
+    elsewhere = {f"data.{name}": "" for name in ("name", "root", "group_column")}
+    config = with_settings(config, {"data.source": "auto", "data.path": str(path), "data.task": spec.task, **elsewhere})
+    while True:
+        try:
+            return config, open_source(config.data)
+        except MissingColumn as error:
+            if spec.std and error.setting == "data.label_column":
+                raise
+            config = with_setting(config, error.setting, "")
 
 
-def _other_images(trained: TrainedRun, config: RunConfig, wanted_split: str, report: Report, warn: Warn) -> Data:
-    source = open_source(config.data)
+def _other_images(
+    trained: TrainedRun, config: RunConfig, source: Source, wanted_split: str, report: Report, warn: Warn
+) -> Data:
     for finding in source.findings:
         warn(*finding)
-    label_of = {name: label for label, name in enumerate(trained.classes)}
-    for name in source.classes:
-        if name not in label_of:
-            known = ", ".join(trained.classes[:5]) + (" …" if len(trained.classes) > 5 else "")
-            raise InputError(f'{config.data.path}: "{printable(name)}" is not a class of the run ({printable(known)})')
     has_splits = any(image.split for image in source.samples)
     split_name = wanted_split or ("test" if has_splits else _ALL)
     chosen = [at for at, image in enumerate(source.samples) if not has_splits or image.split == split_name]
     if not chosen:
         folders = " or ".join(words_for(split_name))
         raise InputError(f"{config.data.path}: holds no images to evaluate{f' in {folders}/' if has_splits else ''}")
-    images = [source.samples[at] for at in chosen]
-    relabelled = [Sample(one.key, label_of[source.classes[one.label]], one.split) for one in images]
+    relabelled = _relabelled([source.samples[at] for at in chosen], source, trained.task.spec, config.data.path)
     selected = replace(select(source, chosen, relabelled), classes=trained.classes)
     data, _, fingerprints = decode_images(selected, config, trained.classifier.preprocessing, report, warn)
     fingerprints.close()
     data.splits[split_name] = list(range(len(data.samples)))
-    return data
+    return replace(data, task=trained.task)
+
+
+def _relabelled(samples: Sequence[Sample], source: Source, spec: TaskSpec, path: str) -> list[Sample]:
+    """``samples`` of ``source`` with positions and numbers in the order of the run's classes. Raises InputError."""
+    place = {name: at for at, name in enumerate(spec.classes)}
+    known = printable(", ".join(spec.classes[:5]) + (" …" if len(spec.classes) > 5 else ""))
+    noun = TASKS[spec.task].noun
+    for name in source.classes:
+        if name not in place:
+            raise InputError(f'{path}: "{printable(name)}" is not a {noun} of the run ({known})')
+    present = open_task(source.spec).present
+    places = [place[name] for name in source.classes]
+
+    def relabel(sample: Sample) -> Sample:
+        target = [0.0] * (len(spec.classes) if sample.target else 0)
+        for at, value in zip(places, sample.target, strict=False):  # strict: a sample may have no numbers
+            target[at] = value
+        label = places[sample.label] if sample.label in present(sample) else sample.label
+        return sample._replace(label=label, target=tuple(target), group="")
+
+    return [relabel(sample) for sample in samples]
 
 
 def _logits(

@@ -21,6 +21,7 @@ from engine.export.output_folder import atomic_folder, destination
 from engine.export.predictor import outputs_function
 from engine.export.sample_images import sample_images
 from engine.export.verify import Comparison, verify
+from engine.models import registry
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report
 from engine.system.devices import installed_version, versions
@@ -81,9 +82,11 @@ def _write(writer: FormatWriter, path: Path, trained: TrainedRun, metadata: Expo
 
 def _metadata(trained: TrainedRun, export_format: ExportFormat) -> ExportMetadata:
     spec = trained.task.spec
+    model, arguments = registry.portable_name(trained.config.model.name)
     return ExportMetadata(
         run=trained.folder.id,
-        model=trained.config.model.name,
+        model=model,
+        arguments=arguments,
         classes=trained.classes,
         hidden=trained.config.head.hidden,
         preprocessing=trained.classifier.preprocessing,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from engine.config.tasks import TASKS, TaskSpec
@@ -20,7 +22,8 @@ class ExportMetadata(msgspec.Struct, frozen=True):
 
     ``hidden``: sizes of the head's hidden layers. ``preprocessing``: applies to the ``crop`` of an image, with its
     ``channels`` in this order. ``created``: UTC, ISO 8601. ``versions``: of the libraries that wrote the export.
-    ``task``, ``mean``, ``std`` and ``thresholds``: see ``TaskSpec``.
+    ``arguments``: of the timm network ``model``, where it has any. ``task``, ``mean``, ``std`` and ``thresholds``: see
+    ``TaskSpec``.
     """
 
     run: str
@@ -36,6 +39,7 @@ class ExportMetadata(msgspec.Struct, frozen=True):
     mean: list[float] = []
     std: list[float] = []
     thresholds: list[float] = []
+    arguments: dict[str, Any] = {}
 
     @property
     def spec(self) -> TaskSpec:

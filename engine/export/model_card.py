@@ -6,14 +6,13 @@ from engine.config.phases import phase_text
 from engine.config.schema import RunConfig
 from engine.config.tasks import TASKS
 from engine.evaluation.load_run import TrainedRun
-from engine.evaluation.metrics import METRICS
+from engine.evaluation.metrics import METRICS, interval_text
 from engine.export.format_writer import FormatWriter
 from engine.export.metadata import ExportMetadata
 from engine.export.plain_network import plain_network
 from engine.export.verify import Comparison
 from engine.files.markdown import at_start
 from engine.models.preprocessing import Preprocessing
-from engine.runs.events import Evaluated
 from engine.runs.folder import data_label
 from engine.runs.start_weights import is_run
 from engine.runs.weights_text import weights_text
@@ -62,15 +61,8 @@ def _metrics(trained: TrainedRun) -> str:
             cells = ["" if value is None else metric.format(value) for value in values]
             rows.append([metric.label, *cells])
     if any(one.accuracy_interval for one in evaluations):
-        rows.append(["accuracy, 95 % interval", *map(_interval, evaluations)])
+        rows.append(["accuracy, 95 % interval", *map(interval_text, evaluations)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _interval(evaluated: Evaluated) -> str:
-    if evaluated.accuracy_interval is None:
-        return ""
-    low, high = evaluated.accuracy_interval
-    return f"{low:.1%} – {high:.1%}"
 
 
 def _dataset(trained: TrainedRun) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from engine.models import pip_source, registry, torchvision_source
+from engine.config.model_names import is_hub_name
+from engine.models import hub_source, pip_source, registry, torchvision_source
 from engine.models.preprocessing import Preprocessing
 
 
@@ -26,6 +28,9 @@ def plain_network(classifier: registry.Classifier, classes: int) -> PlainNetwork
     preprocessing = classifier.preprocessing
     if name == pip_source.NAME:
         plain = _from_timm(pip_source.TIMM_NAME, classes, preprocessing)
+    elif is_hub_name(name):
+        config = hub_source.read_config(name)
+        plain = _from_timm(config.base, classes, preprocessing, config.arguments)
     elif name.startswith(registry.TIMM_PREFIX):
         plain = _from_timm(name.removeprefix(registry.TIMM_PREFIX), classes, preprocessing)
     else:
@@ -52,10 +57,12 @@ def _from_torchvision(name: str, classes: int, preprocessing: Preprocessing) -> 
     return PlainNetwork("torchvision", code, module)
 
 
-def _from_timm(name: str, classes: int, preprocessing: Preprocessing) -> PlainNetwork:
+def _from_timm(
+    name: str, classes: int, preprocessing: Preprocessing, arguments: Mapping[str, Any] | None = None
+) -> PlainNetwork:
     import timm
 
-    options: dict[str, Any] = {"num_classes": classes, "img_size": preprocessing.image_size}
+    options: dict[str, Any] = {**(arguments or {}), "num_classes": classes, "img_size": preprocessing.image_size}
     if preprocessing.channels != 3:
         options["in_chans"] = preprocessing.channels
     try:

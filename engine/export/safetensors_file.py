@@ -57,15 +57,15 @@ def open_file(path: Path) -> Predictor:
         head = HeadConfig(hidden=metadata.hidden)
         task = open_task(metadata.spec)
         size, channels = metadata.preprocessing.image_size, metadata.preprocessing.channels
-        arguments = (metadata.model, len(task.outputs), head, size, channels)
+        network = (metadata.model, len(task.outputs), head, size, channels, metadata.arguments)
         state = load_file(path)
         # Compare shapes on the meta device first: the file may name a network of any size.
-        on_meta = registry.build(*arguments, on_meta=True).module.state_dict()
+        on_meta = registry.build(*network, on_meta=True).module.state_dict()
         if {key: tensor.shape for key, tensor in on_meta.items()} != {key: one.shape for key, one in state.items()}:
             raise InputError(f"{path}: its tensors are not those of {metadata.model}; export the run again")
-        classifier = registry.build(*arguments)
+        classifier = registry.build(*network)
         classifier.module.load_state_dict(state)
-    except (OSError, RuntimeError, ValidationError, safetensors.SafetensorError) as error:
+    except (OSError, TypeError, RuntimeError, ValidationError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: can't be loaded ({first_line(error)}); export the run again") from None
     compute_outputs = outputs_function(classifier.module, task, metadata.preprocessing, choose_device("auto"))
     return Predictor(task, metadata.preprocessing, compute_outputs)

@@ -6,6 +6,7 @@ import fnmatch
 
 import msgspec
 
+from engine.config.model_names import is_hub_name
 from engine.models import pip_source, registry, timm_source, torchvision_source
 
 
@@ -24,7 +25,12 @@ class ModelEntry(msgspec.Struct):
 
 
 def models_like(pattern: str) -> list[ModelEntry]:
-    """Networks whose name contains ``pattern`` or matches it as a shell pattern; timm's for "timm/…"."""
+    """Networks whose name contains ``pattern`` or matches it as a shell pattern; timm's for "timm/…".
+
+    One that begins with "hf-hub:" or "local-dir:" is a name, not a pattern. Raises InputError where it can't be read.
+    """
+    if is_hub_name(pattern):
+        return [_entry(pattern)]
     if pattern.startswith(registry.TIMM_PREFIX):
         names = [registry.TIMM_PREFIX + name for name in timm_source.names()]
     else:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from engine.config.freeze_rules import ModuleFacts, RuleMatcher, training_modes
-from engine.models.layer_tree import keeps_batch_statistics
+from engine.models.layer_tree import keeps_batch_statistics, module_types
 from engine.runs.events import FrozenProof, ParameterCounts
 
 
@@ -49,7 +49,7 @@ class Freezing:
         """Apply a freeze plan. Raises InputError, and changes nothing, for an invalid one."""
         modules = dict(self.module.named_modules())
         parameters = dict(self.module.named_parameters())
-        decisions = RuleMatcher(modules, parameters, self._head).decide(rules)
+        decisions = RuleMatcher(module_types(self.module), parameters, self._head).decide(rules)
         for name, parameter in parameters.items():
             parameter.requires_grad_(decisions[name].trainable)
             if not decisions[name].trainable:

@@ -49,6 +49,12 @@ class Prefix:
                 self.chunk = self._fits.shrink("prefix", self.chunk, error)
             release(self._precision.device)
 
+    def resized(self, images: int) -> Prefix:
+        """The same layers for batches of ``images``, for features that are not cached: none of a chunk is padding."""
+        found = copy.copy(self)
+        found.chunk = self._fits.size("prefix", images) if self._fits else images
+        return found
+
     def _in_chunks(self, *inputs: torch.Tensor) -> Features:
         parts = [self._compute(*inputs) for inputs in zip(*(t.split(self.chunk) for t in inputs), strict=True)]
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))

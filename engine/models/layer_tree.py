@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from engine.config.freeze_rules import is_norm
 from engine.config.layer_tree import Layer, LayerTree, Stage
 from engine.config.schema import HeadConfig
 from engine.models import layer_tree_cache, registry
@@ -62,6 +63,11 @@ def layer_tree(classifier: Classifier, classes: int) -> LayerTree:
     )
 
 
+def module_types(module: nn.Module) -> dict[str, str]:
+    """The type's name of each module, by path."""
+    return {path: type(layer).__name__ for path, layer in module.named_modules()}
+
+
 def keeps_batch_statistics(layer: nn.Module) -> bool:
     """Whether a layer has running statistics, which change in training mode."""
     return getattr(layer, "running_mean", None) is not None
@@ -109,7 +115,7 @@ def _is_normalization(module: nn.Module, path: str, backbone: set[int]) -> bool:
         for layer in module.get_submodule(path).modules()
         if any(id(p) in backbone for p in layer.parameters(recurse=False))
     ]
-    return all("norm" in type(layer).__name__.lower() for layer in owners)
+    return all(is_norm(type(layer).__name__) for layer in owners)
 
 
 def _run_once(module: nn.Module, image: list[int]) -> dict[str, tuple[int, list[int] | None]]:

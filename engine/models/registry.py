@@ -1,9 +1,9 @@
-"""Builds networks by name, from torchvision, timm or the pip package."""
+"""Builds networks by name, from torchvision, timm, the Hugging Face Hub or the pip package."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +12,15 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from engine.config.model_names import is_hub_name
 from engine.config.schema import HeadConfig
 from engine.errors import InputError, first_line
-from engine.models import head, pip_source, timm_source, torchvision_source
+from engine.models import head, hub_source, pip_source, timm_source, torchvision_source
 from engine.models.architecture import Architecture
 from engine.models.preprocessing import Preprocessing
 
 TIMM_PREFIX = "timm/"
+NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
 @dataclass
@@ -39,14 +41,19 @@ class Classifier:
     classes: list[str] = field(default_factory=list)
 
 
-def architecture(name: str) -> Architecture:
-    """The network called ``name``. Raises InputError with the nearest names for an unknown one."""
+def architecture(name: str, arguments: Mapping[str, Any] = NO_ARGUMENTS) -> Architecture:
+    """The network called ``name``; ``arguments`` of timm, for one of its networks.
+
+    Raises InputError with the nearest names for an unknown one.
+    """
     if name == pip_source.NAME:
         return pip_source.architecture()
+    if is_hub_name(name):
+        return hub_source.architecture(name)
     if name.startswith(TIMM_PREFIX):
         known = timm_source.names()
         if timm_source.is_known(name.removeprefix(TIMM_PREFIX)):
-            return timm_source.architecture(name.removeprefix(TIMM_PREFIX))
+            return timm_source.architecture(name.removeprefix(TIMM_PREFIX), arguments)
         known = [TIMM_PREFIX + timm_name for timm_name in known]
     else:
         known = [*torchvision_source.names(), pip_source.NAME]
@@ -58,17 +65,32 @@ def architecture(name: str) -> Architecture:
     raise InputError(f'model.name = "{name}" is not known; nearest: {", ".join(near) or "none"} (see `tltui models`)')
 
 
+def portable_name(name: str) -> tuple[str, dict[str, Any]]:
+    """The name and the timm arguments that build the network of ``name`` without its config.json."""
+    if not is_hub_name(name):
+        return name, {}
+    config = hub_source.read_config(name)
+    return TIMM_PREFIX + config.base, config.arguments
+
+
 def build(
-    name: str, classes: int, head_config: HeadConfig, image_size: int = 0, channels: int = 3, *, on_meta: bool = False
+    name: str,
+    classes: int,
+    head_config: HeadConfig,
+    image_size: int = 0,
+    channels: int = 3,
+    arguments: Mapping[str, Any] = NO_ARGUMENTS,
+    *,
+    on_meta: bool = False,
 ) -> Classifier:
     """Build a network with random weights and a new head of ``classes`` outputs.
 
     ``image_size``: side of the images in pixels, 0 for the size of the pretrained weights. ``channels``: of the
-    images. ``on_meta``: parameters have shapes and no memory.
+    images. ``arguments``: timm's, as ``portable_name`` returns them. ``on_meta``: parameters have shapes and no memory.
 
     Raises InputError for an unknown network, and for a size that it can't be built for.
     """
-    found = architecture(name)
+    found = architecture(name, arguments)
     preprocessing = found.preprocessing.at(image_size).with_channels(channels)
     size = preprocessing.image_size
     # Whether a tree is cached must not change the random numbers of a run's head.
@@ -103,8 +125,8 @@ def check_image_size(classifier: Classifier) -> None:
 
 def _unfit_size(name: str, size: int, error: Exception) -> InputError:
     return InputError(
-        f"{name} can't take images of {size} px ({first_line(error)}); change data.image_size, "
-        "0 is the size that the weights expect"
+        f"{name} can't take images of {size} px ({first_line(error)}); change data.image_size, 0 means the "
+        f"{architecture(name).preprocessing.image_size} px of its weights"
     )
 
 

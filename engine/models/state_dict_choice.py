@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import InputError
+from engine.files.text_lists import listed
 from engine.models.weight_files import StateDict
 
 _EMA = re.compile(r"(^|[._])ema([._]|$)")  # weights averaged over training, which generalize better
@@ -124,5 +125,4 @@ def _names(candidate: Candidate) -> set[str]:
 
 def _listed(candidates: Sequence[Candidate], found: Mapping[str, StateDict]) -> str:
     labels = [f'"{c.label}" ({c.fitting} tensors fit)' for c in candidates] or [f'"{place}"' for place in found]
-    more = f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""
-    return ", ".join(labels[:_LISTED]) + more
+    return listed(labels, _LISTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from engine.models.preprocessing import Preprocessing
 from engine.runs.progress import Report, watched_download
 
 _SOME = 1000
+_RGB = 3
 _AS_PRETRAINED: Mapping[str, Any] = {}
 
 
@@ -33,8 +35,8 @@ def is_known(name: str) -> bool:
     return timm.is_model(name)
 
 
-def architecture(name: str) -> Architecture:
-    """A network that ``is_known``. Raises InputError for an unknown tag."""
+def architecture(name: str, arguments: Mapping[str, Any] = _AS_PRETRAINED) -> Architecture:
+    """A network that ``is_known``; ``arguments``: of ``timm.create_model``. Raises InputError for an unknown tag."""
     import timm.models
 
     base, _, tag = name.partition(".")
@@ -43,42 +45,66 @@ def architecture(name: str) -> Architecture:
     except RuntimeError:
         raise InputError(f'model.name = "timm/{name}": timm has no weights "{tag}" for {base}') from None
     settings = config.to_dict() if config else {}
+    pretrained = Pretrained(path=functools.partial(_path, settings), load=functools.partial(_load, name, settings))
+    has_weights = bool(settings.get("hf_hub_id") or settings.get("url"))
+    return from_settings(name, settings, pretrained if has_weights else None, arguments)
+
+
+def from_settings(
+    name: str,
+    settings: Mapping[str, Any],
+    pretrained: Pretrained | None,
+    arguments: Mapping[str, Any] = _AS_PRETRAINED,
+) -> Architecture:
+    """The network that ``timm.create_model`` builds by ``name`` and ``arguments``.
+
+    ``settings``: timm's of its pretrained weights.
+    """
     image_size = settings["input_size"][-1]
     # Networks trained without labels (DINOv2, masked autoencoders) come without a classifier to replace.
-    head = {} if settings["num_classes"] else {"num_classes": _SOME}
-    has_weights = bool(settings.get("hf_hub_id") or settings.get("url"))
+    options = network_arguments(arguments) | ({} if settings["num_classes"] else {"num_classes": _SOME})
+    if settings["input_size"][0] != _RGB:  # its own number would win over the default
+        options["in_chans"] = _RGB
     return Architecture(
-        build=functools.partial(_build, name, head=head),
+        build=functools.partial(build, name, options=options),
         head_paths=functools.partial(_head_paths, settings.get("classifier") or ""),
         preprocessing=Preprocessing(
             image_size=image_size,
             resize_size=round(image_size / settings["crop_pct"]),
-            mean=settings["mean"],
-            std=settings["std"],
+            mean=tuple(settings["mean"]),
+            std=tuple(settings["std"]),
             interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
         ),
-        pretrained=Pretrained(path=functools.partial(_path, settings), load=functools.partial(_load, name, settings))
-        if has_weights
-        else None,
+        pretrained=pretrained,
     )
 
 
-def _build(
+def network_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a stranger's ``arguments`` that only shape the network: none that loads a file."""
+    import timm
+
+    return {
+        key: value for key, value in arguments.items() if key not in inspect.signature(timm.create_model).parameters
+    }
+
+
+def build(
     name: str,
     image_size: int,
     channels: int = 3,
     *,
-    head: Mapping[str, Any] = _AS_PRETRAINED,
+    options: Mapping[str, Any] = _AS_PRETRAINED,
     pretrained: bool = False,
 ) -> nn.Module:
+    """Build a network by its name in timm. ``options``: other arguments of ``timm.create_model``."""
     import timm
 
-    options = dict(head) if channels == 3 else {**head, "in_chans": channels}
+    arguments = dict(options) if channels == _RGB else {**options, "in_chans": channels}
 
     try:  # networks with position embeddings are built for one size; the others take any and lack the option
-        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **options)
+        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **arguments)
     except TypeError:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        return timm.create_model(name, pretrained=pretrained, **arguments)
 
 
 def _head_paths(classifier: str | tuple[str, ...], module: nn.Module) -> list[str]:
@@ -107,7 +133,7 @@ def _load(name: str, settings: dict[str, Any], image_size: int, report: Report) 
     try:
         # timm converts checkpoints for other sizes and from older layouts only while it builds a model.
         with watched_download(path.parent, 0, report):
-            return _build(name, image_size, pretrained=True).state_dict()
+            return build(name, image_size, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
         wanted = f"model.safetensors of {settings['hf_hub_id']}" if settings.get("hf_hub_id") else path.name
         raise InputError(

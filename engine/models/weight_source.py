@@ -31,6 +31,17 @@ class _ExportMetadata(msgspec.Struct):
     classes: list[str] = []
 
 
+class _Totals(msgspec.Struct):
+    done: int
+
+
+class _Trainer(msgspec.Struct):
+    """The part of a checkpoint's trainer.json that dates it; ``totals.done`` counts steps of the next epoch."""
+
+    epoch: int
+    totals: _Totals
+
+
 def find_weights(weights: str) -> WeightsFile:
     """The file for ``model.weights``, other than "default" and "none". Raises InputError where there is none."""
     if is_run(weights):
@@ -57,6 +68,9 @@ def _file_in(folder: Path) -> Path:
 
 
 def _checkpoint_file(folder: RunFolder, checkpoint: str) -> Path:
+    """The weights of the checkpoint "best", "last", or of an epoch by number."""
+    if checkpoint.isdecimal():
+        return _epoch_checkpoint(folder, int(checkpoint)) / _CHECKPOINT_FILE
     path = folder.checkpoints / checkpoint / _CHECKPOINT_FILE
     if not path.is_file():
         raise InputError(
@@ -64,6 +78,27 @@ def _checkpoint_file(folder: RunFolder, checkpoint: str) -> Path:
             "with `tltui steer RUN checkpoint`"
         )
     return path
+
+
+def _epoch_checkpoint(folder: RunFolder, epoch: int) -> Path:
+    """The checkpoint at the end of an epoch. A run keeps few: the best, the last and the one before."""
+    kept = {found: path for path in sorted(folder.checkpoints.glob("step-*")) if (found := _completed_epoch(path))}
+    if epoch in kept:
+        return kept[epoch]
+    epochs = ", ".join(map(str, sorted(kept))) or "none"
+    raise InputError(
+        f"run {folder.id} keeps no checkpoint of epoch {epoch}; it keeps those of epochs: {epochs}; write one of them, "
+        "@best or @last"
+    )
+
+
+def _completed_epoch(checkpoint: Path) -> int | None:
+    """The epoch at whose end a checkpoint was written; None for one within an epoch."""
+    try:
+        trainer = msgspec.json.decode((checkpoint / "trainer.json").read_bytes(), type=_Trainer)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return None if trainer.totals.done else trainer.epoch
 
 
 def _classes(path: Path) -> list[str]:

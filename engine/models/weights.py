@@ -10,7 +10,9 @@ from torch import nn
 
 from engine.config.freeze_rules import RuleMatcher
 from engine.errors import InputError
+from engine.files.text_lists import listed
 from engine.models import registry
+from engine.models.layer_tree import module_types
 from engine.models.state_dict_choice import choose_state_dict, nothing_fits
 from engine.models.weight_files import StateDict, read_state_dicts
 from engine.models.weight_shapes import adapt_input_channels, resample_positions
@@ -51,20 +53,21 @@ def check_frozen_layers(classifier: registry.Classifier, report: WeightsReport, 
         return
     module = classifier.module
     modules, parameters = dict(module.named_modules()), dict(module.named_parameters())
-    decisions = RuleMatcher(modules, parameters, classifier.head).decide(rules)
+    decisions = RuleMatcher(module_types(module), parameters, classifier.head).decide(rules)
     random = _layers(
         name for name in report.missing if not decisions[name if name in parameters else _layer(name)].trainable
     )
     if random:
         raise InputError(
-            f"{report.source}: frozen layers would stay random: {_listed(random)}; choose the model that these weights "
-            'belong to, train the layers ("train PATH" in freeze.rules), or set model.weights = "none"'
+            f"{report.source}: frozen layers would stay random: {listed(random, _NAMED)}; "
+            'choose the model that these weights belong to, train the layers ("train PATH" in freeze.rules), or set '
+            'model.weights = "none"'
         )
     deeper = _layers(name for name in report.unexpected if _continues_a_stack(modules, name))
     if deeper and any(not decisions[name].trainable for name in parameters if not _in_head(name, classifier.head)):
         raise InputError(
-            f"{report.source}: belongs to a deeper network than {classifier.name}, with the layers {_listed(deeper)}; "
-            "choose the model that these weights belong to"
+            f"{report.source}: belongs to a deeper network than {classifier.name}, with the layers "
+            f"{listed(deeper, _NAMED)}; choose the model that these weights belong to"
         )
 
 
@@ -178,8 +181,3 @@ def _layer(name: str) -> str:
 def _layers(names: Iterable[str]) -> list[str]:
     """The layers of tensors by name, each once."""
     return list(dict.fromkeys(_layer(name) or name for name in names))
-
-
-def _listed(layers: Sequence[str]) -> str:
-    more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
-    return ", ".join(layers[:_NAMED]) + more

@@ -12,6 +12,7 @@ import torch
 from engine.compute.precision import Precision
 from engine.compute.task import Task, open_task
 from engine.config import phases
+from engine.config.batch_norms import check_single_images
 from engine.config.schema import RunConfig
 from engine.data.prepare import Data, load_data
 from engine.data.source import Source
@@ -58,6 +59,11 @@ def set_up_session(
     data = load_images(run, config, source, classifier)
     share_model(run, classifier, precision.device)
     initial_weights = InitialWeights.of_resumed(pretrained, classifier.module) if checkpoint else InitialWeights()
+    if config.train.l2_sp and run.ranks.first and not initial_weights.known:
+        raise InputError(
+            f"model.weights = {config.model.weights} no longer gives the weights that train.l2_sp pulls to; restore "
+            "that file, or start a new run"
+        )
     freezing = Freezing(classifier.module, classifier.head, config.freeze.norm_stats)
     session = Session(run, config, classifier, freezing, data, precision, frozen_precision, initial_weights)
     emit_model(session, report)
@@ -82,10 +88,11 @@ def open_dataset(run: RunContext, config: RunConfig) -> Source:
 
 
 def build_model(run: RunContext, config: RunConfig, task: Task) -> Classifier:
-    """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan."""
+    """Build the network with a new head, and write model.json. Raises InputError for an unfit freeze plan or batch."""
     name, size = config.model.name, config.data.image_size
     tree = describe(name, len(task.outputs), size, config.head, config.data.channels)
     phases.check_plans(config, tree)
+    check_single_images(config, tree)
     write_or_warn(run.folder.model, msgspec.json.encode(tree), run.warn)
     classifier = registry.build(name, len(task.outputs), config.head, size, config.data.channels)
     classifier.classes = task.outputs

@@ -64,14 +64,14 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
         folder.refuse_links()
         lock = Lock(folder)
         past = ReplayedLog.of(EventTail(folder).poll())
-        if past.completed:
+        control = Control(folder, past.answered)
+        if past.completed and not control.waits_for("train.epochs"):
             raise InputError(f"run {folder.id} is completed; there is nothing to resume")
         log = EventLog(folder, past.contains)
         log.listeners.extend([show] if show else [])
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 (another worker owns the log)
         return 2
-    control = Control(folder, past.answered)
     ending = threading.Lock()
 
     def leave(signal_name: str) -> None:

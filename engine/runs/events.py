@@ -385,10 +385,10 @@ class ReliabilityBin(msgspec.Struct):
 class Evaluated(Event, tag="evaluated"):
     """Metrics of the best checkpoint on one split; shares are of 1.
 
-    ``accuracy_interval`` is Wilson's at 95 %. ``confusion[true][predicted]`` counts images. ``top5`` is null with
-    five classes or fewer. ``roc_auc`` and ``average_precision`` are means over the classes that have them. ``ece`` is
-    the expected calibration error over the bins of ``reliability``. ``metrics`` holds, by name, metrics without a
-    field of their own.
+    ``accuracy_interval`` is Wilson's at 95 %, of tasks that are judged by the accuracy. ``confusion[true][predicted]``
+    counts images. ``top5`` is null with five classes or fewer. ``roc_auc`` and ``average_precision`` are means over the
+    classes that have them. ``ece`` is the expected calibration error over the bins of ``reliability``. ``metrics``
+    holds, by name, metrics without a field of their own.
 
     ``score`` names the metric that the ``task`` is judged by. Tasks other than single leave empty what they do not
     have. ``cooccurrence[true][predicted]`` counts images with one label for which the other is predicted;

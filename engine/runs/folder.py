@@ -13,6 +13,7 @@ from typing import BinaryIO
 import msgspec
 
 from engine.config.data_sources import dataset_label
+from engine.config.model_names import model_label
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
@@ -107,7 +108,7 @@ def create(runs: Path, config: RunConfig, group: RunGroup | None = None) -> RunF
     The id of an earlier run in ``model.weights`` becomes its path. Raises InputError.
     """
     config = resolve_start_weights(config, runs)
-    label = re.sub(r"[^a-z0-9]+", "-", f"{data_label(config)} {config.model.name}".lower()).strip("-")[:60]
+    label = re.sub(r"[^a-z0-9]+", "-", f"{data_label(config)} {model_label(config.model.name)}".lower()).strip("-")[:60]
     try:
         runs.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:

@@ -1,4 +1,6 @@
-"""Earlier runs as initial weights: ``model.weights = "run:ID"``. Imports no torch.
+"""Earlier runs as initial weights: ``model.weights = "run:ID@CHECKPOINT"``. Imports no torch.
+
+CHECKPOINT is "best", "last" or the number of an epoch.
 
 An id means a run beside the new one. It becomes an absolute path when the run is created, so that the worker finds
 it from any folder.
@@ -50,8 +52,8 @@ def _split(weights: str) -> tuple[str, str]:
     name, at, checkpoint = weights.removeprefix(PREFIX).rpartition("@")
     if not at or (Path(weights.removeprefix(PREFIX)) / "run.toml").is_file():
         return weights.removeprefix(PREFIX), CHECKPOINTS[0]
-    if checkpoint not in CHECKPOINTS:
-        raise InputError(f'model.weights = "{weights}": "@{checkpoint}" is no checkpoint; write @best or @last')
+    if checkpoint not in CHECKPOINTS and not checkpoint.isdecimal():
+        raise InputError(f'model.weights = "{weights}": "@{checkpoint}" is no checkpoint; write @best, @last or @EPOCH')
     return name, checkpoint
 
 

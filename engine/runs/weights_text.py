@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from engine.files.escapes import printable
+from engine.files.text_lists import listed
 from engine.runs.events import WeightsReport
 
 _NAMED = 3  # tensors that the line names
@@ -25,16 +24,11 @@ def weights_text(report: WeightsReport) -> str:
     if report.converted:
         parts.append(f"converted from {', '.join(report.converted)}")
     if report.adapted:
-        parts.append(f"adapted to the input channels: {_listed(report.adapted)}")
+        parts.append(f"adapted to the input channels: {listed(report.adapted, _NAMED)}")
     if report.resampled:
-        parts.append(f"resampled to the image size: {_listed(report.resampled)}")
+        parts.append(f"resampled to the image size: {listed(report.resampled, _NAMED)}")
     if report.head_classes:
         parts.append(f"head loaded for {report.head_classes:,} classes")
     if report.missing:
-        parts.append(f"left random: {_listed(report.missing)}")
+        parts.append(f"left random: {listed(report.missing, _NAMED)}")
     return printable("; ".join(parts))  # names come from a file that others wrote
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns, LabelError, Target, Targets
 from engine.data.label_guess import is_distribution, is_flag, is_share, number
+from engine.files.text_lists import listed
 
 PAIR = ("0", "1")
 """The two classes of a column with the probability of one: then tables of 0 and 1 have the same classes."""
@@ -43,8 +44,7 @@ def _of_columns(columns: LabelColumns) -> Targets:
     rows = [_distribution(names, row, at) for at, row in enumerate(columns.rows)]
     if all(max(row) == 1 for row in rows):
         return Targets(list(names), [Target(row.index(1)) for row in rows])
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    note = f"labels are soft: the columns {listed} hold the probability of each class; {_MOST_PROBABLE}"
+    note = f"labels are soft: the columns {listed(names, 5)} hold the probability of each class; {_MOST_PROBABLE}"
     return Targets(list(names), [_soft(names, row) for row in rows], note)
 
 

@@ -70,7 +70,7 @@ class SingleLabel:
         tune: bool = False,
     ) -> Evaluated:
         """All metrics of classification, the confusion matrix and calibration."""
-        return evaluate(self.spec.classes, split, batches, paths, predictions)
+        return evaluate(self.spec, split, batches, paths, predictions)
 
     def tuned(self, _evaluated: Evaluated) -> SingleLabel:
         """The task itself: evaluations choose nothing."""

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 from engine.config import toml_io
+from engine.config.batch_norms import check_single_images
+from engine.config.layer_tree import read_layer_tree
 from engine.errors import InputError
 from engine.runs.commands import AnyCommand, Pause, Resume, SaveCheckpoint, Set, Stop
 from engine.runs.events import CommandApplied, CommandRejected
@@ -100,5 +102,6 @@ def _apply_setting(session: Session, key: str, value: Any) -> None:  # noqa: ANN
     if key == "train.epochs" and changed.train.epochs < session.epoch:
         raise InputError(f"train.epochs = {value} is less than the {session.epoch} epochs that are done")
     if key == "freeze.rules":
+        check_single_images(changed, read_layer_tree(session.context.folder.model))
         session.apply_freeze_plan(changed.freeze.rules)
     session.config = changed

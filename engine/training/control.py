@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from engine.runs.command_log import CommandTail
-from engine.runs.commands import AnyCommand, Stop
+from engine.runs.commands import AnyCommand, Set, Stop
 from engine.runs.folder import RunFolder
 from engine.runs.replay import key
 from engine.runs.stopped import Stopped
@@ -64,6 +64,11 @@ class Control:
         """Whether a command or a signal waits."""
         self._poll()
         return bool(self._waiting) or self.signal is not None
+
+    def waits_for(self, setting: str) -> bool:
+        """Whether a command that changes ``setting`` waits."""
+        self._poll()
+        return any(isinstance(command, Set) and command.key == setting for command in self._waiting)
 
     def take_commands(self) -> list[AnyCommand | str]:
         """The commands received since the last call. Raises Stopped after a signal."""

@@ -25,6 +25,7 @@ from engine.models.split import Split, bridge
 from engine.runs.folder import data_label
 from engine.training.distributed import ALONE, Ranks
 from engine.training.feature_store import FeatureStore, feature_bytes, on_device
+from engine.training.mixing import Mixing
 from engine.warning_codes import Warn
 
 ALL = slice(None)
@@ -115,6 +116,7 @@ class FeatureLoader:
         self._dataset = ImageDataset(data.image_cache, self._keys, self._preprocessing.image_size, self._views)
         self._normalize = Normalize(self._preprocessing, precision.device)
         self._labels = data.targets.to(precision.device)
+        self._mixing = Mixing(config.train, len(data.task.outputs)) if config.train.mixes else None
         self._workers = choose_workers(config.data.workers, config.data.augment)
         self._source: _Source | None = None
         self._bridge: _Bridge | None = None
@@ -168,17 +170,24 @@ class FeatureLoader:
         ``batches`` are those of the whole epoch, and the first ``start`` are left out. Each of several processes
         receives its share of every micro-batch.
         """
-        views = self._augmented(batches, epoch)[start:]
-        if self._ranks.count == 1:
+        views, batches = self._augmented(batches, epoch)[start:], batches[start:]
+        if self._ranks.count == 1 and not self._mixing:
             yield from self._batches(views)
             return
-        batches = batches[start:]
         shares = [self._share(batch) for batch in batches]
         local = [[batch[at] for at in own] for batch, (own, _) in zip(views, shares, strict=True)]
+        if self._mixing:
+            parts = [[of_own for of_own, _ in micro] for _, micro in shares]
+            loaded = self._mixed_batches(self._mixing, local, parts, epoch, start)
+        else:
+            loaded = self._batches(local)
+        if self._ranks.count == 1:
+            yield from loaded
+            return
         device = self._labels.device
-        for batch, (own, parts), loaded in zip(batches, shares, self._batches(local), strict=True):
+        for batch, (own, micro), part in zip(batches, shares, loaded, strict=True):
             labels = self._labels[on_device(list(batch), device)]
-            yield replace(loaded, global_batch=GlobalBatch(labels, on_device(own, device), parts))
+            yield replace(part, global_batch=GlobalBatch(labels, on_device(own, device), micro))
 
     def _share(self, batch: Sequence[int]) -> tuple[list[int], list[tuple[slice, slice]]]:
         """The positions of this process's images in a global batch, and its micro-batches: local and global ones."""
@@ -192,7 +201,7 @@ class FeatureLoader:
 
     def _augmented(self, batches: Sequence[Sequence[int]], epoch: int) -> list[list[View]]:
         """The view of each image; an image that an epoch repeats comes in other views."""
-        cached = self._source is not None and self._source.store is not None
+        cached = self._source is not None and self._source.store is not None and self._mixing is None
         seen: Counter[int] = Counter()
 
         def view(image: int) -> View:
@@ -214,7 +223,7 @@ class FeatureLoader:
         source = self._source
         if source is None or source.store is None:
             for batch, images in zip(batches, self._images(batches), strict=True):
-                yield self._batch(self._compute(source, images), batch)
+                yield self._batch(self._compute(source, images), self._labels_of(batch))
             return
         store = source.store
         store.refresh()
@@ -224,8 +233,28 @@ class FeatureLoader:
             if missing:
                 store.put(self._names(missing), self._compute(source, next(images)))
             for batch in window:
-                yield self._batch(self._load(source, store, batch), batch)
+                yield self._batch(self._load(source, store, batch), self._labels_of(batch))
         store.publish()
+
+    def _mixed_batches(
+        self,
+        mixing: Mixing,
+        batches: list[list[View]],
+        parts: list[list[slice]],
+        epoch: int,
+        start: int,
+    ) -> Iterator[Batch]:
+        """Batches whose images are mixed within each of their micro-batches, ``parts``. No features are cached.
+
+        Of several processes each mixes its own images; the sum of a batch's targets stays that of the global batch.
+        """
+        loaded = zip(batches, parts, self._images(batches), strict=True)
+        for step, (batch, micro, images) in enumerate(loaded, start):
+            normalized, labels = self._normalize(images), self._labels_of(batch)
+            mixed = [mixing(normalized[own], labels[own], (epoch, step, at)) for at, own in enumerate(micro)]
+            inputs, targets = (torch.cat(tensors) for tensors in zip(*mixed, strict=True))
+            features = self._source.prefix.resized(len(inputs))(inputs) if self._source else (inputs,)
+            yield self._batch(features, targets)
 
     def _windows(
         self, batches: list[list[View]], store: FeatureStore, chunk: int
@@ -279,15 +308,18 @@ class FeatureLoader:
     def _names(self, views: Sequence[View]) -> list[bytes]:
         return [self._views.cache_key(self._keys[image], number) for image, number in views]
 
-    def _batch(self, features: Features, views: list[View]) -> Batch:
+    def _labels_of(self, views: list[View]) -> torch.Tensor:
+        return self._labels[on_device([view.image for view in views], self._labels.device)]
+
+    def _batch(self, features: Features, labels: torch.Tensor) -> Batch:
         if self._precision.name == "fp32":  # in other precisions autocast converts the inputs
             features = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in features)
-        return Batch(features, self._labels[on_device([view.image for view in views], self._labels.device)])
+        return Batch(features, labels)
 
     def _open_store(self, split: Split, prefix: Prefix, key: str) -> FeatureStore | None:
         """The store of the features at a boundary; None, with a warning, if they fit neither memory nor disk."""
         trained = len(self._data.splits.get("train", []))
-        expected = trained * self._views.count + len(self._data.samples) - trained
+        expected = len(self._data.samples) - trained + (0 if self._mixing else trained * self._views.count)
         device = self._precision.device
         if device.type == "cuda":
             budget = torch.cuda.mem_get_info(device)[0] // 4

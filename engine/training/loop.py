@@ -35,6 +35,8 @@ def fit(session: Session) -> str:
         criterion = build_criterion(session)
         forgetting = Forgetting(session)
         cached = session.loader.cached_bytes
+        if session.context.past.completed:
+            apply_commands(session)  # one of them sets more epochs
         while (reason := stop_reason(session)) is None:
             session.enter_phase()
             started = time.monotonic() - session.totals.seconds

@@ -47,15 +47,23 @@ def _is_in(name: str, paths: list[str]) -> bool:
     return any(name.startswith(f"{path}.") for path in paths)
 
 
-def build(config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], depths: Mapping[str, Depth]) -> Optimizer:
+def build(
+    config: OptimizerConfig,
+    trainable: Mapping[str, nn.Parameter],
+    depths: Mapping[str, Depth],
+    *,
+    backbone_decay: bool = True,
+) -> Optimizer:
     """Build the optimizer over ``trainable``, with parameter groups by depth and weight decay.
 
     Each group has ``depth`` (the name of its learning rate), ``factor`` (its rate relative to the head's) and ``names``
-    (of its parameters). Biases and normalization weights, which have one dimension, have no weight decay.
+    (of its parameters). Biases and normalization weights, which have one dimension, have no weight decay;
+    without ``backbone_decay`` the backbone has none.
     """
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in trainable.items():
-        depth, decays = depths[name], parameter.ndim > 1
+        depth = depths[name]
+        decays = parameter.ndim > 1 and (backbone_decay or depth.distance == 0)
         label = depth.group if depth.distance == 0 or config.layer_decay < 1 else "backbone"
         group = groups.setdefault(
             (label, decays),

@@ -6,7 +6,7 @@ import hashlib
 import socket
 
 from engine.config.schema import RunConfig
-from engine.data.loaders import batch_count
+from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
@@ -35,8 +35,8 @@ def check_same_data(config: RunConfig, data: Data, ranks: Ranks) -> None:
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the images on {socket.gethostname()} are not those of the first process")
     train, size = len(data.splits["train"]), config.train.batch_size
-    per_step = train // batch_count(train, config.train.step_size)
-    smallest = per_step // batch_count(per_step, size)
+    per_step = train // training_batch_count(train, config.train.step_size)
+    smallest = per_step // training_batch_count(per_step, size)
     if smallest < ranks.count:
         raise InputError(
             f"train.batch_size = {size} makes batches of {smallest} of the {train} training images, fewer than the "

@@ -16,7 +16,7 @@ from engine.config import phases
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
 from engine.config.tasks import score_of
-from engine.data.loaders import batch_count
+from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
@@ -117,7 +117,8 @@ class Session:
     def rebuild_optimizer(self, state: NamedState) -> None:
         """Build the optimizer over the trainable parameters and restore their ``state``; the rest is parked."""
         trainable = self.freezing.trainable
-        self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths)
+        backbone_decay = not self.config.train.l2_sp  # which takes its place
+        self.optimizer = optimizers.build(self.config.optimizer, trainable, self.depths, backbone_decay=backbone_decay)
         optimizers.restore_state(self.optimizer, state)
         self.parked_state = {name: values for name, values in state.items() if name not in trainable}
 
@@ -125,8 +126,9 @@ class Session:
         """Split the network anew into its frozen prefix and its trainable suffix."""
         self.split = split(self.classifier, self.freezing)
         self.loader.set_split(self.split, self.freezing.digests)
-        if self.split.why:
-            self.context.warn("not_cut", f"frozen layers are computed again in each epoch: {self.split.why}")
+        mixes = self.config.train.mixes
+        if why := self.split.why or (self.boundary and mixes and f"{mixes} mixes training images before them"):
+            self.context.warn("not_cut", f"frozen layers are computed again in each epoch: {why}")
 
     def enter_phase(self) -> None:
         """Apply the settings of the recipe's phase that the next epoch belongs to, and emit it, if it changes."""
@@ -186,7 +188,7 @@ class Session:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return batch_count(len(self.data.splits["train"]), self.config.train.step_size)
+        return training_batch_count(len(self.data.splits["train"]), self.config.train.step_size)
 
     @property
     def score(self) -> str:

@@ -19,6 +19,7 @@ from engine.runs.events import Layers
 from engine.training import optimizers
 from engine.training.feature_loader import Batch
 from engine.training.forward_backward import PreStepState, forward_backward, min_images
+from engine.training.l2_sp import add_l2_sp_gradients
 from engine.training.layer_stats import LayerStats, is_due
 from engine.training.nonfinite import locate_nonfinite
 from engine.training.session import Session
@@ -83,6 +84,7 @@ def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_la
     stats = LayerStats(session) if with_layer_stats else None
     before = PreStepState(session.freezing, session.device)
     loss, correct, parts = _accumulate_gradients(session, batch, criterion, before, stats)
+    add_l2_sp_gradients(session)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss, correct = _all_reduce(session, loss, correct, parameters)
     scaler.unscale_(optimizer)
@@ -138,7 +140,7 @@ def _parts(session: Session, batch: Batch) -> list[slice]:
     return [
         slice(whole.start + part.start, whole.start + part.stop)
         for whole in micro
-        for part in session.fits.parts("train", whole.stop - whole.start)
+        for part in session.fits.parts("train", whole.stop - whole.start, min_images(session.freezing))
     ]
 
 

@@ -290,3 +290,21 @@ def test_links_in_a_tar_lead_to_members_alone(tmp_path: Path):
 def test_a_source_that_contradicts_its_path_is_refused(source: str, sentence: str, tmp_path: Path):
     with pytest.raises(InputError, match=sentence):
         opened(with_members(tmp_path), source=source)
+
+
+@packed
+def test_a_table_beside_an_archive_labels_the_images_inside(pack: Pack, tmp_path: Path):
+    folder = make_images(tmp_path / "images", per_class=2)
+    rows = [f"{file.parent.name}/{file.stem},{file.parent.name}" for file in sorted(folder.rglob("*.png"))]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["id,label", *rows]))
+    archive = pack(folder.parent / "images", tmp_path / "photos")
+    beside = opened(table, root=str(archive))
+    assert [one[1:] for one in contents(beside)] == [one[1:] for one in contents(opened(folder))]
+    inside = tmp_path / "inside"
+    (inside / "deep").mkdir(parents=True)
+    shutil.copytree(folder, inside / "raw")
+    shutil.copy(table, inside / "deep" / "labels.csv")
+    archive = pack(inside, tmp_path / "inside")
+    assert contents(opened(archive / "deep" / "labels.csv", root=str(archive / "raw"))) == contents(beside)
+    assert contents(opened(archive / "deep" / "labels.csv", root=str(folder))) == contents(beside)

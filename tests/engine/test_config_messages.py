@@ -28,10 +28,10 @@ def test_a_byte_order_mark_is_read(tmp_path: Path):
     assert load(path).data.source == "digits"
 
 
-@pytest.mark.parametrize("value", [r"C:\Users\me", r"D:\data\photos", r"D:\photos\x"])
+@pytest.mark.parametrize("value", [r"C:\Users\me", r"D:\data\photos", r"D:\photos\x", r"D:\fotos\new"])
 def test_a_path_with_backslashes_says_how_to_write_it(value: str, tmp_path: Path):
     said = refusal(tmp_path / "run.toml", f'[data]\npath = "{value}"\n')
-    assert "line 2" in said
+    assert "line 2" in said or "data.path" in said
     assert "write a path with backslashes in '…', or with / in their place" in said
     (tmp_path / "run.toml").write_text(f"[data]\npath = '{value}'\n")
     assert load(tmp_path / "run.toml").data.path.endswith(value)

@@ -16,7 +16,7 @@ from engine.errors import InputError
 from engine.files.csv_cells import text_cell
 from engine.runs.folder import RunFolder
 from tests.conftest import Engine
-from tltui.compare.mcnemar import Prediction, read_predictions
+from tltui.compare.paired_tests import Prediction, read_predictions
 from tltui.runs.predictions import images_of_class, misclassified_images
 
 UTF_16 = codecs.BOM_UTF16_LE
@@ -98,7 +98,7 @@ def test_a_run_with_malformed_splits_ends_with_status_2(engine: Engine, config: 
 def test_predictions_are_read_however_a_spreadsheet_saved_them(way: str, tmp_path: Path):
     path = tmp_path / "predictions.csv"
     path.write_bytes(WRITTEN[way]("path,true,predicted,cat,dog\na.png,cat,dog,0.25,0.75\nb.png,dog,dog,0.1,0.9\n"))
-    assert list(read_predictions(path)) == [Prediction("a.png", "cat", False), Prediction("b.png", "dog", True)]
+    assert list(read_predictions(path)) == [Prediction("a.png", "cat", 1.0), Prediction("b.png", "dog", 0.0)]
     assert [
         (one.path, one.true, one.predicted, one.probability) for one in misclassified_images(path, ["cat", "dog"])
     ] == [("a.png", "cat", "dog", 0.75)]

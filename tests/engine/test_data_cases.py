@@ -331,3 +331,9 @@ def test_a_file_of_another_kind_is_refused_with_the_kinds_that_are_read(name: st
     (tmp_path / name).write_bytes(b"FEA1")
     with pytest.raises(InputError, match="is no folder, archive or table, nor Parquet"):
         open_source(DataConfig(path=str(tmp_path / name)))
+
+
+def test_a_wrapping_folder_called_like_two_splits_is_no_split(tmp_path: Path):
+    for label in ("ash", "oak"):
+        images(tmp_path / "training_testing" / label, 2)
+    assert opened(tmp_path).classes == ["ash", "oak"]

@@ -59,6 +59,7 @@ def test_the_estimate_cuts_a_network_where_the_engine_does(name: str, late: str,
         ["freeze *", f"train {late}", "train head"],
         ["freeze *", f"train {middle}", "train head"],
         ["train *", f"freeze {middle}"],
+        ["freeze *", "train *.bias"],
     ):
         freezing = Freezing(classifier.module, classifier.head, "follow")
         freezing.apply(rules)
@@ -123,6 +124,20 @@ def test_augmented_views_are_cached_each(config: Configs):
     }
     assert cached["flip"] == 2 * cached["none"]
     assert cached["standard"] == 8 * cached["none"]
+
+
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_mixed_images_pay_for_the_frozen_layers_in_each_epoch(mixing: str, config: Configs):
+    _, known, tree = measured("timm/test_resnet")
+    images = {"train": 100, "val": 20}
+    plain, mixed = (estimate(known, tree, config(train=train), images) for train in ({}, {mixing: 0.2}))
+    assert plain.mixing_seconds == 0
+    assert mixed.mixing_seconds > 0
+    assert mixed.epoch_seconds == pytest.approx(plain.epoch_seconds + mixed.mixing_seconds)
+    assert mixed.cached_bytes == pytest.approx(plain.cached_bytes / 6)
+    assert mixed.epoch_seconds < mixed.first_epoch_seconds
+    whole = estimate(known, tree, config(freeze={"rules": []}, train={mixing: 0.2}), images)
+    assert whole.mixing_seconds == 0, "no layer is frozen, so nothing would have been cached"
 
 
 def asked_for(model: str, run: RunConfig) -> Profile:

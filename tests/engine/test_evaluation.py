@@ -26,6 +26,7 @@ from sklearn.metrics import (
 from sklearn.metrics import precision_recall_fscore_support as scores
 
 from engine.config.schema import RunConfig
+from engine.config.tasks import TaskSpec
 from engine.evaluation.accumulator import MetricAccumulator, accuracy_interval
 from engine.evaluation.calibration import Calibration
 from engine.evaluation.evaluate import evaluate
@@ -42,7 +43,7 @@ def test_streamed_metrics_equal_those_of_all_predictions_at_once(classes: int):
     predicted = logits.argmax(1)
     accumulator = MetricAccumulator([str(label) for label in range(classes)])
     for at in range(0, 500, 64):
-        accumulator.add(torch.tensor(logits[at : at + 64]), torch.tensor(labels[at : at + 64]))
+        accumulator.add(*(torch.tensor(of[at : at + 64]) for of in (logits, labels, predicted)))
     assert accumulator.correct / accumulator.count == accuracy_score(labels, predicted)
     assert np.array_equal(accumulator.confusion, confusion_matrix(labels, predicted, labels=range(classes)))
     with pytest.warns(UserWarning, match="not in y_true"):
@@ -66,7 +67,8 @@ def test_rankings_equal_those_of_all_probabilities_at_once(classes: int, count: 
     probabilities = torch.tensor(logits, dtype=torch.float32).softmax(1).numpy()
     accumulator = MetricAccumulator([str(label) for label in range(classes)])
     for at in range(0, count, 5000):
-        accumulator.add(torch.tensor(logits[at : at + 5000], dtype=torch.float32), torch.tensor(labels[at : at + 5000]))
+        batch = torch.tensor(logits[at : at + 5000], dtype=torch.float32)
+        accumulator.add(batch, torch.tensor(labels[at : at + 5000]), batch.argmax(1))
     figures = accumulator.per_class
     assert accumulator.scores.exact == (count <= 200_000)
     for label, one in enumerate(figures):
@@ -85,7 +87,7 @@ def test_calibration_is_the_gap_between_confidence_and_accuracy():
     probabilities = torch.tensor(3 * random.normal(size=(1000, 4)), dtype=torch.float32).softmax(1).numpy()
     labels = random.integers(0, 4, 1000)
     calibration = Calibration()
-    calibration.add(probabilities, labels)
+    calibration.add(probabilities, labels, probabilities.argmax(1))
     confidence, right = probabilities.max(1).astype(float), probabilities.argmax(1) == labels
     gap = 0.0
     for low in np.arange(15) / 15:
@@ -98,13 +100,14 @@ def test_calibration_is_the_gap_between_confidence_and_accuracy():
 
 def test_answers_that_are_not_finite_have_no_ranking():
     answers = [(torch.full((2, 3), math.nan), torch.tensor([0, 1]))]
-    evaluated = evaluate(["a", "b", "c"], "test", answers, ["1", "2"])
+    evaluated = evaluate(TaskSpec("single", ["a", "b", "c"]), "test", answers, ["1", "2"])
     assert evaluated.nonfinite == "nan"
     assert (evaluated.log_loss, evaluated.roc_auc, evaluated.ece) == (None, None, None)
 
 
 MILLION = """
 import resource, sys, torch
+from engine.config.tasks import TaskSpec
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.predictions import PredictionsFile
 from pathlib import Path
@@ -116,7 +119,8 @@ def answers():
         labels = torch.randint(classes, (500,), generator=random)
         yield torch.randn(500, classes, generator=random) + torch.nn.functional.one_hot(labels, classes), labels
 with PredictionsFile(Path(sys.argv[2]), names) as predictions:
-    assert evaluate(names, "test", answers(), (f"{i}.png" for i in range(count)), predictions).count == count
+    paths = (f"{i}.png" for i in range(count))
+    assert evaluate(TaskSpec("single", names), "test", answers(), paths, predictions).count == count
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

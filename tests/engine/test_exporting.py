@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         "head": {"hidden": [16]},
         "freeze": {"rules": []},
         "optimizer": {"lr": 0.01, "backbone_lr_factor": 1.0},
-        "train": {"epochs": 6, "batch_size": 8, "device": "cpu"},
+        "train": {"epochs": 6, "batch_size": 8, "device": "cpu", "precision": "fp32"},
     }
     made, _, status = Engine(folder / "runs").run(from_tables(tables))
     assert status == 0, made.log.read_text()

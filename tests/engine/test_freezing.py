@@ -62,6 +62,35 @@ def test_frozen_weights_and_batch_statistics_do_not_move(
     assert any("running_mean" in name for name in changed)  # of layers that train, they follow
 
 
+@pytest.mark.parametrize(
+    ("rule", "first"), [("train *.bias", "conv1.1.bias"), ("train norms", "conv1.1.weight")], ids=["biases", "norms"]
+)
+def test_rules_over_parameters_train_these_alone_and_end_the_prefix_at_the_first(
+    rule: str, first: str, session: Sessions, config: Callable[..., RunConfig]
+):
+    rules = ["freeze *", rule, "train head"]
+    run = session(config(optimizer=HARD, freeze={"rules": rules, "norm_stats": "frozen"}))
+    assert run.boundary == "conv1.0", "what comes before the first of them is computed once"
+    layers = dict(run.classifier.module.named_modules())
+    expected = {
+        name
+        for name, _ in run.classifier.module.named_parameters()
+        if name.startswith("fc.")
+        or (
+            name.endswith(".bias")
+            if "bias" in rule
+            else isinstance(layers[name.rpartition(".")[0]], torch.nn.BatchNorm2d)
+        )
+    }
+    assert set(run.freezing.trainable) == expected
+    before = tensors(run)
+    train_on(run, 2)
+    assert moved(before, run) <= expected
+    assert {"fc.weight", first} <= moved(before, run)
+    assert {name for group in run.optimizer.param_groups for name in group["names"]} == expected
+    assert run.freezing.verify().unchanged
+
+
 def test_batch_statistics_can_be_kept_where_layers_train(session: Sessions, config: Callable[..., RunConfig]):
     run = session(config(freeze={"rules": LAST_STAGE, "norm_stats": "frozen"}))
     before = tensors(run)

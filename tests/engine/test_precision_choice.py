@@ -112,6 +112,7 @@ def test_the_measurement_takes_less_than_a_second(monkeypatch: pytest.MonkeyPatc
     assert float(printed) < 1.0
 
 
+@pytest.mark.real_start
 def test_a_run_takes_the_fastest_precision_within_seconds_of_its_start(
     engine: Engine, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

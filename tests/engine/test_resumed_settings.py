@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config.schema import RunConfig
+from engine.errors import InputError
 from engine.process.run import execute_run
 from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Stop
@@ -17,6 +18,7 @@ from engine.runs.events import AnyEvent, Resumed, Step
 from engine.runs.folder import RunFolder, create
 from engine.runs.replay import ReplayedLog
 from engine.training.control import Control
+from tests.conftest import make_weights
 from tests.faults.short_run import Outcome, log_problems
 
 DEEP = {"rules": ["freeze *", "train layer4", "train head"]}
@@ -26,6 +28,9 @@ CASES: dict[str, dict[str, Any]] = {
     "plateau": {"schedule": {"name": "plateau", "plateau_patience": 0}, "train": {"score": "accuracy"}},
     "sampler": {"data": {"augment": "standard", "views": 2, "workers": 0}, "train": {"sampler": "balanced"}},
     "ema": {"freeze": DEEP, "train": {"ema": 0.8}},
+    "mixup and cutmix": {"train": {"mixup": 0.4, "cutmix": 1.0}},
+    "l2_sp": {"freeze": DEEP, "train": {"l2_sp": 0.5}},
+    "biases": {"freeze": {"rules": ["freeze *", "train *.bias", "train head"]}},
 }
 MIDDLE = 5  # of the second of three epochs, with three steps each
 
@@ -53,7 +58,7 @@ def test_a_run_stopped_within_an_epoch_resumes_bit_identically(
 ):
     sections = {name: dict(values) for name, values in CASES[case].items()}
     sections["train"] = {"epochs": 3, **sections.get("train", {})}
-    wanted = config(**sections)
+    wanted = config(**sections, model={"weights": str(make_weights(tmp_path / "weights.pt"))})
     whole, stopped = create(tmp_path / "whole", wanted), create(tmp_path / "stopped", wanted)
     assert train(whole) == "completed"
     assert train(stopped, stop_after=MIDDLE) == "stopped"
@@ -62,3 +67,15 @@ def test_a_run_stopped_within_an_epoch_resumes_bit_identically(
     assert (resumed.step, resumed.epoch) == (MIDDLE, 1)
     assert Outcome.of(whole).difference(Outcome.of(stopped)) == ["answers"]
     assert log_problems(stopped) == []
+
+
+@pytest.mark.usefixtures("signal_handlers", "one_thread")
+def test_a_run_that_is_pulled_to_weights_that_are_gone_does_not_resume(
+    config: Callable[..., RunConfig], tmp_path: Path
+):
+    weights = make_weights(tmp_path / "weights.pt")
+    folder = create(tmp_path / "run", config(**CASES["l2_sp"], model={"weights": str(weights)}))
+    assert train(folder, stop_after=2) == "stopped"
+    weights.unlink()
+    with pytest.raises(InputError, match=r"no longer gives the weights that train\.l2_sp pulls to; restore that file"):
+        train(folder)

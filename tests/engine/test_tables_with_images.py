@@ -71,6 +71,10 @@ def one_tar(folder: Path, out: Path) -> Path:
     return write_shards(folder, out, ["all.tar"], described) / "all.tar"
 
 
+def tar_of_quoted_names(folder: Path, out: Path) -> Path:
+    return write_shards(folder, out, ["all.tar"], lambda label, _: {".json": json.dumps(label).encode()}) / "all.tar"
+
+
 def one_parquet(folder: Path, out: Path) -> Path:
     return write_parquet(image_table(folder), out / "images.parquet")
 
@@ -101,6 +105,7 @@ KINDS: dict[Write, str] = {
     numbered_shards: "webdataset",
     pattern_of_shards: "webdataset",
     one_tar: "archive",
+    tar_of_quoted_names: "archive",
     one_parquet: "parquet",
     parquet_of_bytes: "parquet",
     parquet_of_paths: "parquet",

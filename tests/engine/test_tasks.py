@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from engine.compute.task import open_criterion
 from engine.config.schema import DataConfig, TrainConfig
-from engine.config.targets import LabelColumns
-from engine.config.tasks import TaskSpec
+from engine.config.targets import LabelColumns, LabelError
+from engine.config.tasks import TASKS, TaskSpec
 from engine.data.label_guess import guess_task
 from engine.data.source import Sample
 from engine.data.sources import open_source
@@ -28,17 +28,24 @@ from engine.experiments.linear_probe.probe import run_linear_probe
 from engine.export.predict import Prediction, find_images, predict
 from engine.export.predictor import open_run
 from engine.process.run import evaluate_best
+from engine.process.worker import run_worker
+from engine.runs.command_log import send
+from engine.runs.commands import Stop
 from engine.runs.event_log import EventTail
-from engine.runs.folder import RunFolder
+from engine.runs.events import Event, Step
+from engine.runs.folder import RunFolder, create
 from engine.runs.progress import quiet
 from engine.runs.state import RunState, fold_all
 from engine.tasks.class_column import read_classes
 from engine.tasks.label_sets import read_label_sets
 from engine.tasks.multilabel import MultiLabel, average_precision, best_thresholds
+from engine.tasks.ordinal import Ordinal
+from engine.tasks.rank_column import read_ranks
 from engine.tasks.regression import Regression
 from engine.training.loop import fit
 from tests.conftest import Sessions
 from tests.engine.made_tables import COLOURS, make_tables, table_config
+from tltui.runs.predictions import misclassified_images
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 )
 def test_one_column_of_labels_suggests_its_task(cells: list[str], task: str):
     assert guess_task(["label"], [[cell] for cell in cells]).task == task
+
+
+def test_whole_numbers_are_said_to_be_possible_ranks():
+    rows = [[grade] for grade in "0123012"]
+    assert "may be ranks" in guess_task(["label"], rows).reason
+    assert guess_task(["label"], [["0"], ["1"]]).reason == ""
 
 
 @pytest.mark.parametrize(
@@ -259,6 +272,11 @@ def test_a_run_learns_numbers_in_their_units(session: Sessions, tables: Path):
     written = {row["path"]: float(row["brightness"]) for row in rows_of(tables / "regression.csv")}
     assert [one[0] for one in true] == pytest.approx([written[row["path"]] for row in rows], rel=1e-4)
     assert [float(row["level"]) for row in rows] == pytest.approx([one[1] for one in predicted], abs=1e-5)
+    errors = {row["path"]: abs(one[1] - two[1]) for row, one, two in zip(rows, true, predicted, strict=True)}
+    worst = [
+        one for one in misclassified_images(folder.predictions, test.classes, "regression") if one.label == "level"
+    ]
+    assert [errors[one.path] for one in worst] == sorted((errors[one.path] for one in worst), reverse=True)
     (answer,) = predict(open_run(folder), find_images([tables / rows[0]["path"]]), quiet)
     assert isinstance(answer, Prediction)
     assert list(answer.values.values()) == pytest.approx(predicted[0], rel=1e-3)
@@ -278,3 +296,102 @@ def test_settings_of_another_task_are_refused(session: Sessions, tables: Path):
         session(table_config(tables, "regression", train={"class_weights": "balanced"}))
     with pytest.raises(InputError, match=refused):
         table_config(tables, "regression", data={"task": "regression"}, train={"class_weights": "balanced"})
+
+
+def test_the_loss_of_ranks_asks_each_question_of_the_images_it_concerns():
+    logits, ranks = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 2, 0, 1])
+    criterion = open_criterion(TaskSpec("ordinal", list("abc")), TrainConfig(), ranks, 0.0)
+    conditional = logits.sigmoid()
+    above_0 = [(conditional[at, 0], rank > 0) for at, rank in enumerate(ranks)]
+    above_1 = [(conditional[at, 1], rank > 1) for at, rank in enumerate(ranks) if rank > 0]
+    losses = [-(p if is_above else 1 - p).log() for p, is_above in above_0 + above_1]
+    assert criterion(logits, ranks).item() == pytest.approx(float(sum(losses)) / len(losses))
+    parts = [(criterion(logits[part], ranks[part]) * criterion.weight(ranks[part])) for part in (slice(2), slice(2, 6))]
+    assert (sum(parts) / criterion.weight(ranks)).item() == pytest.approx(criterion(logits, ranks).item())
+
+
+def test_metrics_of_ranks_are_those_of_scikit_learn():
+    random = torch.Generator().manual_seed(0)
+    ranks = torch.randint(0, 4, (90,), generator=random)
+    outputs = torch.randn(90, 3, generator=random) + 2 * (ranks[:, None] > torch.arange(3))
+    task = Ordinal(TaskSpec("ordinal", ["0", "1", "2", "3"]))
+    probabilities = task.export.layer(outputs)
+    above = outputs.sigmoid().cumprod(1)
+    assert (1 - probabilities.cumsum(1))[:, :-1].flatten().tolist() == pytest.approx(above.flatten().tolist(), abs=1e-6)
+    predicted = (above > 0.5).sum(1)
+    found = task.evaluate("val", [(outputs[:50], ranks[:50]), (outputs[50:], ranks[50:])], map(str, range(90)))
+    assert found.metrics["quadratic_kappa"] == pytest.approx(
+        sklearn_metrics.cohen_kappa_score(ranks, predicted, weights="quadratic")
+    )
+    assert found.metrics["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(ranks, predicted))
+    assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(ranks, predicted))
+    assert np.array_equal(found.confusion, sklearn_metrics.confusion_matrix(ranks, predicted))
+    validation = task.validation(torch.device("cpu"), "")
+    validation.add(torch.tensor(1.0), torch.tensor(90.0), outputs, ranks)
+    assert validation.result().metrics["quadratic_kappa"] == found.metrics["quadratic_kappa"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "order", "expected"),
+    [
+        (["10", "9", "9.5"], [], ["9", "9.5", "10"]),
+        (["1 mild", "0 none", "2 severe"], [], ["0 none", "1 mild", "2 severe"]),
+        (["high", "low"], ["low", "mid", "high"], ["low", "mid", "high"]),
+    ],
+)
+def test_ranks_have_the_order_of_their_numbers_or_of_the_setting(
+    cells: list[str], order: list[str], expected: list[str]
+):
+    targets = read_ranks(LabelColumns(["label"], [[cell] for cell in cells]), DataConfig(classes=order))
+    assert targets.classes == expected
+    assert [expected[target.label] for target in targets.targets] == cells
+
+
+def test_ranks_without_an_order_are_refused():
+    columns = LabelColumns(["label"], [["low"], ["high"]])
+    with pytest.raises(LabelError, match="order of the classes high, low; set data"):
+        read_ranks(columns, DataConfig())
+    with pytest.raises(LabelError, match=r'"high" is not in data\.classes'):
+        read_ranks(columns, DataConfig(classes=["low"]))
+
+
+def test_a_run_learns_ranks(session: Sessions, tables: Path):
+    data, train = {"task": "ordinal"}, {"class_weights": "balanced", "epochs": 2}
+    folder, state = trained(session, tables, "ordinal", data=data, train=train)
+    assert [epoch.score for epoch in state.epochs] == ["quadratic_kappa"] * 2
+    assert state.epochs[-1].val_accuracy is not None
+    assert state.evaluations["test"].classes == ["0", "1", "2"]
+    rows = rows_of(folder.predictions)
+    for row in rows:
+        shares = [float(row[name]) for name in "012"]
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+        assert int(row["predicted"]) == sum(share < 0.5 for share in np.cumsum(shares)[:-1])
+    (answer,) = predict(open_run(folder), find_images([tables / rows[0]["path"]]), quiet)
+    assert isinstance(answer, Prediction)
+    assert answer.label == rows[0]["predicted"]
+    assert answer.probability == pytest.approx(float(rows[0][answer.label]), abs=1e-4)
+
+
+@pytest.mark.usefixtures("session")  # restores the signal handlers
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_run_of_each_task_that_is_stopped_halfway_ends_with_the_same_bits(task: str, tables: Path, tmp_path: Path):
+    config = table_config(tables, task, data={"task": task}, train={"epochs": 2})
+
+    def outcome(name: str, stop_at: int) -> tuple[bytes, bytes, list[int]]:
+        folder = create(tmp_path / name, config)
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Step) and event.step == stop_at:
+                send(folder, Stop(id="stop"))
+
+        codes = [run_worker(folder, show=stop)]
+        if codes == [130]:
+            codes.append(run_worker(folder))
+        weights = folder.checkpoints / "last" / "model.safetensors"
+        return weights.read_bytes(), folder.predictions.read_bytes(), codes
+
+    *expected, codes = outcome("whole", stop_at=0)
+    assert codes == [0]
+    *resumed, codes = outcome("stopped", stop_at=3)
+    assert codes == [130, 0]
+    assert resumed == expected

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -28,15 +29,17 @@ from engine.runs.stopped import Stopped
 from engine.training import checkpoints, lr_schedules, optimizers
 from engine.training.checkpointing import finish_checkpoints, roll_back, save_checkpoint
 from engine.training.command_handler import apply_commands
-from engine.training.loop import fit
+from engine.training.loop import build_criterion, fit
 from engine.training.session import Session
-from tests.conftest import Engine, Sessions
+from engine.training.step import launch_step
+from tests.conftest import Engine, Sessions, make_weights
 
 
 def events(session: Session, kind: type) -> list:
     return [event for event in EventTail(session.context.folder).poll() if isinstance(event, kind)]
 
 
+@pytest.mark.real_start  # each with string hashes of its own
 def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine, config: Callable[..., RunConfig]):
     def start(seed: int) -> tuple[RunFolder, subprocess.Popen[bytes]]:
         wanted = config(
@@ -55,6 +58,39 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(engine: Engine
     assert first
     assert first == same
     assert first != other
+
+
+def test_l2_sp_pulls_the_backbone_to_its_start_in_place_of_weight_decay(
+    session: Sessions, config: Callable[..., RunConfig], tmp_path: Path
+):
+    weights = str(make_weights(tmp_path / "weights.pt"))
+
+    def gradients(l2_sp: float) -> dict[str, torch.Tensor]:
+        run = session(
+            config(
+                model={"weights": weights},
+                freeze={"rules": ["freeze *", "train layer4", "train head"]},
+                head={"dropout": 0.0},
+                optimizer={"clip_norm": 0.0, "name": "sgd", "weight_decay": 0.1},
+                train={"l2_sp": l2_sp},
+            )
+        )
+        decays = {
+            (group["depth"], group["weight_decay"]) for group in run.optimizer.param_groups if group["weight_decay"]
+        }
+        assert decays == ({("head", 0.1)} if l2_sp else {("head", 0.1), ("backbone", 0.1)})
+        with torch.no_grad():
+            for parameter in run.freezing.trainable.values():
+                parameter.add_(0.25)
+        batch = next(iter(run.loader.training_batches([run.data.splits["train"][:8]], 1)))
+        launch_step(run, batch, build_criterion(run))
+        return {name: p.grad.clone() for name, p in run.freezing.trainable.items() if p.grad is not None}
+
+    free, pulled = gradients(0.0), gradients(2.0)
+    assert free.keys() == pulled.keys()
+    for name in free:
+        expected = 0.5 if name.startswith("layer4") else 0.0
+        torch.testing.assert_close(pulled[name] - free[name], torch.full_like(free[name], expected))
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])

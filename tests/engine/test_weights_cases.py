@@ -20,6 +20,7 @@ from engine.errors import InputError
 from engine.models import registry
 from engine.models.layer_tree import describe
 from engine.models.weight_files import read_state_dicts
+from engine.models.weight_source import find_weights
 from engine.models.weights import check_frozen_layers, load_weights
 from engine.runs.progress import quiet
 from engine.runs.start_weights import with_run_path
@@ -249,7 +250,7 @@ def test_a_head_of_other_classes_stays_new_even_if_its_shape_fits(tmp_path: Path
         ("run:3f", r'"3f" means 2 runs: 3fa2-digits, 3fbb-digits; write more of it'),
         ("run:9", r'no run "9" .*`tltui runs` lists them'),
         ("run:", r'no run ""'),
-        ("run:3fa2@first", '"@first" is no checkpoint; write @best or @last'),
+        ("run:3fa2@first", '"@first" is no checkpoint; write @best, @last or @EPOCH'),
     ],
 )
 def test_an_unclear_earlier_run_is_one_sentence(weights: str, says: str, tmp_path: Path):
@@ -267,6 +268,7 @@ def test_an_earlier_run_becomes_its_path_in_the_new_runs_settings(tmp_path: Path
     assert with_run_path("run:3f", tmp_path) == f"run:{run}@best"
     assert with_run_path("run:3fa2-digits@last", tmp_path) == f"run:{run}@last"
     assert with_run_path(f"run:{run}@last", tmp_path / "elsewhere") == f"run:{run}@last"
+    assert with_run_path("run:3fa2@12", tmp_path) == f"run:{run}@12"
     for other in ("default", "none", "weights.pth#teacher"):
         assert with_run_path(other, tmp_path) == other
 
@@ -287,6 +289,12 @@ def test_an_earlier_run_is_found_by_id_folder_and_checkpoint(engine: Engine, con
         classifier.classes = ["blue", "red", "yellow"]
         report = load_weights(classifier, str(weights), quiet)
         assert (report.missing, report.head_classes) == ([], 2)
+
+    (epoch,) = first.checkpoints.glob("step-*")
+    weights = with_run_path(f"run:{first.id}@1", first.path.parent)
+    assert find_weights(weights).path == epoch / "model.safetensors"
+    with pytest.raises(InputError, match=r"keeps no checkpoint of epoch 7; it keeps those of epochs: 1; write one"):
+        find_weights(with_run_path(f"run:{first.id}@7", first.path.parent))
 
     more = make_images(tmp_path / "more", per_class=8, names=("green", "blue"))
     weights = {"weights": f"run:{first.id[:4]}"}

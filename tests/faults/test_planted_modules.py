@@ -25,6 +25,7 @@ from tltui.engine_client.images import ImageClient
 from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.runs.engine_pool import EnginePool
 
+pytestmark = pytest.mark.real_start
 PACKAGES = ("engine", "tltui")
 MODULES = ("torch", "msgspec", "numpy", "click", "sitecustomize", "usercustomize", "random", "runpy")
 SWEEP = 'base = "run.toml"\nsampler = "grid"\ntrials = 1\n[space]\n"optimizer.lr" = [0.01]\n'
@@ -143,7 +144,7 @@ def test_the_apps_processes_execute_no_modules_of_the_current_folder(
         looking = ImageClient(run.path)
         await looking.image(run.predictions.read_text().splitlines()[1].split(",")[0], (8, 8))
         await looking.close()
-        async with aclosing(run_experiment("lr-find", RatesLine, place.config())) as said:
+        async with aclosing(run_experiment("lr-find", RatesLine, place.config(), place.runs)) as said:
             async for _ in said:
                 break
 

@@ -57,10 +57,8 @@ def take_terminal() -> None:
 class Client:
     """Forks through a server; the server starts with the first process, unless there is one in ``connection``."""
 
-    def __init__(
-        self, environment: Mapping[str, str], connection: socket.socket | None = None, *, enabled: bool = True
-    ) -> None:
-        self.enabled = enabled and sys.platform == "linux"
+    def __init__(self, environment: Mapping[str, str], connection: socket.socket | None = None) -> None:
+        self.enabled = True
         self._environment = _fixed(environment)
         self._connection = connection
         self._lock = threading.Lock()
@@ -85,7 +83,7 @@ class Client:
         asked = dict(os.environ) if variables is None else _variables(variables)
         folder = os.getcwd() if folder is None else os.fsdecode(folder)
         if (
-            not self.enabled
+            not (self.enabled and sys.platform == "linux")
             or found is None
             or not close_fds
             or (gid, gids, uid) != (None, None, None)

@@ -13,7 +13,7 @@ from engine.data.sources import open_source
 from engine.evaluation.predictions import PredictionsFile
 from engine.files.csv_cells import class_columns
 from tests.conftest import make_images
-from tltui.compare.mcnemar import read_predictions
+from tltui.compare.paired_tests import read_predictions
 from tltui.runs.predictions import PredictedImage, confused_images, images_of_class, misclassified_images
 
 CLASSES: dict[str, list[str]] = {
@@ -24,6 +24,21 @@ CLASSES: dict[str, list[str]] = {
     "formulas": ["=a", "'=a", "''=a", "-1", "@x"],
     "normal": ["cat", "dog", "1", "p(cat)"],
 }
+
+
+def test_images_of_several_labels_are_found_by_each_of_them(tmp_path: Path):
+    table = tmp_path / "predictions.csv"
+    names = ["=1+1", "b", "c;d"]
+    with PredictionsFile(table, names) as file:
+        values = torch.tensor([[0.1, 0.9, 0.2], [0.8, 0.7, 0.1], [0.6, 0.2, 0.1]])
+        file.write(["0.png", "1.png", "2.png"], ["b", "=1+1;b", "=1+1"], ["b", "=1+1", ""], values)
+    found = misclassified_images(table, names, "multilabel")
+    assert [one[:3] for one in found] == [("1.png", "=1+1;b", "=1+1"), ("2.png", "=1+1", "")]
+    assert [one.label for one in found] == ["=1+1", "=1+1"]
+    splits = tmp_path / "splits.csv"
+    splits.write_text("path,label,split\n0.png,b,val\n1.png,'=1+1;b,train\n2.png,'=1+1,test\n")
+    assert [one.path for one in images_of_class(splits, "b", "multilabel")] == ["0.png", "1.png"]
+    assert [one.path for one in images_of_class(splits, "=1+1", "multilabel")] == ["1.png", "2.png"]
 
 
 def write(path: Path, classes: list[str]) -> list[PredictedImage]:
@@ -52,7 +67,7 @@ def test_mistakes_of_any_classes_are_found_with_their_probabilities(case: str, t
     assert misclassified_images(path, classes) == expected
     for one in expected:
         assert confused_images(path, one.true, one.predicted) == [one]
-    right = [answer.correct for answer in read_predictions(path)]
+    right = [not answer.error for answer in read_predictions(path)]
     assert right == [False] * len(expected) + [True] * len(classes)
 
 

@@ -109,6 +109,7 @@ def test_a_new_config_can_have_the_phases_of_a_recipe(tltui: CommandLine, tmp_pa
     assert "'lp-ft'" in unknown.stderr
 
 
+@pytest.mark.real_start
 def test_training_from_a_new_config_to_the_results(tltui: CommandLine, tmp_path: Path):
     make_images(tmp_path / "photos", 12)
     assert tltui("new", "--data", "photos", "--model", "timm/test_resnet", "-o", "run.toml").returncode == 0

@@ -6,16 +6,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
-from scipy.stats import binomtest
+from scipy.stats import binomtest, wilcoxon
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import to_toml
 from tests.compared_runs import write_runs
 from tests.tltui.test_command_line import CommandLine
 from tltui.compare.columns import setting_columns
-from tltui.compare.mcnemar import Discordant, holm, p_value
+from tltui.compare.paired_tests import Reference, holm, mcnemar, number_error, rank_error, read_predictions, signed_rank
 from tltui.compare.reader import ComparisonReader
 from tltui.compare.text_page import Layout, page
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
@@ -83,7 +84,7 @@ def test_one_run_alone_is_refused(tltui: CommandLine):
 @pytest.mark.parametrize(("this", "other"), [(5, 12), (0, 3), (0, 0), (40, 40)])
 def test_the_test_is_the_exact_one(this: int, other: int):
     expected = binomtest(this, this + other).pvalue if this + other else 1.0
-    assert p_value(Discordant(this, other)) == pytest.approx(expected)
+    assert mcnemar(this, other) == pytest.approx(expected)
 
 
 def test_many_tests_are_corrected():
@@ -141,3 +142,20 @@ def test_lists_are_shown_by_what_is_not_in_all_of_them(tmp_path: Path):
     columns = setting_columns(ComparisonReader(folders).read(), UNICODE)
     (rules,) = (column for column in columns if column.key == "freeze.rules")
     assert rules.texts == ("…", "…, train a, …")
+
+
+@pytest.mark.parametrize("kind", ["numbers", "ranks"])
+def test_runs_with_sized_errors_are_compared_by_their_ranks(kind: str, tmp_path: Path):
+    random = np.random.default_rng(0)
+    true = random.integers(0, 5, 60)
+    good, bad = (np.clip(true + random.integers(-size, size + 1, 60), 0, 4) for size in (1, 3))
+    error_of = rank_error([str(at) for at in range(5)]) if kind == "ranks" else number_error([2.0])
+    for name, predicted in (("good", good), ("bad", bad)):
+        rows = [f"{at}.png,{one},{two}" for at, (one, two) in enumerate(zip(true, predicted, strict=True))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,true,predicted", *rows]))
+    reference = Reference(read_predictions(tmp_path / "good.csv", error_of), error_of)
+    found = reference.differences(read_predictions(tmp_path / "bad.csv", error_of))
+    expected = np.abs(bad - true) - np.abs(good - true)
+    assert (found.only_this, found.only_other) == ((expected < 0).sum(), (expected > 0).sum())
+    assert signed_rank(found.values) == pytest.approx(wilcoxon(expected)[1])
+    assert signed_rank([0.0, 0.0]) == 1.0

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import RunConfig
-from engine.config.toml_io import from_tables
+from engine.config.toml_io import from_tables, with_setting
 from engine.errors import InputError
 from engine.experiments.server.json_lines import RatesLine
 from engine.experiments.sweep.definition import LOG
+from engine.runs.folder import create
 from tltui.engine_client import sweep
 from tltui.engine_client.experiments import run_experiment
 from tltui.engine_client.images import ImageClient
@@ -59,12 +60,25 @@ def test_a_process_that_prints_nothing_is_no_answer_to_a_request():
 @pytest.mark.parametrize("code", ["", "import sys; sys.exit(1)"])
 def test_an_experiment_and_an_image_server_that_end_without_a_word_are_errors(code: str, tmp_path: Path):
     async def experiment() -> None:
-        async for _ in run_experiment("lr-find", RatesLine, digits(), python(code)):
+        async for _ in run_experiment("lr-find", RatesLine, digits(), tmp_path, python(code)):
             pass
 
     for failing in (experiment(), ImageClient(tmp_path, python(code)).image("a.png", (8, 8))):
         with pytest.raises(InputError, match=r"(the experiment|the image server) ended with"):
             asyncio.run(failing)
+
+
+def test_an_experiment_starts_from_an_earlier_run_of_its_id(tmp_path: Path):
+    run = create(tmp_path, digits())
+    told = "import json, sys; print(json.dumps({'error': json.load(sys.stdin)['model']['weights']}))"
+
+    async def experiment() -> None:
+        config = with_setting(digits(), "model.weights", f"run:{run.id[:4]}")
+        async for _ in run_experiment("lr-find", RatesLine, config, tmp_path, python(told)):
+            pass
+
+    with pytest.raises(InputError, match=f"^run:{run.path.resolve()}@best$"):
+        asyncio.run(experiment())
 
 
 def test_a_command_that_can_not_be_started_is_one_sentence(tmp_path: Path):

@@ -71,6 +71,7 @@ def test_a_sweep_resumes_after_ctrl_c_after_a_kill_and_where_a_worker_was_lost(
     rest, _ = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130
     assert [fact["result"]["status"] for fact in told(rest) if fact["type"] == "trial_finished"] == ["stopped"]
+    assert [trial["status"] for trial in told(rest)[-1]["trials"]] == ["stopped"]
     folder = tltui.only_run()
     assert registry.read(folder, steps=False).status == "stopped"
 

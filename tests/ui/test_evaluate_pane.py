@@ -90,8 +90,34 @@ def test_of_several_labels_per_image_the_labels_are_shown_without_a_confusion_ma
             for key in ("x", "o", "t"):
                 await pilot.press(key)
                 await pilot.pause()
-                assert "precision" in text_of(opened)
+                assert "recall" in text_of(opened)
                 assert "misclassified as" not in text_of(opened)
+
+    asyncio.run(main())
+
+
+def test_numbers_are_shown_as_a_scatter_with_the_largest_errors_first(tmp_path: Path):
+    points = [(float(at), at + 0.5) for at in range(20)]
+    metrics = {"mae": 0.5, "rmse": 0.5, "r2": 0.9876, "spearman": 1.0}
+    numbers = [p.NumberMetrics(name, 0.5, 0.5, 0.9876, 1.0, 9.5, 5.8, points) for name in ("height", "width")]
+    of_numbers = p.Evaluated(
+        split="test", count=20, classes=["height", "width"], images_per_second=400.0, task="regression", score="r2",
+        metrics=metrics, numbers=numbers,
+    )  # fmt: skip
+
+    async def main() -> None:
+        opened = app(tmp_path, run="c0de-flowers-resnet18")
+        log = EventLog(RunFolder(tmp_path / "runs" / "c0de-flowers-resnet18"))
+        log.write(of_numbers)
+        log.close(patience=0)
+        async with opened.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "completed" in text_of(opened))
+            await pilot.press("f5")
+            await until(pilot, lambda: "R² 0.988" in text_of(opened) and "height" in text_of(opened))
+            assert "●" in text_of(opened)
+            assert "precision" not in text_of(opened)
+            await pilot.press("n")
+            await until(pilot, lambda: "width  predicted" in text_of(opened))
 
     asyncio.run(main())
 

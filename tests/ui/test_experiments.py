@@ -69,7 +69,7 @@ def test_a_test_is_cancelled_with_a_key_and_its_process_is_gone(tmp_path: Path, 
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         assert setting(app, "optimizer.lr") == 0.01
-        await app.workers.wait_for_complete()
+        await until(pilot, lambda: not list(app.workers))
 
     drive(tmp_path, config(), (80, 24), test)
 

@@ -49,8 +49,8 @@ def test_folds_are_trained_from_a_draft_and_found_again_in_the_list_of_runs(
             await pilot.press("escape")
             await until(pilot, lambda: isinstance(app.screen, Workbench))
             await pilot.press("d")
-            await until(pilot, lambda: isinstance(app.screen, Home) and "fold 2/2" in text_of(app))
-            await pilot.press("f")
+            await until(pilot, lambda: isinstance(app.screen, Home) and "2/2 folds" in text_of(app))
+            await pilot.press("enter")
             await until(pilot, lambda: "2 folds: 2 completed" in text_of(app))
 
     asyncio.run(main())

@@ -12,10 +12,12 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.config import layer_tree
+from engine.runs.events import WeightsReport
 from engine.runs.state import RunState, fold_all
 from tltui.freeze_plan.editor import PlanEditor
-from tltui.freeze_plan.layer_columns import COLUMNS, LayerStats, column_text, percent, short
-from tltui.freeze_plan.layer_index import LayerRow
+from tltui.freeze_plan.layer_columns import COLUMNS, LayerFacts, LayerStats, column_text, percent, short
+from tltui.freeze_plan.layer_index import LayerIndex, LayerRow
+from tltui.freeze_plan.weight_origins import expected_origins, reported_origins
 from tltui.plotting.panels import CHANGE, View, panel_chart
 from tltui.plotting.run_series import RunSeries
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
@@ -150,6 +152,10 @@ def test_presets_up_to_here_and_undo_are_keys_too():
         assert app.plans[-1] == ["freeze *", "train layer4", "train head"]
         await pilot.press("U")
         assert app.plans[-1] == ["freeze *", "train layer3", "train layer4", "train head"]
+        await pilot.press("m")
+        assert app.plans[-1] == ["freeze *", "train norms", "train head"]
+        await pilot.press("B")
+        assert app.plans[-1] == ["freeze *", "train *.bias", "train head"]
         assert not app.refusals
 
     drive(test, size=(60, 14))
@@ -410,7 +416,58 @@ def test_what_is_frozen_shows_zero_only_where_it_is_proven():
 def texts(stats: LayerStats, path: str, *, frozen: bool) -> list[str]:
     """What the measured columns say of a layer."""
     row = LayerRow(path, path.rpartition(".")[2], "", 1, "ReLU", (), 0, in_head=False)
-    return [column_text(column, row, stats, frozen=frozen) for column in COLUMNS if column.measured]
+    measured = [column for column in COLUMNS if column.needs == "statistics"]
+    return [column_text(column, row, LayerFacts(stats), frozen=frozen) for column in measured]
+
+
+def test_a_column_shows_where_initial_weights_come_from_and_goes_with_that_knowledge():
+    report = WeightsReport(
+        source="weights.pth",
+        loaded=100,
+        adapted=["conv1.weight"],
+        missing=["layer2.0.conv1.weight", "layer3.0.bn1.running_mean", "of.another.network"],
+        head_classes=0,
+    )
+
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        def last(count: int = 1) -> list[str]:
+            return [" ".join(line.split()[-count:]) for line in app.lines()]
+
+        parameters = app.lines()
+        app.layers.show_origins(reported_origins(app.editor.network, report), reported=True)
+        await pilot.press("v")
+        # the network, conv1, bn1, relu, maxpool, layer1, layer2, layer3, layer4, avgpool, fc
+        assert [last(2)[at] for at in (0, 6, 7)] == ["part random"] * 3
+        assert [last()[at] for at in (1, 2, 5, 8, 10)] == ["adapted", "loaded", "loaded", "loaded", "random"]
+        assert all(cell_len(line) <= 60 for line in app.lines())
+        assert app.titles[-1] == "initial weights"
+        app.layers.show_origins({}, reported=False)
+        assert app.lines() == parameters
+
+    drive(test, rules=LAST_STAGE, size=(60, 14))
+
+
+def test_a_draft_names_the_weights_of_the_layer_under_the_cursor_as_far_as_they_are_known():
+    async def test(app: TreeApp, pilot: Pilot[None]) -> None:
+        for weights, first, head in (("none", "random", "random"), ("default", "loaded", "random")):
+            app.layers.show_origins(expected_origins(app.editor.network, weights), reported=False)
+            for key, path, origin in (("home", "resnet18", None), ("down", "conv1", first), ("end", "fc", head)):
+                await pilot.press(key)
+                assert app.foot().startswith(path)
+                assert origin is None or app.foot().endswith(f"weights {origin}"), app.foot()
+        app.layers.show_origins(expected_origins(app.editor.network, "weights.pth"), reported=False)
+        assert "weights" not in app.foot(), "what a file holds is known once the run has read it"
+
+    drive(test, rules=LAST_STAGE, size=(80, 14))
+
+
+@pytest.mark.parametrize(("matched", "origin"), [(10, "loaded"), (4, "part random"), (0, "random")])
+def test_a_head_is_loaded_as_far_as_its_classes_were_matched(matched: int, origin: str):
+    index = LayerIndex(resnet18())
+    report = WeightsReport(source="run", loaded=100, resampled=["layer1.0.conv1.weight"], head_classes=matched)
+    origins = reported_origins(index, report)
+    assert origins["fc"] == origin
+    assert origins["layer1.0"] == "resampled"
 
 
 def test_an_activation_has_dead_units_and_nothing_else():

@@ -11,12 +11,16 @@ from app_runs import images, refusing, until
 from textual.app import App
 from textual.widgets import Input
 
+from engine.config.schema import DataConfig
+from engine.data.selection import select_images
+from engine.data.sources import open_source
+from engine.data.splits import assign_splits
 from engine.errors import InputError
 from tests.conftest import make_images
 from tltui.engine_client.queries import EngineQueries
 from tltui.tables.dataset import balance_line
 from tltui.widgets.folder_picker import FolderPicker, summary
-from tltui.widgets.image_folder import ScanCancelled, scan
+from tltui.widgets.image_folder import ScanCancelled, expected_splits, scan
 from tltui.widgets.model_picker import ModelPicker
 from tltui.widgets.path_input import complete
 
@@ -201,3 +205,42 @@ def test_a_cancelled_scan_reads_no_further_folder(tmp_path: Path):
     with pytest.raises(ScanCancelled):
         scan(tmp_path, cancelled)
     assert polls == 11
+
+
+def test_labels_of_an_image_with_several_are_counted_each(tmp_path: Path):
+    images(tmp_path / "images", all=4)
+    rows = [f"images/all/{at}.png,{labels}" for at, labels in enumerate(("a;b", "a", "a;c", "b;c"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    found = scan(tmp_path / "labels.csv")
+    assert (found.counts, found.total) == ({"a": 3, "b": 2, "c": 2}, 4)
+    assert summary(found) == "3 labels, 4 images, no splits"
+
+
+def test_numbers_to_predict_are_no_classes(tmp_path: Path):
+    images(tmp_path / "images", all=30)
+    rows = [f"images/all/{at}.png,{at / 7:.2f}" for at in range(30)]
+    (tmp_path / "numbers.csv").write_text("\n".join(["path,label", *rows]))
+    shown: list[str] = []
+
+    async def main() -> None:
+        app: App[int] = App()
+        async with app.run_test(size=(100, 30)) as pilot:
+            await app.push_screen(FolderPicker(tmp_path / "numbers.csv"))
+            await until(pilot, lambda: "1 number, 30 images" in text_of(app))
+            shown.append(text_of(app))
+
+    asyncio.run(main())
+    assert "the labels are 30 numbers" in shown[0]
+    assert "balanced" not in shown[0]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_expected_splits_are_those_of_the_engine_with_a_limit_per_class(tmp_path: Path, own: bool):
+    images(tmp_path / "train" if own else tmp_path, daisy=30, rose=30)
+    if own:
+        images(tmp_path / "val", daisy=5, rose=5)
+    data = DataConfig(path=str(tmp_path), limit_per_class=10, val_fraction=0.2, test_fraction=0.2)
+    source, _ = select_images(open_source(data), data, 0, None)
+    splits = {name: len(members) for name, members in assign_splits(source.samples, data, 0).items() if name != "test"}
+    found = scan(tmp_path)
+    assert expected_splits(found.split_counts, len(found.counts), data) == splits

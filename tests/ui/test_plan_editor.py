@@ -22,7 +22,7 @@ def editor(rules: list[str] = HEAD_ONLY) -> PlanEditor:
 def trained(of: PlanEditor) -> set[str]:
     """The parameters that train, as the engine decides it from the rules."""
     net = of.network
-    decisions = RuleMatcher(net.modules, net.parameters, net.head).decide(of.rules)
+    decisions = RuleMatcher.of(of.tree).decide(of.rules)
     return {name for name in net.parameters if decisions[name].trainable}
 
 
@@ -57,6 +57,25 @@ def test_toggling_a_layer_of_which_a_part_trains_trains_all_of_it():
     plan = editor(["freeze *", "train layer4.1", "train head"])
     plan.toggle("layer4")
     assert plan.state("layer4") == "trainable"
+
+
+def test_norms_or_biases_train_and_a_layer_of_which_a_part_trains_is_marked():
+    plan = editor()
+    plan.norms()
+    assert plan.rules == ["freeze *", "train norms", "train head"]
+    assert {plan.state("bn1"), plan.state("layer4.0.bn2"), plan.state("fc")} == {"trainable"}
+    assert plan.state("layer4.0.conv1") == "frozen"
+    assert plan.counts.trainable == 9600 + 5130
+    plan.biases()
+    assert plan.rules == ["freeze *", "train *.bias", "train head"]
+    assert trained(plan) == {name for name in plan.network.parameters if name.endswith("bias") or name == "fc.weight"}
+    assert plan.state("bn1") == plan.state("layer4") == "mixed"
+    assert plan.counts.trainable == 4800 + 5130
+    plan.toggle("layer4.1.bn2")
+    assert plan.rules == ["freeze *", "train *.bias", "train head", "train layer4.1.bn2"]
+    plan.undo()
+    plan.undo()
+    assert plan.rules == ["freeze *", "train norms", "train head"]
 
 
 def test_patterns_written_by_hand_survive_an_edit():

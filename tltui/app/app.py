@@ -150,7 +150,7 @@ class TltuiApp(App[int]):
     def _open_workbench(self, tables: Tables, following: RunFollower | None) -> Workbench:
         from tltui.screens.workbench import Workbench  # not needed before the first screen
 
-        workbench = Workbench(tables, following, self.queries, self.glyphs, self.marker, self._images)
+        workbench = Workbench(tables, following, self.queries, self._runs_dir, self.glyphs, self.marker, self._images)
         if isinstance(self.screen, Workbench):
             self.switch_screen(workbench)
         else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @json_option
 @runs_dir_option
 def compare(names: tuple[str, ...], as_json: bool, runs_dir: str | None) -> None:
-    """Compare runs: settings that differ, curves, metrics, and McNemar's test of each against the best.
+    """Compare runs: settings that differ, curves, metrics, and a paired test of each against the best.
 
     Running and failed runs are compared as far as they got.
 

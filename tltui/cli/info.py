@@ -69,8 +69,11 @@ def inspect(
 def models(pattern: str, as_json: bool) -> None:
     """List networks by name. PATTERN is a part of the name, or a shell pattern; timm's begin with "timm/".
 
+    A name such as hf-hub:OWNER/NAME or local-dir:FOLDER lists that network.
+
     \b
     Example:  tltui models 'timm/convnext*'
+              tltui models hf-hub:timm/resnet18.a1_in1k
     """
     from engine.system.devices import check_libraries
 

@@ -91,5 +91,5 @@ def _line(answer: Prediction | Unreadable) -> str:
     if answer.probability is None:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in list(answer.values.items())[:_VALUES])
         return safe(f"{answer.path}  {answer.label or 'none'}  ({shown})")
-    others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
-    return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({others})")
+    others = [f"{label} {share:.1%}" for label, share in answer.top if label != answer.label][:2]
+    return safe(f"{answer.path}  {answer.label}  {answer.probability:.1%}  ({', '.join(others)})")

@@ -14,7 +14,11 @@ from tltui.cli.options import json_option, run_argument, run_names, runs_dir_opt
 
 @click.command()
 @run_argument
-@click.option("--data", metavar="DIR", help="Other data: class folders, or train/ val/ test/ with class folders.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="Other data: class folders, train/ val/ test/ with class folders, an archive or a table.",
+)
 @click.option("--split", type=click.Choice(["val", "test"]), default=None, help="  [default: test where there is one]")
 @click.option("--device", default="auto", show_default=True, help="As train.device.")
 @json_option

@@ -148,14 +148,16 @@ def resume(
     runs_dir: str | None,
     **appearance: Any,  # noqa: ANN401
 ) -> None:
-    """Resume a run that was stopped, failed or lost its worker process.
+    """Resume a run that was stopped, failed or lost its worker process, or train more epochs after a completed one.
 
     Exit status as for train, and 0 for a completed run, so a job script can call it every time.
-    A run that failed on a non-finite loss retries that step, with what --set changes.
+    A run that failed on a non-finite loss retries that step, with what --set changes. For a number, VALUE may be
+    relative to the run's: +5, -5, *0.1 or /10.
 
     \b
     Example:  tltui resume last
               tltui resume last --set optimizer.lr=1e-4
+              tltui resume last --set train.epochs=+5
     """
     from tltui.runs import launch, registry
 
@@ -167,7 +169,7 @@ def resume(
     folder = registry.find(registry.runs_folder(runs_dir), run)
     process = launch.resume(folder, overrides(changes))
     if process is None:
-        click.echo(printable(f"run {folder.id} is completed"), err=True)
+        click.echo(printable(f"run {folder.id} is completed; --set train.epochs=+5 trains 5 more"), err=True)
         return
     show_run(ctx, folder, process, appearance, new=False, detach=detach, headless=headless, as_json=as_json)
 
@@ -225,16 +227,21 @@ def stop(run: str, runs_dir: str | None) -> None:
 def steer(run: str, actions: tuple[str, ...], runs_dir: str | None) -> None:
     """Steer a running run: pause, resume, checkpoint, or KEY=VALUE for a live setting.
 
+    For a number, VALUE may be relative: +5, -5, *0.1 or /10.
+
     \b
     Example:  tltui steer last optimizer.lr=1e-4
+              tltui steer last train.epochs=+5
               tltui steer last 'freeze.rules=["freeze *", "train layer4", "train head"]'
     """
     from engine.runs.events import CommandRejected
+    from engine.runs.state import in_force
     from tltui.cli.control import parse_action
     from tltui.runs import launch, registry
 
     folder = registry.find(registry.runs_folder(runs_dir), run)
-    for command, text in [(parse_action(action), action) for action in actions]:
+    config = in_force(folder.load_config(), registry.read(folder, steps=False))
+    for command, text in [(parse_action(action, config), action) for action in actions]:
         answer = launch.send_and_wait(folder, command)
         if isinstance(answer, CommandRejected):
             raise InputError(f"{text}: {answer.reason}")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from engine.evaluation.metrics import METRICS, Metric, formatted_score, metric_label
 from engine.files.escapes import all_printable
@@ -17,7 +18,21 @@ from tltui.text import numbers as write
 from tltui.text.glyphs import Glyphs, safe
 
 LEVEL = 0.05
-"""Significance level of McNemar's tests."""
+"""Significance level of the paired tests."""
+
+
+class TestWords(NamedTuple):
+    """A paired test's short and full name, and what a run is on the images that count for it."""
+
+    short: str
+    name: str
+    ahead: str
+
+
+TESTS = {
+    "mcnemar": TestWords("McNemar", "McNemar's exact test", "correct"),
+    "wilcoxon": TestWords("Wilcoxon", "Wilcoxon's signed-rank test of the errors", "closer"),
+}
 LONGEST_VALUE = 400  # cells
 _CHANGES_SHOWN = 6
 
@@ -79,7 +94,7 @@ def _without(common: list[object], value: list[object], glyphs: Glyphs) -> str:
 def further_columns(comparison: Comparison) -> list[Column]:
     """Further metrics, costs and the numbers behind the tests."""
     tests = {test.run: test for test in comparison.mcnemar.tests}
-    best = comparison.mcnemar.best
+    best, ahead = comparison.mcnemar.best, TESTS[comparison.mcnemar.method].ahead
 
     def of_tests(heading: str, text: Callable[[Test], str]) -> Column:
         return _of_runs(comparison, heading, lambda run: text(tests[run.number]) if run.number in tests else "")
@@ -87,8 +102,8 @@ def further_columns(comparison: Comparison) -> list[Column]:
     return _filled(
         _of_runs(comparison, "best at", lambda run: "" if run.best_epoch is None else str(run.best_epoch)),
         *(_of_metric(comparison, metric) for metric in METRICS.values() if metric.name not in _scores(comparison)),
-        of_tests("only it correct", lambda test: f"{test.only_this:,}"),
-        of_tests(f"only {best} correct", lambda test: f"{test.only_best:,}"),
+        of_tests(f"only it {ahead}", lambda test: f"{test.only_this:,}"),
+        of_tests(f"only {best} {ahead}", lambda test: f"{test.only_best:,}"),
         of_tests("p, uncorrected", lambda test: p_text(test.p) if len(tests) > 1 else ""),
         _of_runs(comparison, "trainable", lambda run: "" if run.trainable is None else write.number(run.trainable)),
         _of_runs(comparison, "trainable %", _trainable_share),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.schema import DataConfig, RunConfig
@@ -14,7 +15,17 @@ from engine.runs.folder import data_label
 from engine.runs.progress import Report, quiet
 from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState, best_epoch
-from tltui.compare.mcnemar import Discordant, NotComparable, Reference, holm, p_value, read_predictions
+from tltui.compare.paired_tests import (
+    SIGNED_RANK,
+    Differences,
+    NotComparable,
+    Reference,
+    error_of_task,
+    holm,
+    mcnemar,
+    read_predictions,
+    signed_rank,
+)
 from tltui.compare.settings import differences
 from tltui.compare.structs import ComparedRun, Comparison, EpochMetrics, Metrics, Test, Tests, Untested
 
@@ -32,7 +43,7 @@ class RunSource:
 
 
 def compare(runs: Sequence[RunSource], tests: Tests) -> Comparison:
-    """The comparison of ``runs``; ``tests`` are those of ``mcnemar_tests``."""
+    """The comparison of ``runs``; ``tests`` are those of ``paired_tests``."""
     numbers = range(1, len(runs) + 1)
     ranked = _by_validation(runs)
     return Comparison(
@@ -44,19 +55,21 @@ def compare(runs: Sequence[RunSource], tests: Tests) -> Comparison:
     )
 
 
-def mcnemar_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
-    """McNemar's test of each run against the best one that has predictions. Each table is read once.
+def paired_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
+    """The paired test of each run against the best one that has predictions. Each table is read once.
 
     The best is selected by validation score: selection on the test images would bias the tests in its favour.
     """
     untested: dict[int, str] = {}
     for best in _by_validation(runs):
+        task, evaluated = _task(runs[best - 1]), _evaluated(runs[best - 1].state)
         try:
-            reference = Reference(read_predictions(runs[best - 1].predictions))
+            error_of = error_of_task(task, evaluated)
+            reference = Reference(read_predictions(runs[best - 1].predictions, error_of), error_of)
         except NotComparable as reason:
             untested[best] = str(reason)
             continue
-        discordant: dict[int, Discordant] = {}
+        found: dict[int, Differences] = {}
         for number, run in enumerate(runs, start=1):
             report("compare", number, len(runs), "runs")
             if number == best or number in untested:
@@ -64,18 +77,31 @@ def mcnemar_tests(runs: Sequence[RunSource], report: Report = quiet) -> Tests:
             try:
                 if _images(run.config.data) != _images(runs[best - 1].config.data):
                     raise NotComparable("was evaluated on another dataset")
-                discordant[number] = reference.discordant(read_predictions(run.predictions))
+                if _task(run) != task:
+                    raise NotComparable("has another task")
+                found[number] = reference.differences(read_predictions(run.predictions, error_of))
             except NotComparable as reason:
                 untested[number] = str(reason)
-        return Tests(best, len(reference), _tested(discordant), _untested(untested))
+        return Tests(best, len(reference), _tested(found, task), _untested(untested), _method(task))
     return Tests(None, 0, [], _untested({at: untested.get(at, "has no epoch yet") for at in range(1, len(runs) + 1)}))
 
 
-def _tested(discordant: dict[int, Discordant]) -> list[Test]:
-    values = [p_value(pair) for pair in discordant.values()]
+def _task(run: RunSource) -> str:
+    return run.state.data.task if run.state.data else "single"
+
+
+def _method(task: str) -> Literal["mcnemar", "wilcoxon"]:
+    return "wilcoxon" if task in SIGNED_RANK else "mcnemar"
+
+
+def _tested(found: dict[int, Differences], task: str) -> list[Test]:
+    values = [
+        signed_rank(one.values) if task in SIGNED_RANK else mcnemar(one.only_this, one.only_other)
+        for one in found.values()
+    ]
     return [
-        Test(number, pair.only_this, pair.only_other, value, corrected)
-        for (number, pair), value, corrected in zip(discordant.items(), values, holm(values), strict=True)
+        Test(number, one.only_this, one.only_other, value, corrected)
+        for (number, one), value, corrected in zip(found.items(), values, holm(values), strict=True)
     ]
 
 
@@ -129,8 +155,13 @@ def _compared(number: int, run: RunSource) -> ComparedRun:
     )
 
 
+def _evaluated(state: RunState) -> p.Evaluated | None:
+    """The evaluation whose predictions the run has."""
+    return state.evaluations.get("test") or state.evaluations.get("val")
+
+
 def _metrics(state: RunState) -> Metrics | None:
-    of: p.Evaluated | None = state.evaluations.get("test") or state.evaluations.get("val")
+    of = _evaluated(state)
     if of is None:
         return None
     return Metrics(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import quantiles
 
+from engine.evaluation.metrics import is_share, metric_label
 from tltui.compare.structs import ComparedRun, Comparison
 from tltui.plotting import axes, plot
 from tltui.plotting.axes import Axis
@@ -20,7 +21,7 @@ STYLES = ("run1", "run2", "run3", "run4", "run5", "run6")
 # With more runs than colours the best few and the chosen one are drawn; the others are a band.
 _BEST_SHOWN = 3
 CHOSEN, OTHER = "chosen", "other"
-ACCURACY, LOSS = "validation accuracy", "validation loss"
+SCORE, LOSS = "score", "loss"
 # Above this ratio of the highest to the lowest loss the axis is logarithmic: a linear one would flatten most runs.
 _ORDERS = 30.0
 _APART = 3  # cells between the entries of a legend
@@ -72,7 +73,7 @@ def chart(
     """A plot of ``width`` by ``height`` cells with its title; without curves before the first epoch."""
     lines = {run.number: points for run in comparison.runs if (points := _points(run, which))}
     if not lines:
-        return [[(which, "title")], [("after the first epoch", "axis")]]
+        return [[(_title(comparison, which), "title")], [("after the first epoch", "axis")]]
     columns, rows = plot.columns(width), plot.rows(height - 1, x_labels=True)
     shown = {number: style for number, style in styles(comparison, chosen).items() if number in lines}
     others = [points for number, points in lines.items() if number not in shown]
@@ -82,7 +83,8 @@ def chart(
     if logarithmic:
         lines = {number: [(x, math.log10(y)) for x, y in lines[number]] for number in shown}
         spread = [(x, math.log10(low), math.log10(middle), math.log10(high)) for x, low, middle, high in spread]
-    y = _y_axis(which, values, rows, logarithmic=logarithmic)
+    shares = which == SCORE and all(is_share(run.score) for run in comparison.runs if run.curve)
+    y = _y_axis(values, rows, shares=shares, logarithmic=logarithmic)
     x = axes.epochs(max(run.epoch for run in comparison.runs), max(2, columns // 10))
     # numbers stand to the right of where curves end
     x = Axis(x.low, x.high * columns / max(columns - 6, 1), x.ticks)
@@ -91,18 +93,24 @@ def chart(
     curves += [_curve(style, lines[number], columns) for number, style in reversed(shown.items())]
     ends = {number: (style, lines[number][-1]) for number, style in shown.items()}
     shown = Chart(x, y, tuple(curves), labels=tuple(_numbers(ends, x, y, columns, rows)))
-    title: Row = [(which, "title"), ("  log" if logarithmic else "", "axis")]
+    title: Row = [(_title(comparison, which), "title"), ("  log" if logarithmic else "", "axis")]
     return [title, *plot.draw(shown, width, height - 1, marker)]
 
 
 def _points(run: ComparedRun, which: str) -> Points:
-    values = [(at.epoch, at.val_score if which == ACCURACY else at.val_loss) for at in run.curve]
+    values = [(at.epoch, at.val_score if which == SCORE else at.val_loss) for at in run.curve]
     return [(float(epoch), y) for epoch, y in values if y is not None and abs(y) < _LARGEST]
 
 
-def _y_axis(which: str, values: Sequence[float], rows: int, *, logarithmic: bool) -> Axis:
+def _title(comparison: Comparison, which: str) -> str:
+    """What is plotted: the loss, or the score of all runs by its name."""
+    scores = {metric_label(run.score) for run in comparison.runs if run.curve} or {"accuracy"}
+    return f"validation {which if which == LOSS or len(scores) > 1 else scores.pop()}"
+
+
+def _y_axis(values: Sequence[float], rows: int, *, shares: bool, logarithmic: bool) -> Axis:
     most = max(1, (rows - 1) // 2)
-    if which == ACCURACY:
+    if shares:
         return axes.even(axes.percent(min(values), max(values), most), rows)
     if logarithmic:
         return axes.logarithmic(min(values), max(values), most)

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.errors import InputError
 from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, quiet
-from tltui.compare.comparison import RunSource, compare, mcnemar_tests
+from tltui.compare.comparison import RunSource, compare, paired_tests
 from tltui.compare.structs import Comparison, Tests
 from tltui.runs.run_follower import RunFollower
 
@@ -43,7 +43,7 @@ class ComparisonReader:
         sources = [_source(following) for following in followed]
         tested = [_test_inputs(run) for run in sources]
         if self._tests is None or tested != self._tested:
-            self._tests, self._tested = mcnemar_tests(sources, report), tested
+            self._tests, self._tested = paired_tests(sources, report), tested
             news = True
         if self._seen is None or news:
             self._seen = compare(sources, self._tests)
@@ -56,7 +56,7 @@ def _source(following: RunFollower) -> RunSource:
 
 
 def _test_inputs(run: RunSource) -> tuple[object, ...]:
-    """The tests' inputs. The validation accuracy counts only once there are predictions, so not during training."""
+    """The tests' inputs. The validation score counts only once there are predictions, so not during training."""
     try:
         status = run.predictions.stat()
     except OSError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -99,9 +99,10 @@ class ComparedRun(msgspec.Struct):
 
 
 class Test(msgspec.Struct):
-    """McNemar's exact test of a run against the best one.
+    """The paired test of a run against the best one.
 
-    ``only_this`` and ``only_best``: images that only one of the two classifies correctly. ``p_holm``: Holm-corrected
+    ``only_this`` and ``only_best``: images that only one of the two classifies correctly; of ranks and numbers, images
+    on which its error is smaller. ``p_holm``: Holm-corrected
     for the number of tests.
     """
 
@@ -121,17 +122,20 @@ class Untested(msgspec.Struct):
 
 class Tests(msgspec.Struct):
     """All tests, on the same ``count`` images, against run ``best``: the best validation score among runs with
-    predictions, null where none has any."""
+    predictions, null where none has any. ``method``: "mcnemar" (exact), or "wilcoxon" (signed-rank, of the errors) for
+    ranks and numbers."""
 
     best: int | None
     count: int
     tests: list[Test]
     untested: list[Untested]
+    method: Literal["mcnemar", "wilcoxon"] = "mcnemar"
 
 
 class Comparison(msgspec.Struct):
     """``best``: the run with the best validation score, null before any has one. ``order``: all runs, the best
-    first, those without an epoch last. ``differing``: the setting that explains most first, else as in run.toml."""
+    first, those without an epoch last. ``differing``: the setting that explains most first, else as in run.toml.
+    ``mcnemar``: the paired tests, whatever their method."""
 
     runs: list[ComparedRun]
     best: int | None

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from engine.config.tasks import TASKS
 from tltui.compare.columns import (
     LEVEL,
+    TESTS,
     Column,
     further_columns,
     is_constant,
@@ -17,7 +19,7 @@ from tltui.compare.columns import (
     setting_columns,
     setting_value,
 )
-from tltui.compare.curves import ACCURACY, LOSS, OTHER, chart, legend, styles
+from tltui.compare.curves import LOSS, OTHER, SCORE, chart, legend, styles
 from tltui.compare.structs import Comparison, Difference
 from tltui.plotting.text_rows import GAP, Row, beside, cut
 from tltui.text.glyphs import Glyphs, safe
@@ -61,9 +63,9 @@ def page(comparison: Comparison, layout: Layout) -> list[Row]:
 
 
 def charts(comparison: Comparison, width: int, height: int, marker: str, chosen: int | None = None) -> list[Row]:
-    """Accuracy and loss curves side by side, ``height`` rows with their titles."""
+    """Score and loss curves side by side, ``height`` rows with their titles."""
     half = (width - GAP) // 2
-    left, right = (chart(comparison, which, half, height, marker, chosen) for which in (ACCURACY, LOSS))
+    left, right = (chart(comparison, which, half, height, marker, chosen) for which in (SCORE, LOSS))
     blank: list[Row] = [[]] * height
     return beside([[*left, *blank][:height], [*right, *blank][:height]], half)
 
@@ -73,7 +75,7 @@ def _charts(comparison: Comparison, layout: Layout) -> Iterator[Row]:
     if layout.width >= WIDE:
         yield from charts(comparison, layout.width, layout.chart, layout.marker)
     else:
-        yield from chart(comparison, ACCURACY, layout.width, layout.chart, layout.marker)
+        yield from chart(comparison, SCORE, layout.width, layout.chart, layout.marker)
         yield from chart(comparison, LOSS, layout.width, layout.chart, layout.marker)
 
 
@@ -99,8 +101,10 @@ def significance_sentences(comparison: Comparison) -> Iterator[str]:
     found = comparison.mcnemar
     if found.best is not None and found.tests:
         tests = f", Holm-corrected for {len(found.tests)} tests" if len(found.tests) > 1 else ""
+        task = TASKS.get(comparison.runs[found.best - 1].task)
+        counted = f" of exact matches ({task.correct} correct)" if task and task.correct else ""
         yield (
-            f"p: McNemar's exact test against run {found.best} (best validation score among runs with "
+            f"p: {TESTS[found.method].name}{counted} against run {found.best} (best validation score among runs with "
             f"predictions) on the same {found.count:,} images{tests}. Better or worse: significant at p < {LEVEL}."
         )
     elif found.best is not None:

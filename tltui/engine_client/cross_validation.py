@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.experiments.cross_validation.definition import CrossValidation
-from engine.experiments.cross_validation.worker import folder_of, prepare
+from engine.experiments.cross_validation.definition import CrossValidation, folder_of
+from engine.experiments.cross_validation.worker import prepare
 from tltui.engine_client.background import BackgroundCommand
 
 

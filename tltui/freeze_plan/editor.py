@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.config.freeze_rules import Decision, Rule, RuleMatcher, State, parse_rules, subtree_states
+from engine.config.freeze_rules import HEAD, NORMS, Decision, Rule, RuleMatcher, State, parse_rules, subtree_states
 from engine.config.layer_tree import LayerTree
 from engine.config.optimizers import OPTIMIZERS
 from engine.errors import InputError
@@ -127,6 +127,14 @@ class PlanEditor:
     def all(self) -> None:
         """Train everything."""
         self._choose(self.network.all_leaves)
+
+    def norms(self) -> None:
+        """Train the normalization layers and the head. Raises InputError for a network without any."""
+        self.set_rules(["freeze *", f"train {NORMS}", f"train {HEAD}"])
+
+    def biases(self) -> None:
+        """Train all biases and the head (BitFit, Ben-Zaken et al. 2021, 2106.10199)."""
+        self.set_rules(["freeze *", "train *.bias", f"train {HEAD}"])
 
     def last_stages(self, count: int) -> None:
         """Train the last ``count`` stages of the backbone and the head."""

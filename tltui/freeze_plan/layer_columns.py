@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from engine.runs.events import DeadUnits, LayerNorms, Layers
 from engine.runs.state import RunState
 from tltui.freeze_plan.layer_index import LayerRow
+from tltui.freeze_plan.weight_origins import PART_RANDOM, Origins
 from tltui.plotting.summary import lr_text
 from tltui.text import numbers
 
@@ -52,13 +54,14 @@ class LayerCell:
     """Everything that a column's text may depend on.
 
     ``frozen``: the engine has frozen all of the layer. ``unchanged``: it compared the bits of all frozen tensors, and
-    found no change.
+    found no change. ``origin``: where the layer's initial weights come from, "" if that is not known.
     """
 
     row: LayerRow
     totals: LayerTotals
     frozen: bool
     unchanged: bool
+    origin: str
 
     @property
     def zero(self) -> str:
@@ -68,13 +71,13 @@ class LayerCell:
 
 @dataclass(frozen=True)
 class LayerColumn:
-    """``help`` is a sentence for the manual, ``width`` in cells; ``measured``: it needs a step of a run."""
+    """``help`` is a sentence for the manual, ``width`` in cells; ``needs``: what has to be known before it is shown."""
 
     title: str
     help: str
     text: Callable[[LayerCell], str]
     width: int = _MEASURED_WIDTH
-    measured: bool = True
+    needs: Literal["nothing", "statistics", "report"] = "statistics"
 
 
 class LayerStats:
@@ -91,26 +94,54 @@ class LayerStats:
             for ancestor in _with_ancestors(path):
                 self._totals[ancestor].add_units(units)
 
+    def totals(self, path: str) -> LayerTotals:
+        """The statistics of one layer."""
+        return self._totals.get(path) or LayerTotals()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the last epoch verified that no frozen tensor has changed."""
+        return self._unchanged
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What is known of all layers: a run's ``stats``, None in a draft, and the ``origins`` of their weights.
+
+    ``reported``: a run reported the origins; in a draft they are expected.
+    """
+
+    stats: LayerStats | None = None
+    origins: Origins = field(default_factory=dict)
+    reported: bool = False
+
     def cell(self, row: LayerRow, *, frozen: bool) -> LayerCell:
         """The cell of one layer."""
-        return LayerCell(row, self._totals.get(row.path) or LayerTotals(), frozen, self._unchanged)
+        origin = self.origins.get(row.path, "")
+        if self.stats is None:
+            return LayerCell(row, LayerTotals(), frozen, False, origin)
+        return LayerCell(row, self.stats.totals(row.path), frozen, self.stats.unchanged, origin)
+
+    def has(self, column: LayerColumn) -> bool:
+        """Whether ``column`` can be shown."""
+        return {"nothing": True, "statistics": self.stats is not None, "report": self.reported}[column.needs]
 
 
-def column_text(column: LayerColumn, row: LayerRow, stats: LayerStats | None, *, frozen: bool) -> str:
-    """A layer's text in ``column``; "" where it has none. ``stats`` are those of the run, None in a draft."""
-    return column.text(stats.cell(row, frozen=frozen) if stats else LayerCell(row, LayerTotals(), frozen, False))
+def column_text(column: LayerColumn, row: LayerRow, facts: LayerFacts, *, frozen: bool) -> str:
+    """A layer's text in ``column``; "" where it has none."""
+    return column.text(facts.cell(row, frozen=frozen))
 
 
-def column_title(column: LayerColumn, stats: LayerStats | None) -> str:
+def column_title(column: LayerColumn, facts: LayerFacts) -> str:
     """The column's title, with the step that was measured; "" for the number of parameters."""
     if column is PARAMETERS:
         return ""
-    return f"{column.title}, step {stats.step}" if column.measured and stats else column.title
+    return f"{column.title}, step {facts.stats.step}" if column.needs == "statistics" and facts.stats else column.title
 
 
-def available_columns(stats: LayerStats | None) -> list[LayerColumn]:
-    """The columns in the order of the key that switches them; before a run's first statistics not the measured ones."""
-    return [column for column in COLUMNS if stats is not None or not column.measured]
+def available_columns(facts: LayerFacts) -> list[LayerColumn]:
+    """The columns that can be shown, in the order of the key that switches them."""
+    return [column for column in COLUMNS if facts.has(column)]
 
 
 def _parameters(cell: LayerCell) -> str:
@@ -142,7 +173,7 @@ def _dead_units(cell: LayerCell) -> str:
 
 
 PARAMETERS = LayerColumn(
-    "parameters", "number of parameters, trainable and frozen", _parameters, width=6, measured=False
+    "parameters", "number of parameters, trainable and frozen", _parameters, width=6, needs="nothing"
 )
 COLUMNS = [
     PARAMETERS,
@@ -151,6 +182,13 @@ COLUMNS = [
     LayerColumn("update / weights", "the last update relative to the weights", _relative_update),
     LayerColumn(
         "dead units", "ReLU or ReLU6 channels that were 0 everywhere in all images of a step", _dead_units
+    ),
+    LayerColumn(
+        "initial weights",
+        "loaded, adapted (to the input channels), resampled (to the image size), random or part random",
+        lambda cell: cell.origin,
+        width=len(PART_RANDOM),
+        needs="report",
     ),
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from engine.config.freeze_rules import HEAD
+from engine.config.freeze_rules import HEAD, NORMS
 from tltui.freeze_plan.layer_index import LayerIndex
 
 
@@ -90,9 +90,9 @@ def _changes(network: LayerIndex, changed: int, wanted: int, path: str) -> list[
 def _pattern(network: LayerIndex, path: str) -> str | None:
     """The pattern of exactly ``path`` and what it holds; None where there is none.
 
-    ``head`` is a keyword, and only the first rule matches the whole network.
+    Keywords stand for other layers, and only the first rule matches the whole network.
     """
-    if not path or (path == HEAD and network.head != [HEAD]):
+    if not path or path == NORMS or (path == HEAD and network.head != [HEAD]):
         return None
     # Names come from model code: wildcards are escaped; a space would end the pattern, so it becomes "?".
     return re.sub(r"\s", "?", glob.escape(path))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from tltui.manual.pages import BLOCK_BEGINS, BLOCK_ENDS
+from tltui.manual_reference.choices import pruners, samplers
 from tltui.manual_reference.codes import exit_codes, warning_codes
 from tltui.manual_reference.commands import commands
 from tltui.manual_reference.keys import keys
@@ -27,6 +28,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "metrics": metrics,
     "scores": scores,
     "export-formats": export_formats,
+    "samplers": samplers,
+    "pruners": pruners,
 }
 
 _BLOCK = re.compile(rf"^{BLOCK_BEGINS.pattern}$.*?^{BLOCK_ENDS}$", re.MULTILINE | re.DOTALL)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from engine.evaluation.metrics import is_share, metric_label
 from engine.runs.state import RunState
 from engine.runs.time_series import Series
 from tltui.plotting import axes, plot
@@ -48,6 +49,8 @@ class Panel:
     - ``curves``: from the run's series, in data units
     - ``legend``: (look, style, name) of each curve
     - ``shares``: values are shares of one
+    - ``metric``: its values are those of the metric that the run computes for training and validation images; they are
+      shares if the metric is
     - ``orders``: values differ by orders of magnitude
     - ``noisy``: a value a step, so that smoothing helps
     - ``names_changes``: changes of the freeze plan by command are named in it
@@ -60,10 +63,19 @@ class Panel:
     orders: bool = False
     noisy: bool = False
     names_changes: bool = False
+    metric: bool = False
 
-    def is_log(self, view: View) -> bool:
+    def title(self, state: RunState) -> str:
+        """The name, or that of the run's metric."""
+        return metric_label(state.curve) if self.metric else self.name
+
+    def has_shares(self, state: RunState) -> bool:
+        """Whether its values are shares of one for this run."""
+        return is_share(state.curve) if self.metric else self.shares
+
+    def is_log(self, view: View, state: RunState) -> bool:
         """Whether its y axis is logarithmic."""
-        return self.orders or (view.log and not self.shares)
+        return self.orders or (view.log and not self.has_shares(state))
 
 
 def _loss(series: RunSeries, view: View, window: Window) -> Iterator[Curve]:
@@ -100,7 +112,7 @@ def _forgetting(series: RunSeries, _view: View, window: Window) -> Iterator[Curv
 
 _TRAIN, _VAL, _BEST = (LINE, "train", "train"), (POINT, "val", "val"), (BEST, "best", "best")
 LOSS = Panel("loss", _loss, (_TRAIN, _VAL), noisy=True, names_changes=True)
-ACCURACY = Panel("accuracy", _accuracy, (_TRAIN, _VAL, _BEST), shares=True)
+ACCURACY = Panel("accuracy", _accuracy, (_TRAIN, _VAL, _BEST), metric=True)
 RATE = Panel("learning rate", _learning_rate)
 GRADIENT = Panel("gradient norm", _gradient_norm, (_TRAIN,), noisy=True)
 CHANGE = Panel("weight change", _weight_change, orders=True)
@@ -126,7 +138,7 @@ def panel_chart(
     rows = plot.rows(height, x_labels)
     window = Window(*visible_steps(state, view), plot.columns(width))
     curves = list(panel.curves(series, view, window))
-    if panel.is_log(view):
+    if panel.is_log(view, state):
         curves = [_logarithms(curve) for curve in curves]
     values = [y for curve in curves for _, y in curve.points]
     if not values:
@@ -134,7 +146,7 @@ def panel_chart(
     changes = plan_changes(state)
     bands = tuple(phase_bands(state, changes)) if height >= _MIN_ROWS_WITH_BANDS else ()
     rows -= len(bands) > 0
-    y = _y_axis(panel, view, values, rows)
+    y = _y_axis(panel, view, values, rows, state)
     drawn = tuple(_rounded(curve, y, rows) for curve in curves)
     changes = [change for change in changes if window.left < change.step < window.right]
     return Chart(
@@ -189,11 +201,11 @@ def _logarithms(curve: Curve) -> Curve:
     return replace(curve, points=tuple((x, math.log10(y)) for x, y in curve.points if 1e-300 < y < 1e300))
 
 
-def _y_axis(panel: Panel, view: View, values: Iterable[float], rows: int) -> Axis:
+def _y_axis(panel: Panel, view: View, values: list[float], rows: int, state: RunState) -> Axis:
     low, high, most = min(values), max(values), max(1, (rows - 1) // 2)
-    if panel.shares:
+    if panel.has_shares(state):
         return axes.even(axes.percent(low, high, most), rows)
-    if panel.is_log(view):
+    if panel.is_log(view, state):
         return axes.logarithmic(10**low, 10**high, most)
     return axes.even(axes.linear(low, high, most), rows)
 

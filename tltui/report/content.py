@@ -11,7 +11,16 @@ from engine.config.schema import RunConfig, settings
 from engine.config.toml_io import to_toml
 from engine.diagnosis.diagnose import diagnose
 from engine.errors import InputError
-from engine.evaluation.metrics import formatted_metrics, formatted_score, headline, metric_label
+from engine.evaluation.metrics import (
+    METRICS,
+    NUMBER_METRICS,
+    formatted_metrics,
+    formatted_score,
+    headline,
+    metric_label,
+    named_interval,
+    number_texts,
+)
 from engine.runs.events import Epoch, Evaluated, restore
 from engine.runs.folder import RunFolder
 from engine.runs.run_status import RunStatus
@@ -80,21 +89,15 @@ def _diagnosis(config: RunConfig, state: RunState) -> Iterator[Part]:
 
 def _evaluation(evaluated: Evaluated) -> Iterator[Part]:
     yield Heading(f"{evaluated.split} {headline(evaluated)}")
-    yield Paragraph(
-        f"{_interval(evaluated)}{evaluated.count:,} images, "
-        f"{', '.join(f'{label} {value}' for label, value in formatted_metrics(evaluated).items())}."
-    )
+    metrics = [f"{label} {value}" for label, value in formatted_metrics(evaluated).items()]
+    yield Paragraph(f"{', '.join(filter(None, [named_interval(evaluated), f'{evaluated.count:,} images', *metrics]))}.")
     if evaluated.per_class:
         yield _classes(evaluated)
+    if len(evaluated.numbers) > 1:
+        headings = [METRICS[name].heading for name in NUMBER_METRICS]
+        yield Table(("number", *headings), [(of.label, *number_texts(of).values()) for of in evaluated.numbers])
     if matrix := evaluated.confusion or evaluated.cooccurrence:
         yield from _matrix(evaluated, matrix)
-
-
-def _interval(evaluated: Evaluated) -> str:
-    if evaluated.accuracy_interval is None:
-        return ""
-    low, high = evaluated.accuracy_interval
-    return f"95 % interval {low:.1%} to {high:.1%}, "
 
 
 def _classes(evaluated: Evaluated) -> Table:
@@ -197,18 +200,20 @@ def _plan(mark: PlanChange) -> str:
 
 
 def _misclassified(folder: RunFolder, state: RunState) -> Iterator[Part]:
-    found = misclassified_images(folder.predictions, state.data.classes if state.data else [])
+    found = misclassified_images(folder.predictions, state.data.classes, state.data.task) if state.data else []
     if found:
-        yield Heading("Misclassified images, most confident first")
-        yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_IMAGES])))
+        numbers = state.data is not None and state.data.task == "regression"
+        yield Heading("Largest errors" if numbers else "Misclassified images, most confident first")
+        yield Thumbnails(asyncio.run(_thumbnails(folder, found[:_MOST_IMAGES], confidence=not numbers)))
 
 
-async def _thumbnails(folder: RunFolder, found: list[PredictedImage]) -> list[Thumbnail]:
+async def _thumbnails(folder: RunFolder, found: list[PredictedImage], *, confidence: bool) -> list[Thumbnail]:
     client = ImageClient(folder.path)
     images = []
     try:
         for one in found:
-            caption = f"{one.path}: {one.true} predicted as {one.predicted}, confidence {one.probability:.1%}"
+            sure = f", confidence {one.probability:.1%}" if confidence else ""
+            caption = f"{one.path}: {one.true} predicted as {one.predicted}{sure}"
             try:
                 images.append(Thumbnail(await client.image(one.path, _THUMBNAIL), caption))
             except InputError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.config.schema import RunConfig
-from engine.config.toml_io import parse_value, with_live_setting
+from engine.config.toml_io import changed_value, with_live_setting
 from engine.errors import InputError
 from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Command, Set
@@ -19,6 +19,7 @@ from engine.runs.events import AnyEvent, CommandApplied, CommandRejected, RunFin
 from engine.runs.folder import RunFolder, create
 from engine.runs.lock import is_locked
 from engine.runs.run_status import RunStatus
+from engine.runs.state import in_force
 from engine.system.interpreter import environment, python_module
 from engine.system.process_signals import blocked
 from tltui.runs.registry import START_SECONDS, read, status
@@ -59,17 +60,23 @@ def resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> subpr
 def prepare_resume(folder: RunFolder, changes: Mapping[str, str] | None = None) -> bool:
     """Send ``changes`` of settings to the worker that will resume a run; False where the run has completed.
 
+    A completed run is resumed where ``changes`` give it more epochs. Values may be relative, as ``changed_value`` says.
+
     Raises InputError where a worker is running or would write through a link, and for a setting that can't change.
     """
     if is_locked(folder):
         raise InputError(f"run {folder.id} is being trained; `tltui attach {folder.id[:4]}` shows it")
-    if read(folder, steps=False).status is RunStatus.COMPLETED:
-        return False
-    folder.refuse_links()
-    config = folder.load_config()
-    commands = [Set(id=new_command_id(), key=key, value=parse_value(text)) for key, text in (changes or {}).items()]
+    state = read(folder, steps=False)
+    config = now = in_force(folder.load_config(), state)
+    commands = [
+        Set(id=new_command_id(), key=key, value=changed_value(now, key, text)) for key, text in (changes or {}).items()
+    ]
     for command in commands:
         config = with_live_setting(config, command.key, command.value)
+    has_more = "train.epochs" in (changes or {}) and config.train.epochs > len(state.epochs)
+    if state.status is RunStatus.COMPLETED and not has_more:
+        return False
+    folder.refuse_links()
     for command in commands:
         send(folder, command)
     return True

@@ -8,22 +8,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from statistics import pstdev
 from typing import NamedTuple
 
 from engine.files.csv_cells import PREDICTION_COLUMNS, text_cell
 from engine.files.csv_tables import TableError, decoded, read_table
 from engine.files.safe_open import open_regular
+from engine.tasks.label_sets import SEPARATOR
 
 MAX_IMAGES = 1000
+_SEVERAL = "multilabel"
+_NUMBERS = "regression"
 
 
 class PredictedImage(NamedTuple):
-    """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown)."""
+    """One image with its true and predicted class and the prediction's confidence ("" and 0: unknown).
+
+    With several labels per image ``true`` and ``predicted`` hold all labels, and ``label`` is the most probable one. Of
+    numbers, ``label`` is the one with the largest error, and ``probability`` that error in standard deviations.
+    """
 
     path: str
     true: str
     predicted: str
     probability: float
+    label: str = ""
 
 
 def confused_images(table: Path, true: str, predicted: str) -> list[PredictedImage]:
@@ -32,14 +41,21 @@ def confused_images(table: Path, true: str, predicted: str) -> list[PredictedIma
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
-def misclassified_images(table: Path, classes: list[str]) -> list[PredictedImage]:
-    """Misclassified images, most confident first; none without a table."""
-    found = (one for one in _predictions(table, classes) if one.true != one.predicted)
+def misclassified_images(table: Path, classes: list[str], task: str = "single") -> list[PredictedImage]:
+    """Misclassified images, most confident or largest error first; none without a table."""
+    if task == _NUMBERS:
+        return heapq.nlargest(MAX_IMAGES, _number_predictions(table, classes), key=lambda one: one.probability)
+    read = _label_predictions if task == _SEVERAL else _predictions
+    found = (one for one in read(table, classes) if one.true != one.predicted)
     return heapq.nlargest(MAX_IMAGES, found, key=lambda one: one.probability)
 
 
-def images_of_class(splits: Path, label: str) -> list[PredictedImage]:
+def images_of_class(splits: Path, label: str, task: str = "single") -> list[PredictedImage]:
     """The first images of a class in any split; ``splits``: the run's splits.csv."""
+    if task == _SEVERAL:
+        rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
+        found = (PredictedImage(path, cell, "", 0.0, label) for path, cell in rows if label in _labels(cell, [label]))
+        return list(islice(found, MAX_IMAGES))
     for written in dict.fromkeys([text_cell(label), label]):  # as version 0.1.0 wrote some
         rows = (cells for _, cells, _ in _rows(splits, ("path", "label")))
         if found := [
@@ -58,6 +74,43 @@ def _predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage
             # The predicted class has the highest one, whatever its column is called.
             probability = max(map(_number, rest), default=0.0)
             yield PredictedImage(path, names[true], names[predicted], probability)
+
+
+def _label_predictions(table: Path, classes: Sequence[str]) -> Iterator[PredictedImage]:
+    """The rows of a predictions.csv with several labels per image."""
+    for _, (path, true, predicted), rest in _rows(table, PREDICTION_COLUMNS):
+        values = list(map(_number, rest))
+        if values and len(values) == len(classes):
+            probability, at = max((value, -at) for at, value in enumerate(values))
+            present, found = (SEPARATOR.join(_labels(cell, classes)) for cell in (true, predicted))
+            yield PredictedImage(path, present, found, probability, classes[-at])
+
+
+def _number_predictions(table: Path, names: Sequence[str]) -> list[PredictedImage]:
+    """The rows of a predictions.csv with numbers."""
+    cells = [cells for _, cells, _ in _rows(table, PREDICTION_COLUMNS)]
+    rows = [(path, one, two, _numbers(one), _numbers(two)) for path, one, two in cells]
+    rows = [row for row in rows if len(row[3]) == len(row[4]) == len(names)]
+    spread = [pstdev(values) or 1.0 for values in zip(*(row[3] for row in rows), strict=True)]
+    found = []
+    for path, true, predicted, *numbers in rows:
+        errors = [abs(one - two) / scale for one, two, scale in zip(*numbers, spread, strict=True)]
+        largest = max(errors)
+        found.append(
+            PredictedImage(path, true.lstrip("'"), predicted.lstrip("'"), largest, names[errors.index(largest)])
+        )
+    return found
+
+
+def _numbers(cell: str) -> list[float]:
+    return [_number(part) for part in cell.lstrip("'").split(";")]
+
+
+def _labels(cell: str, classes: Sequence[str]) -> list[str]:
+    """Those of ``classes`` that a cell lists; the first may be marked as text for spreadsheets."""
+    listed = cell.split(SEPARATOR)
+    marked = listed[0].removeprefix("'")
+    return [name for name in classes if name in listed or (name == marked and text_cell(name) == listed[0])]
 
 
 def _cell(name: str, heading: Sequence[str]) -> str:

@@ -54,10 +54,14 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
         return f"fold {self.fold}/{self.folds}" if self.folds else ""
 
     @property
+    def best_score(self) -> float | None:
+        """The best epoch's validation score, None before the first epoch."""
+        return self.best_val_accuracy if self.score == "accuracy" else self.best_val_score
+
+    @property
     def best_text(self) -> str:
-        """The best epoch's validation score, "" before the first epoch."""
-        value = self.best_val_accuracy if self.score == "accuracy" else self.best_val_score
-        return formatted_score(self.score, value)
+        """The best epoch's validation score as text, "" before the first epoch."""
+        return formatted_score(self.score, self.best_score)
 
 
 def runs_folder(option: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""The comparison of runs: curves, differing settings, metrics, McNemar's test."""
+"""The comparison of runs: curves, differing settings, metrics, paired tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Compare(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open this run", id="compare.open"),
-        Binding("l", "other", "accuracy / loss", id="compare.other"),
+        Binding("l", "other", "score / loss", id="compare.other"),
         Binding("escape", "leave", "back to runs", id="compare.leave"),
     ]
 
@@ -101,7 +101,7 @@ class Compare(Screen[None]):
             self.post_message(OpenRun(RunFolder(Path(self._comparison.runs[chosen - 1].path))))
 
     def action_other(self) -> None:
-        """Show loss in place of accuracy, or accuracy in place of loss."""
+        """Show loss in place of the score, or the score in place of loss."""
         self._curves.other()
 
     def action_leave(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from textual.screen import Screen
 
@@ -27,14 +28,19 @@ class DraftActions:
         setup: SetupPane,
         costs: PlanCosts,
         show_form: Callable[[Callable[[], None]], None],
+        runs_dir: Path,
         glyphs: Glyphs,
         marker: str,
     ) -> None:
-        """``show_form`` shows the form, then calls its argument. ``marker``: as in ``Curves``."""
+        """``show_form`` shows the form, then calls its argument. ``marker``: as in ``Curves``.
+
+        ``runs_dir``: as in ``run_experiment``.
+        """
         self._screen = screen
         self._setup = setup
         self._costs = costs
         self._show_form = show_form
+        self._runs_dir = runs_dir
         self._glyphs = glyphs
         self._marker = marker
 
@@ -53,7 +59,7 @@ class DraftActions:
             return
         self._costs.cancel()  # profiling would slow the experiment down
         experiment = Probe(config, self._glyphs) if which == "probe" else RangeTest(config.optimizer.lr, self._marker)
-        dialog = ExperimentDialog(experiment, config, self._glyphs)
+        dialog = ExperimentDialog(experiment, config, self._runs_dir, self._glyphs)
         self._setup.change(await self._screen.app.push_screen_wait(dialog) or {})
 
     async def start_folds(self) -> None:

@@ -15,12 +15,13 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from engine.evaluation.metrics import formatted_metrics, metric_label, score_text
+from engine.evaluation.metrics import formatted_metrics, metric_label, named_interval, score_text
 from engine.runs.events import ClassMetrics, Evaluated
 from engine.runs.state import RunState
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.confusion_matrix import ConfusionMatrix
+from tltui.widgets.number_scatter import NumberScatter
 from tltui.widgets.reliability import reliability_lines
 
 # Headings and sort keys of the class table.
@@ -48,6 +49,9 @@ class EvaluatePane(Vertical, can_focus=True):
     EvaluatePane > Confusion { height: 2fr; margin: 1 0 0 0; }
     EvaluatePane > #reliability { height: 1fr; padding: 1; overflow: hidden; }
     EvaluatePane > #classes, EvaluatePane > Confusion, EvaluatePane > #reliability { display: none; }
+    EvaluatePane > NumberScatter { height: 1fr; display: none; }
+    EvaluatePane.-numbers > NumberScatter { display: block; }
+    EvaluatePane.-numbers > #classes { display: none !important; }
     EvaluatePane.-evaluated > #classes, EvaluatePane.-evaluated > Confusion { display: block; }
     EvaluatePane.-evaluated.-reliability > #reliability { display: block; }
     EvaluatePane.-classes-only > Confusion, EvaluatePane.-classes-only > #reliability { display: none !important; }
@@ -58,7 +62,8 @@ class EvaluatePane(Vertical, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "next_split", "next split", id="evaluate.split"),
         Binding("x", "other_view", "matrix / classes / calibration", id="evaluate.view"),
-        Binding("m", "misclassified", "browse misclassified images", id="evaluate.mistakes"),
+        Binding("m", "misclassified", "browse misclassified images, largest errors", id="evaluate.mistakes"),
+        Binding("n", "next_number", "next number", id="evaluate.number"),
         Binding("o", "order", "sort classes by the next column", id="evaluate.order"),
     ]
 
@@ -68,7 +73,8 @@ class EvaluatePane(Vertical, can_focus=True):
 
         classes: list[str]
 
-    def __init__(self, glyphs: Glyphs) -> None:
+    def __init__(self, glyphs: Glyphs, marker: str) -> None:
+        """``marker``: as in ``Curves``."""
         super().__init__(id="evaluate", classes="-matrix")
         self._glyphs = glyphs
         self._state: RunState | None = None
@@ -78,12 +84,15 @@ class EvaluatePane(Vertical, can_focus=True):
         self._accuracy = Static(id="accuracy")
         self._class_table: DataTable[Text | str] = DataTable(cursor_type="row", id="classes")
         self._confusion = Confusion(glyphs=glyphs)
+        self._number = 0
+        self._scatter = NumberScatter(marker)
         self._reliability = Static(id="reliability", markup=False)
 
     def compose(self) -> ComposeResult:
         yield self._accuracy
         yield self._confusion
         yield self._class_table
+        yield self._scatter
         yield self._reliability
 
     def on_mount(self) -> None:
@@ -110,6 +119,8 @@ class EvaluatePane(Vertical, can_focus=True):
         self.set_class(not evaluated.confusion, "-classes-only")
         if evaluated.confusion:
             self._confusion.show(evaluated)
+        self.set_class(bool(evaluated.numbers), "-numbers")
+        self._draw_number()
         self._fill_classes(evaluated)
         self._draw_reliability()
 
@@ -124,6 +135,10 @@ class EvaluatePane(Vertical, can_focus=True):
         for of in sorted(evaluated.per_class, key=_COLUMNS[list(_COLUMNS)[self._order]]):
             metrics = (f"{of.precision:.1%}", f"{of.recall:.1%}", f"{of.f1:.1%}", _share(of.roc_auc), f"{of.support:,}")
             self._class_table.add_row(Text(safe(of.label, 40)), *metrics)
+
+    def _draw_number(self) -> None:
+        if self._shown is not None and self._shown.numbers:
+            self._scatter.show(self._shown.numbers[self._number % len(self._shown.numbers)])
 
     def _draw_reliability(self) -> None:
         if self._shown is not None:
@@ -149,7 +164,11 @@ class EvaluatePane(Vertical, can_focus=True):
             return self._state is not None and len(self._state.evaluations) > 1
         if action == "other_view":
             return self._shown is not None and bool(self._shown.confusion)
-        return action not in ("order", "misclassified") or self._shown is not None
+        if action == "next_number":
+            return self._shown is not None and len(self._shown.numbers) > 1
+        if action == "order":
+            return self._shown is not None and not self._shown.numbers
+        return action != "misclassified" or self._shown is not None
 
     def action_next_split(self) -> None:
         """Show the next evaluated split."""
@@ -170,9 +189,14 @@ class EvaluatePane(Vertical, can_focus=True):
         self.call_after_refresh(self.focus)
 
     def action_misclassified(self) -> None:
-        """Browse the misclassified images."""
+        """Browse the misclassified images; of numbers, those with the largest errors."""
         if self._shown is not None:
             self.post_message(self.MisclassifiedRequested(self._shown.classes))
+
+    def action_next_number(self) -> None:
+        """Show the next predicted number."""
+        self._number += 1
+        self._draw_number()
 
     def action_order(self) -> None:
         """Sort the classes by the next column, lowest first."""
@@ -194,18 +218,11 @@ def _accuracy(state: RunState, evaluated: Evaluated, glyphs: Glyphs) -> list[Con
         Content.assemble(
             f"{safe(evaluated.split)} {metric_label(evaluated.score)} ",
             (score_text(evaluated), "bold $text-success"),
-            _interval(evaluated),
+            *(f"  {text}" for text in [named_interval(evaluated)] if text),
         ),
         Content(dot.join([f"{evaluated.count:,} images", *metrics[:_METRICS_BESIDE_COUNT]]) + compared),
         Content(dot.join(metrics[_METRICS_BESIDE_COUNT:])),
     ]
-
-
-def _interval(evaluated: Evaluated) -> str:
-    if evaluated.accuracy_interval is None:
-        return ""
-    low, high = evaluated.accuracy_interval
-    return f"  95% interval {low:.1%} to {high:.1%}"
 
 
 def _share(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from textual import events, work
@@ -70,8 +71,10 @@ class ExperimentDialog(ModalScreen[Changes | None]):
         Binding("enter", "take", "apply the suggested settings", id="experiment.take"),
     ]
 
-    def __init__(self, experiment: Experiment[Any], config: RunConfig, glyphs: Glyphs) -> None:
+    def __init__(self, experiment: Experiment[Any], config: RunConfig, runs_dir: Path, glyphs: Glyphs) -> None:
+        """``runs_dir``: as in ``run_experiment``."""
         super().__init__()
+        self._runs_dir = runs_dir
         self._experiment = experiment
         self._config = config
         self._glyphs = glyphs
@@ -112,7 +115,9 @@ class ExperimentDialog(ModalScreen[Changes | None]):
     @work(exclusive=True, group="experiment", exit_on_error=False)
     async def _run(self) -> None:
         try:
-            async with aclosing(run_experiment(self._experiment.name, self._experiment.lines, self._config)) as lines:
+            experiment = self._experiment
+            running = run_experiment(experiment.name, experiment.lines, self._config, self._runs_dir)
+            async with aclosing(running) as lines:
                 async for line in lines:
                     self._receive(line)
         except InputError as error:

@@ -14,9 +14,9 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
+from engine.experiments.cross_validation.definition import folder_of
 from engine.experiments.cross_validation.events import CrossValidationSummary, FoldResult, Status
 from engine.experiments.cross_validation.summary import summarize
-from engine.experiments.cross_validation.worker import folder_of
 from engine.runs.command_log import new_command_id, send
 from engine.runs.commands import Stop
 from engine.runs.folder import RunFolder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from asyncio import to_thread
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,9 +16,11 @@ from textual.screen import Screen
 from textual.widgets import DataTable, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.errors import InputError
+from engine.runs.command_log import new_command_id, send
+from engine.runs.commands import Stop
 from engine.runs.folder import RunFolder
 from tltui.engine_client.queries import EngineQueries
+from tltui.runs import launch
 from tltui.runs.queue import RunQueue
 from tltui.runs.registry import RunSummary
 from tltui.runs.run_follower import RunFollower
@@ -26,7 +29,7 @@ from tltui.screens.messages import ChooseSweep, CompareRuns, OpenDraft, OpenFold
 from tltui.screens.notify_errors import notify_errors
 from tltui.settings.demo import demo_config
 from tltui.settings.draft import defaults
-from tltui.tables.run_columns import RunRow, queued_row, run_row
+from tltui.tables.run_columns import RunRow, queued_row, run_rows
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.folder_picker import FolderPicker
 from tltui.widgets.key_line import KeyLine
@@ -53,7 +56,8 @@ class Home(Screen[None]):
         Binding("s", "stop", "stop this run with a checkpoint", id="home.stop"),
         Binding("space", "mark", "mark / unmark this run for comparison", id="home.mark"),
         Binding("c", "compare", "compare marked runs, or all with this dataset", id="home.compare"),
-        Binding("f", "folds", "all folds of this run's cross-validation", id="home.folds"),
+        Binding("f", "folds", "all folds of this cross-validation", id="home.folds"),
+        Binding("e", "expand", "show / hide the folds below", id="home.expand"),
         Binding("v", "sweeps", "hyperparameter sweeps", id="home.sweeps"),
         Binding("escape", "unmark", "unmark all", id="home.unmark"),
         Binding("x", "delete", "delete this run / remove it from the queue", id="home.delete"),
@@ -69,6 +73,8 @@ class Home(Screen[None]):
         self._glyphs = glyphs
         self._summaries: list[RunSummary] = []
         self._marks: set[str] = set()
+        self._expanded: set[str] = set()
+        """The cross-validations whose folds are shown."""
         self._title = TitleLine()
         self._table = RunsTable(glyphs)
         self._problem = Static(id="problem", markup=False)
@@ -93,12 +99,13 @@ class Home(Screen[None]):
         self._summaries = summaries
         rows = [queued_row(place, waiting) for place, waiting in enumerate(self._queue.waiting)]
         self._marks &= {summary.run for summary in summaries}
-        rows += [run_row(summary, marked=summary.run in self._marks) for summary in summaries]
+        rows += run_rows(summaries, self._marks, self._expanded)
         self.set_class(not rows, "-empty")
         self._table.show(rows)
         self._show_problem()
         training = sum(summary.status.is_alive for summary in summaries)
-        runs = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" if rows else "no runs yet"
+        count = len(self._queue.waiting) + len(summaries)
+        runs = f"{count} run{'' if count == 1 else 's'}" if count else "no runs yet"
         counts = [runs, *([f"{training} training"] if training else [])]
         counts += [f"{len(self._marks)} marked"] if self._marks else []
         self._title.show("runs", Content(", ".join(counts)))
@@ -117,21 +124,24 @@ class Home(Screen[None]):
         possible = {
             "pause": row is not None and row.status.is_alive,
             "stop": row is not None and row.status.is_alive,
-            "resume": row is not None and row.status.is_resumable,
+            "resume": row is not None and row.status.is_resumable and row.is_expanded is None,
             "open": row is not None,
             "copy": row is not None,
             "delete": row is not None,
             "mark": row is not None and row.place is None,
             "compare": len(self._summaries) > 1,
             "folds": row is not None and bool(row.cross_validation),
+            "expand": row is not None and row.is_expanded is not None,
             "unmark": bool(self._marks),
             "back": self.left_draft is not None,
         }
         return possible.get(action, True)
 
     def action_open(self) -> None:
-        """Open the run under the cursor; a queued one opens as a draft."""
-        if (place := self._place) is not None:
+        """Open the run under the cursor; a queued one opens as a draft, a cross-validation with its folds."""
+        if self.row is not None and self.row.is_expanded is not None:
+            self.action_folds()
+        elif (place := self._place) is not None:
             self.post_message(OpenDraft(self._queue.waiting[place].config.model_dump()))
         elif self.row is not None:
             self.post_message(OpenRun(self._folder))
@@ -153,44 +163,52 @@ class Home(Screen[None]):
         """Open the demo as a draft."""
         self.post_message(OpenDraft(demo_config({}).model_dump()))
 
-    def action_copy(self) -> None:
+    @work(exclusive=True, group="act")
+    async def action_copy(self) -> None:
         """Open a draft with the settings of the run under the cursor."""
         if self._place is not None:
             self.action_open()
-        elif following := self._following():
+            return
+        with notify_errors(self):
+            following = await to_thread(_follow, self._folder)
             self.post_message(OpenDraft(following.config_for_new_run.model_dump()))
 
     def action_back(self) -> None:
         """Open the draft that was left."""
         self.post_message(OpenDraft(self.left_draft or defaults()))
 
-    def action_resume(self) -> None:
+    @work(exclusive=True, group="act")
+    async def action_resume(self) -> None:
         """Resume and open the run under the cursor; a queued one that failed to start is retried."""
         if (place := self._place) is not None:
             self._queue.retry(place)
             self.show(self._summaries)
-        elif following := self._following():
-            with notify_errors(self):
-                following.resume()
-                self.post_message(OpenRun(self._folder))
+            return
+        folder = self._folder
+        with notify_errors(self):
+            await to_thread(launch.resume, folder)
+            self.post_message(OpenRun(folder))
 
-    def action_pause(self) -> None:
+    @work(exclusive=True, group="act")
+    async def action_pause(self) -> None:
         """Pause or resume the run under the cursor."""
-        if following := self._following():
-            with notify_errors(self):
-                self.notify(f"Run: {following.pause_or_resume()} after this step", timeout=2)
+        with notify_errors(self):
+            following = await to_thread(_follow, self._folder)
+            self.notify(f"Run: {following.pause_or_resume()} after this step", timeout=2)
 
     @work
     async def action_stop(self) -> None:
         """Ask, then stop the run under the cursor."""
-        if (following := self._following()) and await self._confirm("Stop training?", "", "Keep training", "Stop"):
+        folder = self._folder
+        if await self._confirm("Stop training?", safe(folder.id), "Keep training", "Stop"):
             with notify_errors(self):
-                following.stop()
+                send(folder, Stop(id=new_command_id()))
 
     def action_mark(self) -> None:
-        """Mark or unmark the run under the cursor and move to the next."""
+        """Mark or unmark the run or the folds under the cursor and move to the next row."""
         if self.row is not None:
-            self._marks ^= {self.row.id}
+            chosen = set(self.row.runs)
+            self._marks = self._marks - chosen if self.row.marked else self._marks | chosen
             self.show(self._summaries)
             self._table.action_cursor_down()
 
@@ -204,7 +222,8 @@ class Home(Screen[None]):
         row = self.row
         chosen = set(self._marks)
         if len(chosen) < 2 and row is not None and row.place is None:
-            chosen |= {row.id} if chosen else {run.run for run in self._summaries if run.data == row.data}
+            datasets = {run.run: run.data for run in self._summaries}
+            chosen |= set(row.runs) if chosen else {id for id, data in datasets.items() if data == datasets[row.run]}
         if len(chosen) < 2:
             self.notify("Too few runs marked. space: mark two or more, c: compare")
             return
@@ -216,22 +235,38 @@ class Home(Screen[None]):
         if self.row is not None and self.row.cross_validation:
             self.post_message(OpenFolds(self.row.cross_validation))
 
+    def action_expand(self) -> None:
+        """Show or hide the folds below the cross-validation under the cursor."""
+        if self.row is not None:
+            self._expanded ^= {self.row.cross_validation}
+            self.show(self._summaries)
+
     def action_sweeps(self) -> None:
         """Choose a sweep to open."""
         self.post_message(ChooseSweep())
 
     @work
     async def action_delete(self) -> None:
-        """Ask, then delete the run under the cursor; a queued one has no files and is removed at once."""
+        """Ask, then delete the run or the folds under the cursor; a queued one has no files and is removed at once."""
         if (place := self._place) is not None:
             del self._queue.waiting[place]
             self.show(self._summaries)
             return
-        folder, row = self._folder, self.row
-        if row is not None and row.status.is_alive:
+        row = self.row
+        if row is None:
+            return
+        from engine.experiments.cross_validation.definition import folder_of  # not needed before the first screen
+
+        folders = [self._runs_dir / run for run in row.runs]
+        about = f"{safe(row.run)}\nIts checkpoints and metrics are deleted too."
+        if row.is_expanded is not None:
+            about = f"{safe(row.cross_validation)}: {len(folders)} runs\nTheir checkpoints and metrics are deleted too."
+            folders.append(folder_of(self._runs_dir, row.cross_validation).path)
+        if row.status.is_alive:
             self.notify("Run is training; it can't be deleted. s: stop it first", severity="warning")
-        elif await self._confirm("Delete this run?", "Its checkpoints and metrics are deleted too.", "Keep", "Delete"):
-            shutil.rmtree(folder.path, ignore_errors=True)
+        elif await self._confirm("Delete?", about, "Keep", "Delete"):
+            for path in folders:
+                await to_thread(shutil.rmtree, path, ignore_errors=True)
 
     @on(DataTable.RowHighlighted)
     def _show_problem(self) -> None:
@@ -252,26 +287,23 @@ class Home(Screen[None]):
             self.action_new()
 
     async def _confirm(self, title: str, text: str, no: str, yes: str) -> bool:
-        about = f"{self._folder.id}\n{text}".strip()
-        return await self.app.push_screen_wait(Confirm(title, about, {"no": no, "yes": yes})) == "yes"
+        return await self.app.push_screen_wait(Confirm(title, text, {"no": no, "yes": yes})) == "yes"
 
     @property
     def _folder(self) -> RunFolder:
-        return RunFolder(self._runs_dir / (self.row.id if self.row else ""))
+        return RunFolder(self._runs_dir / (self.row.run if self.row else ""))
 
     @property
     def _place(self) -> int | None:
         """Position in the queue of the row under the cursor; None for a run."""
         return self.row.place if self.row else None
 
-    def _following(self) -> RunFollower | None:
-        try:
-            following = RunFollower(self._folder, steps=False)
-        except InputError as error:
-            self.notify(str(error), severity="error", markup=False)
-            return None
-        following.poll()
-        return following
+
+def _follow(folder: RunFolder) -> RunFollower:
+    """The run so far, which takes a while for a long log. Raises InputError."""
+    following = RunFollower(folder, steps=False)
+    following.poll()
+    return following
 
 
 _WELCOME = Content.assemble(

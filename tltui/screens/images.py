@@ -97,7 +97,7 @@ class ImageBrowser(ModalScreen[None]):
             return
         self.query_one("#facts", Static).update(Content("\n".join(self._facts(chosen))))
         self._view.say("computing Grad-CAM …" if self._heat else "")
-        label = (chosen.predicted or chosen.true) if self._heat else None
+        label = _explained(chosen) if self._heat else None
         try:
             png = await self._looking.image(chosen.path, self._view.pixels, label, self._layer)
         except InputError as error:
@@ -107,7 +107,9 @@ class ImageBrowser(ModalScreen[None]):
 
     def _facts(self, one: PredictedImage) -> list[str]:
         true, predicted = safe(one.true, 40), safe(one.predicted, 40)
-        if not predicted:
+        if one.label:
+            found = [f"true: {true or 'no label'}", *([f"predicted: {predicted}"] if predicted else [])]
+        elif not predicted:
             found = [true]
         elif one.true == one.predicted:
             found = [f"{true}: correct, confidence {one.probability:.1%}"]
@@ -115,5 +117,10 @@ class ImageBrowser(ModalScreen[None]):
             found = [f"{true}: misclassified as {predicted}, confidence {one.probability:.1%}"]
         if self._heat:
             where = safe(self._layer, 60) if self._layer else "the last spatial layer"
-            found.append(f"Grad-CAM for {predicted or true} at {where}")
+            found.append(f"Grad-CAM for {safe(_explained(one), 40)} at {where}")
         return found
+
+
+def _explained(one: PredictedImage) -> str:
+    """The class of the heat map."""
+    return one.label or one.predicted or one.true

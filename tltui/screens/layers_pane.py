@@ -15,9 +15,12 @@ from textual.widgets import Static
 from engine.config import layer_tree
 from engine.config.schema import FreezeConfig
 from engine.errors import InputError
+from engine.runs.events import WeightsReport
 from tltui.engine_client.queries import EngineQueries, TreeKey
 from tltui.freeze_plan.editor import PlanEditor
 from tltui.freeze_plan.layer_columns import LayerStats
+from tltui.freeze_plan.layer_index import LayerIndex
+from tltui.freeze_plan.weight_origins import expected_origins, reported_origins
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.layer_tree import LayerTree
 
@@ -52,6 +55,8 @@ class LayersPane(Vertical):
         self._queries = queries
         self._glyphs = glyphs
         self._shown: TreeKey | None = None
+        self._shown_weights: tuple[LayerIndex, WeightsReport | str] | None = None
+        self._column = self._note = ""
         self._tree = LayerTree(glyphs)
         self._placeholder = Static(id="placeholder")
 
@@ -104,6 +109,22 @@ class LayersPane(Vertical):
         """Show the layers' statistics in a run."""
         self._tree.show_stats(stats)
 
+    def show_weights(self, weights: WeightsReport | str) -> None:
+        """Show where initial weights come from: as a run reported, or as ``model.weights`` of a draft says."""
+        network = self.editor.network if self.editor else None
+        if network is None or (network, weights) == self._shown_weights:
+            return
+        self._shown_weights = network, weights
+        if isinstance(weights, str):
+            self._tree.show_origins(expected_origins(network, weights), reported=False)
+        else:
+            self._tree.show_origins(reported_origins(network, weights), reported=True)
+
+    def show_note(self, note: str) -> None:
+        """Show a note on the border, where no other column than the parameters is shown."""
+        self._note = note
+        self._show_subtitle()
+
     def focus(self, scroll_visible: bool = True) -> Self:
         """Focus the tree."""
         self._tree.focus(scroll_visible)
@@ -132,8 +153,13 @@ class LayersPane(Vertical):
     @on(LayerTree.ColumnShown)
     def _column_shown(self, event: LayerTree.ColumnShown) -> None:
         event.stop()
-        if str(self.border_subtitle or "") != event.title:  # setting it redraws the whole pane
-            self.border_subtitle = Content(event.title)
+        self._column = event.title
+        self._show_subtitle()
+
+    def _show_subtitle(self) -> None:
+        subtitle = self._column or self._note
+        if str(self.border_subtitle or "") != subtitle:  # setting it redraws the whole pane
+            self.border_subtitle = Content(subtitle)
 
     @on(LayerTree.Refused)
     def _refused(self, event: LayerTree.Refused) -> None:

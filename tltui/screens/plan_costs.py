@@ -74,9 +74,12 @@ class PlanCosts:
 
     def _estimate(self, profile: Profile, state: RunState | None) -> None:
         worker, editor, found = get_current_worker(), self._layers.editor, self._setup.images_found
+        classes = self._setup.classes_found or 1
         try:
             config = self._setup.form.config()
-            images = state.data.counts if state and state.data else found and expected_splits(found, config.data)
+            images = (
+                state.data.counts if state and state.data else found and expected_splits(found, classes, config.data)
+            )
             cost = estimate(profile, editor.tree, config, images) if editor and images else None
         except InputError:  # the form shows what is invalid
             cost = None

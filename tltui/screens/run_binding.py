@@ -78,6 +78,7 @@ class RunBinding:
             self._layers.show_placeholder(f"Layers can't be loaded: {safe(str(error))}")
         else:
             self._layers.show_model(tree, self._following.state.rules)
+            self._layers.show_weights(self._following.state.model.weights)
         self._has_tree = True
 
     def _show_layers(self) -> None:

@@ -39,20 +39,24 @@ class RunImages:
         self._show(_cell_title(true, predicted), found)
 
     def show_misclassified(self, classes: list[str]) -> None:
-        """Show the misclassified images, most confident first."""
+        """Show the misclassified images, most confident first; of numbers, the largest errors first."""
+        found = misclassified_images(self._following.folder.predictions, classes, self._task)
         self._show(
-            "Misclassified, most confident first", misclassified_images(self._following.folder.predictions, classes)
+            "Largest errors first" if self._task == "regression" else "Misclassified, most confident first", found
         )
 
     def browse(self) -> None:
         """Ask for a class and show its images."""
         data = self._following.state.data
+        if data and data.task == "regression":
+            self._screen.notify("Numbers have no classes; F5, m: largest errors", timeout=3)
+            return
         classes = data.classes if data else []
 
         def show(chosen: str | None) -> None:
             if chosen is not None:
                 label = classes[int(chosen)]
-                self._show(safe(label, 40), images_of_class(self._following.folder.splits, label))
+                self._show(safe(label, 40), images_of_class(self._following.folder.splits, label, self._task))
 
         options = [(str(at), label) for at, label in enumerate(classes)]
         self._screen.app.push_screen(Choose("Images of which class?", options), show)
@@ -60,6 +64,11 @@ class RunImages:
     async def close(self) -> None:
         """End the image server."""
         await self._looking.close()
+
+    @property
+    def _task(self) -> str:
+        data = self._following.state.data
+        return data.task if data else "single"
 
     def _show(self, title: str, images: list[PredictedImage]) -> None:
         if not images:

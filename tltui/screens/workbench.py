@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.content import Content
 from textual.screen import Screen
 
 from engine.errors import InputError
@@ -78,11 +78,12 @@ class Workbench(Screen[None]):
         tables: Mapping[str, Mapping[str, Any]],
         following: RunFollower | None,
         queries: EngineQueries,
+        runs_dir: Path,
         glyphs: Glyphs,
         marker: str,
         images: Kind | None,
     ) -> None:
-        """``marker``: as in ``Curves``; ``images``: as in ``ImageView``."""
+        """``runs_dir``: of earlier runs; ``marker``: as in ``Curves``; ``images``: as in ``ImageView``."""
         super().__init__()
         self.following = following
         self._image_kind: Kind | None = images
@@ -90,7 +91,7 @@ class Workbench(Screen[None]):
         self._layers = LayersPane(queries, glyphs)
         self._setup = SetupPane(tables, queries, "live" if following else "draft", glyphs)
         self._train = TrainPane(glyphs, marker)
-        self._evaluate = EvaluatePane(glyphs)
+        self._evaluate = EvaluatePane(glyphs, marker)
         tabs = {"setup": self._setup, "train": self._train, "evaluate": self._evaluate}
         self._panes = Panes(self._layers, tabs, "train" if following else "setup", glyphs)
         self._counter = ParameterCounter(glyphs)
@@ -99,7 +100,7 @@ class Workbench(Screen[None]):
         self._title = TitleLine()
         self._finding = FindingLine()
         self._costs = PlanCosts(self, queries, self._layers, self._setup, self._counter)
-        self._draft = DraftActions(self, self._setup, self._costs, self._panes.show_form, glyphs, marker)
+        self._draft = DraftActions(self, self._setup, self._costs, self._panes.show_form, runs_dir, glyphs, marker)
         self._display: RunDisplay | None = None
         self._run: RunActions | None = None
         self._images: RunImages | None = None
@@ -136,7 +137,7 @@ class Workbench(Screen[None]):
     @on(SetupPane.TreeChanged)
     def _load_tree(self, event: SetupPane.TreeChanged) -> None:
         assumed = self._setup.classes_found is None
-        self._layers.border_subtitle = Content(f"{ASSUMED_CLASSES} classes assumed" if assumed else "")
+        self._layers.show_note(f"{ASSUMED_CLASSES} classes assumed" if assumed else "")
         if self.following is None:
             self._layers.load(event.tree, self._setup.form.draft[RULES])
         self._show_title()
@@ -177,8 +178,10 @@ class Workbench(Screen[None]):
 
     @on(SetupPane.CostsChanged)
     def _update_costs(self) -> None:
-        """Show parameter counts, memory and cost forecast of the plan."""
+        """Show parameter counts, memory and cost forecast of the plan, and where a draft's weights come from."""
         self._show_title()
+        if self.following is None:
+            self._layers.show_weights(self._setup.form.draft["model.weights"])
         self._costs.update(self.following.state if self.following else None)
 
     # The run

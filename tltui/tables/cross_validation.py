@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.evaluation.metrics import METRICS
+from engine.evaluation.metrics import METRICS, formatted_score
 from engine.experiments.cross_validation.events import CrossValidationSummary, FoldMean, FoldResult
 from tltui.plotting.text_rows import Row
 from tltui.tables.styles import PAGE_STYLES
@@ -19,7 +19,6 @@ from tltui.text.glyphs import safe
 SPLITS = ("val", "test")
 HEADINGS = ("fold", "state", "val", "test", "epoch", "time", "run")
 STATES = {"completed": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "bright_black"}
-_METRIC = next(iter(METRICS))  # the one that the table of folds shows
 
 
 def page(summary: CrossValidationSummary) -> Iterator[RenderableType]:
@@ -45,13 +44,13 @@ def folds_table(summary: CrossValidationSummary) -> Table:
 
 
 def fold_cells(one: FoldResult) -> dict[str, str]:
-    """The cells of a fold's row by column."""
-    val = one.metrics.get("val", {}).get(_METRIC, one.best_val_accuracy)
+    """The cells of a fold's row by column; the metrics are those that its task is judged by."""
+    val = one.metrics.get("val", {}).get(one.score, one.best_val_accuracy)
     return {
         "fold": str(one.fold),
         "state": one.status,
-        "val": _text(_METRIC, val),
-        "test": _text(_METRIC, one.metrics.get("test", {}).get(_METRIC)),
+        "val": formatted_score(one.score, val),
+        "test": formatted_score(one.score, one.metrics.get("test", {}).get(one.score)),
         "epoch": f"{one.epoch}/{one.epochs}" if one.epochs else "",
         "time": f"{one.seconds:.1f} s" if one.seconds else "",
         "run": safe(Path(one.run).name.partition("-")[0], 8),
@@ -73,7 +72,7 @@ def mean_rows(summary: CrossValidationSummary) -> list[Row]:
     for split in SPLITS:
         for name, found in summary.means.get(split, {}).items():
             label = f"{split} {METRICS[name].label}"
-            style = "best" if name == _METRIC else "note"
+            style = "best" if name == summary.score else "note"
             rows.append([(f"{label:<24}", style), (f"{_text(name, found.mean):>8}{_spread(name, found)}", style)])
     note = "intervals: Student's t over the folds. Training sets overlap, so they are rather narrow."
     return [*rows, [(note, "axis")], [("val: each fold's best epoch, chosen on its own val images.", "axis")]]
@@ -82,14 +81,8 @@ def mean_rows(summary: CrossValidationSummary) -> list[Row]:
 def _spread(name: str, found: FoldMean) -> str:
     if found.interval is None or found.deviation is None:
         return ""
-    return f"{_range(name, found.interval):>19}{_text(name, found.deviation):>8}"
-
-
-def _range(name: str, interval: tuple[float, float]) -> str:
-    """The interval; that of a proportion ends at 0 and 1, which Student's t does not know."""
-    if METRICS[name].unit == "percent":
-        interval = max(interval[0], 0.0), min(interval[1], 1.0)
-    return " – ".join(_text(name, end) for end in interval)
+    interval = " – ".join(_text(name, end) for end in found.interval)
+    return f"{interval:>19}{_text(name, found.deviation):>8}"
 
 
 def _text(name: str, value: float | None) -> str:

@@ -11,8 +11,9 @@ from rich.tree import Tree
 
 from engine.config.freeze_rules import Decision, State, subtree_states
 from engine.config.layer_tree import LayerTree
-from engine.evaluation.metrics import METRICS, NUMBER_METRICS, formatted_metrics, headline, number_texts
+from engine.evaluation.metrics import METRICS, NUMBER_METRICS, formatted_metrics, headline, named_interval, number_texts
 from engine.runs.events import Baseline, Evaluated, FrozenProof
+from tltui.runs.fold_groups import with_folds_grouped
 from tltui.runs.registry import UNREADABLE, RunSummary
 from tltui.text.glyphs import UNICODE, safe
 from tltui.text.numbers import number, share
@@ -28,26 +29,41 @@ _WORST = 15  # classes of the lowest F1 that stand for the others
 
 
 def runs_table(rows: list[RunSummary]) -> Table:
-    """One row for each run."""
+    """One row for each run; the folds of a cross-validation are indented below one row."""
     table = _table("run", "status", "dataset", "model", "trainable", "best val", "epoch", "started")
-    for row in rows:
-        trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
-        began = datetime.datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
-        name = Text(safe(row.run, 40))
-        state = Text(row.status)
-        data = Text(UNREADABLE if row.problem else f"{safe(row.data, 24)} {row.fold_text}".rstrip())
+    for item in with_folds_grouped(rows):
+        if isinstance(item, RunSummary):
+            table.add_row(*_run_cells(item))
+            continue
+        _, _, _, model, trains, _, _, _ = _run_cells(item.current)
+        data = f"{safe(item.current.data, 24)} {item.text}"
+        began = _date(max(run.created for run in item.runs))
         table.add_row(
-            name, state, data, Text(safe(row.model, 32)), trains, row.best_text,
-            f"{row.epoch}/{row.epochs}", began,
-        )  # fmt: skip
+            Text(safe(item.name, 40)), Text(item.status), Text(data), model, trains, item.best_text, "", began
+        )
+        for run in item.runs:
+            name, *others = _run_cells(run)
+            table.add_row(Text.assemble("  ", name), *others)
     return table
+
+
+def _run_cells(row: RunSummary) -> list[Text]:
+    trains = share(row.trainable / row.total) if row.trainable is not None and row.total else ""
+    data = UNREADABLE if row.problem else f"{safe(row.data, 24)} {row.fold_text}".rstrip()
+    name, model, epoch = safe(row.run, 40), safe(row.model, 32), f"{row.epoch}/{row.epochs}"
+    cells = name, row.status, data, model, trains, row.best_text, epoch, _date(row.created)
+    return [Text(cell) for cell in cells]
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
 def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableType:
     """Metrics of one split, the table of classes, and the confusion matrix where it fits."""
     line = Text.assemble(
         (f"{safe(evaluated.split, 20)} {headline(evaluated)}", "bold"),
-        f"{_interval(evaluated)}  {evaluated.count:,} images",
+        *(f"  {text}" for text in (named_interval(evaluated), f"{evaluated.count:,} images") if text),
     )
     others = "  ".join(f"{label} {value}" for label, value in formatted_metrics(evaluated).items())
     parts: list[RenderableType] = [line, Text(others)]
@@ -63,13 +79,6 @@ def evaluation(evaluated: Evaluated, baselines: list[Baseline]) -> RenderableTyp
     if matrix := evaluated.confusion or evaluated.cooccurrence:
         parts += [_matrix_table(evaluated.classes, matrix)] if len(evaluated.classes) <= _MOST_CLASSES else []
     return Group(*parts)
-
-
-def _interval(evaluated: Evaluated) -> str:
-    if evaluated.accuracy_interval is None:
-        return ""
-    low, high = evaluated.accuracy_interval
-    return f"  95 % interval {low:.1%} – {high:.1%}"
 
 
 def _class_table(evaluated: Evaluated) -> RenderableType:

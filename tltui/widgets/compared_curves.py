@@ -10,14 +10,14 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tltui.compare.curves import ACCURACY, LOSS, chart, legend
+from tltui.compare.curves import LOSS, SCORE, chart, legend
 from tltui.compare.structs import Comparison
 from tltui.compare.text_page import WIDE, charts
 from tltui.plotting.text_rows import Row
 
 
 class ComparedCurves(Widget):
-    """Shows accuracy and loss side by side where there is room, else one of them."""
+    """Shows score and loss side by side where there is room, else one of them."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "compared--run1",
@@ -50,7 +50,7 @@ class ComparedCurves(Widget):
     }
     """
 
-    which = reactive(ACCURACY)
+    which = reactive(SCORE)
     """The metric shown where there is room for one."""
     chosen: reactive[int | None] = reactive(None)
     """Number of the run whose curve is always drawn, however good it is."""
@@ -68,12 +68,12 @@ class ComparedCurves(Widget):
 
     @property
     def both_shown(self) -> bool:
-        """Whether there is room for accuracy and loss."""
+        """Whether there is room for score and loss."""
         return self.size.width >= WIDE
 
     def other(self) -> None:
         """Show the other metric."""
-        self.which = LOSS if self.which == ACCURACY else ACCURACY
+        self.which = LOSS if self.which == SCORE else SCORE
 
     def watch_which(self) -> None:
         self._redraw()

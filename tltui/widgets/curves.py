@@ -76,7 +76,7 @@ class Curves(Widget, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "panel(0)", "show / hide loss", id="curves.loss", show=False),
-        Binding("2", "panel(1)", "show / hide accuracy", id="curves.accuracy", show=False),
+        Binding("2", "panel(1)", "show / hide accuracy or the task's metric", id="curves.accuracy", show=False),
         Binding("3", "panel(2)", "show / hide learning rate", id="curves.rate", show=False),
         Binding("4", "panel(3)", "show / hide gradient norm", id="curves.gradient", show=False),
         Binding("5", "panel(4)", "show / hide weight change", id="curves.change", show=False),
@@ -230,11 +230,12 @@ class Curves(Widget, can_focus=True):
         return [self._title(panel, width), *before.rows]
 
     def _title(self, panel: Panel, width: int) -> Row:
-        row: Row = [(panel.name, "title")]
+        state = self._history.state if self._history else RunState()
+        row: Row = [(panel.title(state), "title")]
         for look, style, name in panel.legend:
             row += [("  ", "axis"), (plot.samples(look, self._marker), style), (f" {name}", "axis")]
         notes = []
-        if panel.is_log(self.view):
+        if panel.is_log(self.view, state):
             notes.append("log")
         if self.view.epochs:
             notes.append("last epoch" if self.view.epochs == 1 else f"last {self.view.epochs} epochs")

@@ -20,6 +20,7 @@ from textual.worker import get_current_worker
 
 from engine.config.data_paths import has_dataset_name
 from engine.config.data_sources import source_of
+from engine.config.tasks import TASKS
 from engine.data.file_tree import DISK
 from engine.data.image_files import subfolders
 from engine.data.scan_results import DatasetScan
@@ -163,10 +164,10 @@ class FolderPicker(ModalScreen[Path | None]):
         self._found = found
         self._list.enable_option("use")
         self._list.highlighted = 0
-        self._summary.update(
-            Content("\n".join([summary(found), balance_line(found.counts), *map(safe, found.findings)]))
-        )
-        self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs))
+        has_classes = any(found.counts.values())
+        balance = [balance_line(found.counts)] if has_classes else []
+        self._summary.update(Content("\n".join([summary(found), *balance, *map(safe, found.findings)])))
+        self._bars.update(class_bars(found, self._bars.size.width or 40, self._glyphs) if has_classes else "")
         self._scan(path, found)
 
     @on(OptionList.OptionHighlighted)
@@ -203,9 +204,9 @@ class FolderPicker(ModalScreen[Path | None]):
 
 
 def summary(found: ImageFolder) -> str:
-    """Classes, images and splits on one line."""
+    """Classes, labels or numbers, images and splits on one line."""
     splits = f"splits: {', '.join(found.splits)}" if found.splits else "no splits"
-    return f"{len(found.counts)} classes, {found.total:,} images, {splits}"
+    return f"{TASKS[found.task].counted(len(found.counts))}, {found.total:,} images, {splits}"
 
 
 def class_bars(found: ImageFolder, width: int, glyphs: Glyphs) -> Content:

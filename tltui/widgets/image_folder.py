@@ -22,8 +22,9 @@ class ScanCancelled(Exception):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """``counts``: images per class; ``split_counts``: images per split, or {"": all} without splits.
+    """``counts``: images per class or label, 0 for numbers to predict.
 
+    ``split_counts``: images per split, or {"": all} without splits.
     ``findings``: warnings about what was assumed or is left out.
     """
 
@@ -31,6 +32,7 @@ class ImageFolder:
     counts: dict[str, int]
     split_counts: dict[str, int]
     findings: tuple[str, ...] = ()
+    task: str = "single"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -39,7 +41,7 @@ class ImageFolder:
 
     @property
     def total(self) -> int:
-        return sum(self.counts.values())
+        return sum(self.split_counts.values())
 
 
 class _CancellableDisk(Disk):
@@ -98,13 +100,16 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
     return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
 
 
-def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[str, int]:
+def expected_splits(split_counts: Mapping[str, int], classes: int, data: DataConfig) -> dict[str, int]:
     """Estimate the sizes of the train and val splits, to an image or so.
 
-    A limit per class, and splits in a file, are left out of account.
+    ``classes``: their number. For a limit per class they count as equal in size. Splits in a file are left out of
+    account.
     """
     if data.split == "random":
         split_counts = {"": sum(split_counts.values())}
+    if data.limit_per_class:
+        split_counts = {name: min(count, data.limit_per_class * classes) for name, count in split_counts.items()}
     unsplit = split_counts.get("", 0)
     test = split_counts.get("test", round(unsplit * data.test_fraction))
     if data.split == KFOLD:
@@ -116,11 +121,10 @@ def expected_splits(split_counts: Mapping[str, int], data: DataConfig) -> dict[s
 
 def _count_samples(path: Path, source: str) -> ImageFolder:
     """Count the images of an archive or a table, which the engine lists."""
-    from engine.data.sources import open_source  # it imports Pillow
+    from engine.data.source import class_counts  # they import Pillow
+    from engine.data.sources import open_source
 
     found = open_source(DataConfig(path=str(path), source=source))
-    counts = Counter(dict.fromkeys(found.classes, 0))
-    counts.update(found.classes[one.label] for one in found.samples)
     split_counts = Counter(one.split for one in found.samples)
     findings = tuple(finding.message for finding in found.findings)
-    return ImageFolder(path, dict(sorted(counts.items())), dict(split_counts), findings)
+    return ImageFolder(path, class_counts(found), dict(split_counts), findings, found.task)

@@ -17,7 +17,7 @@ from textual.strip import Strip
 
 from tltui.freeze_plan.editor import PlanEditor, State
 from tltui.freeze_plan.expanded_layers import ExpandedLayers
-from tltui.freeze_plan.layer_columns import PARAMETERS, LayerColumn, LayerStats, column_text
+from tltui.freeze_plan.layer_columns import PARAMETERS, LayerColumn, LayerFacts, column_text
 from tltui.freeze_plan.layer_index import LayerRow
 from tltui.text.glyphs import Glyphs
 from tltui.widgets.layer_columns import INDENT, Columns
@@ -104,7 +104,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         self._expanded_for_match: list[str] = []
         self._columns: Columns | None = None
         self._column = PARAMETERS
-        self._stats: LayerStats | None = None
+        self._facts = LayerFacts()
         self._drawn: dict[str, _Appearance] = {}
         self._styles: dict[str, Style] = {}
         self._unfitted = False
@@ -120,12 +120,12 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
             self._fit_depth()
         self.repaint()
 
-    def show_column(self, column: LayerColumn, stats: LayerStats | None) -> None:
-        """Show ``column`` as the last one; ``stats`` are those of the run, None in a draft."""
+    def show_column(self, column: LayerColumn, facts: LayerFacts) -> None:
+        """Show ``column`` as the last one, with what is known of the layers."""
         if column.width != self._column.width:
             self._columns = None
             self.refresh()
-        self._column, self._stats = column, stats
+        self._column, self._facts = column, facts
         self.repaint()
 
     def mark_found(self, paths: Collection[str]) -> None:
@@ -294,7 +294,7 @@ class LayerRows(ScrollView, can_focus=True, inherit_bindings=False):
         """The last column."""
         assert self._editor is not None
         row = self._editor.network.rows[path]
-        return column_text(self._column, row, self._stats, frozen=state == "frozen" and path not in self._pending)
+        return column_text(self._column, row, self._facts, frozen=state == "frozen" and path not in self._pending)
 
     def _fitted_columns(self) -> Columns:
         if self._columns is None:

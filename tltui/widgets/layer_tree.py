@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from textual import on
@@ -16,7 +16,8 @@ from textual.widgets import Static
 
 from engine.errors import InputError
 from tltui.freeze_plan.editor import PlanEditor
-from tltui.freeze_plan.layer_columns import PARAMETERS, LayerStats, available_columns, column_title
+from tltui.freeze_plan.layer_columns import PARAMETERS, LayerFacts, LayerStats, available_columns, column_title
+from tltui.freeze_plan.weight_origins import Origins
 from tltui.text.glyphs import UNICODE, Glyphs, safe
 from tltui.widgets.layer_rows import LayerRows
 from tltui.widgets.layer_search import LayerSearch
@@ -38,6 +39,8 @@ class LayerTree(Vertical):
         Binding("1", "last_stages(1)", "train last stage", show=False, id="layers.last_stage"),
         Binding("2", "last_stages(2)", "train last two stages", show=False, id="layers.last_two_stages"),
         Binding("3", "last_stages(3)", "train last three stages", show=False, id="layers.last_three_stages"),
+        Binding("m", "norms", "train norms and head", show=False, id="layers.norms"),
+        Binding("B", "biases", "train biases and head", show=False, id="layers.biases"),
         Binding("v", "next_column", "next column: parameters, or statistics", id="layers.figure"),
         Binding("u", "undo", "undo", id="layers.undo"),
         Binding("U", "redo", "redo", show=False, id="layers.redo"),
@@ -90,7 +93,7 @@ class LayerTree(Vertical):
         self._editor: PlanEditor | None = None
         self._pending: Collection[str] = frozenset()
         self._found: list[str] = []
-        self._stats: LayerStats | None = None
+        self._facts = LayerFacts()
         self._column = PARAMETERS
         self._explained: tuple[str, str] | None = None
         self._rows = LayerRows(glyphs)
@@ -115,10 +118,15 @@ class LayerTree(Vertical):
 
     def show_stats(self, stats: LayerStats) -> None:
         """Show the layers' statistics in a run; a key switches the column."""
-        is_first, self._stats = self._stats is None, stats
-        if is_first:
-            self.refresh_bindings()
-        self._show_column()
+        self._show_facts(replace(self._facts, stats=stats))
+
+    def show_origins(self, origins: Origins, *, reported: bool) -> None:
+        """Show where the layers' initial weights come from: as a run ``reported``, or as expected of a draft.
+
+        The line below names it for the layer under the cursor; in a run it is a column, too.
+        """
+        self._show_facts(replace(self._facts, origins=origins, reported=reported))
+        self._explain()
 
     def focus(self, scroll_visible: bool = True) -> Self:
         """Focus the rows."""
@@ -131,9 +139,9 @@ class LayerTree(Vertical):
         return self._rows.path
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape belongs to others unless a search is open; a draft has one column and nothing to switch."""
+        """Escape belongs to others unless a search is open; with one column there is nothing to switch."""
         if action == "next_column":
-            return len(available_columns(self._stats)) > 1
+            return len(available_columns(self._facts)) > 1
         if action in ("end_search", "next_found", "previous_found"):
             return self.has_class("-searching")
         return self._editor is not None
@@ -158,9 +166,17 @@ class LayerTree(Vertical):
         """Train the last stages and the head."""
         self._edit(lambda editor: editor.last_stages(count), "Exactly these stages are trainable already")
 
+    def action_norms(self) -> None:
+        """Train the normalization layers and the head."""
+        self._edit(PlanEditor.norms, "Exactly the norms and the head are trainable already")
+
+    def action_biases(self) -> None:
+        """Train the biases and the head."""
+        self._edit(PlanEditor.biases, "Exactly the biases and the head are trainable already")
+
     def action_next_column(self) -> None:
         """Show the next column, after the last one the first again."""
-        columns = available_columns(self._stats)
+        columns = available_columns(self._facts)
         self._column = columns[(columns.index(self._column) + 1) % len(columns)]
         self._show_column()
 
@@ -258,9 +274,17 @@ class LayerTree(Vertical):
         self._explain()
         self.post_message(self.PlanChanged(editor.rules))
 
+    def _show_facts(self, facts: LayerFacts) -> None:
+        before, self._facts = available_columns(self._facts), facts
+        if (available := available_columns(facts)) != before:
+            self.refresh_bindings()
+        if self._column not in available:
+            self._column = PARAMETERS
+        self._show_column()
+
     def _show_column(self) -> None:
-        self._rows.show_column(self._column, self._stats)
-        self.post_message(self.ColumnShown(column_title(self._column, self._stats)))
+        self._rows.show_column(self._column, self._facts)
+        self.post_message(self.ColumnShown(column_title(self._column, self._facts)))
 
     def _explain(self) -> None:
         """Show state and deciding rule of the layer under the cursor."""
@@ -269,8 +293,12 @@ class LayerTree(Vertical):
         path, why = self.path, self._editor.why(self.path)
         state = self._editor.state(path)
         words = [_WORDS[state], *([] if state == "none" else [why]), *(["pending"] if path in self._pending else [])]
-        rest = f" {self._glyphs.separator} ".join(["", *words])
-        name = safe(path or self._editor.network.name, max(8, self.size.width - 2 - len(rest)), self._glyphs.ellipsis)
+        name, width, dot = path or self._editor.network.name, self.size.width - 2, f" {self._glyphs.separator} "
+        rest = dot.join(["", *words])
+        origin = self._facts.origins.get(path)
+        if origin and len(name + rest) + len(also := f"{dot}weights {origin}") <= width:  # the rule comes first
+            rest += also
+        name = safe(name, max(8, width - len(rest)), self._glyphs.ellipsis)
         self._why.update(Content(name + rest), layout=False)
         if (path, why) != self._explained:
             self._explained = (path, why)

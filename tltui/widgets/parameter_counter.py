@@ -116,11 +116,17 @@ class ParameterCounter(Widget):
 
 
 def _cost(estimate: Estimate, width: int) -> Content:
-    """``about 3.1 s per epoch, first 24 s; total memory 410 MB``"""
+    """``about 3.1 s per epoch, first 24 s; total memory 410 MB``; with mixing, what that costs in each epoch."""
     epoch, first = (_seconds(s) for s in (estimate.epoch_seconds, estimate.first_epoch_seconds))
     once = f", first {first}" if first != epoch else ""
     memory = f"; total memory {write.bytes(estimate.memory_bytes)}"
-    for words in (f"about {epoch} per epoch{once}{memory}", f"about {epoch} per epoch{once}", f"{epoch} per epoch"):
+    if estimate.mixing_seconds:
+        mixing = _seconds(estimate.mixing_seconds)
+        once = f", {mixing} of it because mixed images are not cached"
+        short = f"{epoch} per epoch, {mixing} for mixing"
+    else:
+        short = f"{epoch} per epoch"
+    for words in (f"about {epoch} per epoch{once}{memory}", f"about {epoch} per epoch{once}", short):
         if cell_len(words) <= width:
             break
     return Content.styled(words, "$text-muted")

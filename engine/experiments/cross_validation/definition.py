@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from engine.config.schema import KFOLD, SPLIT_METHODS, RunConfig
 from engine.config.toml_io import with_settings
 from engine.errors import InputError
+from engine.runs.folder import RunFolder
 from engine.runs.run_group import RunGroup
 
-FOLDER = "folds"  # below that of the runs: settings, lock and log of each cross-validation
+_FOLDER = "folds"  # below that of the runs: settings, lock and log of each cross-validation
+
+
+def folder_of(runs: Path, name: str) -> RunFolder:
+    """The folder of a cross-validation itself, which has settings, lock and log like a run."""
+    return RunFolder(runs / _FOLDER / name)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class FoldEpoch(CrossValidationEvent, tag="fold_epoch"):
 class FoldResult(msgspec.Struct):
     """A fold after ``epoch`` of its ``epochs``. ``run``: its folder, "" before it has one.
 
-    ``metrics``: of the best checkpoint, by split and name; a metric is missing where it is undefined.
+    ``best_val_accuracy``: the validation metric ``score`` in the best epoch. ``metrics``: of the best checkpoint, by
+    split and name; a metric is missing where it is undefined.
     """
 
     fold: int
@@ -58,6 +59,7 @@ class FoldResult(msgspec.Struct):
     metrics: dict[str, dict[str, float]] = {}
     seconds: float = 0.0
     reason: str = ""
+    score: str = "accuracy"
 
 
 class FoldFinished(CrossValidationEvent, tag="fold_finished"):
@@ -69,7 +71,7 @@ class FoldFinished(CrossValidationEvent, tag="fold_finished"):
 class FoldMean(msgspec.Struct):
     """The mean of a metric over ``count`` folds, their standard deviation, and the 95 % t-interval of the mean.
 
-    ``deviation`` and ``interval`` are null for a single fold.
+    The interval ends at the metric's bounds, such as 0 and 1. ``deviation`` and ``interval`` are null for one fold.
     """
 
     mean: float
@@ -84,6 +86,11 @@ class CrossValidationSummary(CrossValidationEvent, tag="cross_validation_summary
     name: str
     folds: list[FoldResult]
     means: dict[str, dict[str, FoldMean]]
+
+    @property
+    def score(self) -> str:
+        """The metric that the folds are judged by."""
+        return next((fold.score for fold in self.folds if fold.epoch), "accuracy")
 
     @property
     def completed(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.config.toml_io import to_toml
 from engine.errors import InputError
-from engine.experiments.cross_validation.definition import FOLDER, CrossValidation
+from engine.experiments.cross_validation.definition import CrossValidation, folder_of
 from engine.experiments.cross_validation.events import (
     CrossValidationEvent,
     CrossValidationStarted,
@@ -38,11 +38,6 @@ _POLL_INTERVAL = 0.05  # seconds
 _MAX_RETRIES = 1  # of a fold whose worker dies
 
 Emit = Callable[[CrossValidationEvent], None]
-
-
-def folder_of(runs: Path, name: str) -> RunFolder:
-    """The folder of a cross-validation itself, which has settings, lock and log like a run."""
-    return RunFolder(runs / FOLDER / name)
 
 
 def prepare(runs: Path, validation: CrossValidation) -> RunFolder:

@@ -30,6 +30,7 @@ from engine.runs.lock import Holder, lives_here, this_process
 
 _DEFINITION = "tltui"
 _WORKER, _SEEN, _SURPLUS, _STOPS = "worker", "seen", "surplus", "stops"
+_NOBODY = ""  # in place of a worker that has released its trial
 _HEARTBEAT = 60.0  # seconds between heartbeats of a worker
 _TIMEOUT = 300.0  # seconds after which a silent worker on another machine counts as gone
 
@@ -107,6 +108,10 @@ class Study:
         if time.monotonic() - self._heartbeats[trial.number] > _HEARTBEAT or not self._heartbeats[trial.number]:
             self._heartbeats[trial.number] = time.monotonic()
             trial.set_user_attr(_SEEN, time.time())
+
+    def release(self, trial: optuna.Trial) -> None:
+        """Leave a trial that was stopped to whichever worker resumes it."""
+        trial.set_user_attr(_WORKER, _NOBODY)
 
     def tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
         """Record a trial's final state. The first record counts."""
@@ -222,7 +227,9 @@ def _load(storage: RDBStorage, name: str, url: str) -> Study | None:
 
 
 def has_live_worker(trial: FrozenTrial) -> bool:
-    """Whether a running trial's worker is alive, as far as this machine can tell."""
+    """Whether a running trial's worker is alive and has not released it, as far as this machine can tell."""
+    if trial.user_attrs.get(_WORKER) == _NOBODY:
+        return False
     seen = trial.user_attrs.get(_SEEN) or (trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
     silent = time.time() - seen > _TIMEOUT
     try:

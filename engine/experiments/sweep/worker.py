@@ -204,7 +204,7 @@ class Worker:
             case RunFinished(status="stopped") if active.pruned:
                 self._end(active, report, TrialState.PRUNED)
             case RunFinished(status="stopped") if stopping:
-                self._emit(TrialFinished(active.result("stopped", report.memory, "")))
+                self._release(active, report)
             case RunFinished(status="stopped", reason=reason):
                 self._end(active, report, TrialState.PRUNED if active.epochs else TrialState.FAIL, reason)
             case RunFinished(status="failed", reason=reason, exit_code=exit_code):
@@ -212,13 +212,18 @@ class Worker:
                 if exit_code == 2 and not self._study.has_result():
                     self._error = InputError(f"trial {active.trial.number}: {reason}")
             case _ if stopping:
-                self._emit(TrialFinished(active.result("stopped", report.memory, "")))
+                self._release(active, report)
             case _ if active.crashes < _MAX_RETRIES:
                 active.crashes += 1
                 self._engines.start(active.folder)
                 self._add(active, resumed=True)
             case _:
                 self._end(active, report, TrialState.FAIL, f"its engine crashed twice; see {active.folder.log}")
+
+    def _release(self, active: ActiveTrial, report: ForkReport) -> None:
+        """Leave a stopped trial, so that it can be resumed."""
+        self._study.release(active.trial)
+        self._emit(TrialFinished(active.result("stopped", report.memory, "")))
 
     def _end(self, active: ActiveTrial, report: ForkReport, state: TrialState, reason: str = "") -> None:
         if state == TrialState.COMPLETE and (active.best is None or active.best.val_score is None):
