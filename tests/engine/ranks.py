@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from engine.cache.folder import CACHE, cache_root
 from engine.runs.folder import RunFolder
 from tests.faults.lives import Script, follow
+from tests.forked_starts.context import forking_context
 
 
 class Together:
@@ -21,12 +21,10 @@ class Together:
         self, folder: RunFolder, count: int = 2, script: Script | None = None, caches: Sequence[Path] = ()
     ) -> None:
         """``caches``: of each process its own, as on machines that share no files."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["engine.process.run"])
         with socket.create_server(("localhost", 0)) as free:
             port = free.getsockname()[1]
         self._processes: list[BaseProcess] = [
-            context.Process(
+            forking_context().Process(
                 target=_be_rank,
                 args=(folder, rank, count, port, script or [], caches[rank] if caches else cache_root()),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -17,6 +16,7 @@ from engine.runs.commands import AnyCommand
 from engine.runs.event_log import EventLog
 from engine.runs.events import Event, Step
 from engine.runs.folder import RunFolder
+from tests.forked_starts.context import forking_context
 
 # (step, command): sent once the step is told. A kill between the two is made good by the next life.
 Script = list[tuple[int, AnyCommand]]
@@ -29,9 +29,7 @@ class Life:
     def __init__(
         self, folder: RunFolder, script: Script, fault: Fault | None = None, cache: Path | None = None
     ) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["engine.process.run"])
-        self._process: BaseProcess = context.Process(target=_live, args=(folder, script, fault, cache))
+        self._process: BaseProcess = forking_context().Process(target=_live, args=(folder, script, fault, cache))
         self._process.start()
         self.process_id = self._process.pid or 0
 

@@ -2,6 +2,7 @@
 
 - ``client``: takes the place of fork and exec in ``subprocess``, in pytest and in each process that was forked.
 - ``server``: a process that has imported PyTorch, timm and the others. It forks a process for each start.
+- ``context``: the same for functions of a test that run in processes of their own.
 
 A forked process is a child of the one that started it, with its own process id, session, working directory,
 environment, signal mask and standard files. Four things are the server's:

@@ -27,10 +27,12 @@ import msgspec
 import numpy as np
 import torch
 
-from engine.process.prewarmed import preload_libraries
 from tests.forked_starts.client import MAX_MESSAGE, STREAMS, Client, Start, take_terminal
 
-_COMMANDS = ("tltui.cli.main", "engine.process.worker", "engine.experiments.server.server")
+_PRELOADED = (
+    "tests.forked_starts.preloaded",
+    *("tltui.cli.main", "engine.process.worker", "engine.experiments.server.server"),
+)
 _ABOVE = 200  # received descriptors wait above the numbers at which processes want them
 _MAX_DESCRIPTORS = 64
 
@@ -179,8 +181,7 @@ def _exit_status(code: object) -> int:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    preload_libraries()
-    for module in _COMMANDS:
+    for module in _PRELOADED:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()

@@ -7,7 +7,6 @@ the slow tests also run there.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from engine.experiments.sweep.trial import ActiveTrial
 from engine.runs.event_log import EventLog
 from engine.runs.events import Epoch
 from engine.runs.folder import RunFolder, create
+from tests.forked_starts.context import forking_context
 from tests.tltui.test_command_line import CommandLine
 from tests.tltui.test_sweep import LONG, PATIENCE, told, until
 from tltui.runs import registry
@@ -83,7 +83,7 @@ def work_off(sweep: Sweep, url: str, together: Barrier, taken: Queue[list[int] |
 def test_workers_that_begin_at_the_same_time_try_everything_once(storage: str, url: str, sweep: Callable[..., Sweep]):
     rates = [index / 100 for index in range(1, 13)]
     grid = sweep(f'"optimizer.lr" = {rates}')
-    processes = multiprocessing.get_context("spawn")
+    processes = forking_context()
     together, taken = processes.Barrier(WORKERS), processes.Queue()
     workers = [processes.Process(target=work_off, args=(grid, storage or url, together, taken)) for _ in range(WORKERS)]
     for worker in workers:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from app_runs import app_on, until
+from app_runs import app_on, text_of, until
 from still_life import app
 from textual.pilot import Pilot
 
@@ -26,7 +26,7 @@ THEMES = ["tltui-dark", "tltui-light"]
 @pytest.mark.parametrize("size", SIZES)
 def test_home_looks_as_it_did(size: tuple[int, int], theme: str, tmp_path: Path, snap_compare: Callable[..., bool]):
     async def settle(pilot: Pilot[int]) -> None:
-        await until(pilot, lambda: isinstance(pilot.app.screen, Home) and "c0de" in pilot.app.export_screenshot())
+        await until(pilot, lambda: isinstance(pilot.app.screen, Home) and "c0de" in text_of(pilot.app))
 
     assert snap_compare(app(tmp_path, theme=theme), terminal_size=size, run_before=settle)
 
@@ -40,7 +40,7 @@ def test_the_workbench_looks_as_it_did(
     async def settle(pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, Workbench) and pilot.app.screen.query(LayerRows))
         await pilot.press(key)
-        await until(pilot, lambda: "completed" in pilot.app.export_screenshot())
+        await until(pilot, lambda: "completed" in text_of(pilot.app))
 
     opened = app(tmp_path, run="c0de-flowers-resnet18", theme=theme)
     assert snap_compare(opened, terminal_size=size, run_before=settle)
@@ -54,9 +54,9 @@ def test_a_comparison_looks_as_it_did(
     write_runs(tmp_path / "runs", runs)
 
     async def settle(pilot: Pilot[int]) -> None:
-        await until(pilot, lambda: "0002" in pilot.app.export_screenshot())
+        await until(pilot, lambda: "0002" in text_of(pilot.app))
         await pilot.press("c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Compare) and "McNemar" in pilot.app.export_screenshot())
+        await until(pilot, lambda: isinstance(pilot.app.screen, Compare) and "McNemar" in text_of(pilot.app))
 
     assert snap_compare(app_on(tmp_path, theme="tltui-dark"), terminal_size=size, run_before=settle)
 
@@ -69,8 +69,8 @@ def test_the_manual_looks_as_it_did(
     async def settle(pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, Home))
         await pilot.app.run_action("manual('themes')")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Manual) and "Themes" in pilot.app.export_screenshot())
+        await until(pilot, lambda: isinstance(pilot.app.screen, Manual) and "Themes" in text_of(pilot.app))
         await pilot.press(*{"page": [], "list": ["left"], "search": ["slash", *".toml"]}[view])
-        await until(pilot, lambda: view != "search" or "found" in pilot.app.export_screenshot())
+        await until(pilot, lambda: view != "search" or "found" in text_of(pilot.app))
 
     assert snap_compare(app_on(tmp_path, theme="tltui-dark"), terminal_size=size, run_before=settle)
