@@ -142,6 +142,32 @@ def test_of_many_labels_the_most_frequent_pairs_are_listed_in_app_and_report(tmp
     assert "| rose | tulip | 31 |\n| rose | daisy | 8 |" in (tmp_path / "report.md").read_text()
 
 
+def test_numbers_are_shown_as_a_scatter_with_the_largest_errors_first(tmp_path: Path):
+    points = [(float(at), at + 0.5) for at in range(20)]
+    metrics = {"mae": 0.5, "rmse": 0.5, "r2": 0.9876, "spearman": 1.0}
+    numbers = [p.NumberMetrics(name, 0.5, 0.5, 0.9876, 1.0, 9.5, 5.8, points) for name in ("height", "width")]
+    of_numbers = p.Evaluated(
+        split="test", count=20, classes=["height", "width"], images_per_second=400.0, task="regression", score="r2",
+        metrics=metrics, numbers=numbers,
+    )  # fmt: skip
+
+    async def main() -> None:
+        opened = app(tmp_path, run="c0de-flowers-resnet18")
+        log = EventLog(RunFolder(tmp_path / "runs" / "c0de-flowers-resnet18"))
+        log.write(of_numbers)
+        log.close(patience=0)
+        async with opened.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "completed" in text_of(opened))
+            await pilot.press("f5")
+            await until(pilot, lambda: "R² 0.988" in text_of(opened) and "height" in text_of(opened))
+            assert text_of(opened).count("●") >= 8
+            assert "precision" not in text_of(opened)
+            await pilot.press("n")
+            await until(pilot, lambda: "width  predicted" in text_of(opened))
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 @pytest.mark.parametrize("width", [40, 74, 200])
 def test_bars_end_where_the_answers_are_right_and_fit(width: int, glyphs: object):

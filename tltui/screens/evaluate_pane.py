@@ -18,7 +18,6 @@ from textual.widgets import DataTable, Static
 from engine.evaluation.metrics import formatted_metrics, metric_label, named_interval, score_text
 from engine.runs.events import ClassMetrics, Evaluated
 from engine.runs.state import RunState
-from tltui.tables.confusion import matrix_of
 from tltui.text.glyphs import Glyphs, safe
 from tltui.widgets.confusion import Confusion
 from tltui.widgets.confusion_matrix import ConfusionMatrix
@@ -52,12 +51,12 @@ class EvaluatePane(Vertical, can_focus=True):
     EvaluatePane > #classes, EvaluatePane > Confusion, EvaluatePane > #reliability { display: none; }
     EvaluatePane > NumberScatter { height: 1fr; display: none; }
     EvaluatePane.-numbers > NumberScatter { display: block; }
-    EvaluatePane.-numbers > #classes { display: none !important; }
     EvaluatePane.-evaluated > #classes, EvaluatePane.-evaluated > Confusion { display: block; }
     EvaluatePane.-evaluated.-reliability > #reliability { display: block; }
     EvaluatePane.-classes-only > Confusion, EvaluatePane.-classes-only > #reliability { display: none !important; }
     EvaluatePane.-classes-only > #classes { display: block !important; }
     EvaluatePane.-evaluated.-reliability > #classes, EvaluatePane.-evaluated.-reliability > Confusion { display: none; }
+    EvaluatePane.-numbers > #classes, EvaluatePane.-numbers > Confusion { display: none !important; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -117,8 +116,8 @@ class EvaluatePane(Vertical, can_focus=True):
         self._shown = evaluated
         self.add_class("-evaluated")
         self._accuracy.update(Content("\n").join(_accuracy(state, evaluated, self._glyphs)))
-        has_matrix = bool(matrix_of(evaluated).counts)
-        self.set_class(not has_matrix, "-classes-only")
+        has_matrix = _has_matrix(evaluated)
+        self.set_class(not has_matrix and not evaluated.numbers, "-classes-only")
         if has_matrix:
             self._confusion.show(evaluated)
         self.set_class(bool(evaluated.numbers), "-numbers")
@@ -176,7 +175,7 @@ class EvaluatePane(Vertical, can_focus=True):
     @property
     def _views(self) -> list[str]:
         """The views that take turns. Only evaluations with a confusion matrix have a calibration."""
-        if self._shown is None or self.has_class("-classes-only"):
+        if self._shown is None or not _has_matrix(self._shown):
             return []
         classes = ["-classes"] if self.screen.has_class("-low") else []
         return ["-matrix", *classes, *(["-reliability"] if self._shown.confusion else [])]
@@ -213,6 +212,10 @@ class EvaluatePane(Vertical, can_focus=True):
             self._order = (self._order + 1) % len(_COLUMNS)
             self._name_columns()
             self._fill_classes(self._shown)
+
+
+def _has_matrix(evaluated: Evaluated) -> bool:
+    return bool(evaluated.confusion or evaluated.cooccurrence)
 
 
 _METRICS_BESIDE_COUNT = 3  # as many as fit beside the number of images in 80 columns
