@@ -25,8 +25,9 @@ class Metric:
 
     ``name``: the field of ``Evaluated``, or the key in its ``metrics``. ``label`` stands in sentences, ``short`` in
     column headings. ``compute`` returns None where the metric is undefined. ``unit``: "percent" for proportions that
-    people read in percent, "number" for numbers with a unit of their own, else "decimal". ``meaning``: one sentence
-    for the manual. ``tasks``: the tasks that have the metric; ``compute`` takes what each of them accumulates.
+    people read in percent, "number" for numbers with a unit of their own, else "decimal". ``bounds``: the lowest
+    and the highest value that the metric can have. ``meaning``: one sentence for the manual. ``tasks``: the tasks that
+    have the metric; ``compute`` takes what each of them accumulates.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     short: str = ""
     higher_is_better: bool = True
     unit: Literal["percent", "decimal", "number"] = "decimal"
+    bounds: tuple[float, float] = (0.0, 1.0)
     tasks: tuple[str, ...] = ("single",)
 
     def value(self, evaluated: Evaluated) -> float | None:
@@ -156,6 +158,7 @@ _ALL = (
         _log_loss,
         "Mean cross-entropy.",
         higher_is_better=False,
+        bounds=(0.0, math.inf),
         tasks=("single", "multilabel", "ordinal"),
     ),
     Metric(
@@ -174,6 +177,7 @@ _ALL = (
         lambda of: of.quadratic_kappa,
         "Cohen's kappa with quadratic weights: agreement of predicted and true ranks, 1 is perfect, 0 chance level.",
         short="QWK",
+        bounds=(-1.0, 1.0),
         tasks=("ordinal",),
     ),
     Metric(
@@ -182,6 +186,7 @@ _ALL = (
         lambda of: of.r2,
         "Proportion of the variance of the true numbers that the predicted ones explain: 1 is perfect, 0 as good as "
         "their mean, and below 0 worse; mean over numbers, as the following metrics.",
+        bounds=(-math.inf, 1.0),
         tasks=("regression",),
     ),
     Metric(
@@ -191,6 +196,7 @@ _ALL = (
         "Mean absolute error, in the data's units; for ordered classes in ranks.",
         higher_is_better=False,
         unit="number",
+        bounds=(0.0, math.inf),
         tasks=("regression", "ordinal"),
     ),
     Metric(
@@ -200,6 +206,7 @@ _ALL = (
         "Root mean squared error, in the data's units.",
         higher_is_better=False,
         unit="number",
+        bounds=(0.0, math.inf),
         tasks=("regression",),
     ),
     Metric(
@@ -208,6 +215,7 @@ _ALL = (
         lambda of: of.spearman,
         "Rank correlation of predicted and true numbers, from -1 to 1.",
         short="Spearman",
+        bounds=(-1.0, 1.0),
         tasks=("regression",),
     ),
 )

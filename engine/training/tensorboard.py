@@ -60,6 +60,8 @@ def _scalars(event: p.Event) -> Iterator[tuple[str, float, int]]:
         case p.Epoch():
             metrics = {"loss/val": event.val_loss, "accuracy/val": event.val_accuracy}
             metrics["accuracy/train"] = event.train_accuracy
+            metrics |= {f"{name}/train": value for name, value in event.train_metrics.items()}
+            metrics |= {f"{name}/val": value for name, value in event.val_metrics.items()}
         case p.Layers():
             metrics = {f"weight change/{stage}": change for stage, change in event.stages.items()}
         case p.Forgetting():

@@ -15,9 +15,10 @@ from scipy import stats
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
+from engine.evaluation.metrics import METRICS
 from engine.experiments.cross_validation import events as cv
 from engine.experiments.cross_validation.definition import define
-from engine.experiments.cross_validation.summary import mean_of
+from engine.experiments.cross_validation.summary import mean_of, means
 from engine.experiments.cross_validation.worker import cross_validate, prepare
 from engine.runs.event_log import EventTail
 from engine.runs.events import ModelReady
@@ -124,6 +125,27 @@ def test_a_cross_validation_is_named_after_its_settings_and_trained_once_at_a_ti
 
 def test_the_interval_is_students_t_over_the_folds():
     values = [0.81, 0.84, 0.79, 0.86, 0.82]
-    found = mean_of(values)
+    found = mean_of(values, METRICS["accuracy"].bounds)
     assert found.interval == pytest.approx(stats.t.interval(0.95, 4, fmean(values), stats.sem(values)))
-    assert mean_of([0.8]).interval is None
+    assert mean_of([0.8], (0.0, 1.0)).interval is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "lowest", "highest"),
+    [
+        ("accuracy", (0.01, 0.9), 0.0, 1.0),
+        ("roc_auc", (0.97, 0.999), None, 1.0),
+        ("quadratic_kappa", (-0.6, 0.7), -1.0, 1.0),
+        ("r2", (-0.5, 0.9), None, 1.0),
+        ("log_loss", (0.1, 2.0), 0.0, None),
+    ],
+)
+def test_the_interval_of_a_metric_ends_where_its_values_do(
+    name: str, values: tuple[float, float], lowest: float | None, highest: float | None
+):
+    results = [
+        cv.FoldResult(fold, "", "completed", metrics={"val": {name: value}}) for fold, value in enumerate(values, 1)
+    ]
+    low, high = stats.t.interval(0.95, 1, fmean(values), stats.sem(values))
+    expected = (low if lowest is None else lowest, high if highest is None else highest)
+    assert means(results)["val"][name].interval == pytest.approx(expected)

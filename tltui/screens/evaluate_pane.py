@@ -51,12 +51,12 @@ class EvaluatePane(Vertical, can_focus=True):
     EvaluatePane > #classes, EvaluatePane > Confusion, EvaluatePane > #reliability { display: none; }
     EvaluatePane > NumberScatter { height: 1fr; display: none; }
     EvaluatePane.-numbers > NumberScatter { display: block; }
-    EvaluatePane.-numbers > #classes { display: none !important; }
     EvaluatePane.-evaluated > #classes, EvaluatePane.-evaluated > Confusion { display: block; }
     EvaluatePane.-evaluated.-reliability > #reliability { display: block; }
     EvaluatePane.-classes-only > Confusion, EvaluatePane.-classes-only > #reliability { display: none !important; }
     EvaluatePane.-classes-only > #classes { display: block !important; }
     EvaluatePane.-evaluated.-reliability > #classes, EvaluatePane.-evaluated.-reliability > Confusion { display: none; }
+    EvaluatePane.-numbers > #classes, EvaluatePane.-numbers > Confusion { display: none !important; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -116,7 +116,7 @@ class EvaluatePane(Vertical, can_focus=True):
         self._shown = evaluated
         self.add_class("-evaluated")
         self._accuracy.update(Content("\n").join(_accuracy(state, evaluated, self._glyphs)))
-        self.set_class(not evaluated.confusion, "-classes-only")
+        self.set_class(not evaluated.confusion and not evaluated.numbers, "-classes-only")
         if evaluated.confusion:
             self._confusion.show(evaluated)
         self.set_class(bool(evaluated.numbers), "-numbers")

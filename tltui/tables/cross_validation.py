@@ -81,14 +81,8 @@ def mean_rows(summary: CrossValidationSummary) -> list[Row]:
 def _spread(name: str, found: FoldMean) -> str:
     if found.interval is None or found.deviation is None:
         return ""
-    return f"{_range(name, found.interval):>19}{_text(name, found.deviation):>8}"
-
-
-def _range(name: str, interval: tuple[float, float]) -> str:
-    """The interval; that of a proportion ends at 0 and 1, which Student's t does not know."""
-    if METRICS[name].unit == "percent":
-        interval = max(interval[0], 0.0), min(interval[1], 1.0)
-    return " – ".join(_text(name, end) for end in interval)
+    interval = " – ".join(_text(name, end) for end in found.interval)
+    return f"{interval:>19}{_text(name, found.deviation):>8}"
 
 
 def _text(name: str, value: float | None) -> str:

@@ -39,6 +39,7 @@ WORDS: dict[str, str] = {
     "form.leave": "leave field",
     "evaluate.split": "split",
     "evaluate.view": "view",
+    "evaluate.number": "number",
     "curves.smooth": "smooth",
     "curves.log": "log",
     "curves.zoom": "zoom",

@@ -71,7 +71,7 @@ class FoldFinished(CrossValidationEvent, tag="fold_finished"):
 class FoldMean(msgspec.Struct):
     """The mean of a metric over ``count`` folds, their standard deviation, and the 95 % t-interval of the mean.
 
-    ``deviation`` and ``interval`` are null for a single fold.
+    The interval ends at the metric's bounds, such as 0 and 1. ``deviation`` and ``interval`` are null for one fold.
     """
 
     mean: float

@@ -79,13 +79,17 @@ def means(results: Sequence[FoldResult]) -> dict[str, dict[str, FoldMean]]:
         for split, of_split in metrics.items():
             for name, value in of_split.items():
                 values.setdefault(split, {}).setdefault(name, []).append(value)
-    return {split: {name: mean_of(found) for name, found in named.items()} for split, named in values.items()}
+    return {
+        split: {name: mean_of(found, METRICS[name].bounds) for name, found in named.items()}
+        for split, named in values.items()
+    }
 
 
-def mean_of(values: Sequence[float]) -> FoldMean:
+def mean_of(values: Sequence[float], bounds: tuple[float, float]) -> FoldMean:
     """The mean over folds with Student's t-interval, which takes the folds as independent.
 
-    They share training images, so that the interval is rather too narrow (Bengio and Grandvalet 2004).
+    They share training images, so that the interval is rather too narrow (Bengio and Grandvalet 2004). It
+    ends at ``bounds``, the range of the metric, which Student's t does not know.
     """
     mean = fmean(values)
     if len(values) < 2:
@@ -94,7 +98,7 @@ def mean_of(values: Sequence[float]) -> FoldMean:
 
     deviation = stdev(values)
     margin = float(stdtrit(len(values) - 1, (1 + _CONFIDENCE) / 2)) * deviation / math.sqrt(len(values))
-    return FoldMean(mean, len(values), deviation, (mean - margin, mean + margin))
+    return FoldMean(mean, len(values), deviation, (max(mean - margin, bounds[0]), min(mean + margin, bounds[1])))
 
 
 def _waiting(fold: int) -> FoldResult:
