@@ -96,7 +96,7 @@ class ExportedOutput:
 
     - ``name``: of the output; ``description``: its content, for the model card.
     - ``layer``: turns the network's outputs into the exported ones.
-    - ``comparable``: turns exported outputs into values of 0 to 1 or so; ``compared``: one of them, "a probability".
+    - ``comparable``: turns exported outputs into probabilities or standardised numbers; ``compared``: one of them.
     - ``finish``: numpy code that turns the plain network's ``outputs`` into the exported ones; "" for none.
     - ``show``: Python code that prints the exported ``outputs`` of each image.
     """

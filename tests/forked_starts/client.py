@@ -24,8 +24,9 @@ _MODULES = ("engine.", "tltui", "tests.forked_starts.facts")  # beginnings of th
 _ROOT = str(Path(__file__).resolve().parents[2])
 # Beginnings of variables that are only read where they are used, and not while libraries are imported.
 _FREE_NAMES = (
-    *("COLUMNS", "COMP_", "LINES", "NO_COLOR", "OMP_NUM_THREADS", "PYTEST_", "PYTHONSAFEPATH", "TERM", "TLTUI_"),
-    *("_TLTUI_",),
+    *("COLUMNS", "COMP_", "LINES", "NO_COLOR", "OMP_NUM_THREADS", "PYTEST_", "PYTHONSAFEPATH", "TERM", "TEXTUAL_SNAP"),
+    *("TLTUI_", "_TLTUI_"),
+    *("KMP_", "OMP_WAIT_POLICY"),  # imports set these, and the server's imports too
 )
 _SET_CHILD_SUBREAPER = 36  # prctl
 

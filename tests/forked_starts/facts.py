@@ -9,6 +9,7 @@ if __name__ == "__main__":
     ending = sys.argv[1]
     streams = (sys.stdin, sys.stdout, sys.stderr)
     facts = {
+        "torch is imported": "torch" in sys.modules,
         "arguments": sys.argv,
         "command line": open("/proc/self/cmdline").read().rstrip("\0"),  # noqa: SIM115
         "main module": __spec__.name if __spec__ else "",
