@@ -11,7 +11,7 @@ from tltui.screens.run_display import RunDisplay
 
 RUN_ONLY = frozenset({"browse", "recommendation", "pause", "stop", "checkpoint", "copy"})
 """Actions that a draft has not."""
-DRAFT_ONLY = frozenset({"load", "copy_from", "choose_recipe", "experiment", "folds", "sweep"})
+DRAFT_ONLY = frozenset({"load", "copy_from", "choose_recipe", "next_task", "experiment", "folds", "sweep"})
 """Actions that a run has not."""
 
 

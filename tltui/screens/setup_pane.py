@@ -16,6 +16,7 @@ from textual.worker import get_current_worker
 from engine.config.data_sources import DATA_SOURCES
 from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
+from engine.config.tasks import AUTO, TASKS
 from engine.config.toml_io import load, to_toml
 from engine.errors import InputError
 from engine.files.atomic import write_atomically
@@ -31,7 +32,7 @@ from tltui.widgets.model_picker import ModelPicker
 ASSUMED_CLASSES = 10
 """Classes in the layer tree of a draft whose dataset is not scanned yet."""
 
-RULES, PHASES = "freeze.rules", "recipe.phases"
+RULES, PHASES, TASK = "freeze.rules", "recipe.phases", "data.task"
 _NO_RECIPE = "none"
 _DIGITS = 1797  # scikit-learn's
 
@@ -131,6 +132,15 @@ class SetupPane(Vertical):
     def _show_first_phase(self) -> None:
         if phases := self.form.draft[PHASES]:
             self.form.put(RULES, phases[0]["rules"])
+
+    def next_task(self) -> None:
+        """Set data.task to the next task and say what it predicts."""
+        tasks = {AUTO: "as the labels say", **{name: entry.help for name, entry in TASKS.items()}}
+        names = list(tasks)
+        before = self.form.draft[TASK]
+        task = names[(names.index(before) + 1) % len(names)] if before in names else AUTO
+        self.change({TASK: task})
+        self.notify(f"{TASK}: {task}, {tasks[task]}", timeout=3, markup=False)
 
     @work(exclusive=True, group="recipe")
     async def choose_recipe(self) -> None:

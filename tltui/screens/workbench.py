@@ -56,6 +56,7 @@ class Workbench(Screen[None]):
         Binding("w", "save", "save settings as run.toml", id="workbench.save"),
         Binding("o", "load", "load settings from run.toml", id="workbench.load"),
         Binding("i", "copy_from", "copy settings from another run", id="workbench.copy_from"),
+        Binding("T", "next_task", "next task: classes, labels or numbers", id="workbench.task"),
         Binding("j", "choose_recipe", "choose a recipe of training phases", id="workbench.recipe"),
         Binding("l", "experiment('rates')", "find learning rates (range test)", id="workbench.rates"),
         Binding("g", "experiment('probe')", "linear probe: how deep to unfreeze", id="workbench.probe"),
@@ -283,6 +284,9 @@ class Workbench(Screen[None]):
 
     def action_load(self) -> None:
         self._setup.load_file()
+
+    def action_next_task(self) -> None:
+        self._setup.next_task()
 
     def action_choose_recipe(self) -> None:
         self._setup.choose_recipe()
