@@ -26,7 +26,7 @@ _PUBLISH_SECONDS = 5.0
 _PLACE = np.dtype([("file", "<u4"), ("offset", "<u8"), ("shape", "<u4", 4)])
 
 
-class Space:
+class CacheSpace:
     """Rows of one kind with the same dependencies, in the cache folder or, if that fails, in memory.
 
     Several threads of one process may append, publish and refresh. ``present`` and ``read`` take no lock, so that they

@@ -11,7 +11,7 @@ from engine.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PhaseSpan:
     """A part of a run that the learning-rate schedule covers once: ``epochs`` epochs after the first ``first``.
 
     ``number`` is that of its phase, from 1; 0: a run without a recipe.
@@ -22,7 +22,7 @@ class Part:
     epochs: int
 
 
-def part_of(config: RunConfig, done: int) -> Part:
+def phase_span_at(config: RunConfig, done: int) -> PhaseSpan:
     """The part of the next epoch after ``done`` epochs.
 
     train.epochs is the length of the run. If the phases are longer, they are cut; if they are shorter, the last phase
@@ -33,9 +33,9 @@ def part_of(config: RunConfig, done: int) -> Part:
     for number, phase in enumerate(phases, 1):
         last = number == len(phases)
         if last or done < first + phase.epochs:
-            return Part(number, first, max((end if last else min(first + phase.epochs, end)) - first, 1))
+            return PhaseSpan(number, first, max((end if last else min(first + phase.epochs, end)) - first, 1))
         first += phase.epochs
-    return Part(0, 0, end)
+    return PhaseSpan(0, 0, end)
 
 
 def initial_config(config: RunConfig) -> RunConfig:

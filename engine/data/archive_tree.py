@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.errors import InputError
 from engine.files.escapes import printable
 from engine.files.stored_file import FileContent, Stamp, StoredFile
@@ -46,7 +46,7 @@ class ArchiveTree:
     def __init__(self, root: Path, members: Iterable[tuple[str, StoredFile | None]]) -> None:
         """``members``: names with ``/`` between folders, and files; None for a folder."""
         self.root = root
-        self.findings: list[Finding] = []
+        self.findings: list[DatasetFinding] = []
         self._top = _Folder()
         outside: list[str] = []
         repeated: list[str] = []
@@ -67,7 +67,7 @@ class ArchiveTree:
         ):
             if names:
                 message = f"{root}: {len(names):,} member names {what}, e.g. {printable(names[0])}"
-                self.findings.append(Finding("archive_members", message))
+                self.findings.append(DatasetFinding("archive_members", message))
 
     def subfolders(self, folder: Path) -> Iterator[str]:
         yield from self._folder(folder).folders

@@ -12,7 +12,7 @@ from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns, LabelError, Targets
 from engine.data.archives import tree_at
 from engine.data.file_tree import DISK, FileTree
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.data.image_files import subfolders
 from engine.data.image_paths import ImagePaths
 from engine.data.source import Sample, Source, from_stored_files
@@ -52,7 +52,7 @@ def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
     archive.
     """
     table = Path(config.path)
-    findings: list[Finding] = []
+    findings: list[DatasetFinding] = []
     heading, rows = _read(table, config, tree)
     try:
         columns = find_columns(heading, rows, config, findings)
@@ -78,7 +78,7 @@ def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
 
 def _targets(
     table: Path, names: list[str], records: list[_Record], config: DataConfig
-) -> tuple[str, Targets, list[Finding]]:
+) -> tuple[str, Targets, list[DatasetFinding]]:
     try:
         return read_targets(LabelColumns(names, [list(one.labels) for one in records]), config)
     except LabelError as error:
@@ -163,7 +163,9 @@ def _records(
     return records
 
 
-def _without_repeated(table: Path, records: list[_Record], findings: list[Finding], *, merge: bool) -> list[_Record]:
+def _without_repeated(
+    table: Path, records: list[_Record], findings: list[DatasetFinding], *, merge: bool
+) -> list[_Record]:
     """Each image once; ``merge``: with the labels of all its rows. Raises InputError where an image has two labels."""
     first: dict[Path, _Record] = {}
     kept: dict[tuple[Path, str], _Record] = {}
@@ -185,5 +187,5 @@ def _without_repeated(table: Path, records: list[_Record], findings: list[Findin
         )
     if repeated := len(records) - len(kept):
         what = "each image is used once, with all its labels" if merge else "each image is used once"
-        findings.append(Finding("rows_repeated", f"{repeated:,} rows name an image again; {what}"))
+        findings.append(DatasetFinding("rows_repeated", f"{repeated:,} rows name an image again; {what}"))
     return list(kept.values())

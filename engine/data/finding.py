@@ -12,7 +12,7 @@ def counted(count: int, one: str, several: str) -> str:
     return f"{count:,} {one if count == 1 else several}"
 
 
-class Finding(NamedTuple):
+class DatasetFinding(NamedTuple):
     """A warning's code and its message."""
 
     code: WarningCode

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.data.file_tree import DISK, FileTree
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.data.image_files import holds_images, own_images, subfolders
 from engine.data.split_names import is_plain, split_named
 from engine.errors import InputError
@@ -41,7 +41,7 @@ class FolderLayout:
     root: Path
     tree: FileTree = DISK
     folders: list[ClassFolder] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DatasetFinding] = field(default_factory=list)
     unused: dict[str, list[str]] = field(default_factory=dict)  # why → folders
 
     @property
@@ -81,7 +81,7 @@ def find_layout(root: Path, class_depth: int = 0, tree: FileTree = DISK) -> Fold
         layout.leave_out(top, f"{beside:,} images beside the folders")
     if layout.unused:
         parts = "; ".join(f"{_listed(folders)} ({why})" for why, folders in layout.unused.items())
-        layout.findings.append(Finding("unused_folders", f"not used: {parts}"))
+        layout.findings.append(DatasetFinding("unused_folders", f"not used: {parts}"))
     return layout
 
 
@@ -96,7 +96,7 @@ def _unwrapped(layout: FolderLayout) -> tuple[Path, list[str]]:
         top, names = inside, _with_images(inside, layout)
     if top != root:
         message = f"{root} holds one folder and no images; the dataset is read from {top.relative_to(root)}/"
-        layout.findings.append(Finding("wrapped_folder", message))
+        layout.findings.append(DatasetFinding("wrapped_folder", message))
     return top, names
 
 
@@ -210,7 +210,7 @@ def _warn_of_nested_classes(layout: FolderLayout) -> None:
             f"class folders hold folders ({_listed(list(below))}); the class is the top folder "
             f"({_listed(layout.classes)}), data.class_depth = 2 takes the folders below"
         )
-        layout.findings.append(Finding("nested_classes", message))
+        layout.findings.append(DatasetFinding("nested_classes", message))
 
 
 def _no_classes(top: Path, class_depth: int, tree: FileTree) -> str:

@@ -12,7 +12,7 @@ from engine.config.schema import DataConfig
 from engine.data.archives import open_archive
 from engine.data.csv_source import csv_images, csv_source, find_table
 from engine.data.file_tree import DISK, FileTree
-from engine.data.finding import Finding, counted
+from engine.data.finding import DatasetFinding, counted
 from engine.data.folder_layout import FolderLayout, find_layout
 from engine.data.image_files import image_files
 from engine.data.records import records_source
@@ -89,7 +89,7 @@ def tree_source(config: DataConfig, root: Path, tree: FileTree) -> Source:
             return class_folders(layout)
     found = csv_source(config.model_copy(update={"path": str(table)}), tree)
     message = f"{root} holds no class folders; the labels are read from {table.relative_to(root)}"
-    return replace(found, findings=[Finding("table_found", message), *found.findings])
+    return replace(found, findings=[DatasetFinding("table_found", message), *found.findings])
 
 
 def class_folders(layout: FolderLayout) -> Source:
@@ -110,11 +110,11 @@ def class_folders(layout: FolderLayout) -> Source:
     return replace(source, passed_over=passed_over)
 
 
-def _of_passed_over(suffixes: Counter[str]) -> list[Finding]:
+def _of_passed_over(suffixes: Counter[str]) -> list[DatasetFinding]:
     if not suffixes:
         return []
     parts = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(8)]
     others = f" and {len(suffixes) - len(parts)} other suffixes" if len(suffixes) > len(parts) else ""
     files = counted(suffixes.total(), "file is no image", "files are no images")
     message = f"{files} by name and content: {', '.join(parts)}{others}; convert those that should be images"
-    return [Finding("files_passed_over", message)]
+    return [DatasetFinding("files_passed_over", message)]

@@ -13,7 +13,11 @@ Part = TypeVar("Part", str, int)
 
 
 def group_split(
-    indices: Sequence[int], samples: Sequence[Sample], strata: Sequence[int], shares: Mapping[Part, float], seed: int
+    indices: Sequence[int],
+    samples: Sequence[Sample],
+    strata: Sequence[int],
+    shares: Mapping[Part, float],
+    seed: int,
 ) -> dict[Part, list[int]]:
     """Divides ``indices`` by ``shares``, which sum to 1; groups stay whole, ``strata`` are balanced.
 

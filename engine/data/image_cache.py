@@ -14,7 +14,7 @@ import psutil
 
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests, as_keys, digest
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.data import near_duplicates
 from engine.data.decode import decode, map_in_threads, open_sample, read_file
 from engine.data.image import VERSION, Pixels, is_deep, why_unreadable
@@ -37,7 +37,7 @@ _WAIT_POLL = 0.1  # seconds between checks on another run that decodes the same 
 class ImageCache:
     """A run's decoded images in order, each uint8 (height, width, channels)."""
 
-    def __init__(self, space: Space, keys: Keys, redecode: Callable[[int], Pixels]) -> None:
+    def __init__(self, space: CacheSpace, keys: Keys, redecode: Callable[[int], Pixels]) -> None:
         """``redecode(index)`` replaces an image whose cache file was damaged during the run."""
         self._space = space
         self._keys = keys
@@ -59,9 +59,9 @@ class ImageSpaces(NamedTuple):
     Facts have the content key. Images and fingerprints have the ``pixels_key``.
     """
 
-    images: Space
-    fingerprints: Space
-    facts: Space
+    images: CacheSpace
+    fingerprints: CacheSpace
+    facts: CacheSpace
 
     def __contains__(self, key: object) -> bool:
         """Whether the image with this ``pixels_key`` and its fingerprint are cached."""
@@ -91,16 +91,16 @@ def open_spaces(root: Path, preprocessing: Preprocessing, data: str, on_problem:
     # Another version of Pillow may decode and round differently.
     identity = digest(f"{VERSION} {PIL.__version__} {side} {interpolation}{extra}".encode())
     about = {"data": data, "images": f"{side} px, {interpolation}{extra.replace(' ', ', ', 1)}"}
-    images = Space(root, "images", identity.hex(), about, on_problem, memory)
+    images = CacheSpace(root, "images", identity.hex(), about, on_problem, memory)
     return ImageSpaces(images, _fingerprints_space(root, data, extra), facts_space(root, data))
 
 
-def _fingerprints_space(root: Path, data: str, extra: str) -> Space:
+def _fingerprints_space(root: Path, data: str, extra: str) -> CacheSpace:
     """The space of fingerprints, shared by all image sizes."""
     identity = digest(f"fingerprints {near_duplicates.VERSION}{extra}".encode())
     about = {"data": data, "images": "fingerprints, to find copies"}
     # If it is unusable, so is the image space, which warns.
-    return Space(root, "images", identity.hex(), about, lambda code, message: None, _UNLIMITED)
+    return CacheSpace(root, "images", identity.hex(), about, lambda code, message: None, _UNLIMITED)
 
 
 def pixels_key(content: bytes, *, deep: bool, value_range: ValueRange | None) -> bytes:

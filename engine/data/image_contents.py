@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data.finding import Finding, counted
+from engine.data.finding import DatasetFinding, counted
 from engine.data.image_facts import ImageFacts
 from engine.data.source import Sample
 from engine.data.value_range import FEWEST_LEVELS, Quantiles, grey_levels
@@ -53,7 +53,7 @@ class Contents:
         return [(first, other) for first, other in pairs if other is not None]
 
 
-def summarize(contents: Contents) -> tuple[DatasetSummary, list[Finding]]:
+def summarize(contents: Contents) -> tuple[DatasetSummary, list[DatasetFinding]]:
     """The summary of a dataset, and findings about it, each with what to do."""
     copies = contents.copies()
     contradictions = contents.contradictions(copies)
@@ -73,44 +73,46 @@ def summarize(contents: Contents) -> tuple[DatasetSummary, list[Finding]]:
     return summary, [*_of_values(summary), *_of_contradictions(contents, contradictions)]
 
 
-def describe_copies(contents: Contents) -> Iterator[Finding]:
+def describe_copies(contents: Contents) -> Iterator[DatasetFinding]:
     """A finding about exact copies, also of those that a split keeps together."""
     copies = contents.copies()
     if copies:
         count = sum(len(same) - 1 for same in copies)
         shown = ", ".join(f"{contents.samples[b].key} is {contents.samples[a].key}" for a, b, *_ in copies[:_LISTED])
         found = counted(count, "image is an exact copy", "images are exact copies")
-        yield Finding(
+        yield DatasetFinding(
             "copies", f"{found} of others, e.g. {shown}; remove them, so that none counts twice or is in two splits"
         )
 
 
-def _of_values(summary: DatasetSummary) -> Iterator[Finding]:
+def _of_values(summary: DatasetSummary) -> Iterator[DatasetFinding]:
     if summary.grey_levels is not None and summary.grey_levels < FEWEST_LEVELS and summary.value_range:
         low, high = summary.value_range
-        yield Finding(
+        yield DatasetFinding(
             "few_grey_levels",
             f"images of more than 8 bits ({summary.deep:,}) use {summary.grey_levels} of 256 grey levels in the "
             f"value range {low:g} to {high:g}; set data.value_range to the values that matter",
         )
     if summary.deep and summary.deep < summary.images:
-        yield Finding(
+        yield DatasetFinding(
             "mixed_bits",
             f"{summary.deep:,} of {summary.images:,} images have more than 8 bits; the value range applies to these "
             "alone, so the others may look brighter or darker; convert all alike",
         )
     if cut := summary.modes.get("RGB;16", 0) + summary.modes.get("RGBA;16", 0):
-        yield Finding(
+        yield DatasetFinding(
             "colours_cut",
             f"colour images of 16 bits ({cut:,}) are read with the upper 8; convert them to use the lower",
         )
 
 
-def _of_contradictions(contents: Contents, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def _of_contradictions(contents: Contents, pairs: Sequence[tuple[int, int]]) -> Iterator[DatasetFinding]:
     if pairs:
         shown = ", ".join(f"{_labelled(contents, first)} is {_labelled(contents, other)}" for first, other in pairs[:5])
         found = counted(len(pairs), "image has", "images have")
-        yield Finding("contradictions", f"{found} an exact copy in another class: {shown}; keep each in one class")
+        yield DatasetFinding(
+            "contradictions", f"{found} an exact copy in another class: {shown}; keep each in one class"
+        )
 
 
 def _labelled(contents: Contents, at: int) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine.cache.file_digests import FileDigests, as_keys, digest
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.data.image import is_deep
 from engine.data.source import Source
 from engine.data.value_range import QUANTILES, Quantiles, quantiles
@@ -49,17 +49,17 @@ def image_facts(image: Image.Image) -> ImageFacts:
     return ImageFacts(image.format or "", _mode(image), *image.size, deep)
 
 
-def facts_space(root: Path, data: str) -> Space:
+def facts_space(root: Path, data: str) -> CacheSpace:
     """The cache space of facts by content key; ``data`` names one of the datasets in it."""
     about = {"data": data, "images": "formats, sizes and value ranges"}
     # If it is unusable, so is the image space, which warns.
-    return Space(
+    return CacheSpace(
         root, "images", digest(f"facts {_VERSION}".encode()).hex(), about, lambda code, message: None, _UNLIMITED
     )
 
 
 def known_facts(
-    source: Source, files: FileDigests, space: Space, contents: dict[int, bytes], facts: dict[int, ImageFacts]
+    source: Source, files: FileDigests, space: CacheSpace, contents: dict[int, bytes], facts: dict[int, ImageFacts]
 ) -> None:
     """Adds content keys and facts of unchanged files by their positions in ``source``; reads no file."""
     if source.file is None:

@@ -13,7 +13,7 @@ import torch
 from engine.cache.feature_files import Keys
 from engine.cache.file_digests import FileDigests
 from engine.cache.folder import cache_root
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.compute.task import Task, open_task
 from engine.config.schema import RunConfig, check_task_settings
 from engine.data import near_duplicates
@@ -139,7 +139,7 @@ def decode_images(
     warn: Warn,
     *,
     measures: bool = False,
-) -> tuple[Data, DecodedSource, Space]:
+) -> tuple[Data, DecodedSource, CacheSpace]:
     """Decodes what the cache lacks of ``source``; returns unsplit data, what was read, and the fingerprints.
 
     Raises InputError where too many files are unreadable. ``measures`` as in ``load_data``.
@@ -170,7 +170,7 @@ def _check_task(source: Source, config: RunConfig) -> None:
         raise InputError(str(error)) from None
 
 
-def _warn_of_leakage(data: Data, fingerprints: Space, warn: Warn) -> None:
+def _warn_of_leakage(data: Data, fingerprints: CacheSpace, warn: Warn) -> None:
     try:
         rows = np.stack(fingerprints.read(data.keys))
     except KeyError:  # damaged during the run; the next run computes them again

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns, LabelError
-from engine.data.finding import Finding, counted
+from engine.data.finding import DatasetFinding, counted
 from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
 from engine.data.table_columns import LABELS, Columns, find_value_columns
@@ -39,7 +39,7 @@ class Records:
     splits: list[str] = field(default_factory=list)
     labels: Sequence[str] = LABELS
     lists: frozenset[str] = frozenset()
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DatasetFinding] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[ImageFile]:
         return (ImageFile(self.path / key, self.file(at)) for at, key in enumerate(self.keys))
@@ -67,7 +67,7 @@ def records_source(records: Records, config: DataConfig) -> Source:
     ]
     if unlabelled := len(records.rows) - len(used):
         count = counted(unlabelled, "image has no label and is", "images have no label and are")
-        findings.append(Finding("rows_unlabelled", f"{count} left out: `tltui predict` classifies them"))
+        findings.append(DatasetFinding("rows_unlabelled", f"{count} left out: `tltui predict` classifies them"))
     if not used:
         raise InputError(f"{records.path}: none of its images has a label ({', '.join(names)}); set data.label_column")
     labels = [[records.rows[at].cell(column).strip() for column in columns.labels] for at in used]

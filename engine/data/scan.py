@@ -19,7 +19,7 @@ from engine.cache.folder import cache_root
 from engine.config.data_sources import dataset_label
 from engine.config.schema import DataConfig
 from engine.data.decode import map_in_threads, open_sample
-from engine.data.finding import Finding, counted
+from engine.data.finding import DatasetFinding, counted
 from engine.data.image import why_unreadable
 from engine.data.image_contents import SINGLE, Contents, describe_copies, summarize
 from engine.data.image_facts import ImageFacts, facts_space, image_facts, known_facts, pack
@@ -140,10 +140,10 @@ def _class_counts(contents: Contents) -> dict[str, int]:
     return {name: counts[label] for label, name in names}
 
 
-def _of_unreadable(files: list[SkippedFile]) -> Iterator[Finding]:
+def _of_unreadable(files: list[SkippedFile]) -> Iterator[DatasetFinding]:
     if files:
         shown = listed([f"{file.path} ({file.reason})" for file in files], _LISTED)
-        yield Finding(
+        yield DatasetFinding(
             "unreadable", f"{counted(len(files), 'file', 'files')} can't be read: {shown}; replace or remove them"
         )
 
@@ -153,7 +153,7 @@ def _fewest(config: DataConfig) -> int:
     return next(count for count in itertools.count(2) if round(config.val_fraction * count) >= 1)
 
 
-def _of_classes(counts: dict[str, int], fewest: int) -> Iterator[Finding]:
+def _of_classes(counts: dict[str, int], fewest: int) -> Iterator[DatasetFinding]:
     """Findings about class balance.
 
     ``counts``: images per class, the largest first. ``fewest``: how many a class needs to be in every split.
@@ -164,13 +164,13 @@ def _of_classes(counts: dict[str, int], fewest: int) -> Iterator[Finding]:
     few = [name for name, count in counts.items() if count < fewest]
     if few:
         found = counted(len(few), "class has", "classes have")
-        yield Finding(
+        yield DatasetFinding(
             "class_too_small",
             f"{found} fewer than {fewest} images ({listed(few, _LISTED)}), too few for validation; add images, raise "
             "data.val_fraction, or remove the classes",
         )
     if counts[large] >= IMBALANCED * counts[small]:
-        yield Finding(
+        yield DatasetFinding(
             "classes_imbalanced",
             f"the classes differ in size, from {counts[large]:,} images ({large}) to {counts[small]:,} ({small}); "
             'train.class_weights = "balanced" lets rare classes weigh more',

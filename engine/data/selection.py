@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from engine.config.schema import KFOLD, SPLIT_METHODS, DataConfig
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.data.source import Sample, Source, Strata, label_of, select
 from engine.data.split_file import with_file_splits
 from engine.data.splits import SPLITS, split_indices
@@ -20,7 +20,7 @@ _LISTED = 3  # groups in a message
 
 def select_images(
     source: Source, config: DataConfig, seed: int, recorded: Mapping[str, str] | None, strata: Strata = label_of
-) -> tuple[Source, list[Finding]]:
+) -> tuple[Source, list[DatasetFinding]]:
     """The images that a run decodes, with the splits that ``data.split`` keeps, and findings about them.
 
     ``recorded``: the splits.csv of a run that is resumed or evaluated: it uses the images that it began with.
@@ -47,19 +47,21 @@ def select_images(
     return source, findings
 
 
-def _ignored_splits(samples: Sequence[Sample], method: str) -> Iterator[Finding]:
+def _ignored_splits(samples: Sequence[Sample], method: str) -> Iterator[DatasetFinding]:
     """Says which of the dataset's own splits ``method`` leaves out."""
     counts = Counter(sample.split for sample in samples if sample.split)
     own = ", ".join(f"{counts[name]:,} {name}" for name in SPLITS if counts[name])
     if method == "random" and own:
-        yield Finding("own_splits_ignored", f'the dataset\'s own splits ({own}) are left out, as data.split = "random"')
+        yield DatasetFinding(
+            "own_splits_ignored", f'the dataset\'s own splits ({own}) are left out, as data.split = "random"'
+        )
     if method == KFOLD and (counts["val"] or counts["test"]):
         test = f"; its {counts['test']:,} test images stay the test split" if counts["test"] else ""
         message = f'the dataset\'s own splits ({own}): data.split = "kfold" divides training and validation anew{test}'
-        yield Finding("own_splits_ignored", message)
+        yield DatasetFinding("own_splits_ignored", message)
 
 
-def _groups_in_several_splits(samples: Sequence[Sample]) -> Iterator[Finding]:
+def _groups_in_several_splits(samples: Sequence[Sample]) -> Iterator[DatasetFinding]:
     """A finding where splits that are kept divide groups."""
     splits: dict[str, set[str]] = {}
     for sample in samples:
@@ -68,7 +70,7 @@ def _groups_in_several_splits(samples: Sequence[Sample]) -> Iterator[Finding]:
     divided = sorted(group for group, names in splits.items() if len(names) > 1)
     if divided:
         shown = ", ".join(f"{printable(group)} in {' and '.join(sorted(splits[group]))}" for group in divided[:_LISTED])
-        yield Finding(
+        yield DatasetFinding(
             "groups_in_several_splits",
             f"{len(divided):,} of {len(splits):,} groups (data.group_column) are in several splits, e.g. {shown}: the "
             'metrics are optimistic; data.split = "random" keeps each group in one split',

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.config.data_paths import matching_files
-from engine.data.finding import Finding, counted
+from engine.data.finding import DatasetFinding, counted
 from engine.data.split_names import split_named
 from engine.errors import InputError
 from engine.files.escapes import name_of
@@ -32,7 +32,7 @@ class Shards(NamedTuple):
     """The files of a dataset in order, and warnings about those that are left out."""
 
     files: list[Shard]
-    findings: list[Finding]
+    findings: list[DatasetFinding]
 
 
 def find_shards(path: Path, suffix: str) -> Shards:
@@ -63,7 +63,7 @@ def with_splits(files: list[Shard]) -> Shards:
     findings = []
     if unused:
         message = f"not used: {counted(len(unused), 'file', 'files')} whose name is no split, e.g. {unused[0]}"
-        findings.append(Finding("unused_folders", message))
+        findings.append(DatasetFinding("unused_folders", message))
     return Shards([shard for shard in files if shard.split], findings)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from engine.config.tasks import TASKS, TaskSpec
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.files.stored_file import LARGEST_FILE, DiskFile, StoredFile
 
 
@@ -61,7 +61,7 @@ class Source:
     samples: list[Sample]
     open: Callable[[int], Image.Image]
     file: Callable[[int], StoredFile] | None = None
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DatasetFinding] = field(default_factory=list)
     task: str = "single"
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
@@ -106,7 +106,7 @@ def select(source: Source, indices: Sequence[int], samples: Sequence[Sample] | N
 
 
 def from_files(
-    classes: list[str], samples: list[Sample], path: Callable[[int], Path], findings: Sequence[Finding] = ()
+    classes: list[str], samples: list[Sample], path: Callable[[int], Path], findings: Sequence[DatasetFinding] = ()
 ) -> Source:
     """A source whose images are files on disk."""
     return from_stored_files(classes, samples, lambda index: DiskFile(path(index)), findings)
@@ -116,7 +116,7 @@ def from_stored_files(
     classes: list[str],
     samples: list[Sample],
     file: Callable[[int], StoredFile],
-    findings: Sequence[Finding] = (),
+    findings: Sequence[DatasetFinding] = (),
     task: str = "single",
 ) -> Source:
     """A source whose images are files on disk or in an archive."""

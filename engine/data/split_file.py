@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from engine.config.schema import DataConfig
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.data.source import Source, select
 from engine.data.split_names import split_named
 from engine.data.table_columns import USUAL_NAMES, find_split_columns
@@ -21,7 +21,7 @@ from engine.files.text_lists import listed
 _LISTED = 3  # images in a message
 
 
-def with_file_splits(source: Source, config: DataConfig) -> tuple[Source, list[Finding]]:
+def with_file_splits(source: Source, config: DataConfig) -> tuple[Source, list[DatasetFinding]]:
     """The images of ``source`` that the file names, with its splits; findings name images that only one of them has.
 
     Paths are compared as a run's splits.csv has them: relative to the dataset. Absolute ones are made so.
@@ -41,10 +41,10 @@ def with_file_splits(source: Source, config: DataConfig) -> tuple[Source, list[F
     findings = []
     if missing := known.keys() - set(names):
         message = f"{table}: {len(missing):,} of its {len(known):,} images are not in the dataset: {_listed(missing)}"
-        findings.append(Finding("split_file_differs", message))
+        findings.append(DatasetFinding("split_file_differs", message))
     if extra := [sample.key for sample, name in zip(source.samples, names, strict=True) if name not in known]:
         message = f"{table}: {len(extra):,} images of the dataset are not in it and are left out: {_listed(extra)}"
-        findings.append(Finding("split_file_differs", message))
+        findings.append(DatasetFinding("split_file_differs", message))
     samples = [source.samples[at]._replace(split=known[names[at]]) for at in chosen]
     return select(source, chosen, samples), findings
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from engine.config.schema import DataConfig
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.data.label_guess import is_distribution, is_flag, is_share
 from engine.data.split_names import split_named
 from engine.errors import InputError
@@ -39,7 +39,9 @@ class Columns(NamedTuple):
     group: int | None
 
 
-def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]) -> Columns:
+def find_columns(
+    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[DatasetFinding]
+) -> Columns:
     """The columns that ``config`` names, else those with usual names. Raises InputError."""
     path = find_path_column(heading, config)
     columns = _find_columns(heading, rows, config, findings, path, LABELS)
@@ -52,7 +54,11 @@ def find_columns(heading: Sequence[str], rows: Sequence[Row], config: DataConfig
 
 
 def find_value_columns(
-    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding], labels: Sequence[str]
+    heading: Sequence[str],
+    rows: Sequence[Row],
+    config: DataConfig,
+    findings: list[DatasetFinding],
+    labels: Sequence[str],
 ) -> Columns:
     """The columns of a table whose rows hold the images, not their paths. Raises InputError.
 
@@ -70,7 +76,7 @@ def _find_columns(
     heading: Sequence[str],
     rows: Sequence[Row],
     config: DataConfig,
-    findings: list[Finding],
+    findings: list[DatasetFinding],
     path: int | None,
     usual: Sequence[str],
 ) -> Columns:
@@ -128,7 +134,7 @@ def _column(heading: Sequence[str], chosen: str, setting: str, usual: Iterable[s
 
 
 def _split_column(
-    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[Finding]
+    heading: Sequence[str], rows: Sequence[Row], config: DataConfig, findings: list[DatasetFinding]
 ) -> int | None:
     """The column of splits; one that is merely called fold and holds other words is left out, with a finding."""
     at = _column(heading, config.split_column, "data.split_column", _SPLITS)
@@ -138,11 +144,11 @@ def _split_column(
     if odd is None:
         return at
     message = f'the column {printable(heading[at])} holds "{printable(odd)}", which is no split; it is not used'
-    findings.append(Finding("column_not_used", message))
+    findings.append(DatasetFinding("column_not_used", message))
     return None
 
 
-def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int | None]) -> list[Finding]:
+def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int | None]) -> list[DatasetFinding]:
     """A finding for a column that looks like groups: called like one, with values that repeat."""
     for at, name in enumerate(heading):
         if at in used or not _is_like_group(_normalized(name)):
@@ -154,7 +160,7 @@ def _suggested_group(heading: Sequence[str], rows: Sequence[Row], used: set[int 
                 f"the column {shown} has {len(values):,} values for {len(rows):,} images, so images of one {shown} may "
                 f'be in two splits; data.group_column = "{shown}" keeps them together'
             )
-            return [Finding("group_suggested", message)]
+            return [DatasetFinding("group_suggested", message)]
     return []
 
 

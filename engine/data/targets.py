@@ -9,7 +9,7 @@ from engine.config.choices import load_target
 from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns, LabelError, Targets
 from engine.config.tasks import AUTO, TASKS
-from engine.data.finding import Finding
+from engine.data.finding import DatasetFinding
 from engine.data.label_guess import guess_task
 from engine.data.source import Source
 from engine.errors import InputError
@@ -17,20 +17,20 @@ from engine.errors import InputError
 _PLAIN = "single"
 
 
-def read_targets(columns: LabelColumns, data: DataConfig) -> tuple[str, Targets, list[Finding]]:
+def read_targets(columns: LabelColumns, data: DataConfig) -> tuple[str, Targets, list[DatasetFinding]]:
     """The task, the targets that ``columns`` name, and what a user should know about both. Raises LabelError."""
     guess = guess_task(columns.names, columns.rows)
     task = guess.task if data.task == AUTO else data.task
     if task not in TASKS:
         raise LabelError(f'{guess.reason}, which looks like data.task = "{task}"; this version does not have it')
     targets: Targets = load_target(TASKS[task].reader)(columns, data)
-    findings: list[Finding] = []
+    findings: list[DatasetFinding] = []
     if data.task == AUTO and guess.reason:
         others = ", ".join(name for name in TASKS if name != task)
         message = f'{guess.reason}: data.task = "{task}" ({TASKS[task].help}); set data.task to change it ({others})'
-        findings.append(Finding("task_guessed", message))
+        findings.append(DatasetFinding("task_guessed", message))
     if targets.note:
-        findings.append(Finding("labels_read", targets.note))
+        findings.append(DatasetFinding("labels_read", targets.note))
     return task, targets, findings
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from engine.compute.batch_fit import Fits, release
 from engine.compute.precision import Precision
 from engine.models.preprocessing import Preprocessing
-from engine.models.split import Split
+from engine.models.split import NetworkSplit
 
 _VERSION = "1"  # part of the identity of cached features: raise it when the prefix computes others
 Features = tuple[torch.Tensor, ...]  # features: one tensor (N, …) for each tensor of the boundary
@@ -75,7 +75,9 @@ class Prefix:
         return tuple(tensor[:count] for tensor in ((computed,) if isinstance(computed, torch.Tensor) else computed))
 
 
-def identity(split: Split, digests: Mapping[str, str], preprocessing: Preprocessing, precision: Precision) -> str:
+def identity(
+    split: NetworkSplit, digests: Mapping[str, str], preprocessing: Preprocessing, precision: Precision
+) -> str:
     """A SHA-256 over all that features depend on besides the image; ``digests``: SHA-256 of frozen tensors."""
     parts = [_VERSION, torch.__version__, precision.device.type, platform.machine(), precision.name]
     parts += [preprocessing.cache_key, split.code, repr(split.boundary)]

@@ -40,7 +40,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Split:
+class NetworkSplit:
     """A network under a freeze plan, as a prefix and a suffix that share its layers and parameters.
 
     ``kind``: "graph", cut in its graph; "head", cut at its classifier's input; "none", not cut: the boundary is the
@@ -69,7 +69,7 @@ class Split:
     cut: Cut | None = field(default=None, repr=False)
 
 
-def split(classifier: Classifier, freezing: Freezing) -> Split:
+def split(classifier: Classifier, freezing: Freezing) -> NetworkSplit:
     """Split a network as late as its freeze plan allows. Its layers end in training mode.
 
     Random images check each cut in training and in evaluation mode. Where the check fails, the next simpler kind of
@@ -82,7 +82,7 @@ def split(classifier: Classifier, freezing: Freezing) -> Split:
         freezing.train_mode()
 
 
-def _best_cut(classifier: Classifier, freezing: Freezing) -> Split:
+def _best_cut(classifier: Classifier, freezing: Freezing) -> NetworkSplit:
     try:
         found = _split_graph(classifier, freezing)
         _check(found, classifier, freezing)
@@ -97,7 +97,7 @@ def _best_cut(classifier: Classifier, freezing: Freezing) -> Split:
         return without_prefix(classifier, f"{reason}; nor at its classifier: {error}")
 
 
-def bridge(old: Split, new: Split) -> nn.Module | None:
+def bridge(old: NetworkSplit, new: NetworkSplit) -> nn.Module | None:
     """A module that maps the features of the old boundary to those of the new one; None where that is impossible.
 
     It is possible where the new prefix contains the old one. The features are valid while the old prefix's state is
@@ -118,7 +118,7 @@ def bridge(old: Split, new: Split) -> nn.Module | None:
     return fx.GraphModule(traced, graph)
 
 
-def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
+def _split_graph(classifier: Classifier, freezing: Freezing) -> NetworkSplit:
     """Cut a network in its graph. Raises whatever torch.fx raises, and CannotCut."""
     module = classifier.module
     names = {id(tensor): name for name, tensor in reversed(_tensors(module))}
@@ -145,7 +145,7 @@ def _split_graph(classifier: Classifier, freezing: Freezing) -> Split:
     if graph_text(evaluated) != graph_text(traced):
         observe(evaluated, classifier.preprocessing.input_shape)
         suffix_eval = _suffix(evaluated, stored, frozen)
-    return Split(
+    return NetworkSplit(
         kind="graph",
         boundary=tuple(BoundaryTensor(operation(n).name, feature_shape(n), operation(n).value.dtype) for n in stored),
         label=_last_layer(stored[-1], module),
@@ -180,7 +180,7 @@ def _last_layer(node: fx.Node, module: nn.Module) -> str:
     return operation(node).name
 
 
-def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Split:
+def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> NetworkSplit:
     """Cut at the classifier. Raises CannotCut where another layer is trainable or the classifier's input is unclear."""
     module, (head, *auxiliary) = classifier.module, classifier.head
     backbone = {name: tensor for name, tensor in _tensors(module) if not name.startswith(f"{head}.")}
@@ -191,7 +191,7 @@ def _split_at_head(classifier: Classifier, freezing: Freezing, why: str) -> Spli
     with torch.no_grad():
         (features,) = prefix(_random_images(classifier, 2))
     label = f"input of {head}"
-    return Split(
+    return NetworkSplit(
         kind="head",
         boundary=(BoundaryTensor(label, tuple(features.shape[1:]), features.dtype),),
         label=label,
@@ -239,9 +239,9 @@ class _Backbone(nn.Module):
         raise CannotCut(f"{self.head} has no input with one entry per image")
 
 
-def without_prefix(classifier: Classifier, why: str) -> Split:
+def without_prefix(classifier: Classifier, why: str) -> NetworkSplit:
     """A split whose suffix is the whole network; ``why`` says why it is not cut."""
-    return Split(
+    return NetworkSplit(
         kind="none",
         boundary=(BoundaryTensor(IMAGE, classifier.preprocessing.input_shape, _like(classifier).dtype),),
         label=IMAGE,
@@ -260,7 +260,7 @@ class _Images(nn.Module):
         return (images,)
 
 
-def _check(found: Split, classifier: Classifier, freezing: Freezing) -> None:
+def _check(found: NetworkSplit, classifier: Classifier, freezing: Freezing) -> None:
     """Raises CannotCut unless the parts compute what the network computes, and features depend on their image alone."""
     if found.kind == "none":
         return

@@ -13,7 +13,7 @@ from torch.nn import functional
 from engine.models.frozen_prefix import Features
 from engine.models.layer_tree import stages
 from engine.models.registry import Classifier
-from engine.models.split import Split
+from engine.models.split import NetworkSplit
 from engine.models.trace import operation
 
 HEAD_INPUT = ""
@@ -98,7 +98,7 @@ def _backbone_stages(classifier: Classifier) -> list[tuple[str, list[str]]]:
 class Suffix:
     """Computes the outputs of the stages after a cut from cached features."""
 
-    def __init__(self, split: Split, classifier: Classifier) -> None:
+    def __init__(self, split: NetworkSplit, classifier: Classifier) -> None:
         self._classifier = classifier
         self._graph: fx.GraphModule | None = None
         self._channels_last: frozenset[str] = frozenset()

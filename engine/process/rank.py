@@ -40,7 +40,7 @@ def main(train_first: Callable[[Ranks], int]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
-    if not ranks.first:
+    if not ranks.is_main:
         return _train_other(ranks)
     status = 1
     try:

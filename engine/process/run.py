@@ -29,7 +29,7 @@ from engine.system import cpu, devices
 from engine.training import checkpoints, tensorboard
 from engine.training.checkpointing import finish_checkpoints, save_checkpoint
 from engine.training.control import Control
-from engine.training.distributed import ALONE, Ranks, state_tensors
+from engine.training.distributed import SINGLE_PROCESS, Ranks, state_tensors
 from engine.training.loop import fit
 from engine.training.rank_control import RankControl
 from engine.training.run_context import RunContext
@@ -37,19 +37,19 @@ from engine.training.session import Session
 
 
 def execute_run(
-    folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks = ALONE
+    folder: RunFolder, log: EventLog, control: Control, replayed: ReplayedLog, ranks: Ranks = SINGLE_PROCESS
 ) -> RunFinished:
     """Set up, train and evaluate the run in ``folder``, or resume it from its last intact checkpoint.
 
     With several processes the first reads and writes the run's folder; the others get a scratch folder.
     Raises InputError for bad input, and Stopped for a stop before training begins.
     """
-    rank_control = RankControl(control, ranks) if ranks.count > 1 else control
-    run = RunContext(folder, log, rank_control, _reporter(log, rank_control), past, ranks)
+    rank_control = RankControl(control, ranks) if ranks.world_size > 1 else control
+    run = RunContext(folder, log, rank_control, _reporter(log, rank_control), replayed, ranks)
     cpu.set_up_processor()
-    past, checkpoint, config = ranks.from_first(lambda: (past, *_choose_checkpoint(run)))
-    run = replace(run, past=past)
-    if config.log.tensorboard and ranks.first:
+    replayed, checkpoint, config = ranks.broadcast_value(lambda: (replayed, *_choose_checkpoint(run)))
+    run = replace(run, replayed=replayed)
+    if config.log.tensorboard and ranks.is_main:
         log.listeners.append(tensorboard.writer(folder, run.warn))
     device = devices.choose_device(config.train.device)
     if device.type == "cuda":
@@ -67,7 +67,7 @@ def execute_run(
             process_id=os.getpid(),
             seed=config.train.seed,
             epochs=config.train.epochs,
-            processes=ranks.count,
+            processes=ranks.world_size,
         )
     )
     session = set_up_session(run, config, precision, frozen_precision, checkpoint)
@@ -104,14 +104,14 @@ def _choose_checkpoint(run: RunContext) -> tuple[Path | None, RunConfig]:
 def _choose_precisions(run: RunContext, config: RunConfig, device: torch.device) -> tuple[Precision, Precision]:
     """For trainable and for frozen layers. All processes use those that the first measures to be fastest."""
     name = config.train.precision
-    trainable, frozen = run.ranks.from_first(lambda: choose_precision(name, device, run.report))
+    trainable, frozen = run.ranks.broadcast_value(lambda: choose_precision(name, device, run.report))
     return replace(trainable, device=device), replace(frozen, device=device)
 
 
 def evaluate_best(session: Session) -> None:
     """Evaluate the best checkpoint on validation and test images. The network then holds its weights."""
     run, data = session.context, session.data
-    if run.ranks.first:
+    if run.ranks.is_main:
         _load_best_weights(session)
     run.ranks.broadcast(state_tensors(session.classifier.module))
     if session.freezing.adopt():  # the freeze plan has changed since the best epoch
@@ -120,7 +120,7 @@ def evaluate_best(session: Session) -> None:
     splits = [name for name in ("val", "test") if name in data.splits]
     for split in splits:
         logits = session.predict_logits(split, "evaluate")
-        if not run.ranks.first:
+        if not run.ranks.is_main:
             deque(logits, maxlen=0)
             continue
         is_last = split == splits[-1]
@@ -132,7 +132,7 @@ def evaluate_best(session: Session) -> None:
         task = task.tuned(evaluated) if split == "val" else task
         write_evaluation(run.folder, evaluated, run.warn)
         run.log.write(evaluated)
-    if session.config.data.source == "digits" and run.ranks.first:
+    if session.config.data.source == "digits" and run.ranks.is_main:
         run.log.write(logistic_regression_on_pixels(data, splits[-1]))
 
 

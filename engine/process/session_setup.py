@@ -48,10 +48,10 @@ def set_up_session(
 
     ``checkpoint``: where a resumed run continues. ``config`` is then the checkpoint's.
     """
-    first_step = run.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint).step if checkpoint else 0)
-    is_retry = run.past.failed
+    first_step = run.ranks.broadcast_value(lambda: checkpoints.load_trainer(checkpoint).step if checkpoint else 0)
+    is_retry = run.replayed.failed
     if is_retry:
-        run.past.retry_from(first_step)
+        run.replayed.retry_from(first_step)
     source = open_dataset(run, config)
     config = config if checkpoint else phases.initial_config(config)
     classifier = build_model(run, config, open_task(source.spec))
@@ -59,7 +59,7 @@ def set_up_session(
     data = load_images(run, config, source, classifier)
     share_model(run, classifier, precision.device)
     initial_weights = InitialWeights.of_resumed(pretrained, classifier.module) if checkpoint else InitialWeights()
-    if config.train.l2_sp and run.ranks.first and not initial_weights.known:
+    if config.train.l2_sp and run.ranks.is_main and not initial_weights.known:
         raise InputError(
             f"model.weights = {config.model.weights} no longer gives the weights that train.l2_sp pulls to; restore "
             "that file, or start a new run"
@@ -70,7 +70,7 @@ def set_up_session(
     restore(session, checkpoint)
     if is_retry:
         where = f"the checkpoint after step {first_step}" if checkpoint else "the start"
-        message = f"steps from {where} to {run.past.step} are tried again, with the settings as they are now; "
+        message = f"steps from {where} to {run.replayed.step} are tried again, with the settings as they are now; "
         run.warn("tries_again", message + "the log keeps their metrics from before the run failed")
     share_random_state(run, precision.device)
     return session
@@ -78,10 +78,10 @@ def set_up_session(
 
 def open_dataset(run: RunContext, config: RunConfig) -> Source:
     """List the dataset's classes and images. Raises InputError where a resumed run's classes have changed."""
-    if not run.ranks.first:
+    if not run.ranks.is_main:
         share_splits(run.folder, run.ranks)
     source = open_learnable(config.data)
-    if run.past.data and (run.past.data.classes, run.past.data.task) != (source.classes, source.task):
+    if run.replayed.data and (run.replayed.data.classes, run.replayed.data.task) != (source.classes, source.task):
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the classes are no longer those of run {run.folder.id}")
     return source
@@ -105,15 +105,15 @@ def load_images(run: RunContext, config: RunConfig, source: Source, classifier: 
     A resumed run keeps the value range and the statistics of its images; a new one takes the range of the settings, or
     measures it.
     """
-    past = run.past.data
-    known = past.value_range if past else config.data.fixed_value_range
-    task = open_task(task_spec(past)) if past else None
+    earlier = run.replayed.data
+    known = earlier.value_range if earlier else config.data.fixed_value_range
+    task = open_task(task_spec(earlier)) if earlier else None
     preprocessing = replace(classifier.preprocessing, value_range=known)
     data, data_ready = load_data(
-        source, config, preprocessing, run.folder, run.report, run.warn, task, measures=past is None
+        source, config, preprocessing, run.folder, run.report, run.warn, task, measures=earlier is None
     )
     classifier.preprocessing = replace(preprocessing, value_range=data.value_range)
-    if run.ranks.first:
+    if run.ranks.is_main:
         share_splits(run.folder, run.ranks)
     check_same_data(config, data, run.ranks)
     run.log.write(data_ready)
@@ -130,11 +130,11 @@ def load_model_weights(
     """
     pretrained, report = None, WeightsReport(source="the first process")
     module = classifier.module
-    if run.ranks.first and checkpoint:
+    if run.ranks.is_main and checkpoint:
         pretrained = _reload_pretrained(run, config, classifier)
         checkpoints.load_weights(checkpoint, module, averaged=False)
         report = WeightsReport(source=str(checkpoint))
-    elif run.ranks.first:
+    elif run.ranks.is_main:
         report = load_weights(classifier, config.model.weights, run.report)
         check_frozen_layers(classifier, report, config.freeze.rules)
         report.digest = parameters_digest(module)
@@ -156,7 +156,7 @@ def _reload_pretrained(run: RunContext, config: RunConfig, classifier: Classifie
     except InputError as error:
         reason = str(error)
     else:
-        if parameters_digest(module) == run.past.began_with:
+        if parameters_digest(module) == run.replayed.began_with:
             return {name: tensor.clone() for name, tensor in module.state_dict().items()}
         reason = "its weights file or PyTorch has changed"
     message = "weight change and forgetting since the start can no longer be measured: "
@@ -208,11 +208,11 @@ def restore(session: Session, checkpoint: Path | None) -> None:
     run = session.context
     if checkpoint:
         restore_checkpoint(session, checkpoint)
-    if run.past.begun and run.ranks.first:
+    if run.replayed.begun and run.ranks.is_main:
         name = str(checkpoint.relative_to(run.folder.path)) if checkpoint else None
-        run.log.write(Resumed(step=session.step, epoch=session.epoch, checkpoint=name, told=run.past.step))
+        run.log.write(Resumed(step=session.step, epoch=session.epoch, checkpoint=name, told=run.replayed.step))
 
 
 def share_random_state(run: RunContext, device: torch.device) -> None:
     """Let all processes continue with the random numbers of the first."""
-    restore_rng_state(run.ranks.from_first(lambda: random_state(device)), device)
+    restore_rng_state(run.ranks.broadcast_value(lambda: random_state(device)), device)

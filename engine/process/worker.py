@@ -63,11 +63,11 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
     try:
         folder.refuse_links()
         lock = Lock(folder)
-        past = ReplayedLog.of(EventTail(folder).poll())
-        control = Control(folder, past.answered)
-        if past.completed and not control.waits_for("train.epochs"):
+        replayed = ReplayedLog.of(EventTail(folder).poll())
+        control = Control(folder, replayed.answered)
+        if replayed.completed and not control.waits_for("train.epochs"):
             raise InputError(f"run {folder.id} is completed; there is nothing to resume")
-        log = EventLog(folder, past.contains)
+        log = EventLog(folder, replayed.contains)
         log.listeners.extend([show] if show else [])
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 (another worker owns the log)
@@ -85,7 +85,7 @@ def run_worker(folder: RunFolder, ranks: Ranks | None = None, show: Callable[[Ev
         os._exit(130)
 
     control.exit_after_grace_period(leave)
-    finished, may_recover = _execute(folder, log, control, past, ranks)
+    finished, may_recover = _execute(folder, log, control, replayed, ranks)
     ending.acquire()
     _reject_unanswered(control, log, finished)
     finished.seconds = round(time.monotonic() - start, 3)
@@ -114,15 +114,15 @@ def _processes(folder: RunFolder) -> int:
 
 
 def _execute(
-    folder: RunFolder, log: EventLog, control: Control, past: ReplayedLog, ranks: Ranks | None
+    folder: RunFolder, log: EventLog, control: Control, replayed: ReplayedLog, ranks: Ranks | None
 ) -> tuple[RunFinished, bool]:
     """How the run ended, and whether a restart with the same settings may end differently."""
     try:
         check_libraries()
         from engine.process.run import execute_run
-        from engine.training.distributed import ALONE
+        from engine.training.distributed import SINGLE_PROCESS
 
-        return execute_run(folder, log, control, past, ranks or ALONE), False
+        return execute_run(folder, log, control, replayed, ranks or SINGLE_PROCESS), False
     except InputError as error:
         traceback.print_exc()
         return RunFinished(status="failed", reason=str(error), seconds=0, exit_code=2), False

@@ -31,7 +31,7 @@ class ReplayedLog:
     """The state of a run as its event log has it.
 
     - ``step``: the last step in the log.
-    - ``settled``: the last step that a resumed run computes as the log has it.
+    - ``last_replayed_step``: the last step that a resumed run computes as the log has it.
     - ``failed``: whether the run ended at a non-finite loss or gradient.
     - ``data``: the dataset as the first worker found it.
     - ``changes``: settings changed by commands, in order.
@@ -43,7 +43,7 @@ class ReplayedLog:
     begun: bool = False
     completed: bool = False
     step: int = 0
-    settled: int = 0
+    last_replayed_step: int = 0
     failed: bool = False
     changes: list[p.CommandApplied] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
@@ -69,7 +69,7 @@ class ReplayedLog:
             self._reached[type(event)] = getattr(event, _COUNTED[type(event)])
         match event:
             case p.Step():
-                self.step = self.settled = event.step
+                self.step = self.last_replayed_step = event.step
                 self._nonfinite = event.nonfinite is not None or event.grad_norm is None
             case p.CommandApplied() | p.CommandRejected():
                 self._apply_answer(event)
@@ -99,11 +99,11 @@ class ReplayedLog:
         self.answered[key(answer.command)] += 1
         if isinstance(answer, p.CommandApplied) and isinstance(answer.command, commands.Set):
             self.changes.append(answer)
-            self.settled = max(self.settled, answer.step)
+            self.last_replayed_step = max(self.last_replayed_step, answer.step)
 
     def retry_from(self, step: int) -> None:
         """Compute the steps after ``step`` anew, with every change applied by then."""
-        self.failed, self.settled = False, step
+        self.failed, self.last_replayed_step = False, step
         self.changes = [msgspec.structs.replace(change, step=min(change.step, step)) for change in self.changes]
 
     def contains(self, event: p.Event) -> bool:

@@ -25,7 +25,7 @@ def is_checkpoint_due(session: Session) -> bool:
 def save_checkpoint(session: Session, *, best: bool) -> None:
     """Have the first process write a checkpoint in the background; ``emit_checkpoints`` emits it when written."""
     session.saved_at = time.monotonic()
-    if not session.context.ranks.first:
+    if not session.context.ranks.is_main:
         return
     frozen = session.freezing.state
     trainer = checkpoints.TrainerState(
@@ -54,11 +54,11 @@ def save_checkpoint(session: Session, *, best: bool) -> None:
 
 def restore_checkpoint(session: Session, checkpoint: Path) -> None:
     """Restore position, optimizer and random numbers; the session already has the checkpoint's weights and config."""
-    trainer = session.context.ranks.from_first(lambda: checkpoints.load_trainer(checkpoint))
+    trainer = session.context.ranks.broadcast_value(lambda: checkpoints.load_trainer(checkpoint))
     session.epoch, session.step, session.totals = trainer.epoch, trainer.step, trainer.totals
     session.epochs, session.phase = trainer.epochs, trainer.phase
     session.rollbacks, session.skipped = trainer.rollbacks, trainer.skips
-    session.pending_changes = deque(session.context.past.changes_after(trainer.step, trainer.seq))
+    session.pending_changes = deque(session.context.replayed.changes_after(trainer.step, trainer.seq))
     session.freezing.restore(trainer.frozen)
     if trainer.scaler:
         session.scaler.load_state_dict(trainer.scaler)
@@ -70,11 +70,11 @@ def roll_back(session: Session) -> bool:
     """Restore weights and optimizer of the last checkpoint, if there is one; position and schedule stay."""
     finish_checkpoints(session)
     run = session.context
-    last = run.ranks.from_first(lambda: checkpoints.newest_intact(run.folder.checkpoints, run.warn))
+    last = run.ranks.broadcast_value(lambda: checkpoints.newest_intact(run.folder.checkpoints, run.warn))
     if last is None:
         return False
     session.rollbacks += 1
-    if run.ranks.first:
+    if run.ranks.is_main:
         checkpoints.load_weights(last, session.classifier.module, leave=session.freezing.frozen(), averaged=False)
     run.ranks.broadcast(state_tensors(session.classifier.module))
     _restore_optimizer_and_average(session, last)
@@ -83,8 +83,8 @@ def roll_back(session: Session) -> bool:
 
 def _restore_optimizer_and_average(session: Session, checkpoint: Path) -> None:
     ranks = session.context.ranks
-    session.rebuild_optimizer(ranks.from_first(lambda: checkpoints.load_optimizer(checkpoint)))
-    session.average.restore(ranks.from_first(lambda: checkpoints.load_average(checkpoint)))
+    session.rebuild_optimizer(ranks.broadcast_value(lambda: checkpoints.load_optimizer(checkpoint)))
+    session.average.restore(ranks.broadcast_value(lambda: checkpoints.load_average(checkpoint)))
 
 
 def finish_checkpoints(session: Session) -> None:

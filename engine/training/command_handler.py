@@ -20,7 +20,11 @@ _PAUSE_POLL = 0.05  # seconds between polls for commands while the run is paused
 
 def has_pending_work(session: Session) -> bool:
     """Whether ``apply_commands`` has anything to do, in any of the processes."""
-    due = _is_change_due(session) or is_checkpoint_due(session) or session.step < session.context.past.settled
+    due = (
+        _is_change_due(session)
+        or is_checkpoint_due(session)
+        or session.step < session.context.replayed.last_replayed_step
+    )
     return session.context.ranks.any(due or session.context.control.has_pending() or _has_unreported_refusal(session))
 
 
@@ -34,10 +38,10 @@ def apply_commands(session: Session) -> None:
     if is_checkpoint_due(session):
         save_checkpoint(session, best=False)
     run = session.context
-    if session.step < run.past.settled:
-        run.report("catch_up", session.step, run.past.settled, "steps")
+    if session.step < run.replayed.last_replayed_step:
+        run.report("catch_up", session.step, run.replayed.last_replayed_step, "steps")
         return
-    run.past.finish_replay()
+    run.replayed.finish_replay()
     while True:
         for command in run.control.take_commands():
             _answer(session, command)

@@ -40,15 +40,15 @@ _RUN = "tltui run"  # the key of the run's folder in the store
 
 
 class Ranks:
-    """This process, number ``rank`` of ``count``, and the others.
+    """This process, number ``rank`` of ``world_size``, and the others.
 
     All processes have to call the same collective operations in the same order. With a single process they do nothing.
     They raise RankLost if another process is lost.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank = rank
-        self.count = count
+        self.world_size = world_size
         self._store: Any = None
         self._base: Any = None
         self._done = threading.Event()
@@ -58,59 +58,61 @@ class Ranks:
     @classmethod
     def join(cls) -> Ranks:
         """Join the processes that torchrun has started, through Gloo, and NCCL for tensors on GPUs."""
-        store, rank, count = next(distributed.rendezvous("env://", timeout=_TIMEOUT))  # pyright: ignore[reportPrivateImportUsage]
-        ranks = cls(rank, count)
+        store, rank, world_size = next(distributed.rendezvous("env://", timeout=_TIMEOUT))  # pyright: ignore[reportPrivateImportUsage]
+        ranks = cls(rank, world_size)
         ranks._base = store
         ranks._store = PrefixStore(f"tltui attempt {rank_env.attempt()}", store)
-        if count > 1:
+        if world_size > 1:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            distributed.init_process_group(backend, store=ranks._store, rank=rank, world_size=count, timeout=_TIMEOUT)
+            distributed.init_process_group(
+                backend, store=ranks._store, rank=rank, world_size=world_size, timeout=_TIMEOUT
+            )
         return ranks
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes to the run's folder and takes commands."""
         return self.rank == 0
 
     def any(self, mine: bool) -> bool:
         """Whether ``mine`` is true in any process."""
-        if self.count == 1:
+        if self.world_size == 1:
             return mine
         flag = torch.tensor([mine], dtype=torch.uint8)
         with self._connected():
             distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag.item())
 
-    def from_first(self, make: Callable[[], Value]) -> Value:
+    def broadcast_value(self, make: Callable[[], Value]) -> Value:
         """The result of ``make``, which only the first process calls."""
-        if self.count == 1:
+        if self.world_size == 1:
             return make()
-        values: list[Any] = [make() if self.first else None]
+        values: list[Any] = [make() if self.is_main else None]
         with self._connected():
             distributed.broadcast_object_list(values)
         return values[0]
 
     def all_gather(self, mine: Value) -> list[Value]:
         """The values of all processes by rank, in every process."""
-        if self.count == 1:
+        if self.world_size == 1:
             return [mine]
-        values: list[Any] = [None] * self.count
+        values: list[Any] = [None] * self.world_size
         with self._connected():
             distributed.all_gather_object(values, mine)
         return values
 
     def gather(self, mine: Value) -> list[Value]:
         """The values of all processes by rank, in the first process; an empty list in the others."""
-        if self.count == 1:
+        if self.world_size == 1:
             return [mine]
-        values: list[Any] | None = [None] * self.count if self.first else None
+        values: list[Any] | None = [None] * self.world_size if self.is_main else None
         with self._connected():
             distributed.gather_object(mine, values)
         return values or []
 
     def all_reduce(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace ``tensors``, of one type and on one device, by their sums over all processes."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with self._connected():
@@ -119,17 +121,17 @@ class Ranks:
             tensor.copy_(part.view(tensor.shape))
 
     def all_gather_stacked(self, mine: torch.Tensor) -> torch.Tensor:
-        """The tensors (…) of all processes as one tensor (count, …)."""
-        if self.count == 1:
+        """The tensors (…) of all processes as one tensor (world size, …)."""
+        if self.world_size == 1:
             return mine.unsqueeze(0)
-        tensors = [torch.empty_like(mine) for _ in range(self.count)]
+        tensors = [torch.empty_like(mine) for _ in range(self.world_size)]
         with self._connected():
             distributed.all_gather(tensors, mine.contiguous())
         return torch.stack(tensors)
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Replace ``tensors`` by those of the first process."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         for tensor in tensors:
             content = tensor.detach().contiguous()  # a copy if its memory format differs
@@ -148,12 +150,12 @@ class Ranks:
 
     def finish(self, status: int) -> None:
         """Let the other processes exit with ``status``. Only the first process calls it, at the end."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         deadline = time.monotonic() + (_SHORT_GRACE_PERIOD if self._lost else _GRACE_PERIOD)
         with suppress(RuntimeError):  # if the store is lost, so are the others
             self._store.set("over", str(status))
-            while self._store.add("left", 0) < self.count - 1 and time.monotonic() < deadline:
+            while self._store.add("left", 0) < self.world_size - 1 and time.monotonic() < deadline:
                 time.sleep(_POLL)
 
     def exit_with_first(self, scratch: Path) -> None:
@@ -205,7 +207,7 @@ class Ranks:
             ) from error
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 def state_tensors(module: nn.Module) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from engine.cache.folder import cache_root, limit
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.compute.batch_fit import Fits
 from engine.compute.precision import Precision
 from engine.config.schema import RunConfig
@@ -21,9 +21,9 @@ from engine.data.loaders import ImageDataset, Normalize, choose_workers, image_l
 from engine.data.prepare import Data
 from engine.models.frozen_prefix import Features, Prefix, identity
 from engine.models.registry import Classifier
-from engine.models.split import Split, bridge
+from engine.models.split import NetworkSplit, bridge
 from engine.runs.folder import data_label
-from engine.training.distributed import ALONE, Ranks
+from engine.training.distributed import SINGLE_PROCESS, Ranks
 from engine.training.feature_store import FeatureStore, feature_bytes, on_device
 from engine.training.mixing import Mixing
 from engine.warning_codes import Warn
@@ -66,7 +66,7 @@ class Batch:
 class _Source:
     """Where features come from: a split, its prefix, and the store; without a store they are computed each time."""
 
-    split: Split
+    split: NetworkSplit
     prefix: Prefix
     store: FeatureStore | None
 
@@ -96,7 +96,7 @@ class FeatureLoader:
         warn: Warn,
         check: Callable[[], None],
         fits: Fits,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         """``precision``: of the suffix and its inputs. ``frozen_precision``: of the prefix and the cached features.
 
@@ -121,7 +121,7 @@ class FeatureLoader:
         self._source: _Source | None = None
         self._bridge: _Bridge | None = None
 
-    def set_split(self, split: Split, digests: Mapping[str, str]) -> None:
+    def set_split(self, split: NetworkSplit, digests: Mapping[str, str]) -> None:
         """Yield batches at the boundary of ``split`` from now on. ``digests``: of all frozen tensors, by name.
 
         Features of the previous boundary stay in the cache, and those of a deeper one are computed from them.
@@ -137,7 +137,7 @@ class FeatureLoader:
         if previous and previous.store:
             self._bridge = self._bridge_from(previous.split, previous.store)
 
-    def _bridge_from(self, split: Split, store: FeatureStore) -> _Bridge | None:
+    def _bridge_from(self, split: NetworkSplit, store: FeatureStore) -> _Bridge | None:
         """A bridge from the features of the previous boundary; None, and the store closed, if they are of no use."""
         layers = None
         if self._source and self._source.store and store.stored_bytes:
@@ -171,7 +171,7 @@ class FeatureLoader:
         receives its share of every micro-batch.
         """
         views, batches = self._augmented(batches, epoch)[start:], batches[start:]
-        if self._ranks.count == 1 and not self._mixing:
+        if self._ranks.world_size == 1 and not self._mixing:
             yield from self._batches(views)
             return
         shares = [self._share(batch) for batch in batches]
@@ -181,7 +181,7 @@ class FeatureLoader:
             loaded = self._mixed_batches(self._mixing, local, parts, epoch, start)
         else:
             loaded = self._batches(local)
-        if self._ranks.count == 1:
+        if self._ranks.world_size == 1:
             yield from loaded
             return
         device = self._labels.device
@@ -194,7 +194,7 @@ class FeatureLoader:
         positions: list[int] = []
         parts = []
         for whole in micro_batches(len(batch), self._config.train.batch_size):
-            own = rank_share(batch[whole], self._ranks.rank, self._ranks.count)
+            own = rank_share(batch[whole], self._ranks.rank, self._ranks.world_size)
             parts.append((slice(len(positions), len(positions) + len(own)), whole))
             positions += [whole.start + at for at in own]
         return positions, parts
@@ -316,7 +316,7 @@ class FeatureLoader:
             features = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in features)
         return Batch(features, labels)
 
-    def _open_store(self, split: Split, prefix: Prefix, key: str) -> FeatureStore | None:
+    def _open_store(self, split: NetworkSplit, prefix: Prefix, key: str) -> FeatureStore | None:
         """The store of the features at a boundary; None, with a warning, if they fit neither memory nor disk."""
         trained = len(self._data.splits.get("train", []))
         expected = len(self._data.samples) - trained + (0 if self._mixing else trained * self._views.count)
@@ -340,8 +340,8 @@ class FeatureLoader:
             "boundary": split.label,
             "precision": self._frozen_precision.name,
         }
-        space = Space(cache_root(), "features", key, about, self._warn, memory_budget(self._config.data.cache_gb))
-        part = expected if self._ranks.count == 1 else math.ceil(_MARGIN * expected / self._ranks.count)
+        space = CacheSpace(cache_root(), "features", key, about, self._warn, memory_budget(self._config.data.cache_gb))
+        part = expected if self._ranks.world_size == 1 else math.ceil(_MARGIN * expected / self._ranks.world_size)
         store = FeatureStore(example, space, budget, min(part, expected))
         store.missing(self._keys)  # finds what is cached already, so that its size is known from the start
         return store

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from engine.cache.file_digests import as_keys
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.models.frozen_prefix import Features
 
 
 class FeatureStore:
     """Features at one boundary, by the names of the views that they are computed from."""
 
-    def __init__(self, example: Features, space: Space, budget: int, expected: int) -> None:
+    def __init__(self, example: Features, space: CacheSpace, budget: int, expected: int) -> None:
         """``example``: the features of one image. ``budget``: bytes of memory on its device. ``expected``: images."""
         self._space = space
         self._layouts = [_Layout(tensor) for tensor in example]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from engine.models.split import Split
+from engine.models.split import NetworkSplit
 from engine.models.stage_features import HEAD_INPUT, Outputs, Suffix, features, of_whole
 from engine.rng import same_randomness
 from engine.runs import events
@@ -38,8 +38,8 @@ class Forgetting:
         count = min(_MAX_IMAGES, len(members))
         self._members = [members[at * len(members) // count] for at in range(count)]
         self._initial: _Representations | None = None
-        self._suffix: tuple[Split, Suffix] | None = None
-        self._previous = session.context.past.forgetting.get(session.epoch)
+        self._suffix: tuple[NetworkSplit, Suffix] | None = None
+        self._previous = session.context.replayed.forgetting.get(session.epoch)
 
     @torch.no_grad()
     def emit(self) -> None:

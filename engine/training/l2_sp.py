@@ -15,7 +15,7 @@ def add_l2_sp_gradients(session: Session) -> None:
     out, as it does weight decay.
     """
     strength = session.config.train.l2_sp
-    if not strength or not session.context.ranks.first:
+    if not strength or not session.context.ranks.is_main:
         return
     start, scale = session.initial_weights.weights, session.scaler.get_scale()
     for name, parameter in session.freezing.trainable.items():

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from engine.compute.task import Criterion, ValidationResult, open_criterion
-from engine.config.phases import part_of
+from engine.config.phases import phase_span_at
 from engine.config.tasks import TASKS
 from engine.data.samplers import epoch_batches
 from engine.errors import TrainingFailed
@@ -35,7 +35,7 @@ def fit(session: Session) -> str:
         criterion = build_criterion(session)
         forgetting = Forgetting(session)
         cached = session.loader.cached_bytes
-        if session.context.past.completed:
+        if session.context.replayed.completed:
             apply_commands(session)  # one of them sets more epochs
         while (reason := stop_reason(session)) is None:
             session.enter_phase()
@@ -45,7 +45,7 @@ def fit(session: Session) -> str:
                 session.rollbacks = 0
             with session.average.in_use():
                 validation = validate(session, criterion)
-                if session.context.ranks.first:
+                if session.context.ranks.is_main:
                     forgetting.emit()
             session.epoch += 1
             emit_epoch(session, session.totals, validation, time.monotonic() - started)
@@ -68,7 +68,7 @@ def stop_reason(session: Session) -> str | None:
     Patience counts in the recipe's last phase only, because earlier phases prepare for it.
     """
     config, best = session.config, session.best
-    patience, part = config.train.early_stop_patience, part_of(config, session.epoch)
+    patience, part = config.train.early_stop_patience, phase_span_at(config, session.epoch)
     in_last = part.number == len(config.recipe.phases)
     if patience and best and in_last and session.epoch - max(best.epoch, part.first) >= patience:
         return f"stopped early: no better epoch than epoch {best.epoch} for {patience} epochs"
@@ -129,7 +129,7 @@ def train_batches(session: Session, batches: list[list[int]], criterion: Criteri
 def set_learning_rates(session: Session) -> None:
     """Set the optimizer's learning rates for the next step, as the schedule of the current phase has them."""
     config, steps_per_epoch = session.config, session.steps_per_epoch
-    part = part_of(config, session.epoch)
+    part = phase_span_at(config, session.epoch)
     step = session.step - part.first * steps_per_epoch
     scores = [epoch.objective for epoch in session.epochs[part.first :]]
     factor = lr_schedules.factor(config.schedule, step, steps_per_epoch, part.epochs, scores)
@@ -193,7 +193,7 @@ def validate(session: Session, criterion: Criterion) -> ValidationResult:
     validation = session.data.task.validation(session.device, session.score)
     for outputs, targets in session.predict_logits("val", "validate"):
         validation.add(criterion(outputs, targets), criterion.weight(targets), outputs, targets)
-    return session.context.ranks.from_first(validation.result)
+    return session.context.ranks.broadcast_value(validation.result)
 
 
 def build_criterion(session: Session) -> Criterion:

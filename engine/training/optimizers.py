@@ -102,7 +102,7 @@ def is_fused(optimizer: Optimizer) -> bool:
     return bool(optimizer.defaults.get("fused"))
 
 
-def step_if(optimizer: Optimizer, condition: torch.Tensor) -> None:
+def step_if_finite(optimizer: Optimizer, condition: torch.Tensor) -> None:
     """Step a fused optimizer if ``condition`` (a bool scalar on the device) is true, without synchronizing.
 
     Uses ``found_inf``, as torch.amp.GradScaler does.

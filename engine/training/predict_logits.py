@@ -9,20 +9,20 @@ import torch
 from engine.compute.batch_fit import Fits, release
 from engine.compute.precision import Precision
 from engine.data.loaders import batch_count
-from engine.models.split import Split
-from engine.training.distributed import ALONE, Ranks
+from engine.models.split import NetworkSplit
+from engine.training.distributed import SINGLE_PROCESS, Ranks
 from engine.training.feature_loader import Batch, FeatureLoader
 
 
 def predict_logits(
-    split: Split,
+    split: NetworkSplit,
     loader: FeatureLoader,
     members: Sequence[int],
     batch_size: int,
     precision: Precision,
     fits: Fits,
     report_batches: Callable[[int, int], None],
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Logits (N, classes) in fp32 and labels (N,) of each batch, on the device. ``members`` are image indices.
 
@@ -30,11 +30,11 @@ def predict_logits(
     Several processes take turns at the batches; the first yields all of them, the others none.
     """
     total = batch_count(len(members), batch_size)
-    batches = loader.eval_batches(members, batch_size, slice(ranks.rank, None, ranks.count))
-    for start in range(0, total, ranks.count):
+    batches = loader.eval_batches(members, batch_size, slice(ranks.rank, None, ranks.world_size))
+    for start in range(0, total, ranks.world_size):
         batch = next(batches) if start + ranks.rank < total else None
         predicted = batch and (_forward(split, batch, precision, fits).float(), batch.labels)
-        if ranks.count > 1 and predicted:
+        if ranks.world_size > 1 and predicted:
             predicted = predicted[0].cpu(), predicted[1].cpu()
         for number, (logits, labels) in enumerate(filter(None, ranks.gather(predicted)), start + 1):
             report_batches(number, total)
@@ -42,7 +42,7 @@ def predict_logits(
     next(batches, None)  # lets the loader publish the features that it computed
 
 
-def _forward(split: Split, batch: Batch, precision: Precision, fits: Fits) -> torch.Tensor:
+def _forward(split: NetworkSplit, batch: Batch, precision: Precision, fits: Fits) -> torch.Tensor:
     """Logits of a batch, in as few parts as memory allows."""
     while True:
         parts = fits.parts("eval", len(batch.labels))

@@ -17,21 +17,21 @@ class RankControl:
 
     def has_pending(self) -> bool:
         """Whether a command or a signal waits in this process. Does not communicate."""
-        return self._control.has_pending() if self._ranks.first else self._control.signal is not None
+        return self._control.has_pending() if self._ranks.is_main else self._control.signal is not None
 
     def take_commands(self) -> list[AnyCommand | str]:
         """The commands that the first process received since the last call. Raises Stopped in all after a signal."""
         signals = [number for number in self._ranks.all_gather(self._control.signal) if number is not None]
         if signals:
             raise Stopped(f"signal {signals[0].name}")
-        return self._ranks.from_first(self._control.take_commands)
+        return self._ranks.broadcast_value(self._control.take_commands)
 
     @property
     def refused(self) -> str:
         """Why commands are refused, in the first process; "" if they are not."""
-        return self._control.refused if self._ranks.first else ""
+        return self._control.refused if self._ranks.is_main else ""
 
     def check(self) -> None:
         """Raise Stopped in the first process if a stop is requested. The others then leave with it."""
-        if self._ranks.first:
+        if self._ranks.is_main:
             self._control.check()

@@ -20,25 +20,25 @@ def share_splits(folder: RunFolder, ranks: Ranks) -> None:
     The first process calls it after it has prepared its data, the others before. They wait for it, so that each
     machine downloads and decodes an image once.
     """
-    splits = ranks.from_first(lambda: folder.splits.read_bytes() if folder.splits.is_file() else b"")
-    if not ranks.first:
+    splits = ranks.broadcast_value(lambda: folder.splits.read_bytes() if folder.splits.is_file() else b"")
+    if not ranks.is_main:
         write_atomically(folder.splits, splits)
 
 
 def check_same_data(config: RunConfig, data: Data, ranks: Ranks) -> None:
     """Raise InputError if a process has other images than the first, or if batches are smaller than the world size."""
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return
     content = hashlib.sha256(data.keys.tobytes())
     content.update(repr((data.classes, data.splits)).encode())
-    if ranks.from_first(content.digest) != content.digest():
+    if ranks.broadcast_value(content.digest) != content.digest():
         where = config.data.path or config.data.name
         raise InputError(f"{where}: the images on {socket.gethostname()} are not those of the first process")
     train, size = len(data.splits["train"]), config.train.batch_size
     per_step = train // training_batch_count(train, config.train.step_size)
     smallest = per_step // training_batch_count(per_step, size)
-    if smallest < ranks.count:
+    if smallest < ranks.world_size:
         raise InputError(
             f"train.batch_size = {size} makes batches of {smallest} of the {train} training images, fewer than the "
-            f"{ranks.count} processes that share them; raise it or use fewer processes"
+            f"{ranks.world_size} processes that share them; raise it or use fewer processes"
         )

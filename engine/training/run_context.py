@@ -10,7 +10,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.progress import Report, quiet
 from engine.runs.replay import ReplayedLog
 from engine.training.control import Control
-from engine.training.distributed import ALONE, Ranks
+from engine.training.distributed import SINGLE_PROCESS, Ranks
 from engine.training.rank_control import RankControl
 from engine.warning_codes import WarningCode
 
@@ -19,15 +19,15 @@ from engine.warning_codes import WarningCode
 class RunContext:
     """A run's folder, its event log, its commands, and the processes that train it.
 
-    ``report`` reports progress. ``past`` holds the events of the log that a resumed run replays.
+    ``report`` reports progress. ``replayed`` holds the events of the log that a resumed run replays.
     """
 
     folder: RunFolder
     log: EventLog
     control: Control | RankControl
     report: Report = quiet
-    past: ReplayedLog = field(default_factory=ReplayedLog)
-    ranks: Ranks = ALONE
+    replayed: ReplayedLog = field(default_factory=ReplayedLog)
+    ranks: Ranks = SINGLE_PROCESS
 
     def warn(self, code: WarningCode, message: str) -> None:
         """Emit a warning event."""

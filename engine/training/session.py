@@ -20,7 +20,7 @@ from engine.data.loaders import training_batch_count
 from engine.data.prepare import Data
 from engine.models.freezing import Freezing
 from engine.models.registry import Classifier
-from engine.models.split import Split, split
+from engine.models.split import NetworkSplit, split
 from engine.runs.events import Boundary, CommandApplied, Epoch, Phase
 from engine.runs.state import best_epoch
 from engine.training import optimizers
@@ -56,7 +56,7 @@ class Session:
     fits: Fits = field(init=False)
     loader: FeatureLoader = field(init=False)
     writer: CheckpointWriter = field(init=False)
-    split: Split = field(init=False)
+    split: NetworkSplit = field(init=False)
     depths: dict[str, Depth] = field(init=False)
     optimizer: Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
@@ -93,7 +93,7 @@ class Session:
             self.context.ranks,
         )
         self.average = WeightAverage(self.config.train.ema)
-        self.pending_changes.extend(self.context.past.changes_after(0, 0))
+        self.pending_changes.extend(self.context.replayed.changes_after(0, 0))
         self.apply_freeze_plan(self.config.freeze.rules)
 
     def apply_freeze_plan(self, rules: list[str]) -> None:
@@ -123,7 +123,7 @@ class Session:
         self.parked_state = {name: values for name, values in state.items() if name not in trainable}
 
     def split_network(self) -> None:
-        """Split the network anew into its frozen prefix and its trainable suffix."""
+        """NetworkSplit the network anew into its frozen prefix and its trainable suffix."""
         self.split = split(self.classifier, self.freezing)
         self.loader.set_split(self.split, self.freezing.digests)
         mixes = self.config.train.mixes
@@ -132,7 +132,7 @@ class Session:
 
     def enter_phase(self) -> None:
         """Apply the settings of the recipe's phase that the next epoch belongs to, and emit it, if it changes."""
-        part = phases.part_of(self.config, self.epoch)
+        part = phases.phase_span_at(self.config, self.epoch)
         if part.number == self.phase:
             return
         before, self.config, self.phase = self.config, phases.in_force(self.config, part.number), part.number

@@ -96,7 +96,7 @@ def launch_step(session: Session, batch: Batch, criterion: Criterion, *, with_la
     if scaler.is_enabled():
         scaler.step(optimizer)
     elif optimizers.is_fused(optimizer):
-        optimizers.step_if(optimizer, results.isfinite().all())
+        optimizers.step_if_finite(optimizer, results.isfinite().all())
     elif results.isfinite().all():
         optimizer.step()
     scaler.update()
@@ -146,7 +146,7 @@ def _parts(session: Session, batch: Batch) -> list[slice]:
 
 def _must_be_one_part(session: Session) -> bool:
     """Whether processes synchronize batch statistics within a forward pass, so that none may repeat a part."""
-    return session.context.ranks.count > 1 and bool(session.freezing.moving)
+    return session.context.ranks.world_size > 1 and bool(session.freezing.moving)
 
 
 def _all_reduce(

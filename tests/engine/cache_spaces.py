@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.cache.feature_files import Keys, Row
 from engine.cache.file_digests import as_keys, digest
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 
 IDENTITY = "ab" * 16
 PROCESSES = multiprocessing.get_context("fork")
@@ -43,11 +43,13 @@ class Problems(list[str]):
         self.append(code)
 
 
-def open_space(root: Path, identity: str = IDENTITY, problems: Problems | None = None, memory: int = 2**30) -> Space:
+def open_space(
+    root: Path, identity: str = IDENTITY, problems: Problems | None = None, memory: int = 2**30
+) -> CacheSpace:
     def none_expected(code: str, sentence: str) -> None:
         raise AssertionError(f"{code}: {sentence}")
 
-    return Space(
+    return CacheSpace(
         root,
         "features",
         identity,
@@ -57,7 +59,7 @@ def open_space(root: Path, identity: str = IDENTITY, problems: Problems | None =
     )
 
 
-def check(space: Space, keys: Keys) -> None:
+def check(space: CacheSpace, keys: Keys) -> None:
     """All of ``keys`` are there, and right."""
     assert space.present(keys).all()
     for row, expected in zip(space.read(keys), rows_of(keys), strict=True):
@@ -65,7 +67,7 @@ def check(space: Space, keys: Keys) -> None:
         assert np.array_equal(row, expected)
 
 
-def check_present(space: Space, keys: Keys) -> int:
+def check_present(space: CacheSpace, keys: Keys) -> int:
     """Those of ``keys`` that are there are right; returns how many."""
     there = keys[space.present(keys)]
     check(space, there)

@@ -15,7 +15,7 @@ from engine.config.schema import HeadConfig
 from engine.models import registry
 from engine.models.freezing import Freezing
 from engine.models.layer_tree import keeps_batch_statistics, stages
-from engine.models.split import Split, split
+from engine.models.split import NetworkSplit, split
 
 CLASSES = 5
 IMAGES = 3
@@ -78,7 +78,7 @@ def plan(classifier: registry.Classifier, kind: str) -> list[str]:
 
 def split_under(
     classifier: registry.Classifier, rules: list[str], norm_stats: str = "follow"
-) -> tuple[Split, Freezing]:
+) -> tuple[NetworkSplit, Freezing]:
     """The split of a network under a plan."""
     freezing = Freezing(classifier.module, classifier.head, norm_stats)
     freezing.apply(rules)
@@ -92,7 +92,7 @@ def images(classifier: registry.Classifier, count: int = IMAGES) -> torch.Tensor
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7)).to(like)
 
 
-def compare(classifier: registry.Classifier, parts: Split, freezing: Freezing) -> Errors:
+def compare(classifier: registry.Classifier, parts: NetworkSplit, freezing: Freezing) -> Errors:
     """Put the same images through both, with the same random numbers and the same statistics at the start."""
     module, inputs = classifier.module, images(classifier)
     statistics = _statistics(module)

@@ -14,7 +14,7 @@ import pytest
 
 from engine.cache.folder import limit, used
 from engine.cache.listing import clear, spaces
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from tests.engine.cache_spaces import (
     IDENTITY,
     PROCESSES,
@@ -41,7 +41,7 @@ class Disk:
         monkeypatch.setattr(os, "statvfs", statvfs)
 
 
-def fill(root: Path, identity: str, size: int, problems: Problems | None = None) -> Space:
+def fill(root: Path, identity: str, size: int, problems: Problems | None = None) -> CacheSpace:
     space = open_space(root, identity, problems)
     space.append(keys_of(identity), [np.full(size, 7, np.uint8)])
     space.publish()
@@ -150,7 +150,7 @@ def test_a_list_of_spaces_says_what_they_are(tmp_path: Path):
     space.publish()
     space.append(keys[30:], rows_of(keys[30:]))
     space.close()
-    Space(tmp_path, "features", IDENTITY, {"data": "flowers", "model": "net"}, Problems(), 0).close()
+    CacheSpace(tmp_path, "features", IDENTITY, {"data": "flowers", "model": "net"}, Problems(), 0).close()
     (info,) = spaces(tmp_path)
     assert (info.kind, info.rows, info.in_use) == ("features", 70, False)
     assert info.about == {"data": ["flowers", "photos"], "model": ["net"]}

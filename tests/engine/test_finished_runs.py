@@ -14,7 +14,7 @@ from engine.errors import InputError
 from engine.evaluation.gradcam import grad_cam
 from engine.evaluation.load_run import load_trained_run
 from engine.evaluation.re_evaluate import re_evaluate
-from engine.experiments.lr_range_test.test import lr_range_test
+from engine.experiments.lr_range_test.range_test import lr_range_test
 from engine.export.export import export
 from engine.export.formats import FORMATS, open_export
 from engine.export.predict import Prediction, find_images, predict

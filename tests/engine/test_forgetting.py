@@ -184,7 +184,7 @@ def test_a_resumed_run_compares_with_the_same_initial_network(session: Sessions,
     log, precision = EventLog(first.context.folder, past.contains), Precision("fp32", torch.device("cpu"))
     torch.manual_seed(wanted.train.seed)
     folder = first.context.folder
-    context = RunContext(folder, log, Control(folder), past=past)
+    context = RunContext(folder, log, Control(folder), replayed=past)
     again = set_up_session(context, wanted, precision, precision, last)
     fit(again)
     expected = [(one.epoch, one.cka, one.agreement) for one in events(whole, Forgetting)]

@@ -159,7 +159,7 @@ def go_on(run: Session) -> Session:
     precision = Precision("fp32", torch.device("cpu"))
     torch.manual_seed(run.config.train.seed)
     folder, last = run.context.folder, run.context.folder.checkpoints / "last"
-    context = RunContext(folder, EventLog(folder, past.contains), Control(folder), past=past)
+    context = RunContext(folder, EventLog(folder, past.contains), Control(folder), replayed=past)
     return set_up_session(context, run.config, precision, precision, last.resolve())
 
 

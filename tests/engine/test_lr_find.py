@@ -17,8 +17,8 @@ import torch
 
 from engine.config.schema import RunConfig
 from engine.experiments.lr_range_test.curve import RATES, Curve, RangeTestResult, RangeTestStep, suggest_rate
+from engine.experiments.lr_range_test.range_test import SWEEPS, lr_range_test
 from engine.experiments.lr_range_test.rollback import trial
-from engine.experiments.lr_range_test.test import SWEEPS, lr_range_test
 from engine.experiments.server.json_lines import RatesLine
 from engine.rng import random_state
 from engine.runs.stopped import Stopped

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.freeze_rules import decide
-from engine.config.phases import in_force, initial_config, part_of
+from engine.config.phases import in_force, initial_config, phase_span_at
 from engine.config.recipes import READY_MADE, ready_made
 from engine.config.schema import RunConfig
 from engine.config.toml_io import from_tables, load, to_toml, with_setting
@@ -37,7 +37,7 @@ def with_phases(phases: list[dict], **train: int) -> RunConfig:
 
 
 def parts(config: RunConfig) -> list[tuple[int, int, int]]:
-    found = [part_of(config, done) for done in range(config.train.epochs)]
+    found = [phase_span_at(config, done) for done in range(config.train.epochs)]
     return [(part.number, part.first, part.epochs) for part in found]
 
 

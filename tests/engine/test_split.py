@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from engine.models import registry
 from engine.models.preprocessing import Preprocessing
-from engine.models.split import Split, bridge
+from engine.models.split import NetworkSplit, bridge
 from tests.engine.split_cases import PLANS, build, compare, images, plan, split_under
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -227,7 +227,7 @@ def toy(module: nn.Module) -> registry.Classifier:
     return registry.Classifier("toy", module, ["head"], 0.0, preprocessing)
 
 
-def checked(module: nn.Module, rules: list[str]) -> Split:
+def checked(module: nn.Module, rules: list[str]) -> NetworkSplit:
     """The split of a toy, after a comparison with the whole."""
     classifier = toy(module)
     parts, freezing = split_under(classifier, rules)

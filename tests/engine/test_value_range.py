@@ -169,7 +169,7 @@ def test_a_resumed_run_takes_the_range_that_it_began_with(deep_run: RunFolder, t
     precision = Precision("fp32", torch.device("cpu"))
     for known in ((0.0, 1000.0), None):  # None: a run of version 0.1.0
         past = ReplayedLog(begun=True, data=msgspec.structs.replace(began, value_range=known))
-        context = RunContext(folder, EventLog(folder), Control(folder), past=past)
+        context = RunContext(folder, EventLog(folder), Control(folder), replayed=past)
         resumed = set_up_session(context, config, precision, precision)
         assert resumed.classifier.preprocessing.value_range == known
         expected = 700 / 1000 * 255 if known else 700 / 65535 * 255

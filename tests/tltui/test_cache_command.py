@@ -10,7 +10,7 @@ import pytest
 
 from engine.cache.file_digests import as_keys, digest
 from engine.cache.folder import ARITHMETIC, CACHE, FITS, PROFILES, TREES, used
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.config.schema import HeadConfig, TrainConfig
 from engine.costs import profile_cache
 from engine.costs.loop_timing import LoopCosts
@@ -52,7 +52,7 @@ def test_what_is_known_is_listed_with_its_size(tltui: CommandLine, root: Path):
 
 
 def test_clearing_removes_what_is_known_and_not_what_is_in_use(tltui: CommandLine, root: Path):
-    held = Space(root, "features", "ab" * 16, {"data": "photos"}, lambda code, _: pytest.fail(code), 2**30)
+    held = CacheSpace(root, "features", "ab" * 16, {"data": "photos"}, lambda code, _: pytest.fail(code), 2**30)
     held.append(as_keys([digest(b"one")]), [np.zeros(1000, np.uint8)])
     held.publish()
     before, staying = used(root), sum(path.stat().st_blocks * 512 for path in (root / "features").rglob("*.*"))

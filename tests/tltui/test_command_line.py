@@ -17,7 +17,7 @@ import pytest
 
 from engine.cache.file_digests import as_keys, digest
 from engine.cache.folder import CACHE
-from engine.cache.space import Space
+from engine.cache.space import CacheSpace
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
 from engine.runs.command_log import send
@@ -375,10 +375,10 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
     assert "nothing is cached" in tltui("cache").stdout
     row = [np.zeros(2_000_000, np.uint8)]
     about = {"data": "photos\x1b[2J", "model": "resnet18", "boundary": "layer4", "precision": "bf16"}
-    used = Space(root, "features", "ab" * 16, about, pytest.fail, 2**30)
+    used = CacheSpace(root, "features", "ab" * 16, about, pytest.fail, 2**30)
     used.append(as_keys([digest(b"one")]), row)
     used.publish()
-    unused = Space(root, "images", "cd" * 16, {"data": "flowers", "images": "256 px, bicubic"}, pytest.fail, 2**30)
+    unused = CacheSpace(root, "images", "cd" * 16, {"data": "flowers", "images": "256 px, bicubic"}, pytest.fail, 2**30)
     unused.append(as_keys([digest(b"one"), digest(b"two")]), row * 2)
     unused.close()
 
@@ -405,7 +405,7 @@ def test_what_is_cached_is_listed_and_cleared_but_for_what_is_in_use(tltui: Comm
 @pytest.mark.parametrize(("answer", "stays"), [("n", True), ("y", False)])
 def test_clearing_the_cache_asks_on_a_terminal(answer: str, stays: bool, tltui: CommandLine, tmp_path: Path):
     tltui.environment[CACHE] = str(tmp_path / "cache")
-    space = Space(tmp_path / "cache", "images", "cd" * 16, {"data": "flowers"}, pytest.fail, 2**30)
+    space = CacheSpace(tmp_path / "cache", "images", "cd" * 16, {"data": "flowers"}, pytest.fail, 2**30)
     space.close()
     terminal, slave = pty.openpty()
     os.write(terminal, f"{answer}\n".encode())

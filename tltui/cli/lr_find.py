@@ -28,7 +28,7 @@ def print_range_test(console: Console, config: RunConfig, *, as_json: bool) -> N
     from engine.system.devices import check_libraries
 
     check_libraries()
-    from engine.experiments.lr_range_test.test import run_lr_range_test
+    from engine.experiments.lr_range_test.range_test import run_lr_range_test
 
     with working() as report:
 

@@ -30,7 +30,7 @@ Write = Callable[[Line[Any]], None]
 
 
 def _range_test(config: RunConfig, report: Report, warn: Warn, write: Write) -> RatesLine:
-    from engine.experiments.lr_range_test.test import run_lr_range_test
+    from engine.experiments.lr_range_test.range_test import run_lr_range_test
 
     def on_step(tried: RangeTestStep) -> None:
         write(RatesLine(activity="lr_find", done=tried.done, total=tried.total, tried=tried))

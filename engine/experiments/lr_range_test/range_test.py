@@ -7,8 +7,8 @@ from collections.abc import Callable
 from engine.config.freeze_rules import HEAD
 from engine.config.schema import RunConfig
 from engine.experiments.lr_range_test.curve import RATES, Curve, RangeTestResult, RangeTestStep, suggest_rate
+from engine.experiments.lr_range_test.ramp import Rates, sweep
 from engine.experiments.lr_range_test.rollback import trial
-from engine.experiments.lr_range_test.sweep import Rates, sweep
 from engine.process.dry_run import dry_run
 from engine.runs.progress import Report
 from engine.training.loop import build_criterion
