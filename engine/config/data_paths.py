@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from itertools import islice, product
+from os.path import isdir, isfile  # false where a path is too long or can't be reached; Path's raise OSError
 from pathlib import Path
 
 TAR = ".tar"
@@ -27,13 +28,13 @@ def has_dataset_name(name: str) -> bool:
 
 def exists(path: Path) -> bool:
     """Whether there is something at ``path``, or where it leads into an archive or stands for several files."""
-    return path.exists() or is_archive(path) or any(file.is_file() for file in matching_files(path))
+    return os.path.exists(path) or is_archive(path) or any(isfile(file) for file in matching_files(path))
 
 
 def archive_of(path: Path) -> Path | None:
     """The archive that ``path`` names or leads into, such as photos.zip of photos.zip/train; None for other paths."""
     for part in (path, *path.parents):
-        if part.name.lower().endswith(_ARCHIVES) and part.is_file():
+        if part.name.lower().endswith(_ARCHIVES) and isfile(part):
             return part
     return None
 
@@ -45,7 +46,7 @@ def is_archive(path: Path) -> bool:
 
 def is_table(path: Path) -> bool:
     """Whether ``path`` is called like a table of text, on disk."""
-    return has_table_name(path) and not path.is_dir() and not is_archive(path)
+    return has_table_name(path) and not isdir(path) and not is_archive(path)
 
 
 def has_table_name(path: Path) -> bool:
@@ -55,7 +56,7 @@ def has_table_name(path: Path) -> bool:
 
 def is_plain_folder(path: Path) -> bool:
     """Whether ``path`` is a folder that is no dataset of another kind."""
-    return path.is_dir() and not (is_saved_dataset(path) or is_parquet(path) or is_shards(path))
+    return isdir(path) and not (is_saved_dataset(path) or is_parquet(path) or is_shards(path))
 
 
 def is_parquet(path: Path) -> bool:
@@ -65,17 +66,17 @@ def is_parquet(path: Path) -> bool:
 
 def is_shards(path: Path) -> bool:
     """Whether ``path`` is a folder or a pattern of tar archives."""
-    return not path.is_file() and _holds(path, TAR)
+    return not isfile(path) and _holds(path, TAR)
 
 
 def is_saved_dataset(path: Path) -> bool:
     """Whether ``path`` is a folder that ``save_to_disk`` of Hugging Face's datasets wrote."""
-    return is_saved_split(path) or (path / "dataset_dict.json").is_file()
+    return is_saved_split(path) or isfile(path / "dataset_dict.json")
 
 
 def is_saved_split(path: Path) -> bool:
     """Whether ``path`` is the folder of a single split in such a dataset, or of a dataset without splits."""
-    return (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+    return isfile(path / "state.json") and isfile(path / "dataset_info.json")
 
 
 def matching_files(pattern: Path) -> Iterator[Path]:
@@ -92,7 +93,7 @@ def matching_files(pattern: Path) -> Iterator[Path]:
                 "".join(text for pair in zip(literal, (*numbers, ""), strict=True) for text in pair)
             )
     elif any(mark in name for mark in "*?["):
-        yield from sorted(path for path in pattern.parent.glob(name) if path.is_file())
+        yield from sorted(path for path in pattern.parent.glob(name) if isfile(path))
 
 
 def _numbers(first: str, last: str) -> list[str]:
@@ -102,7 +103,7 @@ def _numbers(first: str, last: str) -> list[str]:
 
 def _holds(path: Path, suffix: str) -> bool:
     """Whether ``path`` has a suffix, is a pattern of such files, or a folder that holds such files and no images."""
-    if path.is_dir():
+    if isdir(path):
         found = False
         for name in _first_files(path):
             if name.endswith(_IMAGES):
@@ -111,7 +112,7 @@ def _holds(path: Path, suffix: str) -> bool:
         return found
     if not path.name.lower().endswith(suffix):
         return False
-    return path.is_file() or any(file.is_file() for file in matching_files(path))
+    return isfile(path) or any(isfile(file) for file in matching_files(path))
 
 
 def _first_files(folder: Path) -> Iterator[str]:

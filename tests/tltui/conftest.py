@@ -12,7 +12,6 @@ import pytest
 from engine.config.schema import RunConfig
 from engine.config.toml_io import to_toml
 from engine.runs.folder import RunFolder
-from tests.conftest import kill_workers
 from tests.tltui.test_command_line import CommandLine
 
 RATES = '"optimizer.lr" = [0.01, 0.001, 1e-4]'
@@ -24,7 +23,7 @@ def tltui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLi
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = CommandLine(tmp_path)
     yield command
-    kill_workers(command.runs)
+    command.kill_all()
 
 
 @pytest.fixture

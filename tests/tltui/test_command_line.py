@@ -26,7 +26,7 @@ from engine.runs.event_log import EventTail
 from engine.runs.events import CommandApplied, Epoch, Step, decode_event
 from engine.runs.folder import RunFolder
 from engine.runs.lock import is_locked
-from tests.conftest import make_images
+from tests.conftest import kill_workers, make_images
 from tltui.runs import launch, registry
 
 TLTUI = [sys.executable, "-m", "tltui"]
@@ -36,6 +36,7 @@ class CommandLine:
     """Runs tltui with its runs in a folder of the test's own."""
 
     def __init__(self, folder: Path) -> None:
+        self._started: list[subprocess.Popen[str]] = []
         self.folder = folder
         self.runs = folder / "runs"
         self.environment = {**os.environ, "TLTUI_RUNS": str(self.runs), "COLUMNS": "120", "TERM": "dumb"}
@@ -52,7 +53,7 @@ class CommandLine:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*TLTUI, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,6 +61,14 @@ class CommandLine:
             env=self.environment,
             cwd=self.folder,
         )
+        self._started.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        """Kill the commands that were started, which could start further workers, and all workers."""
+        for process in self._started:
+            process.kill()
+        kill_workers(self.runs)
 
     def only_run(self) -> RunFolder:
         (folder,) = registry.folders(self.runs)
@@ -67,8 +76,10 @@ class CommandLine:
 
 
 @pytest.fixture
-def tltui(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
+def tltui(tmp_path: Path) -> Iterator[CommandLine]:
+    command = CommandLine(tmp_path)
+    yield command
+    command.kill_all()
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_a_sweep_is_listed_watched_and_stopped_from_elsewhere(tltui: CommandLine
     assert trials[0]["epoch"] >= 1
     assert trials[0]["val_accuracy"] is not None
     assert json.loads(tltui("sweep", "--json").stdout) == [
-        {"sweep": name, "running": 1, "ended": 0, "wanted": 3, "best": None}
+        {"sweep": name, "running": 1, "ended": 0, "wanted": 3, "best": None, "score": "accuracy"}
     ]
     assert tltui("sweep", name, "--stop").returncode == 0
     at_work.communicate(timeout=PATIENCE)
