@@ -26,7 +26,7 @@ def guess_task(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Guess:
     if example := several_labels(labels):
         return Guess("multilabel", f'labels such as "{example}" name several')
     numbers = {number(label) for label in labels}
-    if None in numbers:
+    if None in numbers or not numbers:
         return Guess("single")
     values = [value for value in numbers if value is not None]
     whole = all(value.is_integer() for value in values)

@@ -270,9 +270,10 @@ def test_several_labels_per_image_are_found_and_named(text: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("label", ["{n}.25", "{n}"])
-def test_numbers_are_refused_in_one_sentence(label: str, tmp_path: Path):
-    with pytest.raises(InputError, match="the labels are 24 numbers such as 0"):
-        read(table(tmp_path, "path,label\n" + rows("pic/{n:02}.png," + label)))
+def test_numbers_are_to_be_predicted_and_that_is_said(label: str, tmp_path: Path):
+    source = read(table(tmp_path, "path,label\n" + rows("pic/{n:02}.png," + label)))
+    assert (source.task, source.classes) == ("regression", ["label"])
+    assert "the labels are 24 numbers such as 0" in warning(source, "task_guessed")
 
 
 @pytest.mark.parametrize("names", [("polar bear", "bear"), ("missile", "projectile, missile"), ("3", "7")])
