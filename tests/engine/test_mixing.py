@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.cache.folder import CACHE
 from engine.config.schema import RunConfig, TrainConfig
 from engine.data.samplers import epoch_batches
 from engine.errors import InputError
@@ -52,8 +53,9 @@ def test_a_mixture_depends_on_seed_and_position_alone():
 
 
 def test_frozen_layers_see_mixed_images_and_validation_keeps_its_cache(
-    session: Sessions, config: Callable[..., RunConfig]
+    session: Sessions, config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))  # without the features of other tests
     run = session(config(train={"mixup": 0.4, "cutmix": 1.0}))
     batches = epoch_batches(run.data, run.config.train, 1)
     batch = next(iter(run.loader.training_batches(batches, 1)))
