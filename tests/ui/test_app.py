@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from app_runs import ScriptedEngine, ScriptedRun, app_on, digits, images, notices, refusing, silent, text_of, until
 from folded_runs import training
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
@@ -80,7 +81,7 @@ def test_a_folder_of_images_trains_after_at_most_ten_keys(tmp_path: Path):
         await press("n")
         await until(pilot, lambda: "Choose images" in text_of(app))
         await press("ctrl+u")
-        await pilot.press(*("slash" if letter == "/" else letter for letter in str(folder)))
+        app.post_message(Paste(str(folder)))
         await until(pilot, lambda: "2 classes, 6 images" in text_of(app))
         await press("enter")
         await until(pilot, lambda: "layer4" in text_of(app))
