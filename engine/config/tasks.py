@@ -167,3 +167,8 @@ def loss_target(task: str, loss: str) -> str:
             f'train.loss = "{loss}" is no loss for data.task = "{task}"; choose {", ".join((AUTO, *losses))}'
         )
     return losses[loss]
+
+
+def objective(score: str, value: float) -> float:
+    """A score, negated where a lower one is better, so that the highest is the best. Its own inverse."""
+    return -value if SCORES.get(score) == "min" else value

@@ -10,6 +10,7 @@ from functools import cached_property
 from engine.config.schema import RunConfig
 from engine.runs import commands
 from engine.runs import events as p
+from engine.runs.json_floats import decode_float
 from engine.runs.state import RunState, changes_of_settings, in_force
 from engine.warning_codes import WarningCode
 
@@ -137,9 +138,9 @@ def mean(values: Iterable[float]) -> float:
 def _epoch_metrics(epoch: p.Epoch, rate: float | None, moved: float | None) -> EpochMetrics:
     return EpochMetrics(
         number=epoch.epoch,
-        train_loss=p.restore(epoch.train_loss, None),
+        train_loss=decode_float(epoch.train_loss, None),
         train_accuracy=epoch.train_accuracy or 0.0,
-        val_loss=p.restore(epoch.val_loss, None),
+        val_loss=decode_float(epoch.val_loss, None),
         val_accuracy=epoch.val_accuracy or 0.0,
         balanced_accuracy=epoch.val_balanced_accuracy,
         label_rank=epoch.val_label_rank,

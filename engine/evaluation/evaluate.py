@@ -17,8 +17,9 @@ from engine.config.tasks import TASKS, TaskSpec
 from engine.data.prepare import Data
 from engine.evaluation.accumulator import MetricAccumulator, accuracy_interval
 from engine.evaluation.metrics import compute_metrics
-from engine.runs.events import Baseline, Evaluated, finite
+from engine.runs.events import Baseline, Evaluated
 from engine.runs.folder import RunFolder, write_or_warn
+from engine.runs.json_floats import encode_float
 from engine.warning_codes import Warn
 
 
@@ -53,7 +54,7 @@ def evaluate(
         score=score,
         split=split,
         count=accumulator.count,
-        nonfinite=finite(accumulator.loss_sum)[1],
+        nonfinite=encode_float(accumulator.loss_sum)[1],
         accuracy_interval=accuracy_interval(accumulator.correct, accumulator.count) if score == "accuracy" else None,
         metrics={name: value for name, value in values.items() if name not in fields},
         reliability=accumulator.calibration.bins,

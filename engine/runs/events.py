@@ -6,7 +6,6 @@ non-finite value is ``null`` with its kind in ``nonfinite`` beside it. Imports n
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -15,32 +14,13 @@ if TYPE_CHECKING:
     from engine.warning_codes import WarningCode
 else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
-from engine.config.tasks import LOSS, SCORES
+from engine.config.tasks import LOSS, objective
 from engine.runs.commands import AnyCommand
 from engine.runs.dataset_summary import DatasetSummary
+from engine.runs.json_floats import NonFinite
 
 # Bounded, because a log from elsewhere may hold any number and arithmetic on it must not fail.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-NonFinite = Literal["nan", "inf", "-inf"]
-
-
-def finite(value: float) -> tuple[float | None, NonFinite | None]:
-    """Split a float into its JSON value and, if it is non-finite, its kind."""
-    if math.isfinite(value):
-        return value, None
-    return None, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-
-
-def restore(value: float | None, nonfinite: NonFinite | None) -> float:
-    """Join the two parts that ``finite`` returns."""
-    return float(nonfinite or "nan") if value is None else value
-
-
-def objective(score: str, value: float) -> float:
-    """A score, negated where a lower one is better, so that the highest is the best. Its own inverse."""
-    return -value if SCORES.get(score) == "min" else value
 
 
 class Event(msgspec.Struct, kw_only=True, tag_field="type", tag=None):

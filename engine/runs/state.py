@@ -14,6 +14,7 @@ from engine.config.toml_io import with_setting
 from engine.errors import InputError
 from engine.runs import commands as run_commands
 from engine.runs import events as p
+from engine.runs.json_floats import decode_float
 from engine.runs.run_status import RunStatus
 from engine.runs.step_history import Steps
 
@@ -87,7 +88,7 @@ def best_epoch(epochs: Iterable[p.Epoch]) -> p.Epoch | None:
 
     def rank(epoch: p.Epoch) -> tuple[float, float]:
         value = epoch.val_objective(score)
-        return -math.inf if value is None else value, -p.restore(epoch.val_loss, None)
+        return -math.inf if value is None else value, -decode_float(epoch.val_loss, None)
 
     return max(known, key=rank, default=None)
 

@@ -23,7 +23,8 @@ from engine.compute.task import (
 from engine.config.tasks import TaskSpec
 from engine.evaluation.metrics import compute_metrics
 from engine.evaluation.ranking import Ranking, roc_auc_and_average_precision
-from engine.runs.events import ClassMetrics, Evaluated, finite
+from engine.runs.events import ClassMetrics, Evaluated
+from engine.runs.json_floats import encode_float
 from engine.tasks.collected import CollectedValidation, joined, write_predictions
 from engine.tasks.label_sets import SEPARATOR
 from engine.training.validation import roc_auc
@@ -99,7 +100,7 @@ class MultiLabel:
             score="average_precision",
             split=split,
             count=len(true),
-            nonfinite=finite(loss)[1],
+            nonfinite=encode_float(loss)[1],
             metrics={name: value for name, value in values.items() if name not in fields},
             classes=self.spec.classes,
             per_class=found.per_class,

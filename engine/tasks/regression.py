@@ -14,7 +14,8 @@ from torch import nn
 from engine.compute.task import Answer, ExportedOutput, Labelled, LabelledOutputs, PredictionWriter
 from engine.config.tasks import TASKS, TaskSpec
 from engine.evaluation.metrics import NUMBER_METRICS, compute_metrics, mean_of_known
-from engine.runs.events import Evaluated, NumberMetrics, finite
+from engine.runs.events import Evaluated, NumberMetrics
+from engine.runs.json_floats import encode_float
 from engine.tasks.collected import CollectedValidation, joined, write_predictions
 
 Floats = npt.NDArray[np.float64]
@@ -77,7 +78,7 @@ class Regression:
             score=TASKS[self.spec.task].score,
             split=split,
             count=len(targets),
-            nonfinite=finite(outputs.sum().item())[1],
+            nonfinite=encode_float(outputs.sum().item())[1],
             metrics=compute_metrics(found, self.spec.task),
             classes=self.spec.classes,
             numbers=found.numbers,

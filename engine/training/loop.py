@@ -12,7 +12,8 @@ from engine.config.phases import phase_span_at
 from engine.config.tasks import TASKS
 from engine.data.samplers import epoch_batches
 from engine.errors import TrainingFailed
-from engine.runs.events import Epoch, Step, finite
+from engine.runs.events import Epoch, Step
+from engine.runs.json_floats import encode_float
 from engine.runs.stopped import Stopped
 from engine.training import lr_schedules, optimizers
 from engine.training.checkpointing import emit_checkpoints, finish_checkpoints, roll_back, save_checkpoint
@@ -205,7 +206,7 @@ def build_criterion(session: Session) -> Criterion:
 
 def emit_step(session: Session, result: StepResult, images_per_second: float) -> None:
     """Emit a step, and its layer statistics if the step has any."""
-    loss, nonfinite = finite(result.loss)
+    loss, nonfinite = encode_float(result.loss)
     session.context.log.write(
         Step(
             step=result.step,
@@ -213,7 +214,7 @@ def emit_step(session: Session, result: StepResult, images_per_second: float) ->
             loss=loss,
             nonfinite=nonfinite,
             lr=result.learning_rates,
-            grad_norm=finite(result.grad_norm)[0],
+            grad_norm=encode_float(result.grad_norm)[0],
             images_per_second=round(images_per_second, 1),
         )
     )
@@ -224,8 +225,8 @@ def emit_step(session: Session, result: StepResult, images_per_second: float) ->
 def emit_epoch(session: Session, totals: EpochTotals, validation: ValidationResult, seconds: float) -> None:
     """Emit an epoch, with the proof that frozen layers did not change."""
     proof = session.freezing.verify()
-    train_loss, train_kind = finite(totals.loss / totals.weight if totals.count else math.nan)
-    finite_val_loss, val_kind = finite(validation.loss)
+    train_loss, train_kind = encode_float(totals.loss / totals.weight if totals.count else math.nan)
+    finite_val_loss, val_kind = encode_float(validation.loss)
     metrics = dict(validation.metrics)
     task = TASKS[session.data.task.spec.task]
     trained = totals.correct / totals.count if totals.count else 0.0

@@ -6,6 +6,7 @@ import pytest
 
 from engine.runs import commands
 from engine.runs import events as p
+from engine.runs.json_floats import decode_float, encode_float
 
 STEP = p.Step(
     seq=3, time=1.5, step=1, epoch=1, loss=0.5, lr={"head": 0.1}, grad_norm=1.0, images_per_second=9.0
@@ -14,11 +15,11 @@ STEP = p.Step(
 
 @pytest.mark.parametrize("value", [0.0, -1.5, math.nan, math.inf, -math.inf])
 def test_a_loss_survives_the_line_whatever_it_is(value: float):
-    loss, nonfinite = p.finite(value)
+    loss, nonfinite = encode_float(value)
     line = commands.encode(msgspec.structs.replace(STEP, loss=loss, nonfinite=nonfinite))
     event = p.decode_event(line)
     assert isinstance(event, p.Step)
-    restored = p.restore(event.loss, event.nonfinite)
+    restored = decode_float(event.loss, event.nonfinite)
     assert restored == value or (math.isnan(value) and math.isnan(restored))
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 

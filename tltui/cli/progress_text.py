@@ -10,6 +10,7 @@ from engine.evaluation.metrics import formatted_score, metric_label
 from engine.runs import commands
 from engine.runs import events as p
 from engine.runs.folder import RunFolder
+from engine.runs.json_floats import decode_float
 from engine.runs.state import RunState, fold
 from engine.runs.weights_text import weights_text
 from tltui.tables.activities import ACTIVITIES
@@ -120,14 +121,14 @@ class PlainProgress:
         if self._state.model is None:  # no log of ours
             return
         done = event.step / self._state.model.steps_per_epoch
-        loss = p.restore(event.loss, event.nonfinite)
+        loss = decode_float(event.loss, event.nonfinite)
         extra = (
             f"epoch {event.epoch}/{self._state.epochs_planned}  loss {loss:.3f}  {event.images_per_second:.0f} img/s"
         )
         self._move("training", done, self._state.epochs_planned, extra)
 
     def _epoch(self, event: p.Epoch) -> None:
-        train, val = p.restore(event.train_loss, event.nonfinite), p.restore(event.val_loss, event.nonfinite)
+        train, val = decode_float(event.train_loss, event.nonfinite), decode_float(event.val_loss, event.nonfinite)
         best = "  best so far" if self._state.best is event else ""
         curve = self._state.curve
         measured = formatted_score(curve, event.train_metric(curve)), formatted_score(event.score, event.val_score)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from engine.evaluation.metrics import formatted_score, metric_label
-from engine.runs.events import restore
+from engine.runs.json_floats import decode_float
 from engine.runs.state import RunState
 from tltui.text import glyphs
 
@@ -23,12 +23,12 @@ def _parts(state: RunState) -> Iterator[str]:
     if step is None:
         yield "no step yet"
         return
-    loss = f"loss {value(restore(step.loss, step.nonfinite))}"
+    loss = f"loss {value(decode_float(step.loss, step.nonfinite))}"
     yield f"step {step.step:,}"
     if epoch is None or best is None:
         yield loss
     else:
-        yield f"{loss}, val {value(restore(epoch.val_loss, epoch.nonfinite))}"
+        yield f"{loss}, val {value(decode_float(epoch.val_loss, epoch.nonfinite))}"
         yield f"val {metric_label(epoch.score)} {formatted_score(epoch.score, epoch.val_score)}"
         yield f"best {formatted_score(best.score, best.val_score)} @{best.epoch}"
         yield f"train {metric_label(state.curve)} {formatted_score(state.curve, epoch.train_metric(state.curve))}"

@@ -21,8 +21,9 @@ from engine.evaluation.metrics import (
     named_interval,
     number_texts,
 )
-from engine.runs.events import Epoch, Evaluated, restore
+from engine.runs.events import Epoch, Evaluated
 from engine.runs.folder import RunFolder
+from engine.runs.json_floats import decode_float
 from engine.runs.run_status import RunStatus
 from engine.runs.state import RunState
 from tltui.engine_client.images import ImageClient
@@ -161,8 +162,8 @@ def _curves(state: RunState) -> Iterator[Part]:
         ("epoch", "train loss", f"train {label}", "val loss", f"val {score}", "seconds"),
         [
             (
-                str(e.epoch), f"{restore(e.train_loss, None):.4f}", formatted_score(curve, e.train_metric(curve)),
-                f"{restore(e.val_loss, None):.4f}", formatted_score(e.score, e.val_score), f"{e.seconds:.1f}",
+                str(e.epoch), f"{decode_float(e.train_loss, None):.4f}", formatted_score(curve, e.train_metric(curve)),
+                f"{decode_float(e.val_loss, None):.4f}", formatted_score(e.score, e.val_score), f"{e.seconds:.1f}",
             )
             for e in state.epochs
         ],

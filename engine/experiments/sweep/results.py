@@ -10,11 +10,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from engine.config.tasks import objective
 from engine.experiments.sweep.definition import Sweep
 from engine.experiments.sweep.events import Bar, Marginal, Status, SweepListed, SweepResults, TrialResult
 from engine.experiments.sweep.search_space import Choices, Dimension, Range
 from engine.experiments.sweep.study import Study, has_live_worker
-from engine.runs.events import objective
 
 RESULT = "result"  # the attribute of a trial with its TrialResult
 SCORE = "score"  # the attribute with the name of the metric that it is ranked by; Optuna maximizes its ``objective``
