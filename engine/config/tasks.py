@@ -6,7 +6,7 @@ tasks that compute it after each epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +40,7 @@ class TaskEntry:
     an ``engine.compute.task.Criterion``. ``reader``: a function of label columns and [data] that returns the targets or
     raises LabelError; importing it imports no torch, since the app counts images with it.
     ``correct``: what McNemar's test takes for correct where an image has no single class.
+    ``outputs``: the network's outputs for so many classes, labels or numbers.
     ``shows``: what can be counted of an image: its class, the labels whose target is 1, or, of numbers, nothing.
     ``unused_settings``: those that mean nothing for the task, and that have to keep their defaults.
     """
@@ -56,6 +57,7 @@ class TaskEntry:
     unused_settings: tuple[str, ...] = ()
     correct: str = ""
     shows: Literal["class", "labels", "nothing"] = "class"
+    outputs: Callable[[int], int] = lambda classes: classes
 
     def counted(self, count: int) -> str:
         """So many of what the network predicts: "3 classes"."""
@@ -99,6 +101,7 @@ TASKS = {
         score="quadratic_kappa",
         curve="accuracy",
         noun="rank",
+        outputs=lambda ranks: ranks - 1,
         losses={"corn": "engine.compute.corn:corn"},
         least_classes=2,
         reader="engine.tasks.rank_column:read_ranks",

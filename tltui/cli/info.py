@@ -13,7 +13,7 @@ from tltui.cli.options import json_option, overrides, runs_dir_option, set_optio
 
 @click.command()
 @click.argument("model")
-@click.option("--classes", default=1000, show_default=True, type=click.IntRange(2), help="Outputs of the new head.")
+@click.option("--classes", default=1000, show_default=True, type=click.IntRange(1), help="Outputs of the new head.")
 @click.option("--image-size", default=0, metavar="PX", help="Side of the images; 0: what the weights expect.")
 @click.option("--channels", default=3, show_default=True, type=click.IntRange(1, 4), help="As data.channels.")
 @click.option("--hidden", multiple=True, type=click.IntRange(1), help="A hidden layer of the head; may be repeated.")

@@ -19,7 +19,8 @@ class Axis:
 
 
 def linear(low: float, high: float, most: int) -> Axis:
-    """An axis around ``low`` to ``high`` with at most ``most`` intervals of 1, 2 or 5 times a power of ten."""
+    """An axis around ``low`` to ``high`` with at most ``most`` intervals, or 2, of 1, 2 or 5 times a power of ten."""
+    most = max(most, 2)  # one interval may not hold a range that crosses a round number, such as 0
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
         margin = abs(high) * 0.1 or 1.0
         low, high = low - margin, high + margin

@@ -37,7 +37,10 @@ _NO_RECIPE = "none"
 _DIGITS = 1797  # scikit-learn's
 
 _SHAPE_THE_TREE = frozenset({"model.name", "data.image_size", "data.channels", "head.hidden"})
-_SHAPE_THE_CLASSES = frozenset({"data.source", "data.path"})
+_READ_LABELS = frozenset(
+    {TASK, "data.classes", *(f"data.{key}" for entry in DATA_SOURCES.values() for key in entry.settings)}
+)
+_SHAPE_THE_CLASSES = frozenset({"data.source", *_READ_LABELS})
 _READ_BY_PATH = frozenset(name for name, entry in DATA_SOURCES.items() if entry.reads)
 
 
@@ -69,6 +72,7 @@ class SetupPane(Vertical):
         self.form = ConfigForm(tables, mode=mode, glyphs=glyphs)
         self.classes_found: int | None = None
         self.images_found: dict[str, int] | None = None
+        self._task_found = "single"
         self._queries = queries
         self._glyphs = glyphs
 
@@ -87,7 +91,14 @@ class SetupPane(Vertical):
         hidden = draft["head.hidden"] if not draft.problem("head.hidden") else []
         size = draft["data.image_size"] if not draft.problem("data.image_size") else 0
         channels = draft["data.channels"] if not draft.problem("data.channels") else 3
-        return TreeKey(draft["model.name"], self.classes_found or ASSUMED_CLASSES, size, tuple(hidden), channels)
+        outputs = TASKS[self._predicted].outputs(self.classes_found or ASSUMED_CLASSES)
+        return TreeKey(draft["model.name"], outputs, size, tuple(hidden), channels)
+
+    @property
+    def _predicted(self) -> str:
+        """The task of the settings; "auto" and an invalid one are what the labels say."""
+        chosen = self.form.draft[TASK]
+        return chosen if chosen in TASKS else self._task_found
 
     @property
     def profile_key(self) -> ProfileKey:
@@ -118,7 +129,9 @@ class SetupPane(Vertical):
                 self.put_rules(value)
             else:
                 self.form.put(key, value)
-        if not _SHAPE_THE_TREE.isdisjoint(changes):
+        if not _SHAPE_THE_CLASSES.isdisjoint(changes):
+            self._data_changed()
+        elif not _SHAPE_THE_TREE.isdisjoint(changes):
             self._tree_changed()
         if RULES in changes:
             self.post_message(self.RulesEdited(self.form.draft[RULES]))
@@ -250,15 +263,16 @@ class SetupPane(Vertical):
         self.classes_found = 10 if digits else None
         self.images_found = {"": _DIGITS} if digits else None
         if draft["data.path"] and draft.resolved_source in _READ_BY_PATH:
-            self._count_classes(Path(draft["data.path"]).expanduser())
+            settings = {key.removeprefix("data."): draft[key] for key in _READ_LABELS if not draft.problem(key)}
+            self._count_classes(Path(draft["data.path"]).expanduser(), settings)
         else:
             self._tree_changed()
 
     @work(thread=True, exclusive=True, group="classes", exit_on_error=False)
-    def _count_classes(self, path: Path) -> None:
+    def _count_classes(self, path: Path, settings: Mapping[str, Any]) -> None:
         worker = get_current_worker()
         try:
-            found: ImageFolder | None = scan(path, lambda: worker.is_cancelled)
+            found: ImageFolder | None = scan(path, lambda: worker.is_cancelled, settings)
         except InputError:  # the picker and the engine report it
             found = None
         except ScanCancelled:
@@ -269,5 +283,6 @@ class SetupPane(Vertical):
     def _classes_counted(self, found: ImageFolder | None) -> None:
         self.classes_found = len(found.counts) if found else None
         self.images_found = found.split_counts if found else None
+        self._task_found = found.task if found else "single"
         self._tree_changed()
         self.post_message(self.CostsChanged())

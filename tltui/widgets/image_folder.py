@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.config.data_sources import source_of
 from engine.config.schema import KFOLD, DataConfig
@@ -73,13 +74,16 @@ class _CancellableDisk(Disk):
             raise ScanCancelled
 
 
-def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFolder:
+def scan(
+    path: Path, cancelled: Callable[[], bool] = lambda: False, settings: Mapping[str, Any] | None = None
+) -> ImageFolder:
     """Count the images below ``path`` by file name. Raises InputError where it is no classification dataset.
 
-    ``cancelled`` is polled, since a folder may hold millions; then it raises ScanCancelled.
+    ``cancelled`` is polled, since a folder may hold millions; then it raises ScanCancelled. ``settings``: of [data],
+    by which tables and archives are read.
     """
     if (source := source_of(path)) not in ("folder", ""):
-        return _count_samples(path, source)
+        return _count_samples(path, source, settings)
     if not path.is_dir():
         raise InputError(f"{path}: folder not found")
     tree = _CancellableDisk(cancelled)
@@ -87,7 +91,7 @@ def scan(path: Path, cancelled: Callable[[], bool] = lambda: False) -> ImageFold
         layout = find_layout(path, tree=tree)
     except InputError:  # perhaps a table lies there
         tree.check()
-        return _count_samples(path, "folder")
+        return _count_samples(path, "folder", settings)
     counts: Counter[str] = Counter()
     split_counts: Counter[str] = Counter()
     for folder in layout.folders:
@@ -119,12 +123,12 @@ def expected_splits(split_counts: Mapping[str, int], classes: int, data: DataCon
     return {"train": max(sum(split_counts.values()) - val - test, 1), "val": max(val, 1)}
 
 
-def _count_samples(path: Path, source: str) -> ImageFolder:
+def _count_samples(path: Path, source: str, settings: Mapping[str, Any] | None) -> ImageFolder:
     """Count the images of an archive or a table, which the engine lists."""
     from engine.data.source import class_counts  # they import Pillow
     from engine.data.sources import open_source
 
-    found = open_source(DataConfig(path=str(path), source=source))
+    found = open_source(DataConfig.model_validate({**(settings or {}), "path": str(path), "source": source}))
     split_counts = Counter(one.split for one in found.samples)
     findings = tuple(finding.message for finding in found.findings)
     return ImageFolder(path, class_counts(found), dict(split_counts), findings, found.task)
