@@ -146,14 +146,14 @@ def chosen_settings(config: RunConfig, state: RunState) -> RunConfig:
 
     Learning rates and freeze rules of a phase end with it; so do those that a command sets during it.
     """
-    commands = [event for event in changes_of_settings(state) if isinstance(event, p.CommandApplied)]
+    commands = commands_that_set(state)
     temporary = set(PHASE_SETTINGS.values()) if config.recipe.phases or state.phases else set()
-    return _with_changes(config, [event for event in commands if temporary.isdisjoint(_set_by(event))])
+    return _with_changes(config, [event for event in commands if temporary.isdisjoint(settings_of(event))])
 
 
 def _with_changes(config: RunConfig, changes: Iterable[p.Phase | p.CommandApplied]) -> RunConfig:
     for event in changes:
-        for key, value in _set_by(event).items():
+        for key, value in settings_of(event).items():
             try:
                 config = with_setting(config, key, value)
             except InputError:  # the log is of another version
@@ -163,12 +163,18 @@ def _with_changes(config: RunConfig, changes: Iterable[p.Phase | p.CommandApplie
 
 def changes_of_settings(state: RunState) -> list[p.Phase | p.CommandApplied]:
     """The phases and the commands that changed a setting, in the order in which they took effect."""
-    answers = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
-    changes = [answer for answer in answers if isinstance(answer.command, run_commands.Set)]
-    return sorted((*state.phases, *changes), key=lambda event: event.step)  # a phase begins before commands are applied
+    # A phase begins before commands are applied.
+    return sorted((*state.phases, *commands_that_set(state)), key=lambda event: event.step)
 
 
-def _set_by(event: p.Phase | p.CommandApplied) -> dict[str, Any]:
+def commands_that_set(state: RunState) -> list[p.CommandApplied]:
+    """The commands that changed a setting, in the order in which they took effect."""
+    applied = [answer for answer in state.answers.values() if isinstance(answer, p.CommandApplied)]
+    return sorted((one for one in applied if isinstance(one.command, run_commands.Set)), key=lambda event: event.step)
+
+
+def settings_of(event: p.Phase | p.CommandApplied) -> dict[str, Any]:
+    """The settings that a phase or a command changes, by key."""
     if isinstance(event, p.Phase):
         return {key: getattr(event, name) for name, key in PHASE_SETTINGS.items()}
     return {event.command.key: event.command.value} if isinstance(event.command, run_commands.Set) else {}

@@ -15,6 +15,8 @@ from PIL import Image
 
 from engine.config.schema import RunConfig
 from engine.config.toml_io import load, to_toml
+from engine.runs.command_log import send
+from engine.runs.commands import Set
 from engine.training.loop import fit
 from tests.conftest import Sessions, make_images
 from tests.tltui.test_command_line import CommandLine
@@ -107,3 +109,15 @@ def test_what_stands_out_comes_with_what_helps(session: Sessions, tmp_path: Path
         assert "Diagnosis" in text
         assert "rate too low: head moved" in text
         assert "optimizer.lr = 1e-06" in text
+
+
+def test_settings_that_commands_changed_are_listed(session: Sessions, config: Callable[..., RunConfig]):
+    run = session(config(train={"epochs": 1}))
+    folder = run.context.folder
+    send(folder, Set(id="1", key="optimizer.lr", value=0.002))
+    fit(run)
+    run.context.log.close(5)
+    write_report(folder, folder.path / "report.md")
+    text = (folder.path / "report.md").read_text()
+    assert re.search(r"after step.*setting.*value", text)
+    assert re.search(r"\| 0 +\| optimizer\.lr +\| 0\.002", text)

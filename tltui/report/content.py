@@ -25,7 +25,7 @@ from engine.runs.events import Epoch, Evaluated
 from engine.runs.folder import RunFolder
 from engine.runs.json_floats import decode_float
 from engine.runs.run_status import RunStatus
-from engine.runs.state import RunState
+from engine.runs.state import RunState, commands_that_set, settings_of
 from tltui.engine_client.images import ImageClient
 from tltui.plotting.plan_changes import PlanChange, plan_changes
 from tltui.report.parts import Chart, Code, Heading, Line, Paragraph, Part, Table, Thumbnail, Thumbnails
@@ -234,6 +234,10 @@ def _settings(folder: RunFolder, config: RunConfig, state: RunState) -> Iterator
             changed.append((key, _value(config, key)))
     yield Paragraph("Settings that differ from the defaults:")
     yield Table(("setting", "value"), changed)
+    if commands := commands_that_set(state):
+        yield Paragraph("Settings that commands changed during the run; the file below has the earlier ones:")
+        rows = [(f"{at.step:,}", key, str(value)) for at in commands for key, value in settings_of(at).items()]
+        yield Table(("after step", "setting", "value"), rows)
     versions = state.started.versions if state.started else {}
     yield Paragraph(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     yield Paragraph("Save the following as run.toml, then run: tltui train run.toml")
