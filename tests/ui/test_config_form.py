@@ -6,6 +6,7 @@ from typing import Any
 
 from textual import on
 from textual.app import App, ComposeResult
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -133,6 +134,21 @@ def test_up_and_down_go_through_what_is_shown():
         assert app.focused is app.row("data.source").editor
         await pilot.press("pagedown")
         assert app.focused is app.row("model.name").editor
+
+    drive(app, test)
+
+
+def test_a_held_key_loses_no_press():
+    app = FormApp()
+
+    async def test(pilot: Pilot[None]) -> None:
+        shown = [key for key in FIELDS if app.row(key).display]
+        app.form.focus_setting(shown[0])
+        await pilot.pause()
+        for _ in range(12):
+            app.post_message(Key("down", None))
+        await pilot.pause()
+        assert app.focused is app.row(shown[12]).editor
 
     drive(app, test)
 

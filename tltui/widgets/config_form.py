@@ -181,7 +181,7 @@ class ConfigForm(Vertical):
             at = 0 if by > 0 else len(keys) - 1
         else:
             at = min(max(keys.index(focused) + by, 0), len(keys) - 1) if focused in keys else 0
-        self.focus_setting(keys[at])
+        self._focus_now(keys[at])
 
     def action_move_section(self, by: int) -> None:
         """Focus the first editable setting of the next or previous section."""
@@ -193,7 +193,7 @@ class ConfigForm(Vertical):
         focused = self._focused()
         at = sections.index(focused.split(".")[0]) if focused in keys else -by
         section = sections[min(max(at + by, 0), len(sections) - 1)]
-        self.focus_setting(next(key for key in keys if key.startswith(f"{section}.")))
+        self._focus_now(next(key for key in keys if key.startswith(f"{section}.")))
 
     def action_reset(self) -> None:
         """Reset the focused setting to its default."""
@@ -211,6 +211,10 @@ class ConfigForm(Vertical):
         self._show_help()
 
     # Display
+
+    def _focus_now(self, key: str) -> None:
+        """Focus a setting before the next key is handled, so that a held key loses no press."""
+        self.screen.set_focus(self._rows[key].editor)
 
     def _focused(self) -> str | None:
         focused = self.screen.focused
