@@ -101,7 +101,7 @@ MEANINGS: Mapping[WarningCode, str] = {
     "split_file_differs": "The file of data.split lacks images of the dataset, or names images that the dataset lacks.",
     "start_unknown": "The initial weights can't be made again, so weight change and forgetting are not measured.",
     "step_skipped": "A loss or gradient was non-finite; the step was skipped.",
-    "table_found": "A folder or archive without class folders holds a table, which the labels are read from.",
+    "table_found": "A folder or archive whose folders are no classes holds a table, which the labels are read from.",
     "task_guessed": "The labels are for another task than one class per image; data.task sets it.",
     "tries_again": "Steps before a failure are retried with the current settings.",
     "unreadable": "Files can't be read as images; they are left out.",

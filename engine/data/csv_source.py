@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.config.data_paths import has_table_name
 from engine.config.schema import DataConfig
 from engine.config.targets import LabelColumns, LabelError, Targets
+from engine.config.tasks import AUTO
 from engine.data.archives import tree_at
 from engine.data.file_tree import DISK, FileTree
-from engine.data.finding import DatasetFinding
-from engine.data.image_files import subfolders
+from engine.data.finding import DatasetFinding, counted
+from engine.data.image_files import tables_below
 from engine.data.image_paths import ImagePaths
+from engine.data.label_guess import guess_task
 from engine.data.source import Sample, Source, from_stored_files
 from engine.data.split_names import split_named
 from engine.data.table_columns import (
@@ -32,6 +33,7 @@ from engine.files.escapes import printable
 from engine.files.stored_file import LARGEST_FILE, ImageFile
 
 _LISTED = 5
+_SAMPLED_ROWS = 1000  # of a table that is searched for images that are there
 
 
 class _Record(NamedTuple):
@@ -60,20 +62,21 @@ def csv_source(config: DataConfig, tree: FileTree = DISK) -> Source:
         raise MissingColumn(f"{table}: {error}", error.setting) from None
     except InputError as error:
         raise InputError(f"{table}: {error}") from None
-    root, images = (Path(config.root), tree_at(Path(config.root))) if config.root else (table.parent, tree)
-    several = config.task == "multilabel"
-    records = _records(table, rows, columns, root, images, may_be_empty=several)
+    root, images = _root_of(table, config, tree)
+    names = [heading[at] for at in columns.labels]
+    task = config.task if config.task != AUTO else _guessed(names, rows, columns)
+    records = _records(table, rows, columns, root, images, task)
     if any(one.split for one in records) and not all(one.split for one in records):
         name = heading[columns.split or 0]
         raise InputError(f"{table}: the column {name} is filled in some rows only; fill it in all or in none")
-    records = _without_repeated(table, records, findings, merge=several)
-    task, targets, finding = _targets(table, [heading[at] for at in columns.labels], records, config)
+    records = _without_repeated(table, records, findings, task, merge=config.task == "multilabel")
+    task, targets, finding = _targets(table, names, records, config)
     samples = [
         Sample(printable(one.path), target.label, one.split, one.group, target.numbers, target.text)
         for one, target in zip(records, targets.targets, strict=True)
     ]
-    names = [printable(name) for name in targets.classes]
-    return from_stored_files(names, samples, lambda at: images.file(records[at].file), [*findings, *finding], task)
+    classes = [printable(name) for name in targets.classes]
+    return from_stored_files(classes, samples, lambda at: images.file(records[at].file), [*findings, *finding], task)
 
 
 def _targets(
@@ -87,17 +90,16 @@ def _targets(
 
 
 def find_table(root: Path, config: DataConfig, tree: FileTree) -> Path | None:
-    """The only table of images in ``root`` or in the single folder there. Raises InputError where there are several."""
-    folder = root
-    while not (names := sorted(name for name in tree.files(folder) if has_table_name(Path(name)))):
-        inside = subfolders(folder, tree)
-        if len(inside) != 1:
-            return None
-        folder /= inside[0]
-    tables = [folder / name for name in names if _has_columns(folder / name, config, tree)]
+    """The only table of images in ``root`` or in the single folder there. Raises InputError where there are several.
+
+    Where no table has labels, it is the one that names images there, so that its missing column can be told.
+    """
+    below = tables_below(root, tree)
+    tables = [table for table in below if _has_columns(table, config, tree)]
+    tables = tables or [table for table in below if _names_images(table, config, tree)]
     if len(tables) > 1:
         listed = ", ".join(printable(table.name) for table in tables[:_LISTED])
-        raise InputError(f"{folder}: holds the tables {listed}; set data.path to one of them")
+        raise InputError(f"{tables[0].parent}: holds the tables {listed}; set data.path to one of them")
     return tables[0] if tables else None
 
 
@@ -122,6 +124,33 @@ def _has_columns(table: Path, config: DataConfig, tree: FileTree) -> bool:
     return True
 
 
+def _names_images(table: Path, config: DataConfig, tree: FileTree) -> bool:
+    """Whether a table names images that are there, and has more columns than that."""
+    try:
+        heading, rows = _read(table, config, tree)
+        at = find_path_column(heading, config)
+        if at is None or len(heading) < 2:
+            return False
+        root, images = _root_of(table, config, tree)
+        paths = ImagePaths(root, images)
+        for row in rows[:_SAMPLED_ROWS]:
+            paths.find(row.cell(at).strip())
+    except InputError:
+        return False
+    return paths.found
+
+
+def _root_of(table: Path, config: DataConfig, tree: FileTree) -> tuple[Path, FileTree]:
+    """What a table's paths are relative to, and where that lies."""
+    return (Path(config.root), tree_at(Path(config.root))) if config.root else (table.parent, tree)
+
+
+def _guessed(names: list[str], rows: Sequence[Row], columns: Columns) -> str:
+    """The task that the labels suggest; rows without labels leave it open."""
+    cells = [[row.cell(at).strip() for at in columns.labels] for row in rows]
+    return guess_task(names, [row for row in cells if all(row)]).task
+
+
 def _read(table: Path, config: DataConfig, tree: FileTree) -> tuple[list[str], list[Row]]:
     likely = {*USUAL_NAMES, *(name.strip().lower() for name in chosen_columns(config))}
     try:
@@ -135,9 +164,8 @@ def _read(table: Path, config: DataConfig, tree: FileTree) -> tuple[list[str], l
 
 
 def _records(
-    table: Path, rows: Sequence[Row], columns: Columns, root: Path, tree: FileTree, *, may_be_empty: bool
+    table: Path, rows: Sequence[Row], columns: Columns, root: Path, tree: FileTree, task: str
 ) -> list[_Record]:
-    """``may_be_empty``: whether an image may have no label."""
     paths = ImagePaths(root, tree)
     records: list[_Record] = []
     for row in rows:
@@ -146,8 +174,11 @@ def _records(
         where = f"{table}, line {row.line}"
         if split and not split_named(split):
             raise InputError(f'{where}: split is "{split}"; write train, val or test')
-        if not path or not (all(labels) or may_be_empty):
-            raise InputError(f"{where}: path or label is empty")
+        if not path:
+            raise InputError(f"{where}: path is empty; fill it in, or remove the row")
+        if not all(labels) and task != "multilabel":
+            hint = ', or set data.task = "multilabel" if an image may have no label' if task == "single" else ""
+            raise InputError(f"{where}: label is empty; fill it in{hint or ', or remove the row'}")
         if "\0" in path:
             raise InputError(f"{where}: no path of a file holds a zero byte")
         try:
@@ -164,7 +195,7 @@ def _records(
 
 
 def _without_repeated(
-    table: Path, records: list[_Record], findings: list[DatasetFinding], *, merge: bool
+    table: Path, records: list[_Record], findings: list[DatasetFinding], task: str, *, merge: bool
 ) -> list[_Record]:
     """Each image once; ``merge``: with the labels of all its rows. Raises InputError where an image has two labels."""
     first: dict[Path, _Record] = {}
@@ -181,10 +212,10 @@ def _without_repeated(
         kept.setdefault(key, one)
     if conflicts:
         listed = ", ".join(list(conflicts)[:_LISTED])
-        raise InputError(
-            f"{table}: {len(conflicts)} images have two labels: {listed}; keep one label per image, or set "
-            'data.task = "multilabel"'
-        )
+        one, several = ("number", "numbers") if task == "regression" else ("label", "labels")
+        have = counted(len(conflicts), "image has", "images have")
+        hint = ', or set data.task = "multilabel"' if task in ("single", "multilabel") else ""
+        raise InputError(f"{table}: {have} two {several}: {listed}; keep one {one} per image{hint}")
     if repeated := len(records) - len(kept):
         what = "each image is used once, with all its labels" if merge else "each image is used once"
         findings.append(DatasetFinding("rows_repeated", f"{repeated:,} rows name an image again; {what}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -79,17 +80,45 @@ def tree_source(config: DataConfig, root: Path, tree: FileTree) -> Source:
     """The class folders below ``root``, or the images of the only table there. Raises InputError."""
     try:
         layout = find_layout(root, config.class_depth, tree)
-        if len(layout.classes) > 1:
-            return class_folders(layout)
     except InputError:
         if not (table := find_table(root, config, tree)):
             raise
     else:
+        if len(layout.classes) > 1:
+            return _table_across(layout, config) or class_folders(layout)
         if not (table := find_table(root, config, tree)):
             return class_folders(layout)
-    found = csv_source(config.model_copy(update={"path": str(table)}), tree)
     message = f"{root} holds no class folders; the labels are read from {table.relative_to(root)}"
+    return _table_source(table, config, tree, message)
+
+
+def _table_source(table: Path, config: DataConfig, tree: FileTree, message: str) -> Source:
+    """The images of a table that was found; ``message`` says why the table is read."""
+    found = csv_source(config.model_copy(update={"path": str(table)}), tree)
     return replace(found, findings=[DatasetFinding("table_found", message), *found.findings])
+
+
+def _table_across(layout: FolderLayout, config: DataConfig) -> Source | None:
+    """The table that gives different labels to the images of each folder, which then is no class; else None."""
+    if config.class_depth:
+        return None
+    try:
+        if not (table := find_table(layout.root, config, layout.tree)):
+            return None
+        message = (
+            f"the labels are read from {table.relative_to(layout.root)}, which names images of different labels in "
+            "each folder; data.class_depth = 1 takes the folders as classes"
+        )
+        source = _table_source(table, config, layout.tree, message)
+    except InputError:
+        return None
+    base = Path(config.root) if config.root else table.parent
+    labels: dict[str, set[str]] = {os.path.normpath(folder.path): set() for folder in layout.folders}
+    for sample in source.samples:
+        for parent in Path(os.path.normpath(base / sample.key)).parents:
+            if (found := labels.get(str(parent))) is not None:
+                found.add(sample.describe(source.classes))
+    return source if all(len(found) > 1 for found in labels.values()) else None
 
 
 def class_folders(layout: FolderLayout) -> Source:

@@ -25,7 +25,7 @@ from engine.data.value_range import measure
 from engine.errors import InputError
 from engine.files.escapes import printable
 from engine.models.preprocessing import Preprocessing, ValueRange
-from engine.runs.events import SkippedFile
+from engine.runs.dataset_summary import SkippedFile
 from engine.runs.progress import Report
 from engine.system import rank_env
 from engine.warning_codes import Warn

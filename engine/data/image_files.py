@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.config.data_paths import has_table_name
 from engine.data.file_tree import DISK, FileTree
 from engine.files.escapes import printable
 from engine.files.stored_file import StoredFile
@@ -72,6 +73,17 @@ def subfolders(folder: Path, tree: FileTree = DISK) -> list[str]:
     Leaves out links that lead nowhere, or up to a folder that holds them. Raises InputError.
     """
     return sorted(name for name in tree.subfolders(folder) if not _is_hidden(name))
+
+
+def tables_below(root: Path, tree: FileTree = DISK) -> list[Path]:
+    """The tables in ``root``, else those in the single folder there; by name. Raises InputError."""
+    folder = root
+    while not (names := sorted(name for name in tree.files(folder) if has_table_name(Path(name)))):
+        inside = subfolders(folder, tree)
+        if len(inside) != 1:
+            return []
+        folder /= inside[0]
+    return [folder / name for name in names]
 
 
 def _is_hidden(name: str) -> bool:

@@ -98,7 +98,7 @@ def _separated(labels: Collection[str]) -> tuple[str, str]:
     Semicolons and bars separate labels as soon as a part occurs in another label. Commas and blanks also occur in
     names, so that every part has to be a label by itself.
     """
-    distinct = set(labels)
+    distinct = {*labels} - {""}
     for separator in (";", "|", ",", " "):
         joined = {label: [part.strip() for part in label.split(separator)] for label in distinct if separator in label}
         counts = Counter(part for parts in joined.values() for part in set(parts))

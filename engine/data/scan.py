@@ -10,6 +10,8 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from statistics import fmean
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -18,21 +20,22 @@ from engine.cache.file_digests import FileDigests, as_keys
 from engine.cache.folder import cache_root
 from engine.config.data_sources import dataset_label
 from engine.config.schema import DataConfig
+from engine.config.tasks import TASKS
 from engine.data.decode import map_in_threads, open_sample
 from engine.data.finding import DatasetFinding, counted
 from engine.data.image import why_unreadable
 from engine.data.image_contents import SINGLE, Contents, describe_copies, summarize
 from engine.data.image_facts import ImageFacts, facts_space, image_facts, known_facts, pack
-from engine.data.scan_results import DatasetScan, ScanFinding
+from engine.data.scan_results import DatasetScan, NumberRange, ScanFinding
 from engine.data.selection import select_images
-from engine.data.source import Source
+from engine.data.source import Source, class_counts
 from engine.data.sources import open_learnable
 from engine.data.splits import SPLITS
 from engine.data.unreadable import why_unusable
 from engine.data.value_range import measure
 from engine.files.escapes import printable
 from engine.files.text_lists import listed
-from engine.runs.events import SkippedFile
+from engine.runs.dataset_summary import SkippedFile
 from engine.runs.progress import Report
 
 IMBALANCED = 5
@@ -52,21 +55,25 @@ def scan(config: DataConfig, report: Report) -> DatasetScan:
     contents, unreadable = _read(source, config, report)
     summary, findings = summarize(contents)
     split_counts = Counter(sample.split for sample in source.samples)
-    class_counts = _class_counts(contents)
+    readable = replace(source, samples=contents.samples)
+    counts = _counts(readable)
     findings = [
         *source.findings,
         *chosen,
         *_of_unreadable(unreadable),
         *findings,
         *describe_copies(contents),
-        *_of_classes(class_counts, 1 if any(split_counts.keys() - {""}) else _fewest(config)),
+        *_of_classes(
+            counts if source.task == SINGLE else {}, 1 if any(split_counts.keys() - {""}) else _fewest(config)
+        ),
     ]
     return DatasetScan(
         path=printable(config.path or config.name),
         source=config.resolved_source,
         task=source.task,
         summary=summary,
-        classes=class_counts,
+        classes=counts,
+        numbers=_numbers(readable),
         splits={name: split_counts[name] for name in (*SPLITS, "") if split_counts[name]},
         groups=len({sample.group for sample in source.samples if sample.group}),
         unreadable=unreadable,
@@ -134,10 +141,20 @@ def _refuse_cut_off(image: Image.Image) -> None:
         image.load()
 
 
-def _class_counts(contents: Contents) -> dict[str, int]:
-    counts = Counter(sample.label for sample in contents.samples)
-    names = sorted(enumerate(contents.classes), key=lambda item: -counts[item[0]])
-    return {name: counts[label] for label, name in names}
+def _counts(source: Source) -> dict[str, int]:
+    """Images per class or label, the largest first; per rank in their order; {} for numbers."""
+    if TASKS[source.task].shows == "nothing":
+        return {}
+    counts = class_counts(source)
+    return counts if source.task == "ordinal" else dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _numbers(source: Source) -> dict[str, NumberRange]:
+    """The range of each number to predict; {} for other tasks."""
+    if TASKS[source.task].shows != "nothing":
+        return {}
+    columns = zip(source.classes, zip(*(sample.target for sample in source.samples), strict=True), strict=False)
+    return {name: NumberRange(min(values), fmean(values), max(values)) for name, values in columns}
 
 
 def _of_unreadable(files: list[SkippedFile]) -> Iterator[DatasetFinding]:

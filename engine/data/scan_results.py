@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.runs.dataset_summary import DatasetSummary
-from engine.runs.events import SkippedFile
+from engine.runs.dataset_summary import DatasetSummary, SkippedFile
 
 
 class ScanFinding(msgspec.Struct):
@@ -15,12 +14,21 @@ class ScanFinding(msgspec.Struct):
     message: str
 
 
+class NumberRange(msgspec.Struct):
+    """The least, the mean and the greatest value of a number to predict, in the dataset's units."""
+
+    least: float
+    mean: float
+    greatest: float
+
+
 class DatasetScan(msgspec.Struct):
     """What a scan of a dataset found.
 
-    ``classes``: images per class, the largest first; {} where an image has not one class. ``splits``: images per
-    split of the dataset's own, "" while undecided. ``groups``: their number. ``passed_over``: files that are no
-    images, by suffix. ``problem``: why the dataset can't be used; "" where it can.
+    ``classes``: images per class or label, the largest first, or per rank, the lowest first; {} for numbers to
+    predict. ``numbers``: the range of each of these by name. ``splits``: images per split of the dataset's own, ""
+    while undecided. ``groups``: their number. ``passed_over``: files that are no images, by suffix. ``problem``: why
+    the dataset can't be used; "" where it can.
     """
 
     path: str
@@ -28,6 +36,7 @@ class DatasetScan(msgspec.Struct):
     task: str
     summary: DatasetSummary
     classes: dict[str, int] = {}
+    numbers: dict[str, NumberRange] = {}
     splits: dict[str, int] = {}
     groups: int = 0
     unreadable: list[SkippedFile] = []

@@ -15,7 +15,7 @@ from engine.files.csv_tables import Row, TableError
 from engine.files.escapes import printable
 
 PATHS = tuple("path filepath file_path filename file_name file image image_path image_name img image_id id".split())
-LABELS = tuple("label class class_name target category".split())
+LABELS = tuple("label class class_name target category labels tags".split())
 """Usual names of the column of labels, the most usual first."""
 _SPLITS = ("split", "fold")
 _GROUPS = frozenset("patient subject participant person group animal lesion slide specimen session video scene".split())
@@ -46,10 +46,7 @@ def find_columns(
     path = find_path_column(heading, config)
     columns = _find_columns(heading, rows, config, findings, path, LABELS)
     if path is None or not columns.labels:
-        raise InputError(
-            f"needs the columns path and label, has {_named(heading)}; name them in its first line, or set "
-            "data.path_column and data.label_column"
-        )
+        raise InputError(_missing(heading, columns))
     return columns
 
 
@@ -173,6 +170,28 @@ def _number_columns(heading: Sequence[str], rows: Sequence[Row], path: int | Non
     shares = tuple(at for at in usable if all(is_share(row.cell(at)) for row in rows))
     sums = all(is_distribution([float(row.cell(at)) for at in shares]) for row in rows) if shares else False
     return shares if len(shares) > 1 and sums else ()
+
+
+def _missing(heading: Sequence[str], columns: Columns) -> str:
+    """The sentence for a table without a path, without labels, or without both."""
+    if columns.path is None and not columns.labels:
+        return (
+            f"needs the columns path and label, has {_named(heading)}; name them in its first line, or set "
+            "data.path_column and data.label_column"
+        )
+    missing = "path" if columns.path is None else "label"
+    known = {columns.path, columns.split, columns.group, *columns.labels}
+    others = [name for at, name in enumerate(heading) if at not in known and not _has_other_use(_normalized(name))]
+    example = f' = "{printable(others[0])}"' if len(others) == 1 and others[0] else ""
+    return (
+        f"needs the column {missing}, has {_named(heading)}; name it in its first line, or set "
+        f"data.{missing}_column{example}"
+    )
+
+
+def _has_other_use(normalized: str) -> bool:
+    """Whether a column is called like a second path, splits or groups."""
+    return normalized in (*PATHS, *_SPLITS) or _is_like_group(normalized)
 
 
 def _is_like_group(normalized: str) -> bool:

@@ -42,7 +42,10 @@ def with_task(source: Source, data: DataConfig) -> Source:
         rows = [[source.classes[sample.label]] for sample in source.samples]
         task, targets, findings = read_targets(LabelColumns(["label"], rows), data)
     except LabelError as error:
-        raise InputError(f'{data.path or data.name}: data.task = "{data.task}" does not fit: {error}') from None
+        reason = str(error)
+        if TASKS[data.task].shows == "nothing":
+            reason = 'numbers come from a column of a table; set data.task to "single", or data.path to a table'
+        raise InputError(f'{data.path or data.name}: data.task = "{data.task}" does not fit: {reason}') from None
     samples = [
         sample._replace(label=target.label, target=target.numbers, text=target.text)
         for sample, target in zip(source.samples, targets.targets, strict=True)

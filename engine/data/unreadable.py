@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.runs.events import SkippedFile
+from engine.runs.dataset_summary import SkippedFile
 
 _MOST = 0.2  # with more unreadable files than this share, the path or the format is wrong
 

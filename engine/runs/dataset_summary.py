@@ -36,3 +36,10 @@ class DatasetSummary(msgspec.Struct):
     grey_levels: _Count | None = None
     copies: _Count = 0
     contradictions: _Count = 0
+
+
+class SkippedFile(msgspec.Struct):
+    """A file that can't be used, and the reason."""
+
+    path: str
+    reason: str

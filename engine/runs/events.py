@@ -16,7 +16,7 @@ else:  # a log of another version may hold codes that this one does not know
     WarningCode = str
 from engine.config.tasks import LOSS, objective
 from engine.runs.commands import AnyCommand
-from engine.runs.dataset_summary import DatasetSummary
+from engine.runs.dataset_summary import DatasetSummary, SkippedFile
 from engine.runs.json_floats import NonFinite
 
 # Bounded, because a log from elsewhere may hold any number and arithmetic on it must not fail.
@@ -60,13 +60,6 @@ class Progress(Event, tag="progress"):
     done: Count
     total: Count
     unit: str
-
-
-class SkippedFile(msgspec.Struct):
-    """A file that can't be used, and the reason."""
-
-    path: str
-    reason: str
 
 
 class DataReady(Event, tag="data_ready"):

@@ -68,7 +68,7 @@ def test_a_table_gives_paths_labels_and_splits(tmp_path: Path, config: Callable[
         ("where,what\na.png,x\n", "needs the columns path and label, has where, what"),
         ("path,label,split\na.png,x,future\n", 'line 2: split is "future"'),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "in some rows only"),
-        ("path,label\n,x\n", "line 2: path or label is empty"),
+        ("path,label\n,x\n", "line 2: path is empty"),
         ("path,label\n", "no images found"),
         ("path,label\na.png,x\n", 'only the class "x"'),
     ],

@@ -20,6 +20,7 @@ from engine.data.splits import assign_splits
 from engine.errors import InputError
 from engine.export.predict import find_images
 from engine.files.stored_file import DiskFile
+from tltui.widgets.image_folder import scan
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
 
@@ -222,6 +223,75 @@ def test_columns_of_any_name_can_be_chosen(tmp_path: Path):
     assert splits(source) == {"train": 24}
     with pytest.raises(InputError, match=r'has no column "tree".*change data.label_column'):
         read(path, path_column="datei|x", label_column="tree")
+
+
+@pytest.mark.parametrize(
+    ("heading", "says"),
+    [
+        ("image,weight_kg,patient,split", r'needs the column label, .*set data\.label_column = "weight_kg"$'),
+        ("image,height,weight,split", r"needs the column label, .*set data\.label_column$"),
+        ("datei,label,patient,split", r'needs the column path, .*set data\.path_column = "datei"$'),
+    ],
+)
+def test_the_one_column_that_is_missing_is_named(heading: str, says: str, tmp_path: Path):
+    with pytest.raises(InputError, match=says):
+        read(table(tmp_path, f"{heading}\n" + rows("pic/{n:02}.png,{n}.5,{n},train")))
+
+
+@pytest.mark.parametrize("name", ["labels", "Tags"])
+def test_a_column_of_labels_may_be_called_in_the_plural(name: str, tmp_path: Path):
+    text = f"path,{name}\n" + rows("pic/{n:02}.png,{label};tree")
+    assert read(table(tmp_path, text)).classes == ["ash", "oak", "tree"]
+
+
+def test_a_table_beside_a_folder_of_images_is_read_or_says_what_it_lacks(tmp_path: Path):
+    table(tmp_path, "image,weight_kg\n" + rows("pic/{n:02}.png,{n}.5"))
+    for open_path in (opened, scan):
+        with pytest.raises(InputError, match=r'trees\.csv: needs .*data\.label_column = "weight_kg"'):
+            open_path(tmp_path)
+    source = opened(tmp_path, label_column=["weight_kg"])
+    assert (source.task, warning(source, "table_found")) == (
+        "regression", f"{tmp_path} holds no class folders; the labels are read from trees.csv",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("of_folder", "names"), [({"a": "ash", "b": "oak"}, ["a", "b"]), ({"a": "", "b": ""}, ["ash", "oak"])]
+)
+def test_folders_are_no_classes_where_a_table_labels_their_images_differently(
+    of_folder: dict[str, str], names: list[str], tmp_path: Path
+):
+    classes(tmp_path, "a", "b", count=4)
+    lines = [f"{at}/p{n},{of_folder[at] or ('ash', 'oak')[n % 2]}" for at in "ab" for n in range(4)]
+    (tmp_path / "trees.csv").write_text("\n".join(["image,label", *lines]))
+    source = opened(tmp_path)
+    assert source.classes == names
+    assert list(scan(tmp_path).counts) == names
+    assert opened(tmp_path, class_depth=1).classes == ["a", "b"]
+    if names == ["ash", "oak"]:
+        assert "trees.csv, which names images of different labels" in warning(source, "table_found")
+
+
+def test_an_image_may_have_no_label_where_others_have_several(tmp_path: Path):
+    several = "path,label\n" + rows("pic/{n:02}.png,{label};tree").replace("03.png,oak;tree", "03.png,")
+    source = read(table(tmp_path, several))
+    assert (source.task, source.classes) == ("multilabel", ["ash", "oak", "tree"])
+    assert source.samples[3].target == (0, 0, 0)
+    with pytest.raises(InputError, match=r'line 5: label is empty; .*set data\.task = "multilabel" if an image may'):
+        read(table(tmp_path, several.replace(";tree", "")))
+    with pytest.raises(InputError, match=r"line 5: label is empty; fill it in, or remove the row$"):
+        read(table(tmp_path, "path,label\n" + rows("pic/{n:02}.png,{n}.5").replace("03.png,3.5", "03.png,")))
+
+
+def test_refusals_of_numbers_do_not_speak_of_classes(tmp_path: Path):
+    numbers = "path,label\n" + rows("pic/{n:02}.png,{n}.5") + "pic/00.png,7.25\n"
+    with pytest.raises(
+        InputError, match=r"1 image has two numbers: pic/00.png \(0.5, 7.25\); keep one number per im.*e$"
+    ):
+        read(table(tmp_path, numbers))
+    folders = classes(tmp_path / "folders")
+    with pytest.raises(InputError, match=r'numbers come from a column of a table; set data\.task to "single"'):
+        opened(folders, task="regression")
 
 
 def test_ids_are_found_below_the_root_folder_and_the_error_says_where(tmp_path: Path):

@@ -50,6 +50,30 @@ def test_a_scan_finds_what_is_odd_and_says_what_to_do(dataset: Path):
     assert (found.summary.copies, found.summary.contradictions, found.problem) == (2, 1, "")
 
 
+@pytest.mark.parametrize(
+    ("task", "cells", "rows"),
+    [
+        ("regression", ["1.5", "2.5", "5"], ["1 number", "number min mean max", "label 1.5 3 5"]),
+        ("ordinal", ["9", "10", "10"], ["2 ranks", "rank images", "9 1", "10 2"]),
+        ("multilabel", ["b;a", "b", ""], ["2 labels", "label images", "b 2", "a 1"]),
+    ],
+)
+def test_a_scan_shows_what_is_predicted_of_any_task(
+    task: str, cells: list[str], rows: list[str], dataset: Path, tmp_path: Path
+):
+    table = tmp_path / "table.csv"
+    lines = [f"photos/blue/{at:02}.png,{cell}" for at, cell in enumerate(cells)]
+    table.write_text("\n".join(["path,label", *lines]))
+    page = CliRunner().invoke(cli, ["data", str(table), "--set", f"data.task={task}"])
+    places = [" ".join(page.output.replace("▇", "").split()).find(row) for row in rows]
+    assert -1 not in places, page.output
+    assert places == sorted(places)
+    found = scanned(table, task=task)
+    assert (list(found.classes), list(found.numbers)) == {
+        "regression": ([], ["label"]), "ordinal": (["9", "10"], []), "multilabel": (["b", "a"], []),
+    }[task]  # fmt: skip
+
+
 def test_a_second_scan_opens_no_image(dataset: Path, monkeypatch: pytest.MonkeyPatch):
     import os
     import time

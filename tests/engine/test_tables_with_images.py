@@ -204,14 +204,14 @@ def test_columns_of_labels_groups_and_splits_are_those_of_a_table(folder: Path, 
 def test_lists_and_columns_of_0_and_1_are_several_labels_per_image(folder: Path, tmp_path: Path):
     sets = [["dark", "light"][: at % 3] for at in range(36)]
     bits = {name: [int(name in labels) for labels in sets] for name in ("dark", "light")}
-    pictures = image_table(folder).drop_columns(["label"])
-    lists = pictures.append_column("label", pa.array(sets))
+    table = image_table(folder).drop_columns(["label"])
+    lists = table.append_column("label", pa.array(sets))
     numbers = pa.array([[["dark", "light"].index(label) for label in labels] for labels in sets])
     feature = {"label": {"_type": "List", "feature": {"_type": "ClassLabel", "names": ["dark", "light"]}}}
-    described = pictures.append_column("label", numbers).replace_schema_metadata(
+    described = table.append_column("label", numbers).replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": feature}})}
     )
-    flags = pictures.append_column("dark", pa.array(bits["dark"])).append_column("light", pa.array(bits["light"]))
+    flags = table.append_column("dark", pa.array(bits["dark"])).append_column("light", pa.array(bits["light"]))
     sources = [
         opened(write_parquet(table, tmp_path / f"{at}.parquet")) for at, table in enumerate((lists, described, flags))
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from engine.config.tasks import TASKS
 from engine.runs.dataset_summary import DatasetSummary, Spread
 from tltui.text.glyphs import safe
 
@@ -36,7 +37,8 @@ _MODES = {
 def scan_facts(scan: DatasetScan) -> Iterator[tuple[str, str]]:
     """The facts of a scan as (name, value)."""
     summary = scan.summary
-    classes = f" in {len(scan.classes):,} classes" if scan.classes else ""
+    predicted = len(scan.classes or scan.numbers)
+    classes = f" in {predicted:,} classes" if scan.task == "single" else f", {TASKS[scan.task].counted(predicted)}"
     yield "dataset", f"{scan.path} ({scan.source}, task {scan.task})"
     yield "images", f"{summary.images:,}{classes}"
     own = {name: count for name, count in scan.splits.items() if name}

@@ -12,7 +12,7 @@ from engine.config.data_sources import source_of
 from engine.config.schema import KFOLD, DataConfig
 from engine.data.file_tree import Disk
 from engine.data.folder_layout import find_layout
-from engine.data.image_files import image_files
+from engine.data.image_files import image_files, tables_below
 from engine.errors import InputError
 from engine.files.stored_file import StoredFile
 
@@ -92,6 +92,9 @@ def scan(
     except InputError:  # perhaps a table lies there
         tree.check()
         return _count_samples(path, "folder", settings)
+    if tables_below(path, tree):  # perhaps it has the labels
+        tree.check()
+        return _count_samples(path, "folder", settings)
     counts: Counter[str] = Counter()
     split_counts: Counter[str] = Counter()
     for folder in layout.folders:
@@ -126,9 +129,9 @@ def expected_splits(split_counts: Mapping[str, int], classes: int, data: DataCon
 def _count_samples(path: Path, source: str, settings: Mapping[str, Any] | None) -> ImageFolder:
     """Count the images of an archive or a table, which the engine lists."""
     from engine.data.source import class_counts  # they import Pillow
-    from engine.data.sources import open_source
+    from engine.data.sources import open_learnable
 
-    found = open_source(DataConfig.model_validate({**(settings or {}), "path": str(path), "source": source}))
+    found = open_learnable(DataConfig.model_validate({**(settings or {}), "path": str(path), "source": source}))
     split_counts = Counter(one.split for one in found.samples)
     findings = tuple(finding.message for finding in found.findings)
     return ImageFolder(path, class_counts(found), dict(split_counts), findings, found.task)
