@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from networks import as_json, resnet18
+from textual.app import App
 from textual.pilot import Pilot
 
 from engine.config.schema import RunConfig
@@ -153,7 +154,7 @@ async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: flo
     raise AssertionError("it did not come to pass")
 
 
-def text_of(app: TltuiApp) -> str:
+def text_of(app: App[int] | App[None]) -> str:
     """What is on the screen, as plain lines."""
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from textual import on
 from textual.app import App, ComposeResult
 from textual.events import Key
@@ -13,6 +14,7 @@ from textual.widgets import Input
 from engine.config.choices import choices_of
 from engine.config.schema import is_list_of_tables, is_live
 from tltui.settings.draft import FIELDS
+from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.choice import Choice
 from tltui.widgets.config_form import ConfigForm, Mode
 from tltui.widgets.field_row import FieldRow
@@ -121,6 +123,49 @@ def test_momentum_appears_with_the_optimizer_that_has_it():
         assert app.row("optimizer.momentum").display
 
     drive(app, test)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_chosen_one_of_many_options_is_in_view(width: int):
+    app = FormApp()
+
+    async def test(pilot: Pilot[None]) -> None:
+        for key in ("data.source", "data.task", "train.loss", "train.score"):
+            app.form.focus_setting(key)
+            for _ in choices_of(FIELDS[key]) or ():
+                await pilot.press("right")
+                assert f"‹{app.form.draft[key]}›" in app.line(key)
+
+    drive(app, test, (width, 60))
+
+
+@pytest.mark.parametrize(
+    ("glyphs", "first", "last"),
+    [
+        (UNICODE, "‹red› green …", "… green ‹blue›"),
+        (ASCII, "[red] green ..", ".. green [blue]"),
+    ],
+)
+def test_an_ellipsis_stands_for_options_without_room_and_is_clicked_to_reach_them(
+    glyphs: Glyphs, first: str, last: str
+):
+    class ChoiceApp(App[None]):
+        CSS = "Choice { width: 16; }"
+
+        def compose(self) -> ComposeResult:
+            yield Choice([(word, word) for word in ("red", "green", "blue")], "red", glyphs)
+
+    async def main() -> None:
+        app = ChoiceApp()
+        async with app.run_test() as pilot:
+            choice = app.query_one(Choice)
+            assert str(choice.render()) == first
+            await pilot.click(Choice, offset=(len(first) - 1, 0))
+            assert (choice.value, str(choice.render())) == ("blue", last)
+            await pilot.click(Choice, offset=(0, 0))
+            assert choice.value == "red"
+
+    asyncio.run(main())
 
 
 def test_up_and_down_go_through_what_is_shown():

@@ -38,6 +38,7 @@ def drive(tmp_path: Path, size: tuple[int, int], test: Test) -> None:
 def test_views_take_turns_and_come_back(size: tuple[int, int], views: int, tmp_path: Path):
     async def test(pilot: Pilot[int]) -> None:
         assert "ROC-AUC 0.984 · AP 0.951 · log loss 0.210 · ECE 3.1%" in text_of(pilot.app)
+        assert "x view  m errors" in text_of(pilot.app)
         seen = []
         for _ in range(views):
             text = text_of(pilot.app)

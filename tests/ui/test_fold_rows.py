@@ -54,6 +54,8 @@ def test_the_folds_of_a_cross_validation_stand_below_one_row(tmp_path: Path):
         await until(pilot, lambda: "2 runs" in text_of(app))
         assert (alone.path.exists(), folds[0].path.exists(), folds[1].path.exists()) == (True, False, True)
         await pilot.press("home", "enter")
-        await until(pilot, lambda: isinstance(app.screen, FoldsScreen))
+        await until(pilot, lambda: isinstance(app.screen, FoldsScreen) and "1 running" in text_of(app))
+        await pilot.press("down")
+        await until(pilot, lambda: "enter open  s stop  r resume  esc back" in text_of(app))
 
     drive(lambda: app_on(tmp_path, engine), test, size=(80, 24))

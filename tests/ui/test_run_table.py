@@ -1,12 +1,49 @@
-"""Looking at a folder of runs again and again."""
+"""Looking at a folder of runs again and again, and the table that shows them."""
 
+import asyncio
+import time
 from pathlib import Path
 
-from app_runs import ScriptedEngine, digits
+from app_runs import ScriptedEngine, digits, text_of
 from folded_runs import training
+from textual.app import App, ComposeResult
 
 from engine.files.atomic import write_atomically
+from engine.runs.run_status import RunStatus
 from tltui.runs.run_list import RunList
+from tltui.tables.run_columns import RunRow
+from tltui.widgets.runs_table import RunsTable
+
+
+def test_a_blank_stands_between_the_columns_of_the_list_at_80_cells():
+    row = RunRow(
+        id="c0de-flowers",
+        status=RunStatus.EVALUATING,
+        name="c0de",
+        data="flowers of three continents",
+        model="efficientnet_lite0.ra_in1k",
+        trainable=0.0001,
+        best="100.0%",
+        epoch=100,
+        epochs=100,
+        since=time.time() - 3_000,
+    )
+
+    class TableApp(App[None]):
+        CSS = "RunsTable { margin: 0 1; }"
+
+        def compose(self) -> ComposeResult:
+            yield RunsTable()
+
+    async def main() -> None:
+        app = TableApp()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.query_one(RunsTable).show([row])
+            await pilot.pause()
+            line = text_of(app).splitlines()[1]
+            assert line.split() == "● evaluating c0de flowers of … efficientnet… <0.1% 100.0% 100/100 50 min".split()
+
+    asyncio.run(main())
 
 
 def test_a_running_run_is_updated_in_the_list(tmp_path: Path):

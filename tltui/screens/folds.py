@@ -44,6 +44,19 @@ _STATES: dict[Status, str] = {
 }
 
 
+class FoldsTable(DataTable[Content], inherit_bindings=False):
+    """The folds. ``enter`` stays a key of the screen, which shows it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "cursor_up", "previous fold", id="folds.previous", show=False),
+        Binding("down", "cursor_down", "next fold", id="folds.next", show=False),
+        Binding("pageup", "page_up", "page up", id="folds.page_up", show=False),
+        Binding("pagedown", "page_down", "page down", id="folds.page_down", show=False),
+        Binding("home", "scroll_top", "first fold", id="folds.first", show=False),
+        Binding("end", "scroll_bottom", "last fold", id="folds.last", show=False),
+    ]
+
+
 class FoldsScreen(Screen[None]):
     """Follows a cross-validation, whichever process trains it. Leaving the screen does not stop it."""
 
@@ -72,7 +85,7 @@ class FoldsScreen(Screen[None]):
         self._is_running = worker is not None
         self._title = TitleLine()
         self._found = Static()
-        self._table: DataTable[Content] = DataTable(cursor_type="row")
+        self._table = FoldsTable(cursor_type="row")
 
     def compose(self) -> ComposeResult:
         yield self._title

@@ -56,7 +56,7 @@ class Workbench(Screen[None]):
         Binding("w", "save", "save settings as run.toml", id="workbench.save"),
         Binding("o", "load", "load settings from run.toml", id="workbench.load"),
         Binding("i", "copy_from", "copy settings from another run", id="workbench.copy_from"),
-        Binding("T", "next_task", "next task: classes, labels or numbers", id="workbench.task"),
+        Binding("T", "next_task", "next task: classes, labels, ranks or numbers", id="workbench.task"),
         Binding("j", "choose_recipe", "choose a recipe of training phases", id="workbench.recipe"),
         Binding("l", "experiment('rates')", "find learning rates (range test)", id="workbench.rates"),
         Binding("g", "experiment('probe')", "linear probe: how deep to unfreeze", id="workbench.probe"),

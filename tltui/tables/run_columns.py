@@ -51,7 +51,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Column:
-    """``width`` is the least one, in cells."""
+    """``width`` is the least one, in cells, with the blank before the next column."""
 
     width: int
     cell: Callable[[RunRow, float, Glyphs], Content]
@@ -59,12 +59,12 @@ class Column:
 
 COLUMNS: dict[str, Column] = {
     "": Column(2, lambda row, now, glyphs: Content.styled(glyphs.marked if row.marked else "", "bold $text-accent")),
-    "state": Column(12, lambda row, now, glyphs: status_mark(row.status, glyphs)),
+    "state": Column(13, lambda row, now, glyphs: status_mark(row.status, glyphs)),
     "id": Column(5, lambda row, now, glyphs: Content(safe(row.name))),
-    "data": Column(12, lambda row, now, glyphs: Content(f"{_fold_mark(row, glyphs)}{safe(row.data)}")),
-    "model": Column(17, lambda row, now, glyphs: Content(safe(row.model))),
+    "data": Column(13, lambda row, now, glyphs: Content(f"{_fold_mark(row, glyphs)}{safe(row.data)}")),
+    "model": Column(14, lambda row, now, glyphs: Content(safe(row.model))),
     "trainable": Column(10, lambda row, now, glyphs: Content("" if row.trainable is None else share(row.trainable))),
-    "best": Column(6, lambda row, now, glyphs: Content(row.best)),
+    "best": Column(7, lambda row, now, glyphs: Content(row.best)),
     "epoch": Column(8, lambda row, now, glyphs: Content(f"{row.epoch}/{row.epochs}")),
     "age": Column(6, lambda row, now, glyphs: Content(age(now - row.since))),
 }

@@ -1,11 +1,12 @@
-"""A segmented switch: a choice of few values, all on one line."""
+"""A segmented switch: a choice of few values on one line, or as many of them as fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -22,7 +23,10 @@ def in_brackets(word: str, glyphs: Glyphs) -> str:
 
 
 class Choice(Widget, can_focus=True):
-    """Left, right or a click picks a value; the picked one is in brackets."""
+    """Left, right or a click picks a value; the picked one is in brackets and always in view.
+
+    An ellipsis at a side stands for more options there; a click on it picks the nearest of them.
+    """
 
     DEFAULT_CSS = """
     Choice { height: 1; width: 1fr; color: $text-muted; }
@@ -55,13 +59,7 @@ class Choice(Widget, can_focus=True):
         self.set_reactive(Choice.value, value)
 
     def render(self) -> Content:
-        parts = []
-        for value, word in self._options:
-            if value == self.value:
-                parts.append(Content.styled(in_brackets(word, self._glyphs), "bold $text-primary"))
-            else:
-                parts.append(Content(f" {word} "))
-        return Content("").join(parts)
+        return Content("").join(part for _, part in self._parts())
 
     def action_step(self, by: int) -> None:
         values = [value for value, _ in self._options]
@@ -70,11 +68,38 @@ class Choice(Widget, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         start = 0
-        for value, word in self._options:
-            start += len(word) + 2
+        for value, part in self._parts():
+            start += part.cell_length
             if event.x < start:
                 self._pick(value)
                 return
+
+    def _parts(self) -> Iterator[tuple[Any, Content]]:
+        """What is shown from left to right, each with the value that a click on it picks."""
+        window = self._window()
+        if window.start > 0:
+            yield self._options[window.start - 1][0], Content(self._glyphs.ellipsis)
+        for value, word in self._options[window.start : window.stop]:
+            if value == self.value:
+                yield value, Content.styled(in_brackets(word, self._glyphs), "bold $text-primary")
+            else:
+                yield value, Content(f" {word} ")
+        if window.stop < len(self._options):
+            yield self._options[window.stop][0], Content(self._glyphs.ellipsis)
+
+    def _window(self) -> range:
+        """The positions of the options that fit: the first ones, or those that end with the picked one."""
+        sizes = [cell_len(word) + 2 for _, word in self._options]
+        values = [value for value, _ in self._options]
+        picked = values.index(self.value) if self.value in values else 0
+
+        def fits(window: range) -> bool:
+            ellipses = (window.start > 0) + (window.stop < len(sizes))
+            needed = sum(sizes[window.start : window.stop]) + ellipses * cell_len(self._glyphs.ellipsis)
+            return needed <= self.content_size.width
+
+        windows = (range(start, stop) for start in range(picked + 1) for stop in range(len(sizes), picked, -1))
+        return next(filter(fits, windows), range(picked, picked + 1))
 
     def _pick(self, value: Any) -> None:  # noqa: ANN401
         if value != self.value and not self.disabled:

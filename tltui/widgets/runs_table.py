@@ -10,9 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable
 
-from tltui.tables.run_columns import RunRow, widths
+from tltui.tables.run_columns import COLUMNS, RunRow, widths
 from tltui.text.glyphs import ASCII, UNICODE, Glyphs
 from tltui.widgets.table_refill import refill
+
+_LAST_COLUMN = list(COLUMNS)[-1]
 
 
 class RunsTable(DataTable[Content], inherit_bindings=False):
@@ -59,7 +61,7 @@ class RunsTable(DataTable[Content], inherit_bindings=False):
         rows = {}
         for id, row in self._shown.items():
             cells = row.cells(now, self._glyphs)
-            rows[id] = [self._fitted(cells[name], width) for name, width in sizes.items()]
+            rows[id] = [self._fitted(name, cells[name], width) for name, width in sizes.items()]
         refill(self, columns, rows, under_cursor.id if under_cursor else None)
 
     def _update(self) -> None:
@@ -68,9 +70,11 @@ class RunsTable(DataTable[Content], inherit_bindings=False):
             cells = row.cells(now, self._glyphs)
             for column in self.ordered_columns:
                 name = str(column.key.value)
-                cell = self._fitted(cells[name], column.width)
+                cell = self._fitted(name, cells[name], column.width)
                 if self.get_cell(id, name) != cell:
                     self.update_cell(id, name, cell)
 
-    def _fitted(self, cell: Content, width: int) -> Content:
-        return cell.truncate(width, ellipsis=self._glyphs is not ASCII)
+    def _fitted(self, column: str, cell: Content, width: int) -> Content:
+        """The cell, cut so that a blank is left before the next column."""
+        room = width if column == _LAST_COLUMN else width - 1
+        return cell.truncate(room, ellipsis=self._glyphs is not ASCII)
