@@ -95,6 +95,8 @@ def _attach(start: Start, descriptors: list[int]) -> None:
     if threads := start.environment.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     np.random.seed()  # or it would be that of all processes
+    if signal.SIGINT not in start.ignored:  # the server ignores it where it was started in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in start.ignored:
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_IGN)

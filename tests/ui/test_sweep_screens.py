@@ -89,7 +89,7 @@ def test_a_sweep_begun_in_the_app_is_watched_to_its_end_and_its_best_settings_ar
         assert "s stop" not in shown
         assert all(words in shown for words in ("best: trial", "optimizer.lr=0.01", "1 trial", "lr"))
         best = next(line for line in shown.splitlines() if "completed" in line and "0.01" in line)
-        await pilot.press("enter")
+        await pilot.press("up", "up", "enter")  # the cursor stays on its trial where the best one moves up
         await until(pilot, lambda: isinstance(app.screen, Workbench))
         assert isinstance(app.screen, Workbench)
         assert app.screen.following is not None
