@@ -184,7 +184,7 @@ Sessions = Callable[[RunConfig], Session]
 
 @contextmanager
 def restored_signals() -> Iterator[None]:
-    """Signal handlers are put back afterwards."""
+    """Signal handlers are restored afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in handlers.items():
@@ -193,7 +193,7 @@ def restored_signals() -> Iterator[None]:
 
 @pytest.fixture
 def signal_handlers() -> Iterator[None]:
-    """Signal handlers are put back afterwards."""
+    """Signal handlers are restored afterwards."""
     with restored_signals():
         yield
 

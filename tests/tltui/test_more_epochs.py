@@ -24,7 +24,7 @@ Configs = Callable[..., RunConfig]
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """A worker in this process takes over its signals; they are put back afterwards."""
+    """A worker in this process takes over its signals; they are restored afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     signal.set_wakeup_fd(-1)

@@ -20,12 +20,12 @@ class FoldGroup:
 
     @property
     def current(self) -> RunSummary:
-        """The fold that trains, else the first one."""
+        """The running fold, else the first one."""
         return next((run for run in self.runs if run.status.is_alive), self.runs[0])
 
     @property
     def status(self) -> RunStatus:
-        """The status of the fold that trains, else completed, else the reason why it is not."""
+        """The status of the running fold, else completed, else the reason why it is not."""
         found = {run.status for run in self.runs}
         if self.current.status.is_alive:
             return self.current.status

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.config.tasks import objective
 from engine.evaluation.metrics import formatted_score
 from engine.experiments.sweep.events import Status, SweepListed, TrialResult
 from engine.experiments.sweep.search_space import text
-from engine.runs.events import objective
 from tltui.text.glyphs import safe
 from tltui.text.numbers import bytes, number
 
